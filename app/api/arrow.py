@@ -1,0 +1,52 @@
+"""Arrow streams: matrices as one fixed-size-list column beside a row number."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from fastapi import Depends, Header, Query
+from numpy.typing import NDArray
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+DOCUMENTED: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+
+
+def _wants_arrow(
+    format: Annotated[
+        Literal["json", "arrow"] | None, Query(description="Overrides the Accept header")
+    ] = None,
+    accept: Annotated[str, Header(max_length=1000, include_in_schema=False)] = "",
+) -> bool:
+    return format == "arrow" or (format is None and MEDIA_TYPE in accept)
+
+
+WantsArrow = Annotated[bool, Depends(_wants_arrow)]
+
+
+def matrix_stream(
+    index_name: str,
+    first: int,
+    value_name: str,
+    values: NDArray[np.floating[Any]],
+    metadata: Mapping[str, str],
+) -> Response:
+    """Return an Arrow stream of a matrix: a row number and a fixed-size list for every row.
+
+    Args:
+        index_name: name of the column of row numbers, which count from `first`.
+        first: number of the first row.
+        value_name: name of the column of rows.
+        values: the matrix, float16 or float32.
+        metadata: strings for the schema.
+    """
+    rows = pa.array(np.arange(first, first + len(values), dtype=np.int64))
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    lists = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    batch = pa.record_batch([rows, lists], names=[index_name, value_name])
+    batch = batch.replace_schema_metadata(dict(metadata))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return Response(sink.getvalue().to_pybytes(), media_type=MEDIA_TYPE, headers={"Vary": "Accept"})

@@ -1,0 +1,124 @@
+"""Clusters: members in their documents, cosines between them, and a person's words on them."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.responses import Response
+
+from app.api.openapi import MUTATION_PROBLEMS
+from app.api.tables import Row, csv_response
+from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
+from backend.queries import clusters
+from backend.queries.views import Annotation, ClusterView, Context, ContextPage, SubMatrix
+
+MAX_PAGE = 200
+MAX_CSV_ROWS = 10_000
+CSV_HEADER = (
+    *("prediction", "row", "position", "document", "document_id", "source"),
+    *("context", "answer", "answer_id", "loss_nats", "truncated"),
+)
+Order = Literal["similarity", "loss", "document"]
+TokenId = Annotated[int | None, Query(ge=0, le=MAX_INTEGER)]
+# PostgreSQL text holds no NUL.
+NO_NUL = r"^[^\x00]*$"
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=NO_NUL)]
+
+router = APIRouter(prefix="/api/v1/clusters", tags=["quanta"])
+
+
+class AnnotationBody(BaseModel):
+    """A person's label, note and tags; what is left out becomes empty."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"label": "newline at line width", "note": "", "tags": ["layout"]}]
+        },
+    )
+
+    label: str = Field(default="", max_length=120, pattern=NO_NUL)
+    note: str = Field(default="", max_length=10_000, pattern=NO_NUL)
+    tags: tuple[Tag, ...] = Field(default=(), max_length=20)
+
+
+@router.get("/{cluster}")
+def cluster_by_id(
+    store: StoreDep,
+    cluster: Id,
+    members: Annotated[int, Query(ge=0, le=50, description="Single curves in each band")] = 50,
+) -> ClusterView:
+    """One cluster: scores, answers, curves, neighbours and annotation."""
+    return clusters.cluster(store, cluster, members=members)
+
+
+@router.get(
+    "/{cluster}/contexts",
+    response_model=ContextPage,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def cluster_contexts(
+    store: StoreDep,
+    cluster: Id,
+    *,
+    order: Order = "similarity",
+    context: Annotated[int, Query(ge=1, le=1024, description="Tokens before the answer")] = 64,
+    answer: TokenId = None,
+    last: TokenId = None,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    format: Annotated[
+        Literal["json", "csv"], Query(description="csv gives all pages from the cursor on")
+    ] = "json",
+) -> ContextPage | Response:
+    """Members in their documents, all or those with one answer or one token before it."""
+
+    def page(cursor: str | None, limit: int) -> ContextPage:
+        return clusters.contexts(
+            store,
+            cluster,
+            context=context,
+            order=order,
+            answer=answer,
+            last=last,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    if format == "json":
+        return page(cursor, limit)
+    first = page(cursor, MAX_PAGE)
+
+    def pages() -> Iterator[list[Row]]:
+        current, n_rows = first, len(first.contexts)
+        yield [_csv_row(item) for item in current.contexts]
+        while current.next_cursor is not None and n_rows < MAX_CSV_ROWS:
+            current = page(current.next_cursor, MAX_PAGE)
+            n_rows += len(current.contexts)
+            yield [_csv_row(item) for item in current.contexts]
+
+    truncated = first.n_members > MAX_CSV_ROWS
+    return csv_response(CSV_HEADER, pages(), f"cluster-{cluster}.csv", truncated=truncated)
+
+
+def _csv_row(item: Context) -> Row:
+    text = "".join(value.token.shown for value in item.tokens[:-1])
+    return (
+        *(item.prediction, item.row, item.position, item.document, item.document_id, item.source),
+        *(text, item.answer.text, item.answer.id, item.loss_nats, item.truncated),
+    )
+
+
+@router.get("/{cluster}/similarity")
+def cluster_similarity(
+    store: StoreDep, cluster: Id, limit: Annotated[int, Query(ge=1, le=200)] = 200
+) -> SubMatrix:
+    """Cosines between a cluster's members; of a large one, a stated sample."""
+    return clusters.sub_matrix(store, cluster, limit=limit)
+
+
+@router.put("/{cluster}/annotation", responses=MUTATION_PROBLEMS)
+def annotate_cluster(store: StoreDep, cluster: Id, body: AnnotationBody) -> Annotation:
+    """Replace a cluster's label, note and tags."""
+    return clusters.annotate(store, cluster, body.label, body.note, body.tags)

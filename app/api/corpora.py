@@ -1,0 +1,158 @@
+"""Corpora, their documents, predictions and losses."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from app.api.arrow import DOCUMENTED, WantsArrow, matrix_stream
+from app.deps import (
+    MAX_INTEGER,
+    CorpusName,
+    Cursor,
+    DocumentIndex,
+    OptionalModel,
+    OptionalStep,
+    OptionalSuite,
+    PredictionIndex,
+    StoreDep,
+    SuiteQuery,
+)
+from backend.errors import InvalidInputError
+from backend.queries import corpora, heat, losses, predictions
+from backend.queries.views import (
+    CorpusRow,
+    DocumentPage,
+    DocumentView,
+    Heat,
+    Measure,
+    PredictionView,
+)
+
+MAX_JSON_ROWS = 1_000
+MAX_ARROW_ROWS = 65_536
+
+router = APIRouter(prefix="/api/v1/corpora", tags=["corpora"])
+
+
+@dataclass(frozen=True)
+class CorpusList:
+    """All corpora."""
+
+    corpora: tuple[CorpusRow, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class LossColumn:
+    """The checkpoint of one column."""
+
+    model: str
+    step: int
+
+
+@dataclass(frozen=True)
+class LossRows:
+    """Losses (nats) of predictions `first` … under every evaluated checkpoint, one column each.
+
+    `truncated` says that the corpus goes on after the last row.
+    """
+
+    corpus: str
+    suite: str
+    first: int
+    columns: tuple[LossColumn, ...]
+    values: tuple[tuple[float, ...], ...]
+    truncated: bool
+
+
+@router.get("")
+def list_corpora(store: StoreDep) -> CorpusList:
+    """All corpora."""
+    return CorpusList(corpora.list_corpora(store))
+
+
+@router.get("/{corpus}")
+def corpus_by_name(store: StoreDep, corpus: CorpusName) -> CorpusRow:
+    """One corpus."""
+    return corpora.corpus(store, corpus)
+
+
+@router.get("/{corpus}/documents")
+def list_documents(
+    store: StoreDep,
+    corpus: CorpusName,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    source: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
+) -> DocumentPage:
+    """Documents in order, all or those of one source."""
+    return corpora.list_documents(store, corpus, cursor=cursor, limit=limit, source=source)
+
+
+@router.get("/{corpus}/documents/{document}")
+def document_by_index(store: StoreDep, corpus: CorpusName, document: DocumentIndex) -> DocumentView:
+    """One document: its tokens as strings and ids, with their prediction indexes."""
+    return corpora.document(store, corpus, document)
+
+
+@router.get("/{corpus}/documents/{document}/heat")
+def document_heat(
+    store: StoreDep,
+    corpus: CorpusName,
+    document: DocumentIndex,
+    *,
+    suite: OptionalSuite = None,
+    model: OptionalModel = None,
+    step: OptionalStep = None,
+    measure: Annotated[Measure, Query(description="Loss in nats or p(actual token)")] = "loss",
+) -> Heat:
+    """One value a token under one checkpoint, on a scale that all checkpoints share."""
+    return heat.heat(store, corpus, document, suite=suite, model=model, step=step, measure=measure)
+
+
+@router.get("/{corpus}/predictions/{prediction}")
+def prediction_by_index(
+    store: StoreDep,
+    corpus: CorpusName,
+    prediction: PredictionIndex,
+    suite: OptionalSuite = None,
+    context: Annotated[int, Query(ge=0, le=1024, description="Tokens shown before it")] = 128,
+) -> PredictionView:
+    """One prediction: context, curves over size and step, class, scores and clusters."""
+    return predictions.prediction(store, corpus, prediction, context=context, suite=suite)
+
+
+@router.get("/{corpus}/losses", response_model=LossRows, responses={200: {"content": DOCUMENTED}})
+def corpus_losses(
+    store: StoreDep,
+    corpus: CorpusName,
+    *,
+    suite: SuiteQuery,
+    arrow: WantsArrow,
+    first: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="First prediction")] = 0,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_ARROW_ROWS, description="Rows; JSON gives at most 1,000")
+    ] = MAX_JSON_ROWS,
+) -> LossRows | Response:
+    """Losses of consecutive predictions under every checkpoint, as JSON or an Arrow stream."""
+    if not arrow and limit > MAX_JSON_ROWS:
+        raise InvalidInputError(
+            f"limit {limit} is more than the {MAX_JSON_ROWS:,} rows that JSON gives",
+            "Ask for format=arrow, or page with `first`",
+            parameter="limit",
+        )
+    block = losses.losses(store, corpus, suite, first, limit)
+    columns = tuple(LossColumn(model, step) for model, step in block.columns)
+    end = first + len(block.values)
+    truncated = end < corpora.corpus(store, corpus).n_predictions
+    if not arrow:
+        rows = tuple(tuple(row) for row in block.values.tolist())
+        return LossRows(corpus, suite, first, columns, rows, truncated)
+    metadata = {
+        "columns": orjson.dumps(columns).decode(),
+        "truncated": str(truncated).lower(),
+    }
+    return matrix_stream("prediction", first, "loss_nats", block.values, metadata)

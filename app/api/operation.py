@@ -1,0 +1,63 @@
+"""Liveness, readiness and metrics, at the root."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.deps import StoreDep
+from app.metrics import CONTENT_TYPE, Metrics
+from backend import db
+from backend.errors import StoreError
+
+router = APIRouter(tags=["operation"])
+
+
+@dataclass(frozen=True)
+class Health:
+    """The process answers."""
+
+    status: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """The database answers and is at `revision`, the newest."""
+
+    status: str
+    revision: str
+
+
+@router.get("/healthz")
+def healthz(response: Response) -> Health:
+    """Whether the process answers."""
+    response.headers["Cache-Control"] = "no-store"
+    return Health("ok", version("quanta-explorer"))
+
+
+@router.get("/readyz")
+def readyz(store: StoreDep, response: Response) -> Readiness:
+    """Whether the database answers and has the newest schema."""
+    response.headers["Cache-Control"] = "no-store"
+    current, newest = db.revisions(store.engine)
+    if current != newest:
+        raise StoreError(
+            f"the database is at revision {current}, this program needs {newest}",
+            "Run `quanta db upgrade`, then try again",
+        )
+    return Readiness("ready", newest)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def metrics(request: Request) -> Response:
+    """Requests, latencies and the process, for Prometheus."""
+    collected: Metrics = request.app.state.metrics
+    return Response(
+        collected.text(), media_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"}
+    )

@@ -1,0 +1,50 @@
+"""Selections and the cosine matrices over them."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from app.api.arrow import DOCUMENTED, WantsArrow, matrix_stream
+from app.deps import MAX_INTEGER, Id, StoreDep
+from backend.queries import similarities
+from backend.queries.views import SelectionRow, SimilarityView
+
+router = APIRouter(prefix="/api/v1", tags=["quanta"])
+
+
+@dataclass(frozen=True)
+class SelectionList:
+    """All selections."""
+
+    selections: tuple[SelectionRow, ...]
+    next_cursor: str | None = None
+
+
+@router.get("/selections")
+def list_selections(store: StoreDep) -> SelectionList:
+    """All selections of predictions that quanta discovery starts from."""
+    return SelectionList(similarities.list_selections(store))
+
+
+@router.get(
+    "/similarities/{similarity}",
+    response_model=SimilarityView,
+    responses={200: {"content": DOCUMENTED}},
+)
+def similarity_by_id(
+    store: StoreDep,
+    similarity: Id,
+    arrow: WantsArrow,
+    first: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="First row (Arrow)")] = 0,
+    limit: Annotated[int, Query(ge=1, le=256, description="Rows (Arrow)")] = 64,
+) -> SimilarityView | Response:
+    """What a cosine matrix is of and how its values spread; as an Arrow stream, its rows."""
+    if not arrow:
+        return similarities.similarity(store, similarity)
+    rows = similarities.similarity_rows(store, similarity, first, limit)
+    size = rows.shape[1]
+    truncated = first + len(rows) < size
+    metadata = {"truncated": str(truncated).lower(), "size": str(size)}
+    return matrix_stream("row", first, "cosine", rows, metadata)

@@ -1,0 +1,61 @@
+"""What routes ask for: the store, and parameters with their bounds.
+
+Every integer is bounded to what SQL integers hold, every string in length.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request
+
+from backend.db import Store
+
+MAX_INTEGER = 2**31 - 1
+NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+MODEL_PATTERN = r"^[A-Za-z0-9._/-]{1,128}$"
+CURSOR_PATTERN = r"^[A-Za-z0-9._~:,=+/-]{0,200}$"
+
+
+def get_store(request: Request) -> Store:
+    """Return the application's store."""
+    store: Store = request.app.state.store
+    return store
+
+
+StoreDep = Annotated[Store, Depends(get_store)]
+
+Id = Annotated[int, Path(ge=0, le=MAX_INTEGER, examples=[1])]
+CorpusName = Annotated[
+    str, Path(pattern=NAME_PATTERN, description="Name of a corpus", examples=["demo"])
+]
+SuiteName = Annotated[
+    str, Path(pattern=NAME_PATTERN, description="Name of a suite", examples=["mini"])
+]
+DocumentIndex = Annotated[
+    int, Path(ge=0, le=MAX_INTEGER, description="Number of the document in its corpus, from 0")
+]
+PredictionIndex = Annotated[
+    int, Path(ge=0, le=MAX_INTEGER, description="Canonical number of the prediction, from 0")
+]
+
+CorpusQuery = Annotated[
+    str, Query(pattern=NAME_PATTERN, description="Name of a corpus", examples=["demo"])
+]
+OptionalCorpus = Annotated[
+    str | None, Query(pattern=NAME_PATTERN, description="Name of a corpus; default: the first")
+]
+SuiteQuery = Annotated[
+    str, Query(pattern=NAME_PATTERN, description="Name of a suite", examples=["mini"])
+]
+OptionalSuite = Annotated[
+    str | None, Query(pattern=NAME_PATTERN, description="Name of a suite; default: the first")
+]
+OptionalModel = Annotated[
+    str | None, Query(pattern=MODEL_PATTERN, description="Name of a model; default: the largest")
+]
+OptionalStep = Annotated[
+    int | None, Query(ge=0, le=MAX_INTEGER, description="Training step; default: the last")
+]
+Cursor = Annotated[
+    str | None,
+    Query(pattern=CURSOR_PATTERN, description="`next_cursor` of the page before this one"),
+]

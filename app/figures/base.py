@@ -1,0 +1,134 @@
+"""What all figures share: axes, direct labels and the JSON that the browser draws.
+
+Figures carry no colours. `meta.role` of a trace names its part (accent, mean, member, band, theory,
+muted, ramp, diverging); static/js/plot.js turns roles into colours of the theme in force.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import plotly.graph_objects as go
+
+Trace = dict[str, Any]
+Layout = dict[str, Any]
+
+MARGIN = {"l": 56, "r": 16, "t": 12, "b": 44, "pad": 0}
+STUB = 0.045  # share of the width that the broken tick of step 0 takes
+
+
+def figure(traces: Sequence[Trace], layout: Layout) -> go.Figure:
+    """Return a figure with the margins and hover behaviour of all figures."""
+    common: Layout = {"margin": MARGIN, "showlegend": False, "hovermode": "closest"}
+    return go.Figure(data=list(traces), layout={**common, **layout})
+
+
+def payload(figures: Mapping[str, go.Figure]) -> bytes:
+    """Return `{name: {data, layout}}` as JSON; what is not finite becomes null."""
+    drawn = {}
+    for name, one in figures.items():
+        plain = one.to_plotly_json()
+        plain["layout"].pop("template", None)
+        drawn[name] = plain
+    return orjson.dumps(drawn, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def axis(title: str, **more: Any) -> Layout:
+    """Return an axis with its title."""
+    return {"title": {"text": title, "standoff": 8}, "automargin": True, **more}
+
+
+def log_axis(title: str, values: Sequence[float], **more: Any) -> Layout:
+    """Return a logarithmic axis with SI ticks that suits the spread of `values`."""
+    positive = [value for value in values if value > 0]
+    decades = math.log10(max(positive) / min(positive)) if positive else 0.0
+    step: Layout = {"dtick": 1 if decades > 2.5 else "D2"} if decades > 0.7 else {"nticks": 6}
+    return axis(title, type="log", tickformat="~s", **step, **more)
+
+
+def size_axis(values: Sequence[float]) -> Layout:
+    """Return the axis of model sizes, with a tick at every model."""
+    shown = _spread(values)
+    ticks = {"tickvals": shown, "ticktext": [_si(value) for value in shown]}
+    title = "non-embedding parameters N"
+    return axis(title, type="log", range=_log_range(values), **ticks)
+
+
+def _spread(values: Sequence[float]) -> list[float]:
+    """Keep values at least a quarter of a decade apart, so that tick labels do not touch."""
+    kept: list[float] = []
+    for value in sorted(set(values)):
+        if not kept or value / kept[-1] > 1.6:
+            kept.append(value)
+    return kept
+
+
+def _log_range(values: Sequence[float]) -> list[float]:
+    low, high = math.log10(min(values)), math.log10(max(values))
+    room = 0.06 * (high - low) or 0.3
+    return [low - room, high + 2.2 * room]
+
+
+def _si(value: float) -> str:
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def step_layout(steps: Sequence[float]) -> Layout:
+    """Return the axes of training steps; step 0 gets a tick of its own, left of the log axis."""
+    positive = [step for step in steps if step > 0] or [1.0]
+    has_zero = any(step == 0 for step in steps)
+    title = "training step"
+    main = log_axis(title, positive, range=_log_range(positive), exponentformat="none")
+    if not has_zero:
+        return {"xaxis": main}
+    main["domain"] = [STUB + 0.025, 1.0]
+    main["anchor"] = "y"
+    zero: Layout = {"domain": [0.0, STUB], "range": [-1, 1], "anchor": "y"}
+    zero |= {"tickvals": [0], "ticktext": ["0"], "showgrid": False, "zeroline": False}
+    breaks = [_slash(STUB + 0.006), _slash(STUB + 0.014)]
+    return {"xaxis": main, "xaxis2": zero, "shapes": breaks}
+
+
+def _slash(at: float) -> Layout:
+    place = {"xref": "paper", "yref": "paper", "x0": at - 0.004, "x1": at + 0.004}
+    return {"type": "line", **place, "y0": -0.025, "y1": 0.025, "line": {"width": 1}}
+
+
+def along_axis(
+    x: Sequence[float], y: Sequence[float | None], *, name: str, role: str, **style: Any
+) -> list[Trace]:
+    """Return a line over x > 0, and a marker on the broken tick for a value at x = 0."""
+    line: Trace = {"type": "scatter", "mode": "lines", "name": name, "meta": {"role": role}}
+    line |= style
+    late = [i for i, value in enumerate(x) if value > 0]
+    whole: Trace = {**line, "x": [x[i] for i in late], "y": [y[i] for i in late]}
+    if "customdata" in style:
+        whole["customdata"] = [style["customdata"][i] for i in late]
+    early = [i for i, value in enumerate(x) if value == 0]
+    if not early:
+        return [whole]
+    marker: Trace = {"mode": "markers", "xaxis": "x2", "x": [0], "y": [y[early[0]]]}
+    dot: Trace = {**line, **marker, "marker": {"size": 6}}
+    dot.pop("customdata", None)
+    dot["hovertemplate"] = f"{name}, step 0<br>%{{y:.3f}} nats<extra></extra>"
+    return [whole, dot]
+
+
+def end_label(x: float, y: float, text: str, role: str, position: str = "middle right") -> Trace:
+    """Return words written at a point: a direct label instead of a legend."""
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": [x],
+        "y": [y],
+        "text": [text],
+        "textposition": position,
+        "cliponaxis": False,
+        "hoverinfo": "skip",
+        "name": "",
+        "meta": {"role": role, "label": True},
+    }

@@ -1,0 +1,190 @@
+"""Figures of a clustering and of one cluster."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.figures.base import (
+    Layout,
+    Trace,
+    along_axis,
+    axis,
+    end_label,
+    figure,
+    log_axis,
+    size_axis,
+    step_layout,
+)
+from app.figures.labels import plotly_text
+from backend.queries.views import Count, CurveBand, RankFrequency, SubMatrix
+
+MAX_BARS = 12
+
+
+def rank_frequency_figure(view: RankFrequency) -> go.Figure:
+    """Return cluster sizes by rank on log-log axes: every n_clusters, envelope, fit, theory."""
+    traces = [_sizes(sizes, f"n_clusters {k}") for k, sizes in sorted(view.sizes.items())]
+    ranks = list(range(1, len(view.envelope) + 1))
+    traces.append(
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": ranks,
+            "y": list(view.envelope),
+            "name": "envelope",
+            "line": {"width": 2.5, "shape": "hv"},
+            "meta": {"role": "mean"},
+            "hovertemplate": "envelope<br>rank %{x}<br>size %{y}<extra></extra>",
+        }
+    )
+    traces += _slopes(view)
+    layout: Layout = {
+        "xaxis": log_axis("rank of the cluster (1 = largest)", ranks),
+        "yaxis": log_axis("cluster size (predictions)", view.envelope, rangemode="normal"),
+    }
+    return figure(traces, layout)
+
+
+def _sizes(sizes: Sequence[int], name: str) -> Trace:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(range(1, len(sizes) + 1)),
+        "y": list(sizes),
+        "name": name,
+        "line": {"width": 1},
+        "meta": {"role": "member"},
+        "hovertemplate": f"{name}<br>rank %{{x}}<br>size %{{y}}<extra></extra>",
+    }
+
+
+def _slopes(view: RankFrequency) -> list[Trace]:
+    if view.fit is None:
+        return []
+    fit = view.fit
+    first, last = max(fit.first_rank, 1), max(fit.last_rank, fit.first_rank + 1)
+    middle = math.sqrt(first * last)
+    height = math.exp(fit.intercept + fit.slope * math.log(middle))
+    # Drawn a little above the data: a line on top of its own points cannot be compared.
+    traces = _line((first, last), (middle, 1.35 * height), fit.slope, "fit", "accent")
+    if view.theory_slope is not None:
+        traces += _line((first, last), (middle, 2.1 * height), view.theory_slope, "theory", "theory")
+    return traces
+
+
+def _line(
+    span: tuple[int, int], through: tuple[float, float], slope: float, name: str, role: str
+) -> list[Trace]:
+    heights = [through[1] * (rank / through[0]) ** slope for rank in span]
+    line: Trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(span),
+        "y": heights,
+        "name": name,
+        "line": {"width": 2, "dash": "dash" if role == "theory" else "solid"},
+        "meta": {"role": role},
+        "hovertemplate": f"{name}: slope {slope:.3f}<extra></extra>",
+    }
+    text = f"{name} {slope:.2f}".replace("-", "−")
+    return [line, end_label(span[0], heights[0], text, role, "top right")]
+
+
+def similarity_figure(view: SubMatrix) -> go.Figure:
+    """Return cosines between members as a heat map with zero in the middle of the scale."""
+    values = np.asarray(view.values, dtype=np.float32).round(3)
+    heat: Trace = {
+        "type": "heatmap",
+        "z": values,
+        "zmin": -1,
+        "zmid": 0,
+        "zmax": 1,
+        "meta": {"role": "diverging"},
+        "name": "cosine",
+        "hovertemplate": "members %{y} and %{x}<br>cosine %{z:.2f}<extra></extra>",
+        "x0": 1,
+        "y0": 1,
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickvals": [-1, -0.5, 0, 0.5, 1]},
+    }
+    layout: Layout = {
+        "xaxis": axis("member", constrain="domain", showgrid=False),
+        "yaxis": axis("member", autorange="reversed", scaleanchor="x", showgrid=False),
+    }
+    layout["yaxis"]["constrain"] = "domain"
+    return figure([heat], layout)
+
+
+def band_figure(band: CurveBand) -> go.Figure:
+    """Return members' curves along one axis: single ones thin, the mean bold, 10-90 % filled."""
+    traces = [*_band(band), *_members(band), *_mean(band)]
+    top = max([*band.high_nats, *band.mean_nats])
+    layout = step_layout(band.x) if band.axis == "S" else {"xaxis": size_axis(band.x)}
+    layout["yaxis"] = axis("loss (nats)", range=[0, 1.08 * top or 1])
+    return figure(traces, layout)
+
+
+def _band(band: CurveBand) -> list[Trace]:
+    late = [i for i, x in enumerate(band.x) if x > 0]
+    edge: Trace = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "line": {"width": 0}}
+    edge |= {"meta": {"role": "band"}, "x": [band.x[i] for i in late]}
+    low: Trace = {**edge, "name": "10 %", "y": [band.low_nats[i] for i in late]}
+    high: Trace = {**edge, "name": "90 %", "y": [band.high_nats[i] for i in late]}
+    return [low, {**high, "fill": "tonexty"}]
+
+
+def _members(band: CurveBand) -> list[Trace]:
+    late = [i for i, x in enumerate(band.x) if x > 0]
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for member in band.members:
+        x += [*(band.x[i] for i in late), None]
+        y += [*(member.loss_nats[i] for i in late), None]
+    line: Trace = {"type": "scatter", "mode": "lines", "name": "members", "x": x, "y": y}
+    return [{**line, "line": {"width": 1}, "hoverinfo": "skip", "meta": {"role": "member"}}]
+
+
+def _mean(band: CurveBand) -> list[Trace]:
+    labels = [plotly_text(label) for label in band.labels]
+    hover = "%{customdata}<br>mean %{y:.3f} nats<extra></extra>"
+    return along_axis(
+        band.x,
+        band.mean_nats,
+        name="mean",
+        role="mean",
+        mode="lines+markers",
+        line={"width": 2.5},
+        marker={"size": 5},
+        customdata=labels,
+        hovertemplate=hover,
+    )
+
+
+def count_figure(counts: Sequence[Count], title: str) -> go.Figure:
+    """Return the commonest tokens as bars; `customdata` holds their ids for a click."""
+    shown = list(counts)[:MAX_BARS]
+    total = sum(count.count for count in counts) or 1
+    labels = [plotly_text(count.token.text, 16) for count in shown]
+    bars: Trace = {
+        "type": "bar",
+        "orientation": "h",
+        "x": [count.count for count in shown],
+        "y": list(range(len(shown))),
+        "customdata": [[count.token.id, label] for count, label in zip(shown, labels, strict=True)],
+        "text": [f"{count.count} · {100 * count.count / total:.0f} %" for count in shown],
+        "textposition": "auto",
+        "insidetextanchor": "end",
+        "cliponaxis": False,
+        "name": title,
+        "meta": {"role": "accent"},
+        "hovertemplate": "%{customdata[1]}<br>%{x} predictions<extra></extra>",
+    }
+    ticks = {"tickvals": bars["y"], "ticktext": labels, "tickfont": {"family": "monospace"}}
+    layout: Layout = {
+        "xaxis": axis("predictions", rangemode="tozero", tickformat="~s", nticks=5),
+        "yaxis": {"autorange": "reversed", "automargin": True, "showgrid": False, **ticks},
+        "bargap": 0.25,
+        "uniformtext": {"minsize": 10, "mode": "show"},
+    }
+    return figure([bars], layout)

@@ -1,0 +1,77 @@
+"""The web application: `uvicorn app.main:create_app --factory`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+
+from app import errors
+from app.access import Access, log_to_stderr
+from app.api import arrow, clusterings, clusters, corpora, operation, similarities, suites
+from app.api.openapi import described_application
+from app.etag import Conditional
+from app.metrics import Metrics
+from app.pages.routes import router as pages
+from app.paths import static_dir
+from app.security import BodyLimit, Guard, SecurityHeaders
+from app.static_files import CachedStatic
+from backend.db import Store, open_store
+from backend.settings import Settings, settings
+
+COMPRESSION_LEVEL = 5
+MIN_COMPRESSED_BYTES = 1024
+API_ROUTERS = (
+    suites.router,
+    corpora.router,
+    similarities.router,
+    clusterings.router,
+    clusters.router,
+    operation.router,
+)
+
+
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    # Outermost first: a refusal is logged and carries the headers, a body is hashed as it was
+    # made, before compression.
+    return [
+        Middleware(Access, metrics=metrics),
+        Middleware(SecurityHeaders),
+        Middleware(Guard, settings=settings),
+        Middleware(BodyLimit),
+        Middleware(
+            GZipMiddleware,
+            minimum_size=MIN_COMPRESSED_BYTES,
+            compresslevel=COMPRESSION_LEVEL,
+            # Cosines and losses hardly shrink.
+            exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, arrow.MEDIA_TYPE),
+        ),
+        Middleware(Conditional),
+    ]
+
+
+def _opened_store() -> Store:
+    log_to_stderr()
+    return open_store(settings())
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.store.engine.dispose()
+
+
+def create_app(store: Store | None = None) -> FastAPI:
+    """Return the application over `store`; without one, over the store of the settings."""
+    store = store or _opened_store()
+    metrics = Metrics()
+    app = described_application(middleware=_middleware(store.settings, metrics), lifespan=_lifespan)
+    app.state.store = store
+    app.state.metrics = metrics
+    errors.install(app)
+    for router in API_ROUTERS:
+        app.include_router(router)
+    app.include_router(pages, include_in_schema=False)
+    app.mount("/static", CachedStatic(directory=static_dir()), name="static")
+    return app

@@ -1,0 +1,94 @@
+"""Figures as JSON, fetched by the pages when a plot comes into view."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from app.deps import (
+    CorpusName,
+    CorpusQuery,
+    Id,
+    OptionalModel,
+    OptionalSuite,
+    PredictionIndex,
+    StoreDep,
+    SuiteQuery,
+)
+from app.figures.base import payload
+from app.figures.losses import (
+    class_figure,
+    histogram_figure,
+    prediction_figure,
+    scaling_figure,
+)
+from app.figures.quanta import (
+    band_figure,
+    count_figure,
+    rank_frequency_figure,
+    similarity_figure,
+)
+from backend.queries import clusterings, clusters, predictions, suites
+from backend.queries.views import Axis
+
+router = APIRouter(prefix="/figures", include_in_schema=False)
+
+
+def _answer(figures: Mapping[str, Any]) -> Response:
+    return Response(payload(figures), media_type="application/json")
+
+
+@router.get("/clusterings/{clustering_id}")
+def clustering_figures(store: StoreDep, clustering_id: Id) -> Response:
+    """Return the rank-frequency plot."""
+    view = clusterings.clustering(store, clustering_id)
+    return _answer({"rank": rank_frequency_figure(view.rank_frequency)})
+
+
+@router.get("/clusters/{cluster_id}")
+def cluster_figures(store: StoreDep, cluster_id: Id) -> Response:
+    """Return the curves and bars of a cluster."""
+    view = clusters.cluster(store, cluster_id)
+    bands = {f"curve-{band.axis}-{band.model or 'all'}": band_figure(band) for band in view.curves}
+    counts = {
+        "answers": count_figure(view.answers, "answers"),
+        "last": count_figure(view.last_tokens, "last tokens"),
+    }
+    return _answer({**bands, **counts})
+
+
+@router.get("/clusters/{cluster_id}/similarity")
+def cluster_similarity(store: StoreDep, cluster_id: Id) -> Response:
+    """Return the cosines between members."""
+    return _answer({"similarity": similarity_figure(clusters.sub_matrix(store, cluster_id))})
+
+
+@router.get("/predictions/{corpus}/{index}")
+def prediction_figures(
+    store: StoreDep, corpus: CorpusName, index: PredictionIndex, suite: OptionalSuite = None
+) -> Response:
+    """Return the curves of one prediction, one figure an axis."""
+    view = predictions.prediction(store, corpus, index, context=1, suite=suite)
+    axes = {curve.axis for curve in view.curves}
+    return _answer(
+        {
+            f"curve-{axis}": prediction_figure([c for c in view.curves if c.axis == axis])
+            for axis in sorted(axes)
+        }
+    )
+
+
+@router.get("/scaling")
+def scaling_figures(
+    store: StoreDep, suite: SuiteQuery, corpus: CorpusQuery, axis: Axis = "N", model: OptionalModel = None
+) -> Response:
+    """Return mean loss, p(L) and shares of classes along one axis."""
+    view = suites.scaling(store, suite, corpus, axis, model)
+    return _answer(
+        {
+            "mean": scaling_figure(view),
+            "histogram": histogram_figure(view),
+            "classes": class_figure(view.class_shares),
+        }
+    )

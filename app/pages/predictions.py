@@ -1,0 +1,41 @@
+"""The page of one prediction: its context, its curves, its class and the clusters it is in."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from app.deps import CorpusName, OptionalSuite, PredictionIndex, StoreDep
+from app.figures.heat import heat_class
+from app.templating import query, render
+from backend.queries import predictions
+from backend.queries.heat import SCALES
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/predictions/{corpus}/{index}")
+def prediction(
+    request: Request,
+    store: StoreDep,
+    corpus: CorpusName,
+    index: PredictionIndex,
+    ctx: Annotated[int, Query(ge=1, le=4096)] = 128,
+    suite: OptionalSuite = None,
+) -> Response:
+    """Show one prediction."""
+    view = predictions.prediction(store, corpus, index, context=ctx, suite=suite)
+    axes = [axis for axis in ("N", "S") if any(curve.axis == axis for curve in view.curves)]
+    return render(
+        request,
+        "prediction.html",
+        section="documents",
+        title=f"Prediction {index} of {corpus}",
+        view=view,
+        axes=axes,
+        ctx=ctx,
+        suite=suite,
+        heat=lambda value: heat_class(value, SCALES["loss"]),
+        scale=SCALES["loss"],
+        api=f"/api/v1/corpora/{corpus}/predictions/{index}" + query(suite=suite),
+    )

@@ -1,0 +1,86 @@
+"""The offline page of the HTTP API, made from the OpenAPI document."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.templating import render
+
+router = APIRouter(include_in_schema=False)
+
+JsonObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a route; `choices` is empty where any value of the type will do."""
+
+    name: str
+    place: str
+    is_required: bool
+    type: str
+    default: str
+    choices: tuple[str, ...]
+    description: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One route with what a reader needs to call it."""
+
+    method: str
+    path: str
+    summary: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    has_body: bool
+
+    @property
+    def anchor(self) -> str:
+        """Name of its place on the page."""
+        return f"{self.method}{self.path}".replace("/", "-").replace("{", "").replace("}", "")
+
+
+def _alternatives(schema: JsonObject) -> list[JsonObject]:
+    return [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+
+
+def _parameter(raw: JsonObject) -> Parameter:
+    schema = raw.get("schema", {})
+    first = next(iter(_alternatives(schema)), {})
+    default = schema.get("default")
+    return Parameter(
+        name=raw["name"],
+        place=raw["in"],
+        is_required=raw.get("required", False),
+        type=first.get("type", "string"),
+        default="" if default is None else str(default).lower(),
+        choices=tuple(str(value) for value in first.get("enum", ())),
+        description=raw.get("description", ""),
+    )
+
+
+def operations(document: JsonObject) -> list[Operation]:
+    """Return the routes of an OpenAPI document in its order."""
+    return [
+        Operation(
+            method=method.upper(),
+            path=path,
+            summary=raw.get("summary", ""),
+            description=raw.get("description", ""),
+            parameters=tuple(_parameter(one) for one in raw.get("parameters", ())),
+            has_body="requestBody" in raw,
+        )
+        for path, methods in document.get("paths", {}).items()
+        for method, raw in methods.items()
+    ]
+
+
+@router.get("/api")
+def reference(request: Request) -> Response:
+    """List the routes of the HTTP API with a form to try each."""
+    found = operations(request.app.openapi())
+    return render(request, "api.html", section="api", title="HTTP API", operations=found)

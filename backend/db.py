@@ -1,0 +1,131 @@
+"""The store's engine, sessions and migrations."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from backend.errors import StoreError
+from backend.settings import Settings
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+def _set_sqlite_pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # FULL: a committed chunk survives a power cut, not only a killed process.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine for `url`, with SQLite in WAL mode and foreign keys on.
+
+    Raises:
+        StoreError: the URL cannot be read.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError(
+            f"QUANTA_DATABASE_URL {url!r} is not a database URL",
+            "Use sqlite:///path or postgresql://user@host/database",
+        ) from error
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed)
+    event.listen(engine, "connect", _set_sqlite_pragmas)
+    return engine
+
+
+def _migrations() -> Path:
+    # In a wheel the migrations lie inside the package; in a checkout, at the top.
+    here = Path(__file__).resolve().parent
+    packed = here / "alembic"
+    return packed if packed.is_dir() else here.parent / "alembic"
+
+
+def alembic_config(engine: Engine) -> Config:
+    """Return alembic's configuration for `engine`."""
+    config = Config()
+    config.set_main_option("script_location", str(_migrations()))
+    config.attributes["engine"] = engine
+    return config
+
+
+def revisions(engine: Engine) -> tuple[str | None, str]:
+    """Return (revision of the database, newest revision of this program)."""
+    head = ScriptDirectory.from_config(alembic_config(engine)).get_current_head()
+    assert head is not None, "there is at least one migration"
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision(), head
+    except OperationalError as error:
+        raise StoreError(
+            f"cannot open the database at {engine.url.render_as_string()}: {error.orig}",
+            "Check QUANTA_DATABASE_URL and QUANTA_DATA_DIR, and that the server is running",
+        ) from error
+
+
+def upgrade(engine: Engine) -> bool:
+    """Bring the database to the newest schema; return whether anything changed.
+
+    Raises:
+        StoreError: the database was made by a newer program.
+    """
+    current, head = revisions(engine)
+    if current == head:
+        return False
+    config = alembic_config(engine)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise StoreError(
+            f"the database is at revision {current}, which this program does not know",
+            "Install the version of quanta-explorer that wrote it, or a newer one",
+        )
+    alembic.command.upgrade(config, "head")
+    return True
+
+
+class Store:
+    """An open, migrated database."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self._sessions = sessionmaker(engine, expire_on_commit=False)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Yield a session that is rolled back unless its user commits."""
+        with self._sessions() as session:
+            yield session
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """Yield a session that commits at the end, all or nothing."""
+        with self._sessions.begin() as session:
+            yield session
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store, creating and migrating it if needed."""
+    os.makedirs(settings.data_dir, exist_ok=True)
+    engine = make_engine(settings.url)
+    upgrade(engine)
+    return Store(engine, settings)

@@ -1,0 +1,30 @@
+"""Errors that a person can act on; app/ maps each to an HTTP status once, the CLI to exit code 2."""
+
+
+class QuantaError(Exception):
+    """Something a person can repair: `problem` names the value, `remedy` what to do next."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}. {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class NotFoundError(QuantaError):
+    """An id or name that the store does not hold."""
+
+
+class InvalidInputError(QuantaError):
+    """A file, folder or parameter that cannot be used."""
+
+    def __init__(self, problem: str, remedy: str, parameter: str | None = None) -> None:
+        super().__init__(problem, remedy)
+        self.parameter = parameter
+
+
+class NotReadyError(QuantaError):
+    """A result that is not finished yet, or whose inputs are not."""
+
+
+class StoreError(QuantaError):
+    """The database is missing, older or newer than this program, or damaged."""

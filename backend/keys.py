@@ -1,0 +1,41 @@
+"""Content keys: a result is named by the hash of its inputs, parameters and code version."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+# One version per stage: raise it when the stage's numbers change, and old results stay as they are.
+VERSIONS = {
+    "corpus": 1,
+    "evaluation": 1,
+    "selection": 1,
+    "similarity": 1,
+    "discovery": 1,
+    "clustering": 1,
+    "curve_set": 1,
+}
+_BLOCK = 1 << 20
+
+
+def result_key(stage: str, **inputs: Any) -> str:
+    """Return the key of a stage's result: sha256 over canonical JSON of its inputs."""
+    document = {"stage": stage, "version": VERSIONS[stage], "inputs": inputs}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def bytes_key(data: bytes) -> str:
+    """Return the sha256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def files_key(paths: list[Path]) -> str:
+    """Return one sha256 over the names and contents of files."""
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda p: p.name):
+        digest.update(f"{path.name}:{path.stat().st_size}:".encode())
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,84 @@
+"""Finding rows by the names people use; a miss says what there is."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.errors import NotFoundError, NotReadyError
+from backend.models import Checkpoint, Corpus, Evaluation, Model, Suite
+
+
+def _known(names: Iterable[str]) -> str:
+    listed = sorted(names)[:12]
+    return f"There is: {', '.join(listed)}" if listed else "There is none yet; run `quanta demo`"
+
+
+def corpus_named(session: Session, name: str) -> Corpus:
+    """Return a corpus by name; NotFoundError lists what there is."""
+    row = session.scalars(select(Corpus).where(Corpus.name == name)).one_or_none()
+    if row is None:
+        known = _known(session.scalars(select(Corpus.name)))
+        raise NotFoundError(f"there is no corpus {name!r}", known)
+    return row
+
+
+def suite_named(session: Session, name: str) -> Suite:
+    """Return a suite by name; NotFoundError lists what there is."""
+    row = session.scalars(select(Suite).where(Suite.name == name)).one_or_none()
+    if row is None:
+        known = _known(session.scalars(select(Suite.name)))
+        raise NotFoundError(f"there is no suite {name!r}", known)
+    return row
+
+
+def model_named(suite: Suite, name: str) -> Model:
+    """Return a model of a suite; NotFoundError lists what there is."""
+    for model in suite.models:
+        if model.name == name:
+            return model
+    known = _known(model.name for model in suite.models)
+    raise NotFoundError(f"suite {suite.name} has no model {name!r}", known)
+
+
+def checkpoint_at(model: Model, step: int | None) -> Checkpoint:
+    """Return a model's checkpoint at a step, the last one for None."""
+    for checkpoint in reversed(model.checkpoints):
+        if step is None or checkpoint.step == step:
+            return checkpoint
+    known = _known(str(c.step) for c in model.checkpoints)
+    raise NotFoundError(f"model {model.name} has no step {step}", known)
+
+
+def finished_evaluations(session: Session, corpus: Corpus, suite: Suite) -> list[Evaluation]:
+    """Return finished evaluations of a suite on a corpus, by size, then step."""
+    rows = session.scalars(
+        select(Evaluation)
+        .join(Evaluation.checkpoint)
+        .join(Checkpoint.model)
+        .where(
+            Evaluation.corpus_id == corpus.id,
+            Evaluation.completed_at.is_not(None),
+            Model.suite_id == suite.id,
+        )
+        .order_by(Model.nonembedding_parameters, Model.name, Checkpoint.step)
+    )
+    return list(rows)
+
+
+def finished_evaluation(session: Session, corpus: Corpus, checkpoint: Checkpoint) -> Evaluation:
+    """Return the finished evaluation of a checkpoint; NotReadyError says how to make it."""
+    row = session.scalars(
+        select(Evaluation).where(
+            Evaluation.corpus_id == corpus.id,
+            Evaluation.checkpoint_id == checkpoint.id,
+            Evaluation.completed_at.is_not(None),
+        )
+    ).one_or_none()
+    if row is None:
+        name = f"{checkpoint.model.name} step {checkpoint.step}"
+        raise NotReadyError(
+            f"{name} is not evaluated on {corpus.name}",
+            f"Run `quanta evaluate {checkpoint.model.suite.name} {corpus.name}`",
+        )
+    return row

@@ -1,0 +1,63 @@
+"""Stored losses: from chunks, or prediction-major through the cache."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session, undefer
+
+from backend import arrays
+from backend.cache import cache_name, memory_map
+from backend.db import Store
+from backend.models import Corpus, CurveChunk, CurveSet, Evaluation, LossChunk
+
+
+def evaluation_losses(session: Session, evaluation: Evaluation) -> NDArray[np.float16]:
+    """Return all losses of a finished evaluation, in prediction order (nats)."""
+    rows = session.scalars(
+        select(LossChunk)
+        .where(LossChunk.evaluation_id == evaluation.id)
+        .order_by(LossChunk.chunk)
+        .options(undefer(LossChunk.data))
+    )
+    parts = [arrays.read(r, f"losses of {evaluation.key[:12]}, chunk {r.chunk}") for r in rows]
+    assert len(parts) == evaluation.n_chunks, (len(parts), evaluation.n_chunks)
+    return np.concatenate(parts)
+
+
+def loss_matrix(
+    store: Store, corpus: Corpus, evaluations: Sequence[Evaluation]
+) -> NDArray[np.float16]:
+    """Return losses (nats) of finished evaluations, shape (predictions, evaluations), mapped."""
+
+    def fill(array: NDArray[Any]) -> None:
+        with store.session() as session:
+            for column, evaluation in enumerate(evaluations):
+                array[:, column] = evaluation_losses(session, evaluation)
+
+    name = cache_name("losses", *(e.key for e in evaluations))
+    return memory_map(store, name, (corpus.n_predictions, len(evaluations)), "float16", fill)
+
+
+def curve_scores(store: Store, curve_set: CurveSet, name: str, dtype: str) -> NDArray[Any]:
+    """Return one score (or the class) of all predictions of a finished curve set, mapped."""
+
+    def fill(array: NDArray[Any]) -> None:
+        first = 0
+        with store.session() as session:
+            rows = session.scalars(
+                select(CurveChunk)
+                .where(CurveChunk.curve_set_id == curve_set.id, CurveChunk.name == name)
+                .order_by(CurveChunk.chunk)
+                .options(undefer(CurveChunk.data))
+            )
+            for row in rows:
+                part = arrays.read(row, f"{name} of curve set {curve_set.key[:12]}")
+                array[first : first + len(part)] = part
+                first += len(part)
+        assert first == len(array), (first, len(array))
+
+    size = (curve_set.corpus.n_predictions,)
+    return memory_map(store, cache_name(f"curve-{name}", curve_set.key), size, dtype, fill)

@@ -1,0 +1,43 @@
+"""Typed tables of the store, by topic."""
+
+from backend.models.base import Base
+from backend.models.corpora import Corpus, Document, TokenChunk, Tokenizer
+from backend.models.evaluations import CurveChunk, CurveSet, Evaluation, LossChunk
+from backend.models.quanta import (
+    Annotation,
+    Cluster,
+    ClusterCurve,
+    Clustering,
+    ClusterMember,
+    Discovery,
+    Selection,
+    Similarity,
+    SimilarityStripe,
+    SpectralArray,
+)
+from backend.models.suites import Checkpoint, Model, Suite
+
+__all__ = [
+    "Annotation",
+    "Base",
+    "Checkpoint",
+    "Cluster",
+    "ClusterCurve",
+    "ClusterMember",
+    "Clustering",
+    "Corpus",
+    "CurveChunk",
+    "CurveSet",
+    "Discovery",
+    "Document",
+    "Evaluation",
+    "LossChunk",
+    "Model",
+    "Selection",
+    "Similarity",
+    "SimilarityStripe",
+    "SpectralArray",
+    "Suite",
+    "TokenChunk",
+    "Tokenizer",
+]

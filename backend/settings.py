@@ -1,0 +1,44 @@
+"""Settings, read from `QUANTA_*` environment variables."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a person may set; every field is documented in the README."""
+
+    model_config = SettingsConfigDict(env_prefix="QUANTA_", extra="ignore")
+
+    data_dir: Path = Path("var")
+    database_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    token: str = ""
+    allowed_hosts: str = ""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy URL of the store: the embedded SQLite file unless one is set."""
+        if not self.database_url:
+            return f"sqlite:///{(self.data_dir / 'quanta.sqlite').resolve()}"
+        # Plain postgresql:// would pick a driver that is not shipped.
+        for scheme in ("postgresql://", "postgres://"):
+            if self.database_url.startswith(scheme):
+                return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
+        return self.database_url
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where rebuildable, memory-mapped caches live."""
+        return self.data_dir / "cache"
+
+
+@cache
+def settings() -> Settings:
+    """Return the process's settings, read once."""
+    return Settings()

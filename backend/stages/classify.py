@@ -1,0 +1,253 @@
+"""Curve sets: every prediction's curve along one axis, with class and scores."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from backend import arrays
+from backend.db import Store
+from backend.errors import NotReadyError
+from backend.keys import result_key
+from backend.lookup import finished_evaluations
+from backend.losses import curve_scores, loss_matrix
+from backend.models import Corpus, CurveChunk, CurveSet, Evaluation, Suite, TokenChunk
+from backend.models.base import now
+from backend.stages.cluster_curves import fill_cluster_curves
+from backend.stages.progress import WORK_LOG, Progress
+
+MIN_POINTS = 3
+# What each score is stored as; classes and flags are small integers.
+SCORE_DTYPES = {
+    "curve_class": "uint8",
+    "total_drop": "float16",
+    "sharpness": "float16",
+    "emergence": "float32",
+    "emergence_censored": "int8",
+    "final_loss": "float16",
+    "monotonicity": "float16",
+    "largest_rise": "float16",
+    "slope": "float16",
+    "r_squared": "float16",
+    "published_monogenic": "int8",
+    "published_banded": "int8",
+    "published_polygenic": "uint8",
+}
+HISTOGRAM_EDGES = np.concatenate([np.arange(0, 12.01, 0.25), [np.inf]])
+
+
+@dataclass(frozen=True)
+class _Axis:
+    axis: str
+    model_id: int | None
+    values: tuple[float, ...]
+    evaluations: tuple[Evaluation, ...]
+
+
+def _by_size(evaluations: Sequence[Evaluation]) -> _Axis | None:
+    """Return the axis of sizes at the last step that every model has."""
+    by_model: dict[int, dict[int, Evaluation]] = {}
+    for evaluation in evaluations:
+        checkpoint = evaluation.checkpoint
+        by_model.setdefault(checkpoint.model_id, {})[checkpoint.step] = evaluation
+    common = set.intersection(*(set(steps) for steps in by_model.values())) if by_model else set()
+    if not common or len(by_model) < MIN_POINTS:
+        return None
+    chosen = [steps[max(common)] for steps in by_model.values()]
+    chosen.sort(key=lambda e: e.checkpoint.model.nonembedding_parameters)
+    sizes = tuple(float(e.checkpoint.model.nonembedding_parameters) for e in chosen)
+    if len(set(sizes)) < len(sizes):
+        return None
+    return _Axis("N", None, sizes, tuple(chosen))
+
+
+def _by_step(evaluations: Sequence[Evaluation]) -> list[_Axis]:
+    """Return one axis a model; step 0 has no place on a log axis."""
+    by_model: dict[int, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        if evaluation.checkpoint.step > 0:
+            by_model.setdefault(evaluation.checkpoint.model_id, []).append(evaluation)
+    return [
+        _Axis("S", model, tuple(float(e.checkpoint.step) for e in rows), tuple(rows))
+        for model, rows in by_model.items()
+        if len(rows) >= MIN_POINTS
+    ]
+
+
+def _axes(session: Session, corpus: Corpus, suite: Suite) -> list[_Axis]:
+    evaluations = finished_evaluations(session, corpus, suite)
+    by_size = _by_size(evaluations)
+    axes = ([by_size] if by_size else []) + _by_step(evaluations)
+    if not axes:
+        raise NotReadyError(
+            f"suite {suite.name} has fewer than {MIN_POINTS} sizes or steps on {corpus.name}",
+            f"Run `quanta evaluate {suite.name} {corpus.name}` first",
+        )
+    return axes
+
+
+def _curve_set(session: Session, corpus: Corpus, suite: Suite, axis: _Axis) -> CurveSet:
+    from compute.curves import DEFAULT_THRESHOLDS
+
+    thresholds = asdict(DEFAULT_THRESHOLDS)
+    key = result_key(
+        "curve_set",
+        axis=axis.axis,
+        values=list(axis.values),
+        evaluations=[e.key for e in axis.evaluations],
+        thresholds=thresholds,
+    )
+    row = session.scalars(select(CurveSet).where(CurveSet.key == key)).one_or_none()
+    if row is None:
+        row = CurveSet(
+            key=key,
+            corpus=corpus,
+            suite=suite,
+            model_id=axis.model_id,
+            axis=axis.axis,
+            axis_values=list(axis.values),
+            evaluation_ids=[e.id for e in axis.evaluations],
+            thresholds=thresholds,
+            n_chunks=corpus.n_chunks,
+            completed_at=None,
+            summary=None,
+        )
+        session.add(row)
+        session.flush()
+    return row
+
+
+def _stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    if dtype == "float16":
+        # Curves of finite float16 losses have finite features; slopes can still pass float16.
+        return np.clip(values, -6.0e4, 6.0e4).astype(np.float16)
+    return values.astype(dtype)
+
+
+def _chunk_rows(curve_set: CurveSet, chunk: int, losses: NDArray[np.float16]) -> list[CurveChunk]:
+    from compute import curves
+
+    WORK_LOG.info("classify %s chunk %d", curve_set.key[:16], chunk)
+    thresholds = curves.CurveThresholds(**curve_set.thresholds)
+    scores = curves.curve_scores(losses, np.array(curve_set.axis_values), thresholds)
+    return [
+        CurveChunk(
+            curve_set_id=curve_set.id,
+            chunk=chunk,
+            name=name,
+            **arrays.columns(_stored(getattr(scores, name), dtype)),
+        )
+        for name, dtype in SCORE_DTYPES.items()
+    ]
+
+
+def _histograms(losses: NDArray[np.float16]) -> list[list[float]]:
+    shares = []
+    for column in losses.T:
+        counts, _ = np.histogram(column.astype(np.float32), HISTOGRAM_EDGES)
+        shares.append((counts / len(column)).tolist())
+    return shares
+
+
+def _document_means(
+    session: Session, corpus: Corpus, losses: NDArray[np.float16]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (mean loss of each document at each point, its number of predictions)."""
+    from backend.models import Document
+
+    counts = np.array(
+        session.scalars(
+            select(Document.n_predictions)
+            .where(Document.corpus_id == corpus.id, Document.n_predictions > 0)
+            .order_by(Document.index)
+        ).all()
+    )
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    sums = np.add.reduceat(losses.astype(np.float64), starts, axis=0)
+    return sums / counts[:, None], counts.astype(np.float64)
+
+
+def _fit(session: Session, curve_set: CurveSet, losses: NDArray[np.float16]) -> dict[str, Any]:
+    from compute.fits import fit_power_law
+
+    means, weights = _document_means(session, curve_set.corpus, losses)
+    x = np.array(curve_set.axis_values)
+    y = losses.mean(axis=0, dtype=np.float64)
+    return asdict(fit_power_law(x, y, y_by_unit=means, weights=weights, seed=0))
+
+
+def _summary(store: Store, session: Session, curve_set: CurveSet) -> dict[str, Any]:
+    from compute.curves import CURVE_CLASSES
+
+    evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
+    losses = loss_matrix(store, curve_set.corpus, evaluations)
+    codes = Counter(curve_scores(store, curve_set, "curve_class", "uint8").tolist())
+    total = curve_set.corpus.n_predictions
+    return {
+        "classes": {name: codes[code] / total for code, name in enumerate(CURVE_CLASSES)},
+        "mean_nats": losses.mean(axis=0, dtype=np.float64).tolist(),
+        "histograms": _histograms(losses),
+        "fit": _fit(session, curve_set, losses),
+    }
+
+
+def _classify_one(store: Store, curve_set_id: int, progress: Progress) -> None:
+    with store.session() as session:
+        curve_set = session.get_one(CurveSet, curve_set_id)
+        corpus = curve_set.corpus
+        if curve_set.completed_at is not None:
+            return
+        evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
+        losses = loss_matrix(store, corpus, evaluations)
+        of_model = f" of {curve_set.model.name}" if curve_set.model else ""
+        title = f"classify curves over {curve_set.axis}{of_model}"
+        spans = session.execute(
+            select(TokenChunk.chunk, TokenChunk.first_prediction, TokenChunk.n_predictions)
+            .where(TokenChunk.corpus_id == corpus.id)
+            .order_by(TokenChunk.chunk)
+        ).all()
+        done = set(
+            session.scalars(
+                select(CurveChunk.chunk)
+                .where(CurveChunk.curve_set_id == curve_set_id)
+                .group_by(CurveChunk.chunk)
+                .having(func.count() == len(SCORE_DTYPES))
+            )
+        )
+    with progress.task(title, total=len(spans), unit="chunks", done=len(done)) as bar:
+        for chunk, first, count in spans:
+            if chunk in done:
+                continue
+            with store.begin() as session:
+                session.add_all(_chunk_rows(curve_set, chunk, losses[first : first + count]))
+            bar.advance()
+    with store.begin() as session:
+        row = session.get_one(CurveSet, curve_set_id)
+        row.summary = _summary(store, session, row)
+        row.completed_at = now()
+
+
+def classify(store: Store, corpus: Corpus, suite: Suite, progress: Progress) -> list[int]:
+    """Classify all curves of a suite on a corpus, over size and over the steps of each model.
+
+    Returns:
+        Ids of the curve sets, size first.
+
+    Raises:
+        NotReadyError: too few finished evaluations for any curve.
+    """
+    with store.begin() as session:
+        corpus = session.get_one(Corpus, corpus.id)
+        suite = session.get_one(Suite, suite.id)
+        ids = [
+            _curve_set(session, corpus, suite, axis).id for axis in _axes(session, corpus, suite)
+        ]
+    for curve_set_id in ids:
+        _classify_one(store, curve_set_id, progress)
+    fill_cluster_curves(store, progress)
+    return ids

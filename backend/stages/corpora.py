@@ -1,0 +1,236 @@
+"""Adding a corpus: tokenise once, cut, chunk, store; all or nothing."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+from tokenizers import Tokenizer as HubTokenizer
+
+from backend import arrays, names
+from backend.db import Store
+from backend.errors import InvalidInputError
+from backend.keys import bytes_key, result_key
+from backend.models import Corpus, Document, TokenChunk, Tokenizer
+from backend.stages.documents import RawDocument, read_documents
+from backend.stages.progress import Progress
+from backend.stages.provenance import provenance
+from backend.tokens import parse_tokenizer
+
+CHUNK_PREDICTIONS = 65_536
+MAX_TOKENS = 1_048_576
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """How a corpus is made.
+
+    Attributes:
+        name: its id in URLs.
+        files: JSON lines or text files, in order.
+        tokenizer: a `tokenizer.json`.
+        max_tokens: T, documents are cut to their first T tokens (published 1024).
+        prefix: token ids put before every document (none for Pythia).
+        limit: keep the first so many documents, None for all.
+        chunk_predictions: a chunk closes at the first document end at or after so many.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    tokenizer: Path
+    max_tokens: int = 1024
+    prefix: tuple[int, ...] = ()
+    limit: int | None = None
+    chunk_predictions: int = CHUNK_PREDICTIONS
+
+
+@dataclass(frozen=True)
+class _Tokenised:
+    raw: RawDocument
+    text: str
+    ids: NDArray[Any]
+    is_cut: bool
+
+
+def _check(spec: CorpusSpec, tokenizer: HubTokenizer) -> None:
+    names.check(spec.name, "corpus name")
+    if not 2 <= spec.max_tokens <= MAX_TOKENS:
+        raise InvalidInputError(
+            f"max_tokens is {spec.max_tokens}", f"Choose 2 to {MAX_TOKENS}", "max_tokens"
+        )
+    size = tokenizer.get_vocab_size(with_added_tokens=True)
+    for token in spec.prefix:
+        if not 0 <= token < size:
+            raise InvalidInputError(
+                f"prefix token {token} is not in the tokenizer's 0 … {size - 1}",
+                "Give ids of the tokenizer",
+                "prefix",
+            )
+
+
+def _tokenised(
+    documents: Iterator[RawDocument], tokenizer: HubTokenizer, max_tokens: int
+) -> Iterator[_Tokenised]:
+    dtype = np.uint16 if tokenizer.get_vocab_size(with_added_tokens=True) <= 1 << 16 else np.uint32
+    while batch := list(islice(documents, _BATCH)):
+        encodings = tokenizer.encode_batch([d.text for d in batch], add_special_tokens=False)
+        for raw, encoding in zip(batch, encodings, strict=True):
+            is_cut = len(encoding.ids) > max_tokens
+            text = raw.text[: encoding.offsets[max_tokens - 1][1]] if is_cut else raw.text
+            yield _Tokenised(raw, text, np.array(encoding.ids[:max_tokens], dtype), is_cut)
+
+
+def _read_all(spec: CorpusSpec, tokenizer: HubTokenizer, progress: Progress) -> list[_Tokenised]:
+    raw = (document for path in spec.files for document in read_documents(path))
+    kept = []
+    with progress.task(f"tokenise {spec.name}", total=spec.limit or 0, unit="documents") as bar:
+        for document in _tokenised(islice(raw, spec.limit), tokenizer, spec.max_tokens):
+            kept.append(document)
+            bar.advance()
+    if not any(len(document.ids) > 1 for document in kept):
+        raise InvalidInputError(
+            f"no document of {', '.join(str(f) for f in spec.files)} has two tokens",
+            "A prediction needs a token before it: give longer documents",
+        )
+    return kept
+
+
+def _chunks(counts: Sequence[int], at_least: int) -> list[tuple[int, int]]:
+    """Return (first document, last document + 1) of each chunk."""
+    bounds, first, held = [], 0, 0
+    for index, count in enumerate(counts):
+        held += count
+        if held >= at_least:
+            bounds.append((first, index + 1))
+            first, held = index + 1, 0
+    if first < len(counts):
+        bounds.append((first, len(counts)))
+    return bounds
+
+
+def _corpus_key(spec: CorpusSpec, tokenizer_key: str, documents: Sequence[_Tokenised]) -> str:
+    digest = hashlib.sha256()
+    for d in documents:
+        fields = [d.raw.external_id, d.raw.source, d.raw.license, d.text, d.is_cut]
+        digest.update(json.dumps(fields).encode())
+        digest.update(d.ids.astype("<u4").tobytes())
+    return result_key(
+        "corpus",
+        tokenizer=tokenizer_key,
+        max_tokens=spec.max_tokens,
+        prefix=list(spec.prefix),
+        chunk_predictions=spec.chunk_predictions,
+        documents=digest.hexdigest(),
+    )
+
+
+def _stored_tokenizer(session: Session, data: bytes, tokenizer: HubTokenizer) -> Tokenizer:
+    key = bytes_key(data)
+    row = session.scalars(select(Tokenizer).where(Tokenizer.key == key)).one_or_none()
+    if row is None:
+        size = tokenizer.get_vocab_size(with_added_tokens=True)
+        row = Tokenizer(key=key, vocabulary_size=size, json=data)
+        session.add(row)
+        session.flush()
+    return row
+
+
+def _insert(
+    session: Session,
+    corpus: Corpus,
+    documents: Sequence[_Tokenised],
+    bounds: Sequence[tuple[int, int]],
+) -> None:
+    prediction = 0
+    for chunk, (first, last) in enumerate(bounds):
+        start, rows = prediction, []
+        for index, document in enumerate(documents[first:last], start=first):
+            count = max(len(document.ids) - 1, 0)
+            rows.append(
+                {
+                    "corpus_id": corpus.id,
+                    "index": index,
+                    "external_id": document.raw.external_id,
+                    "source": document.raw.source,
+                    "license": document.raw.license,
+                    "text": document.text,
+                    "n_tokens": len(document.ids),
+                    "n_predictions": count,
+                    "is_cut": document.is_cut,
+                    "first_prediction": prediction,
+                    "chunk": chunk,
+                }
+            )
+            prediction += count
+        session.execute(insert(Document), rows)
+        session.add(
+            TokenChunk(
+                corpus_id=corpus.id,
+                chunk=chunk,
+                first_document=first,
+                n_documents=last - first,
+                first_prediction=start,
+                n_predictions=prediction - start,
+                **arrays.columns(np.concatenate([d.ids for d in documents[first:last]])),
+            )
+        )
+        session.flush()
+
+
+def _existing(session: Session, name: str, key: str) -> Corpus | None:
+    by_key = session.scalars(select(Corpus).where(Corpus.key == key)).one_or_none()
+    by_name = session.scalars(select(Corpus).where(Corpus.name == name)).one_or_none()
+    if by_name is not None and by_name.key != key:
+        raise InvalidInputError(
+            f"the name {name} belongs to another corpus (key {by_name.key[:12]})",
+            "Choose another name",
+            "name",
+        )
+    return by_key
+
+
+def add_corpus(store: Store, spec: CorpusSpec, progress: Progress) -> Corpus:
+    """Store a corpus, or return the equal one that is stored.
+
+    Raises:
+        InvalidInputError: a file or parameter that cannot be used; the store is unchanged.
+    """
+    if not spec.tokenizer.is_file():
+        raise InvalidInputError(f"{spec.tokenizer} is not a file", "Give a tokenizer.json")
+    data = spec.tokenizer.read_bytes()
+    tokenizer = parse_tokenizer(data)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    _check(spec, tokenizer)
+    documents = _read_all(spec, tokenizer, progress)
+    counts = [max(len(d.ids) - 1, 0) for d in documents]
+    bounds = _chunks(counts, spec.chunk_predictions)
+    key = _corpus_key(spec, bytes_key(data), documents)
+    with store.begin() as session:
+        if (found := _existing(session, spec.name, key)) is not None:
+            return found
+        corpus = Corpus(
+            key=key,
+            name=spec.name,
+            tokenizer=_stored_tokenizer(session, data, tokenizer),
+            max_tokens=spec.max_tokens,
+            prefix=list(spec.prefix),
+            chunk_predictions=spec.chunk_predictions,
+            n_documents=len(documents),
+            n_tokens=sum(len(d.ids) for d in documents),
+            n_predictions=sum(counts),
+            n_chunks=len(bounds),
+            provenance=provenance(files=[path.name for path in spec.files]),
+        )
+        session.add(corpus)
+        session.flush()
+        _insert(session, corpus, documents, bounds)
+    return corpus

@@ -1,0 +1,102 @@
+"""The demo: the bundled suite on its bundled documents, everything computed from weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+
+from backend.db import Store
+from backend.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
+from backend.models import Checkpoint, Corpus, Discovery, Model, Suite
+from backend.stages.classify import classify
+from backend.stages.corpora import CHUNK_PREDICTIONS, CorpusSpec, add_corpus
+from backend.stages.devices import Compute
+from backend.stages.discover import DiscoverySpec, discover
+from backend.stages.evaluate import evaluate
+from backend.stages.progress import Progress
+from backend.stages.select import SelectionSpec
+from backend.stages.suites import add_suite
+
+BUNDLED = Path(__file__).resolve().parent.parent / "data" / "mini-suite"
+SUITE = "mini"
+CORPUS = "mini-held-out"
+DESCRIPTION = (
+    "Five GPT-NeoX models of growing size, trained on the same 6.55 M tokens of Linux kernel "
+    "documentation, Python and C source and prose, in the same order"
+)
+# Prefix and length are those of training: <|endoftext|> first, 256 positions.
+MAX_TOKENS, PREFIX = 256, (0,)
+# The smallest models get almost nothing right within 0.1 nats, so gradients are those of the
+# middle one, under 0.2 nats: 3,070 predictions.
+REFERENCE_MODEL, THRESHOLD_NATS = "s3", 0.2
+N_CLUSTERS = (*range(10, 101, 10), 125, 150, 200, 250, 300, 400)
+
+
+@dataclass(frozen=True)
+class DemoSpec:
+    """Size of the demo; the defaults are the whole of it."""
+
+    n_documents: int | None = None
+    n_clusters: tuple[int, ...] = N_CLUSTERS
+    threshold_nats: float = THRESHOLD_NATS
+    chunk_predictions: int = CHUNK_PREDICTIONS
+
+    @property
+    def corpus(self) -> str:
+        """Name of the corpus; a part of the documents is a corpus of its own."""
+        return CORPUS if self.n_documents is None else f"{CORPUS}-{self.n_documents}"
+
+
+def corpus_spec(spec: DemoSpec) -> CorpusSpec:
+    """Return how the demo's corpus is made."""
+    return CorpusSpec(
+        name=spec.corpus,
+        files=(BUNDLED / "documents.jsonl",),
+        tokenizer=BUNDLED / "tokenizer.json",
+        max_tokens=MAX_TOKENS,
+        prefix=PREFIX,
+        limit=spec.n_documents,
+        chunk_predictions=spec.chunk_predictions,
+    )
+
+
+def discovery_spec(spec: DemoSpec) -> DiscoverySpec:
+    """Return what the demo discovers."""
+    return DiscoverySpec(
+        selection=SelectionSpec(threshold_nats=spec.threshold_nats), n_clusters=spec.n_clusters
+    )
+
+
+def is_built(store: Store, spec: DemoSpec) -> bool:
+    """Whether the demo's last result is there, without importing anything heavy."""
+    with store.session() as session:
+        corpus = session.scalars(select(Corpus).where(Corpus.name == spec.corpus)).one_or_none()
+        if corpus is None:
+            return False
+        parameters = [
+            (d.parameters["n_clusters"], d.similarity.selection.parameters["threshold_nats"])
+            for d in session.scalars(select(Discovery).where(Discovery.completed_at.is_not(None)))
+            if d.similarity.selection.corpus_id == corpus.id
+        ]
+    return (sorted(spec.n_clusters), spec.threshold_nats) in parameters
+
+
+def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progress) -> int:
+    """Compute whatever of the demo is not stored yet; return the discovery's id."""
+    add_suite(store, BUNDLED, SUITE, DESCRIPTION, progress)
+    corpus = add_corpus(store, corpus_spec(spec), progress)
+    with store.session() as session:
+        checkpoints = session.scalars(
+            select(Checkpoint.id)
+            .join(Model)
+            .join(Suite)
+            .where(Suite.name == SUITE)
+            .order_by(Model.nonembedding_parameters.desc(), Checkpoint.step)
+        ).all()
+    evaluate(store, corpus, checkpoints, compute, progress)
+    with store.session() as session:
+        suite = suite_named(session, SUITE)
+        reference = checkpoint_at(model_named(suite, REFERENCE_MODEL), None)
+        evaluation = finished_evaluation(session, corpus, reference)
+    classify(store, corpus, suite, progress)
+    return discover(store, evaluation, discovery_spec(spec), compute, progress)

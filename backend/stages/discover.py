@@ -1,0 +1,347 @@
+"""Discoveries: spectral clusterings of one similarity, from one eigendecomposition."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session, undefer
+
+from backend import arrays
+from backend.db import Store
+from backend.documents import read_all
+from backend.errors import InvalidInputError
+from backend.keys import result_key
+from backend.losses import evaluation_losses
+from backend.models import (
+    Cluster,
+    Clustering,
+    ClusterMember,
+    Discovery,
+    Evaluation,
+    Selection,
+    Similarity,
+    SpectralArray,
+)
+from backend.models.base import now
+from backend.similarities import clustering_labels, cosines, selection_indexes
+from backend.stages.cluster_curves import fill_cluster_curves
+from backend.stages.devices import Compute
+from backend.stages.progress import WORK_LOG, Progress
+from backend.stages.provenance import provenance
+from backend.stages.select import SelectionSpec, select_predictions
+from backend.stages.similarity import compute_similarity
+
+# arXiv:2303.13506, section 5: 10…100 by 10, 125…300 by 25, 350, 400, 500…1100 by 100.
+PUBLISHED_N_CLUSTERS = (
+    *range(10, 101, 10),
+    *range(125, 301, 25),
+    350,
+    *range(400, 1101, 100),
+)
+N_NEIGHBOURS = 8
+
+
+@dataclass(frozen=True)
+class DiscoverySpec:
+    """What to discover.
+
+    Attributes:
+        selection: how predictions are chosen.
+        n_clusters: numbers of clusters, each below the number of predictions.
+        n_init: k-means starts; published 30.
+        seed: of those starts.
+    """
+
+    selection: SelectionSpec
+    n_clusters: tuple[int, ...]
+    n_init: int = 30
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Facts of the selection's rows that scores are computed from."""
+
+    predictions: NDArray[np.int64]
+    documents: NDArray[np.int64]
+    last_tokens: NDArray[np.int64]
+    answers: NDArray[np.int64]
+    losses: NDArray[np.float64]
+
+
+def _members(session: Session, similarity: Similarity) -> _Members:
+    selection = similarity.selection
+    corpus = selection.corpus
+    documents = read_all(session, corpus)
+    indexes = selection_indexes(session, selection.id)
+    ends = np.cumsum([max(len(d) - 1, 0) for d in documents])
+    homes = np.searchsorted(ends, indexes, side="right")
+    firsts = ends[homes] - np.array([len(documents[d]) - 1 for d in homes])
+    positions = (indexes - firsts + 1).tolist()
+    prefixed = [documents[d][p - 1] for d, p in zip(homes, positions, strict=True)]
+    losses = evaluation_losses(session, selection.evaluation)[indexes]
+    return _Members(
+        predictions=indexes,
+        documents=homes.astype(np.int64),
+        last_tokens=np.array(prefixed, np.int64),
+        answers=np.array(
+            [documents[d][p] for d, p in zip(homes, positions, strict=True)], np.int64
+        ),
+        losses=losses.astype(np.float64),
+    )
+
+
+def _discovery_row(
+    session: Session, similarity: Similarity, spec: DiscoverySpec, compute: Compute
+) -> Discovery:
+    parameters = {
+        "n_clusters": sorted(set(spec.n_clusters)),
+        "n_init": spec.n_init,
+        "seed": spec.seed,
+        "affinity": "angular",
+    }
+    key = result_key("discovery", similarity=similarity.key, **parameters)
+    row = session.scalars(select(Discovery).where(Discovery.key == key)).one_or_none()
+    if row is None:
+        checkpoint = similarity.checkpoint
+        row = Discovery(
+            key=key,
+            name=f"{checkpoint.model.name} step {checkpoint.step}",
+            similarity_id=similarity.id,
+            parameters=parameters,
+            completed_at=None,
+            rank_frequency=None,
+            provenance=provenance(device=compute.device, threads=compute.threads),
+        )
+        session.add(row)
+        session.flush()
+    return row
+
+
+def _stored_spectrum(session: Session, discovery_id: int) -> dict[str, NDArray[Any]]:
+    rows = session.scalars(
+        select(SpectralArray)
+        .where(SpectralArray.discovery_id == discovery_id)
+        .options(undefer(SpectralArray.data))
+    )
+    return {row.name: arrays.read(row, f"{row.name} of discovery {discovery_id}") for row in rows}
+
+
+def _embedding(
+    store: Store, discovery: Discovery, affinity: NDArray[np.float64], compute: Compute
+) -> Any:
+    """Return the spectral embedding, decomposing at most once however often it is resumed."""
+    from compute.spectral import SpectralEmbedding, spectral_embedding
+
+    with store.session() as session:
+        stored = _stored_spectrum(session, discovery.id)
+    if stored:
+        return SpectralEmbedding(stored["eigenvalues"], stored["coordinates"])
+    WORK_LOG.info("eigendecomposition %s", discovery.key[:16])
+    largest = max(discovery.parameters["n_clusters"])
+    embedding = spectral_embedding(affinity, largest, device=compute.device)
+    with store.begin() as session:
+        for name in ("eigenvalues", "coordinates"):
+            values = arrays.columns(getattr(embedding, name))
+            session.add(SpectralArray(discovery_id=discovery.id, name=name, **values))
+    return embedding
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _cluster_rows(
+    clustering_id: int,
+    labels: NDArray[np.int32],
+    members: _Members,
+    affinity: NDArray[np.float64],
+    cosine: NDArray[np.float32],
+) -> list[dict[str, Any]]:
+    from compute import cluster_scores as scores
+
+    coherence = scores.coherence(affinity, labels)
+    entropy = scores.answer_entropy(members.answers, labels)
+    patterns = scores.best_two_token_pattern(members.last_tokens, members.answers, labels)
+    neighbours = scores.cluster_neighbours(cosine, labels, N_NEIGHBOURS)
+    rows = []
+    for label, pattern in enumerate(patterns):
+        held = np.flatnonzero(labels == label)
+        answers = Counter(members.answers[held].tolist())
+        top, count = min(answers.items(), key=lambda item: (-item[1], item[0]))
+        near = zip(neighbours.indices[label], neighbours.mean_cosines[label], strict=True)
+        rows.append(
+            {
+                "clustering_id": clustering_id,
+                "rank": label + 1,
+                "size": len(held),
+                "n_documents": len(set(members.documents[held].tolist())),
+                "coherence": _finite(coherence[label]),
+                "mean_cosine": _mean_cosine(cosine, held),
+                "mean_loss_nats": float(members.losses[held].mean()),
+                "answer_entropy_nats": float(entropy[label]),
+                "top_answer": top,
+                "top_answer_share": count / len(held),
+                "pattern_last": pattern.last_token,
+                "pattern_answer": pattern.answer,
+                "pattern_precision": pattern.precision,
+                "pattern_recall": pattern.recall,
+                "neighbours": {str(int(i) + 1): float(c) for i, c in near if i >= 0},
+            }
+        )
+    return rows
+
+
+def _mean_cosine(cosine: NDArray[np.float32], held: NDArray[np.intp]) -> float | None:
+    n = len(held)
+    if n < 2:
+        return None
+    block = cosine[np.ix_(held, held)].astype(np.float64)
+    return float((block.sum() - np.trace(block)) / (n * (n - 1)))
+
+
+def _member_rows(
+    clusters: dict[int, int],
+    labels: NDArray[np.int32],
+    order: NDArray[np.intp],
+    predictions: NDArray[np.int64],
+) -> list[dict[str, Any]]:
+    """Return rows of members; `clusters` maps label to cluster id, `order` is central first."""
+    rows, position, previous = [], 0, -1
+    for row in order.tolist():
+        label = int(labels[row])
+        position = position + 1 if label == previous else 0
+        previous = label
+        rows.append(
+            {
+                "cluster_id": clusters[label],
+                "position": position,
+                "row": row,
+                "prediction": int(predictions[row]),
+            }
+        )
+    return rows
+
+
+def _store_clustering(
+    session: Session, discovery: Discovery, result: Any, rows: dict[str, Any], members: _Members
+) -> None:
+    from compute.cluster_scores import central_order
+
+    key = result_key("clustering", discovery=discovery.key, n_clusters=result.n_clusters)
+    clustering = Clustering(
+        key=key,
+        discovery_id=discovery.id,
+        n_clusters=result.n_clusters,
+        inertia=result.inertia,
+        **arrays.columns(result.labels.astype(np.int32)),
+    )
+    session.add(clustering)
+    session.flush()
+    cluster_rows = _cluster_rows(
+        clustering.id, result.labels, members, rows["affinity"], rows["cosine"]
+    )
+    session.execute(insert(Cluster), cluster_rows)
+    ids = session.execute(
+        select(Cluster.rank, Cluster.id).where(Cluster.clustering_id == clustering.id)
+    )
+    by_label = {rank - 1: cluster_id for rank, cluster_id in ids}
+    order = central_order(rows["cosine"], result.labels)
+    session.execute(
+        insert(ClusterMember), _member_rows(by_label, result.labels, order, members.predictions)
+    )
+
+
+def _missing(session: Session, discovery: Discovery) -> list[int]:
+    done = session.scalars(
+        select(Clustering.n_clusters).where(Clustering.discovery_id == discovery.id)
+    ).all()
+    return sorted(set(discovery.parameters["n_clusters"]) - set(done))
+
+
+def _cluster_missing(
+    store: Store, discovery: Discovery, missing: Sequence[int], compute: Compute, progress: Progress
+) -> None:
+    from compute.spectral import angular_affinity, cluster_embedding
+
+    with store.session() as session:
+        similarity = session.get_one(Similarity, discovery.similarity_id)
+        members = _members(session, similarity)
+    cosine = cosines(store, similarity)
+    affinity = angular_affinity(np.asarray(cosine))
+    shared = {"affinity": affinity, "cosine": np.asarray(cosine)}
+    parameters = discovery.parameters
+    # Work grows with the square of n_clusters: members x clusters distances in that many dimensions.
+    total, left = (sum(k * k for k in ks) for ks in (parameters["n_clusters"], missing))
+    with progress.task("cluster", total, unit="work", done=total - left) as bar:
+        embedding = _embedding(store, discovery, affinity, compute)
+        for n_clusters in missing:
+            WORK_LOG.info("cluster %s n_clusters %d", discovery.key[:16], n_clusters)
+            result = cluster_embedding(
+                embedding, n_clusters, n_init=parameters["n_init"], seed=parameters["seed"]
+            )
+            with store.begin() as session:
+                _store_clustering(session, discovery, result, shared, members)
+            bar.advance(n_clusters * n_clusters)
+
+
+def _rank_frequency(session: Session, discovery_id: int) -> dict[str, Any]:
+    from compute.rank_frequency import envelope_slope, rank_frequency
+
+    rows = session.execute(
+        select(Clustering.n_clusters, Clustering.id).where(Clustering.discovery_id == discovery_id)
+    )
+    sizes = {n: np.bincount(clustering_labels(session, i)) for n, i in rows}
+    result = rank_frequency(sizes)
+    try:
+        fit: dict[str, Any] | None = asdict(envelope_slope(result.envelope))
+    except ValueError:  # too few ranks for a slope; the plot then shows none
+        fit = None
+    return {"envelope": [int(size) for size in result.envelope], "fit": fit}
+
+
+def _check(spec: DiscoverySpec, size: int) -> None:
+    if not spec.n_clusters or min(spec.n_clusters) < 2 or max(spec.n_clusters) >= size:
+        raise InvalidInputError(
+            f"n_clusters {list(spec.n_clusters)} for {size} predictions",
+            f"Choose numbers from 2 to {size - 1}",
+            "n_clusters",
+        )
+    if not 1 <= spec.n_init <= 1000:
+        raise InvalidInputError(f"n_init is {spec.n_init}", "Choose 1 to 1000", "n_init")
+
+
+def discover(
+    store: Store,
+    evaluation: Evaluation,
+    spec: DiscoverySpec,
+    compute: Compute,
+    progress: Progress,
+) -> int:
+    """Discover quanta under one checkpoint; whatever is stored is not computed again.
+
+    Returns:
+        Id of the discovery.
+
+    Raises:
+        InvalidInputError: a parameter is out of range, or too few predictions are selected.
+    """
+    selection: Selection = select_predictions(store, evaluation.id, spec.selection)
+    _check(spec, selection.size)
+    similarity = compute_similarity(store, selection, compute, progress)
+    with store.begin() as session:
+        row = _discovery_row(session, session.merge(similarity), spec, compute)
+        missing = _missing(session, row)
+    if missing:
+        _cluster_missing(store, row, missing, compute, progress)
+    if row.completed_at is None:
+        with store.begin() as session:
+            attached = session.get_one(Discovery, row.id)
+            attached.rank_frequency = _rank_frequency(session, row.id)
+            attached.completed_at = now()
+    fill_cluster_curves(store, progress)
+    return row.id

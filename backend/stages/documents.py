@@ -1,0 +1,109 @@
+"""Reading corpus files: JSON lines with a `text` field, or plain text (one document a file)."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.errors import InvalidInputError
+
+# A longer line is a file of another kind; it is refused before it is read whole.
+MAX_LINE_BYTES = 16 << 20
+MAX_FIELD_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class RawDocument:
+    """A document as read; `origin` says where, for error messages."""
+
+    origin: str
+    external_id: str
+    source: str
+    license: str
+    text: str
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise InvalidInputError(
+                    f"{path}, line {number} is longer than {MAX_LINE_BYTES >> 20} MiB",
+                    "Split the document, or cut it: only its first tokens are used",
+                )
+            yield number, line
+
+
+def _decoded(data: bytes, origin: str) -> str:
+    if b"\0" in data:
+        raise InvalidInputError(
+            f"{origin} holds a zero byte, so it is not text", "Give JSON lines or plain text"
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"{origin} is not UTF-8 (byte 0x{data[error.start]:02x} at offset {error.start})",
+            "Convert it, for example with iconv -t UTF-8",
+        ) from error
+
+
+def _field(record: dict[str, object], name: str, default: str) -> str:
+    value = record.get(name, default)
+    return str(value)[:MAX_FIELD_CHARACTERS] if value is not None else default
+
+
+def _parsed(line: bytes, origin: str, number: int) -> RawDocument:
+    try:
+        record = json.loads(_decoded(line, origin))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InvalidInputError(
+            f"{origin} is not JSON ({error})", "Write one JSON object a line, with a text field"
+        ) from error
+    text = record.get("text") if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        raise InvalidInputError(
+            f"{origin} has no text field that is a string",
+            'Write lines such as {"id": "a", "source": "where from", "license": "MIT", "text": …}',
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{origin} holds half of a surrogate pair at character {error.start}",
+            "Write characters outside the basic plane whole",
+        ) from error
+    return RawDocument(
+        origin=origin,
+        external_id=_field(record, "id", f"line-{number}"),
+        source=_field(record, "source", "unknown"),
+        license=_field(record, "license", "unknown"),
+        text=text,
+    )
+
+
+def read_documents(path: Path) -> Iterator[RawDocument]:
+    """Yield the documents of a `.jsonl` file, or the one document of any other file.
+
+    Raises:
+        InvalidInputError: missing, empty, binary, not UTF-8, too long a line, or not JSON; the
+            message names file and line.
+    """
+    if not path.is_file():
+        raise InvalidInputError(f"{path} is not a file", "Give a .jsonl or a text file")
+    if path.stat().st_size == 0:
+        raise InvalidInputError(f"{path} is empty", "Give a file with at least one document")
+    if path.suffix not in {".jsonl", ".ndjson"}:
+        if path.stat().st_size > MAX_LINE_BYTES:
+            raise InvalidInputError(
+                f"{path} is longer than {MAX_LINE_BYTES >> 20} MiB",
+                "Split it into documents, one JSON line each",
+            )
+        text = _decoded(path.read_bytes(), str(path))
+        yield RawDocument(str(path), path.name, str(path.name), "unknown", text)
+        return
+    for number, line in _lines(path):
+        if line.strip():
+            yield _parsed(line, f"{path}, line {number}", number)

@@ -1,0 +1,209 @@
+"""Evaluating checkpoints on a corpus: one chunk, one unit of work, one committed row."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from backend import arrays
+from backend.db import Store
+from backend.documents import read_chunk
+from backend.errors import InvalidInputError, QuantaError
+from backend.keys import result_key
+from backend.losses import evaluation_losses
+from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, Suite
+from backend.models.base import now
+from backend.stages import evaluate_worker
+from backend.stages.devices import Compute
+from backend.stages.progress import WORK_LOG, Progress
+from backend.stages.provenance import provenance
+
+TENTH_NAT = 0.1
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """One chunk of one checkpoint: everything a process needs, apart from the tokens."""
+
+    evaluation_id: int
+    key: str
+    chunk: int
+    corpus: Corpus
+    folder: str
+    vocabulary_size: int
+
+
+def _evaluation_row(
+    session: Session, corpus: Corpus, checkpoint: Checkpoint, compute: Compute
+) -> Evaluation:
+    key = result_key("evaluation", corpus=corpus.key, checkpoint=checkpoint.key, dtype="float32")
+    row = session.scalars(select(Evaluation).where(Evaluation.key == key)).one_or_none()
+    if row is None:
+        row = Evaluation(
+            key=key,
+            corpus=corpus,
+            checkpoint=checkpoint,
+            n_chunks=corpus.n_chunks,
+            completed_at=None,
+            mean_loss_nats=None,
+            share_under_tenth_nat=None,
+            provenance=provenance(device=compute.device, threads=1),
+        )
+        session.add(row)
+        session.flush()
+    return row
+
+
+def _missing(session: Session, evaluation: Evaluation) -> list[int]:
+    done = session.scalars(
+        select(LossChunk.chunk).where(LossChunk.evaluation_id == evaluation.id)
+    ).all()
+    return sorted(set(range(evaluation.n_chunks)) - set(done))
+
+
+def check_tokenizer(corpus: Corpus, suite: Suite) -> None:
+    """Refuse a suite whose models were trained with another tokenizer than the corpus's.
+
+    Raises:
+        InvalidInputError: the tokenizers differ.
+    """
+    if suite.tokenizer_key != corpus.tokenizer.key:
+        raise InvalidInputError(
+            f"suite {suite.name} and corpus {corpus.name} have different tokenizers "
+            f"({suite.tokenizer_key[:12]}, {corpus.tokenizer.key[:12]})",
+            "Add the corpus again with the suite's tokenizer.json",
+        )
+
+
+def _finish_if_complete(session: Session, evaluation: Evaluation) -> None:
+    count = session.scalar(
+        select(func.count()).select_from(LossChunk).where(LossChunk.evaluation_id == evaluation.id)
+    )
+    if count != evaluation.n_chunks:
+        return
+    losses = evaluation_losses(session, evaluation).astype(np.float64)
+    evaluation.mean_loss_nats = float(losses.mean())
+    evaluation.share_under_tenth_nat = float((losses < TENTH_NAT).mean())
+    evaluation.completed_at = now()
+
+
+def _commit(store: Store, unit: _Unit, losses: NDArray[np.float32]) -> None:
+    stored = arrays.stored_losses(losses)
+    with store.begin() as session:
+        session.add(
+            LossChunk(evaluation_id=unit.evaluation_id, chunk=unit.chunk, **arrays.columns(stored))
+        )
+        session.flush()
+        _finish_if_complete(session, session.get_one(Evaluation, unit.evaluation_id))
+
+
+@contextmanager
+def _executor(compute: Compute, units: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Yield a pool of single-threaded processes, or None to compute in this one."""
+    workers = min(compute.workers, units)
+    if compute.device != "cpu" or workers < 2:
+        yield None
+        return
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=evaluate_worker.start,
+        initargs=(1,),
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _arguments(store: Store, unit: _Unit, device: str) -> tuple[Any, ...]:
+    with store.session() as session:
+        documents = read_chunk(session, unit.corpus, unit.chunk).documents
+    WORK_LOG.info("evaluate %s chunk %d", unit.key[:16], unit.chunk)
+    return unit.folder, unit.vocabulary_size, device, documents, unit.corpus.prefix
+
+
+def _computed(
+    store: Store, units: Sequence[_Unit], compute: Compute
+) -> Iterator[tuple[_Unit, NDArray[np.float32]]]:
+    with _executor(compute, len(units)) as pool:
+        if pool is None:
+            evaluate_worker.quiet()
+            for unit in units:
+                yield unit, evaluate_worker.chunk_losses(*_arguments(store, unit, compute.device))
+            return
+        # A few units ahead keep every process busy without holding the corpus in memory.
+        waiting: dict[Future[NDArray[np.float32]], _Unit] = {}
+        queue = iter(units)
+        for unit in queue:
+            arguments = _arguments(store, unit, compute.device)
+            waiting[pool.submit(evaluate_worker.chunk_losses, *arguments)] = unit
+            if len(waiting) > compute.workers:
+                done = next(as_completed(waiting))
+                yield waiting.pop(done), done.result()
+        for done in as_completed(list(waiting)):
+            yield waiting[done], done.result()
+
+
+def _plan(
+    store: Store, corpus_id: int, checkpoint_ids: Sequence[int], compute: Compute
+) -> tuple[list[int], list[_Unit]]:
+    """Return (evaluation ids, units that are missing), creating evaluations that are new."""
+    ids, units = [], []
+    with store.begin() as session:
+        corpus = session.get_one(Corpus, corpus_id)
+        size = corpus.tokenizer.vocabulary_size
+        for checkpoint_id in checkpoint_ids:
+            checkpoint = session.get_one(Checkpoint, checkpoint_id)
+            check_tokenizer(corpus, checkpoint.model.suite)
+            row = _evaluation_row(session, corpus, checkpoint, compute)
+            ids.append(row.id)
+            units += [
+                _Unit(row.id, row.key, chunk, corpus, checkpoint.location, size)
+                for chunk in _missing(session, row)
+            ]
+    return ids, units
+
+
+def evaluate(
+    store: Store,
+    corpus: Corpus,
+    checkpoint_ids: Sequence[int],
+    compute: Compute,
+    progress: Progress,
+) -> list[int]:
+    """Evaluate checkpoints on a corpus; chunks that are stored are not computed again.
+
+    Returns:
+        Ids of the evaluations, in the order of `checkpoint_ids`.
+
+    Raises:
+        InvalidInputError: a checkpoint cannot be used (named in the message), or has another
+            tokenizer than the corpus.
+        QuantaError: a process was killed; what it had not committed is lost, the rest kept.
+    """
+    ids, units = _plan(store, corpus.id, checkpoint_ids, compute)
+    total = len(ids) * corpus.n_predictions
+    done = total - round(len(units) * corpus.n_predictions / corpus.n_chunks)
+    title = f"evaluate {len(ids)} checkpoints"
+    with progress.task(title, total=total, unit="predictions", done=done) as bar:
+        try:
+            for unit, losses in _computed(store, units, compute) if units else ():
+                _commit(store, unit, losses)
+                bar.advance(len(losses))
+        except BrokenProcessPool as error:
+            raise QuantaError(
+                "an evaluation process ended unexpectedly (out of memory?)",
+                "Run the command again: finished chunks are kept; --workers 1 needs less memory",
+            ) from error
+        except ValueError as error:
+            raise InvalidInputError(str(error), "Finished chunks are kept") from error
+    return ids

@@ -1,0 +1,152 @@
+"""Similarities: cosines between loss gradients of a selection, stripe by committed stripe."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from backend import arrays
+from backend.db import Store
+from backend.documents import read_all
+from backend.errors import InvalidInputError
+from backend.keys import result_key
+from backend.models import Selection, Similarity, SimilarityStripe
+from backend.models.base import now
+from backend.similarities import selection_indexes
+from backend.stages.devices import Compute
+from backend.stages.evaluate_worker import quiet
+from backend.stages.progress import WORK_LOG, Progress
+from backend.stages.provenance import provenance
+
+MEASURE = "cosine"
+# Unit gradients that are kept between stripes; beyond it they are computed again, never wrong.
+GRADIENT_BYTES = {"cpu": 6 << 30, "cuda": 40 << 30}
+
+
+def _similarity_row(session: Session, selection: Selection, compute: Compute) -> Similarity:
+    from compute.stripes import STRIPE_ROWS, n_stripes
+
+    checkpoint = selection.evaluation.checkpoint
+    key = result_key(
+        "similarity",
+        selection=selection.key,
+        checkpoint=checkpoint.key,
+        measure=MEASURE,
+        stripe_rows=STRIPE_ROWS,
+    )
+    row = session.scalars(select(Similarity).where(Similarity.key == key)).one_or_none()
+    if row is None:
+        row = Similarity(
+            key=key,
+            selection_id=selection.id,
+            checkpoint_id=checkpoint.id,
+            measure=MEASURE,
+            parameters={},
+            size=selection.size,
+            stripe_rows=STRIPE_ROWS,
+            n_stripes=n_stripes(selection.size),
+            completed_at=None,
+            provenance=provenance(device=compute.device, threads=compute.threads),
+        )
+        session.add(row)
+        session.flush()
+    return row
+
+
+def _gradients(
+    session: Session, selection: Selection, compute: Compute
+) -> tuple[Callable[[int, int], Any], dict[str, Any]]:
+    """Return (gradient rows first..last on demand, what they are of)."""
+    from compute import checkpoints, gradients
+
+    corpus, checkpoint = selection.corpus, selection.evaluation.checkpoint
+    quiet()
+    model = checkpoints.load_model(
+        Path(checkpoint.location),
+        vocabulary_size=corpus.tokenizer.vocabulary_size,
+        device=compute.device,
+    )
+    contexts, targets = gradients.prediction_contexts(
+        read_all(session, corpus), selection_indexes(session, selection.id), prefix=corpus.prefix
+    )
+    blocks = gradients.linear_blocks(model)
+    about = {
+        "parameter_names": [block.name for block in blocks],
+        "n_parameters": sum(block.size for block in blocks),
+    }
+
+    def rows(first: int, last: int) -> Any:
+        return gradients.prediction_gradients(model, contexts[first:last], targets[first:last])
+
+    return rows, about
+
+
+def _compute_stripes(
+    store: Store, similarity: Similarity, done: frozenset[int], compute: Compute, progress: Progress
+) -> None:
+    import torch
+
+    from compute.similarity import cosine_stripes
+
+    torch.set_num_threads(compute.threads)
+    with store.begin() as session:
+        selection = session.get_one(Selection, similarity.selection_id)
+        rows, about = _gradients(session, selection, compute)
+        session.get_one(Similarity, similarity.id).parameters = about
+    size, step = similarity.size, similarity.stripe_rows
+    fit = GRADIENT_BYTES[compute.device] // (4 * about["n_parameters"] * step)
+    # Work is counted in pairs of rows: the first stripes are the longest.
+    pairs = [(size - s * step) * min(step, size - s * step) for s in range(similarity.n_stripes)]
+    stored = sum(pairs[s] for s in done)
+    with progress.task("gradients and cosines", sum(pairs), unit="pairs", done=stored) as bar:
+        stripes = cosine_stripes(
+            rows, size, done=done, stripe_rows=step, blocks_in_memory=max(1, fit - 2)
+        )
+        for stripe, values in stripes:
+            WORK_LOG.info("similarity %s stripe %d", similarity.key[:16], stripe)
+            with store.begin() as session:
+                session.add(
+                    SimilarityStripe(
+                        similarity_id=similarity.id,
+                        stripe=stripe,
+                        first_row=stripe * step,
+                        **arrays.columns(values),
+                    )
+                )
+            bar.advance(pairs[stripe])
+
+
+def compute_similarity(
+    store: Store, selection: Selection, compute: Compute, progress: Progress
+) -> Similarity:
+    """Store a similarity, computing only stripes that are missing.
+
+    Raises:
+        InvalidInputError: the checkpoint cannot be used, or a gradient is zero or not finite.
+    """
+    with store.begin() as session:
+        row = _similarity_row(session, session.get_one(Selection, selection.id), compute)
+        if row.completed_at is not None:
+            return row
+        done = frozenset(
+            session.scalars(
+                select(SimilarityStripe.stripe).where(SimilarityStripe.similarity_id == row.id)
+            )
+        )
+    if len(done) < row.n_stripes:
+        try:
+            _compute_stripes(store, row, done, compute, progress)
+        except ValueError as error:
+            raise InvalidInputError(str(error), "Finished stripes are kept") from error
+    with store.begin() as session:
+        count = session.scalar(
+            select(func.count())
+            .select_from(SimilarityStripe)
+            .where(SimilarityStripe.similarity_id == row.id)
+        )
+        assert count == row.n_stripes, (count, row.n_stripes)
+        row = session.get_one(Similarity, row.id)
+        row.completed_at = now()
+    return row

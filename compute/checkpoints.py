@@ -1,0 +1,162 @@
+"""Loading of causal language models from local folders, with everything checked first.
+
+A folder is what `save_pretrained` writes: `config.json` and safetensors. Nothing is downloaded,
+no pickle is opened and no code that came with a model is run. Weights of any stored dtype are
+evaluated in float32.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder that cannot be used; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """Number of parameters; tied embeddings count once."""
+
+    total: int
+    nonembedding: int
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return `config.json` of a checkpoint folder.
+
+    Raises:
+        CheckpointError: the file is missing or is not a JSON object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; copy the whole save_pretrained folder")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is not JSON ({error}); copy it again") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} holds {type(config).__name__}, want an object")
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a folder, in order.
+
+    Raises:
+        CheckpointError: none are there, or the index names a file that is not.
+    """
+    if (folder / SINGLE_FILE).is_file():
+        return [folder / SINGLE_FILE]
+    index = folder / INDEX_FILE
+    if not index.is_file():
+        raise CheckpointError(
+            f"{folder / SINGLE_FILE} is missing; save the model with safe_serialization=True"
+        )
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{index} is not a safetensors index; copy it again") from error
+    for name in names:
+        # An index is data from elsewhere: it may name files beside itself, nothing else.
+        if Path(name).name != name or not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name}, named by {index.name}, is missing; copy it")
+    return [folder / name for name in names]
+
+
+def check_weights(folder: Path) -> None:
+    """Read every tensor once.
+
+    Raises:
+        CheckpointError: a file is cut short, or a tensor holds a value that is not finite.
+    """
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    tensor = tensors.get_tensor(name)
+                    if tensor.is_floating_point() and not tensor.isfinite().all():
+                        raise CheckpointError(
+                            f"{path}: tensor {name} holds NaN or infinity; export the step again"
+                        )
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}); copy it again") from error
+
+
+def load_model(folder: Path, *, vocabulary_size: int, device: str = "cpu") -> nn.Module:
+    """Return the model of a folder in float32, in evaluation mode, without gradients.
+
+    Args:
+        folder: what `save_pretrained` wrote.
+        vocabulary_size: entries of the corpus's tokenizer; the model may have more (padding).
+        device: "cpu" or "cuda".
+
+    Raises:
+        CheckpointError: a missing or damaged file, weights that are not finite, weights that do
+            not fit the configuration, or too small a vocabulary.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(folder)
+    rows = config.get("vocab_size")
+    if not isinstance(rows, int) or rows < vocabulary_size:
+        raise CheckpointError(
+            f"{folder}: the model has vocab_size {rows}, the corpus's tokenizer {vocabulary_size} "
+            "entries; use the tokenizer that the model was trained with"
+        )
+    check_weights(folder)
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    lacking = sorted(report["missing_keys"]) + sorted(report["mismatched_keys"])
+    if lacking:
+        raise CheckpointError(
+            f"{folder}: weights lack or misshape {lacking[0]} ({len(lacking)} in all); "
+            "config.json and weights are of different models"
+        )
+    loaded: nn.Module = model.to(device).eval().requires_grad_(False)
+    return loaded
+
+
+def parameter_counts(model: Any) -> ParameterCounts:
+    """Return the parameter counts of a causal language model.
+
+    Non-embedding parameters are all but the input and output token embeddings, as published for
+    Pythia (arXiv:2304.01373, table 1); learned position embeddings count.
+    """
+    embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
+    token_weights = {id(p): p.numel() for e in embeddings if e is not None for p in e.parameters()}
+    total = sum(p.numel() for p in model.parameters())
+    return ParameterCounts(total=total, nonembedding=total - sum(token_weights.values()))
+
+
+def counts_of_config(folder: Path) -> ParameterCounts:
+    """Return the parameter counts that `config.json` implies, without reading weights.
+
+    Raises:
+        CheckpointError: transformers has no causal language model for the configuration.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (ValueError, KeyError, OSError) as error:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: no causal language model for it ({error})"
+        ) from error
+    return parameter_counts(model)

@@ -1,0 +1,387 @@
+"""Scaling curves of single predictions: features, published flags and one class each.
+
+A curve is one prediction's loss (nats) against model size or training step; all features use the
+logarithm of that axis, so they do not depend on how densely it is sampled. Published rules:
+arXiv:2303.13506, section 5 (monogenic, polygenic) and its released search for monogenic tokens
+(banded rule). Rows are predictions, columns are points of the axis in ascending order.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Int8, Int16, UInt8
+
+from compute.isotonic import isotonic_decreasing
+
+CURVE_CLASSES: tuple[str, ...] = (
+    "learned",
+    "flat-high",
+    "monogenic",
+    "polygenic",
+    "inverse",
+    "u-shaped",
+    "hump",
+    "irregular",
+)
+UNDEFINED_CLASS = 255
+MIN_POINTS = 3
+BLOCK_PREDICTIONS = 65_536
+BLOCK_VALUES = 1 << 20  # losses a block: bounds memory when the axis is long
+
+
+@dataclass(frozen=True)
+class CurveThresholds:
+    """Every threshold of the rules; losses and drops in nats.
+
+    Attributes:
+        learned: a loss below it counts as learned.
+        flat_high_min: flat-high curves stay above it.
+        flat_high_range: flat-high curves move by less.
+        monogenic_drop: least total drop of a monogenic curve.
+        polygenic_drop: least total drop of a polygenic curve.
+        sharpness: least share of the drop inside the best window for monogenic; polygenic is below.
+        window_decades: width of that window, in factors of ten of the axis.
+        inverse_rise: least rise from the first to the last loss of an inverse curve.
+        interior_excess: how far an interior extreme passes both ends, u-shaped and hump.
+        never_fell_drop: a smaller drop that ends above `learned` has its emergence censored.
+        published_high: published monogenic rule, loss before the fall.
+        published_low: published monogenic rule, loss after the fall.
+        published_band: width of a band, banded rule.
+        published_band_gap: least distance of the bands' lower edges, banded rule.
+        published_slope: published polygenic rule, slope on ln axis lies below.
+        published_r_squared: published polygenic rule, R² lies above.
+    """
+
+    learned: float = 0.3
+    flat_high_min: float = 3.0
+    flat_high_range: float = 1.0
+    monogenic_drop: float = 2.0
+    polygenic_drop: float = 1.0
+    sharpness: float = 0.7
+    window_decades: float = 0.5
+    inverse_rise: float = 1.0
+    interior_excess: float = 1.0
+    never_fell_drop: float = 1.0
+    published_high: float = 5.0
+    published_low: float = 0.3
+    published_band: float = 0.7
+    published_band_gap: float = 2.0
+    published_slope: float = -0.3
+    published_r_squared: float = 0.98
+
+
+DEFAULT_THRESHOLDS = CurveThresholds()
+
+
+@dataclass(frozen=True)
+class CurveScores:
+    """Features of curves, one entry a prediction; "the fit" is the decreasing isotonic fit.
+
+    A prediction with a loss that is not finite has NaN in every float, -1 in the published indices,
+    0 in `emergence_censored`, False in `published_polygenic` and class 255.
+
+    Attributes:
+        total_drop: first minus last value of the fit, nats, >= 0.
+        sharpness: largest share of the drop inside one window of `window_decades`, in [0, 1], the
+            fit linear in log axis between points; 1 if the axis is no longer than the window; NaN
+            where the drop is 0.
+        emergence: axis value at which the fit has fallen half of the drop, linear in log axis
+            between points; NaN where censored.
+        emergence_censored: -1 where the fit starts below `learned` (fell before the first point);
+            else +1 where the drop is below `never_fell_drop` and the fit ends at or above `learned`
+            (never fell); else 0.
+        final_loss: last loss as measured, nats.
+        monotonicity: Spearman correlation of loss with axis, ties at average rank; 0 if constant.
+        largest_rise: largest later loss minus earlier loss, nats; 0 if the curve never rises.
+        slope: least-squares slope of the loss on ln axis, nats.
+        r_squared: share of variance that line explains; NaN if the curve is constant.
+        published_monogenic: the index j >= 1 with every loss before j above `published_high` and
+            every loss from j on below `published_low`; -1 if none.
+        published_banded: the index j >= 1 with the losses before j inside one band, those from j on
+            inside another, for some choice of bands of width `published_band` whose lower edges
+            are >= 0 and more than `published_band_gap` apart; -1 if none.
+        published_polygenic: slope below `published_slope` and R² above `published_r_squared`.
+        curve_class: index into `CURVE_CLASSES`; 255 where undefined.
+    """
+
+    total_drop: Float[np.ndarray, " predictions"]
+    sharpness: Float[np.ndarray, " predictions"]
+    emergence: Float[np.ndarray, " predictions"]
+    emergence_censored: Int8[np.ndarray, " predictions"]
+    final_loss: Float[np.ndarray, " predictions"]
+    monotonicity: Float[np.ndarray, " predictions"]
+    largest_rise: Float[np.ndarray, " predictions"]
+    slope: Float[np.ndarray, " predictions"]
+    r_squared: Float[np.ndarray, " predictions"]
+    published_monogenic: Int16[np.ndarray, " predictions"]
+    published_banded: Int16[np.ndarray, " predictions"]
+    published_polygenic: Bool[np.ndarray, " predictions"]
+    curve_class: UInt8[np.ndarray, " predictions"]
+
+
+def curve_scores(
+    losses: Float[np.ndarray, "predictions points"],
+    axis: Float[np.ndarray, " points"] | Int[np.ndarray, " points"],
+    thresholds: CurveThresholds = DEFAULT_THRESHOLDS,
+) -> CurveScores:
+    """Score every curve; computed in float64, in blocks of bounded memory.
+
+    The class is the first rule that holds (extremes, ends and ranges are of the losses as measured,
+    drop and sharpness of the fit): learned, max < `learned`; flat-high, min > `flat_high_min` and
+    range < `flat_high_range`; monogenic, drop >= `monogenic_drop` and sharpness >= `sharpness`;
+    polygenic, drop >= `polygenic_drop` and sharpness below; inverse, last - first >=
+    `inverse_rise`; u-shaped or hump, an interior extreme at least `interior_excess` beyond both
+    ends, the further one deciding; else irregular.
+
+    Args:
+        losses: nats; any float dtype.
+        axis: model size or training step of each column; > 0 and strictly increasing.
+        thresholds: limits of the rules.
+
+    Returns:
+        Float64 features, flags and classes, one entry a prediction.
+
+    Raises:
+        ValueError: the shapes disagree, there are fewer than 3 points, or the axis is not positive
+            and strictly increasing.
+
+    Source: class rules of this project; published rules arXiv:2303.13506, section 5.
+    """
+    checked = _checked_axis(losses, axis)
+    rows = max(1, min(BLOCK_PREDICTIONS, BLOCK_VALUES // len(checked)))
+    blocks = [
+        _block_scores(losses[start : start + rows].astype(np.float64), checked, thresholds)
+        for start in range(0, max(len(losses), 1), rows)
+    ]
+    return CurveScores(
+        **{
+            field.name: np.concatenate([getattr(block, field.name) for block in blocks])
+            for field in fields(CurveScores)
+        }
+    )
+
+
+def _checked_axis(
+    losses: Float[np.ndarray, "predictions points"],
+    axis: Float[np.ndarray, " ..."] | Int[np.ndarray, " ..."],
+) -> Float[np.ndarray, " points"]:
+    """The axis in float64, or a ValueError that names the fault."""
+    values = np.asarray(axis, dtype=np.float64)
+    if losses.ndim != 2 or values.shape != losses.shape[1:]:
+        raise ValueError(
+            f"losses {losses.shape} do not fit axis {values.shape}; "
+            "give one row a prediction and one column a point of the axis"
+        )
+    if len(values) < MIN_POINTS:
+        raise ValueError(f"{len(values)} points, want at least {MIN_POINTS}; add models or steps")
+    unusable = ~(np.isfinite(values) & (values > 0))
+    if unusable.any():
+        index = int(np.flatnonzero(unusable)[0])
+        raise ValueError(
+            f"axis[{index}] is {values[index]:g}, which has no place on a log axis; "
+            "drop that point (step 0 among them)"
+        )
+    falls = np.flatnonzero(np.diff(values) <= 0)
+    if falls.size:
+        index = int(falls[0]) + 1
+        raise ValueError(
+            f"axis[{index}] is {values[index]:g} after {values[index - 1]:g}; "
+            "sort the points and keep each value once"
+        )
+    return values
+
+
+def _block_scores(
+    losses: Float[np.ndarray, "predictions points"],
+    axis: Float[np.ndarray, " points"],
+    limits: CurveThresholds,
+) -> CurveScores:
+    """Scores of one block; non-finite rows are computed as zeros, then blanked."""
+    defined = np.isfinite(losses).all(axis=1)
+    losses[~defined] = 0
+    fit = isotonic_decreasing(losses)
+    drop = fit[:, 0] - fit[:, -1]
+    sharpness = _window_share(fit, np.log10(axis), limits.window_decades)
+    emergence, censored = _half_drop(fit, axis, limits)
+    slope, r_squared = _line(losses, np.log(axis))
+    classes = _classes(losses, drop, sharpness, limits)
+    return CurveScores(
+        total_drop=np.where(defined, drop, np.nan),
+        sharpness=np.where(defined, sharpness, np.nan),
+        emergence=np.where(defined, emergence, np.nan),
+        emergence_censored=np.where(defined, censored, 0).astype(np.int8),
+        final_loss=np.where(defined, losses[:, -1], np.nan),
+        monotonicity=np.where(defined, _spearman(losses), np.nan),
+        largest_rise=np.where(defined, _largest_rise(losses), np.nan),
+        slope=np.where(defined, slope, np.nan),
+        r_squared=np.where(defined, r_squared, np.nan),
+        published_monogenic=np.where(defined, _fall_index(losses, limits), -1).astype(np.int16),
+        published_banded=np.where(defined, _band_index(losses, limits), -1).astype(np.int16),
+        published_polygenic=defined
+        & (slope < limits.published_slope)
+        & (r_squared > limits.published_r_squared),
+        curve_class=np.where(defined, classes, UNDEFINED_CLASS).astype(np.uint8),
+    )
+
+
+def _window_share(
+    fit: Float[np.ndarray, "predictions points"],
+    decades: Float[np.ndarray, " points"],
+    width: float,
+) -> Float[np.ndarray, " predictions"]:
+    """Largest share of the drop of the fit inside one window of the log10 axis.
+
+    The drop inside [a, a + width] is piecewise linear in a and bends only where a window end meets
+    a point, so the windows that start or end at a point hold the maximum. np.interp continues the
+    fit as a constant, so windows reaching past the axis are never better than those inside.
+    """
+    starts = np.concatenate([decades, decades - width])
+    ends = np.concatenate([decades + width, decades])
+    basis = np.eye(len(decades))
+    weights = np.stack([np.interp(starts, decades, e) - np.interp(ends, decades, e) for e in basis])
+    drop = fit[:, 0] - fit[:, -1]
+    best = ((fit - fit[:, -1:]) @ weights).max(axis=1)
+    share = np.full(len(fit), np.nan)
+    np.divide(best, drop, out=share, where=drop > 0)
+    bounded: Float[np.ndarray, " predictions"] = np.clip(share, 0, 1)
+    return bounded
+
+
+def _half_drop(
+    fit: Float[np.ndarray, "predictions points"],
+    axis: Float[np.ndarray, " points"],
+    limits: CurveThresholds,
+) -> tuple[Float[np.ndarray, " predictions"], Int8[np.ndarray, " predictions"]]:
+    """Axis value where the fit first reaches half of its drop, and its censoring."""
+    first, last = fit[:, 0], fit[:, -1]
+    never = (first - last < limits.never_fell_drop) & (last >= limits.learned)
+    censored = np.where(first < limits.learned, -1, never).astype(np.int8)
+    level = (first + last) / 2
+    after = np.maximum(np.argmax(fit <= level[:, None], axis=1), 1)
+    row = np.arange(len(fit))
+    left, right = fit[row, after - 1], fit[row, after]
+    fraction = np.zeros(len(fit))
+    np.divide(left - level, left - right, out=fraction, where=left > right)
+    crossing = axis[after - 1] * (axis[after] / axis[after - 1]) ** fraction
+    return np.where(censored == 0, crossing, np.nan), censored
+
+
+def _line(
+    losses: Float[np.ndarray, "predictions points"], ln_axis: Float[np.ndarray, " points"]
+) -> tuple[Float[np.ndarray, " predictions"], Float[np.ndarray, " predictions"]]:
+    """Least-squares slope on the ln axis, and R²."""
+    x = ln_axis - ln_axis.mean()
+    y = losses - losses.mean(axis=1, keepdims=True)
+    slope = y @ x / (x @ x)
+    spread = np.einsum("ij,ij->i", y, y)
+    r_squared = np.full(len(losses), np.nan)
+    moves = losses.max(axis=1) > losses.min(axis=1)
+    np.divide(slope**2 * (x @ x), spread, out=r_squared, where=moves & (spread > 0))
+    return slope, np.minimum(r_squared, 1)
+
+
+def _spearman(losses: Float[np.ndarray, "predictions points"]) -> Float[np.ndarray, " predictions"]:
+    """Spearman correlation of each row with its column number; 0 for a constant row."""
+    n_points = losses.shape[1]
+    position = np.arange(n_points)
+    x = position - (n_points - 1) / 2
+    y = _average_ranks(losses) - (n_points - 1) / 2
+    spread = np.einsum("ij,ij->i", y, y)
+    result = np.zeros(len(losses))
+    np.divide(y @ x, np.sqrt(spread * (x @ x)), out=result, where=spread > 0)
+    return result
+
+
+def _average_ranks(
+    values: Float[np.ndarray, "predictions points"],
+) -> Float[np.ndarray, "predictions points"]:
+    """Ranks from 0 within each row, equal values sharing their mean rank."""
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
+    position = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    new = np.ones(values.shape, dtype=bool)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    ends = np.ones(values.shape, dtype=bool)
+    ends[:, :-1] = new[:, 1:]
+    first = np.maximum.accumulate(np.where(new, position, 0), axis=1)
+    last = np.where(ends, position, values.shape[1])[:, ::-1]
+    last = np.minimum.accumulate(last, axis=1)[:, ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2, axis=1)
+    return ranks
+
+
+def _largest_rise(
+    losses: Float[np.ndarray, "predictions points"],
+) -> Float[np.ndarray, " predictions"]:
+    """Largest rise above the least earlier loss; 0 where there is none."""
+    rises = losses - np.minimum.accumulate(losses, axis=1)
+    largest: Float[np.ndarray, " predictions"] = rises.max(axis=1)
+    return largest
+
+
+def _fall_index(
+    losses: Float[np.ndarray, "predictions points"], limits: CurveThresholds
+) -> Int[np.ndarray, " predictions"]:
+    """The j of the published monogenic rule: [:, :j] all high, [:, j:] all low; -1 if none."""
+    least_before, most_after = _plateau_edges(losses)[1:3]
+    return _only_index((least_before > limits.published_high) & (most_after < limits.published_low))
+
+
+def _band_index(
+    losses: Float[np.ndarray, "predictions points"], limits: CurveThresholds
+) -> Int[np.ndarray, " predictions"]:
+    """The j of the banded rule; -1 if none.
+
+    The upper band may start at the least loss before j, the lower one may end at the largest from
+    j on: no other choice puts their lower edges further apart.
+    """
+    most_before, least_before, most_after, least_after = _plateau_edges(losses)
+    lower_edge = np.maximum(most_after - limits.published_band, 0)
+    return _only_index(
+        (most_before - least_before <= limits.published_band)
+        & (most_after - least_after <= limits.published_band)
+        & (least_before - lower_edge > limits.published_band_gap)
+    )
+
+
+def _plateau_edges(
+    losses: Float[np.ndarray, "predictions points"],
+) -> tuple[Float[np.ndarray, "predictions splits"], ...]:
+    """Max and min of [:, :j], then max and min of [:, j:], for j = 1, 2, …"""
+    backwards = losses[:, ::-1]
+    return (
+        np.maximum.accumulate(losses, axis=1)[:, :-1],
+        np.minimum.accumulate(losses, axis=1)[:, :-1],
+        np.maximum.accumulate(backwards, axis=1)[:, ::-1][:, 1:],
+        np.minimum.accumulate(backwards, axis=1)[:, ::-1][:, 1:],
+    )
+
+
+def _only_index(holds: Bool[np.ndarray, "predictions splits"]) -> Int[np.ndarray, " predictions"]:
+    """1 + the column that holds (no curve has two: a later split would break the first)."""
+    return np.where(holds.any(axis=1), 1 + np.argmax(holds, axis=1), -1)
+
+
+def _classes(
+    losses: Float[np.ndarray, "predictions points"],
+    drop: Float[np.ndarray, " predictions"],
+    sharpness: Float[np.ndarray, " predictions"],
+    limits: CurveThresholds,
+) -> Int[np.ndarray, " predictions"]:
+    """Index of the first class rule that holds, in the order of `CURVE_CLASSES`."""
+    highest, lowest = losses.max(axis=1), losses.min(axis=1)
+    first, last = losses[:, 0], losses[:, -1]
+    sag = np.minimum(first, last) - lowest
+    bulge = highest - np.maximum(first, last)
+    excess = limits.interior_excess
+    rules = [
+        highest < limits.learned,
+        (lowest > limits.flat_high_min) & (highest - lowest < limits.flat_high_range),
+        (drop >= limits.monogenic_drop) & (sharpness >= limits.sharpness),
+        (drop >= limits.polygenic_drop) & (sharpness < limits.sharpness),
+        last - first >= limits.inverse_rise,
+        (sag >= excess) & (sag >= bulge),
+        bulge >= excess,
+    ]
+    return np.select(rules, list(range(len(rules))), default=len(rules))

@@ -1,0 +1,264 @@
+"""Power laws y = floor + amplitude * x^-exponent with bootstrap intervals.
+
+The fit minimises the squared residuals of ln y. With floor 0 that is a straight line in log-log
+space; a free floor needs a search. Losses may be in any one unit; x is model size, steps or data.
+Source: arXiv:2303.13506, section 5 (floor 0).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.optimize import least_squares
+
+MIN_POINTS = 3
+START_FLOORS = 1 - np.geomspace(1e-4, 1, 25)  # starts of a free floor, as shares of the least y
+
+FloorRule = Literal["zero", "free"]
+Resample = tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]
+Values = Float[np.ndarray, " points"] | Int[np.ndarray, " points"]
+Weights = Float[np.ndarray, " units"] | Int[np.ndarray, " units"]
+
+
+@dataclass(frozen=True)
+class PowerLawFit:
+    """A fitted power law y = floor + amplitude * x^-exponent.
+
+    Attributes:
+        exponent: positive where y falls with x.
+        amplitude: in the unit of y, at x = 1.
+        floor: limit of y at large x, in the unit of y; 0 unless it was free.
+        r_squared: share of the variance of ln y that the fit explains; NaN if y is constant.
+        window: first and last x used.
+        n_points: points used.
+        interval: low and high end of the bootstrap percentile interval of the exponent; NaN both
+            if no bootstrap was asked for.
+        level: coverage that the interval aims at, for example 0.95.
+        n_bootstrap: resamples that gave a fit (one of fewer than 3 distinct points does not).
+        seed: of the resamples; None where a generator was passed.
+    """
+
+    exponent: float
+    amplitude: float
+    floor: float
+    r_squared: float
+    window: tuple[float, float]
+    n_points: int
+    interval: tuple[float, float]
+    level: float
+    n_bootstrap: int
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class _Law:
+    exponent: float
+    amplitude: float
+    floor: float
+    r_squared: float
+
+
+def fit_power_law(
+    x: Values,
+    y: Values,
+    *,
+    floor: FloorRule = "zero",
+    y_by_unit: Float[np.ndarray, "units points"] | None = None,
+    weights: Weights | None = None,
+    n_bootstrap: int = 1000,
+    level: float = 0.95,
+    seed: int | np.random.Generator = 0,
+) -> PowerLawFit:
+    """Fit a power law by least squares in log-log space and bootstrap its exponent.
+
+    The bootstrap draws points, or units if given (documents, say), refitting their weighted mean.
+
+    Args:
+        x: positive, in any order, all different.
+        y: positive, the values to fit.
+        floor: "zero", or "free" to fit it, >= 0.
+        y_by_unit: y of each unit at each point, finite.
+        weights: of units, such as their number of predictions; >= 0, equal if left out.
+        n_bootstrap: resamples; 0 for none.
+        level: coverage of the interval.
+        seed: seed or generator of the resamples.
+
+    Returns:
+        The fit to x and y, and the interval.
+
+    Raises:
+        ValueError: too few points, values not positive, x repeated, or arguments out of range.
+    """
+    xs, ys = _checked_points(x, y)
+    if not 0 < level < 1 or n_bootstrap < 0:
+        raise ValueError(f"level {level}, n_bootstrap {n_bootstrap}; want 0 < level < 1 and >= 0")
+    generator = np.random.default_rng(seed)
+    if y_by_unit is None:
+        resamples = _point_resamples(xs, ys, n_bootstrap, generator)
+    else:
+        shares = _checked_weights(y_by_unit, weights, len(xs))
+        resamples = _unit_resamples(xs, y_by_unit, shares, n_bootstrap, generator)
+    exponents = np.array([_law(*points, floor).exponent for points in resamples])
+    return PowerLawFit(
+        **vars(_law(xs, ys, floor)),
+        window=(float(xs.min()), float(xs.max())),
+        n_points=len(xs),
+        interval=_interval(exponents, level),
+        level=level,
+        n_bootstrap=len(exponents),
+        seed=seed if isinstance(seed, int) else None,
+    )
+
+
+def log_log_slope(x: Values, y: Values) -> tuple[float, float, float]:
+    """Least-squares line ln y = intercept + slope * ln x.
+
+    Args:
+        x: positive, all different.
+        y: positive.
+
+    Returns:
+        Slope, intercept (of ln y at x = 1) and R²; R² is NaN if y is constant.
+
+    Raises:
+        ValueError: fewer than 3 points, values that are not positive, or repeated x.
+    """
+    xs, ys = _checked_points(x, y)
+    return _line(np.log(xs), np.log(ys))
+
+
+def _checked_points(
+    x: Values, y: Values
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if xs.ndim != 1 or xs.shape != ys.shape:
+        raise ValueError(f"x {xs.shape} and y {ys.shape} differ; give one y for each x")
+    if len(xs) < MIN_POINTS:
+        raise ValueError(f"{len(xs)} points, want at least {MIN_POINTS}; widen the window")
+    for name, values in (("x", xs), ("y", ys)):
+        unusable = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if unusable.size:
+            index = int(unusable[0])
+            raise ValueError(
+                f"{name}[{index}] is {values[index]:g}, want finite and > 0 for a logarithm; "
+                "drop that point"
+            )
+    if len(np.unique(xs)) < len(xs):
+        raise ValueError("x repeats a value; average the points that share it")
+    return xs, ys
+
+
+def _checked_weights(
+    y_by_unit: Float[np.ndarray, "units points"], weights: Weights | None, n_points: int
+) -> Float[np.ndarray, " units"]:
+    if y_by_unit.ndim != 2 or y_by_unit.shape[1] != n_points or not len(y_by_unit):
+        raise ValueError(f"y_by_unit has shape {y_by_unit.shape}, want (units, {n_points} points)")
+    if not np.isfinite(y_by_unit).all():
+        raise ValueError("y_by_unit holds a value that is not finite; drop that unit")
+    shares = np.ones(len(y_by_unit)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if shares.shape != y_by_unit.shape[:1] or not (np.isfinite(shares) & (shares >= 0)).all():
+        raise ValueError(f"weights {shares.shape} must be finite, >= 0 and one for each unit")
+    if not shares.any():
+        raise ValueError("weights are all 0; give some unit a weight")
+    return shares
+
+
+def _line(
+    ln_x: Float[np.ndarray, " points"], ln_y: Float[np.ndarray, " points"]
+) -> tuple[float, float, float]:
+    """Slope, intercept and R² of the least-squares line."""
+    x, y = ln_x - ln_x.mean(), ln_y - ln_y.mean()
+    slope = float(x @ y / (x @ x))
+    varies = ln_y.max() > ln_y.min()
+    r_squared = float(slope**2 * (x @ x) / (y @ y)) if varies else np.nan
+    return slope, float(ln_y.mean() - slope * ln_x.mean()), min(r_squared, 1.0)
+
+
+def _law(
+    x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"], floor: FloorRule
+) -> _Law:
+    ln_x, ln_y = np.log(x), np.log(y)
+    slope, intercept, r_squared = _line(ln_x, ln_y)
+    straight = _Law(-slope, float(np.exp(intercept)), 0.0, r_squared)
+    if floor == "zero" or y.max() == y.min():
+        return straight
+    centre = float(ln_x.mean())
+    parameters, squares = _free_floor(ln_x - centre, ln_y)
+    spread = float(((ln_y - ln_y.mean()) ** 2).sum())
+    if 1 - squares / spread <= r_squared:
+        return straight
+    ln_amplitude, exponent, limit = (float(value) for value in parameters)
+    amplitude = float(np.exp(ln_amplitude + exponent * centre))
+    return _Law(exponent, amplitude, limit, 1 - squares / spread)
+
+
+def _free_floor(
+    ln_x: Float[np.ndarray, " points"], ln_y: Float[np.ndarray, " points"]
+) -> tuple[Float[np.ndarray, " 3"], float]:
+    """Least-squares (ln amplitude, exponent, floor) for centred ln x, and the sum of squares.
+
+    Starts at the best of some floors, each with the line through ln(y - floor).
+    """
+    y = np.exp(ln_y)
+
+    def residuals(parameters: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " points"]:
+        ln_amplitude, exponent, floor = parameters
+        gap: Float[np.ndarray, " points"] = (
+            np.log(floor + np.exp(ln_amplitude - exponent * ln_x)) - ln_y
+        )
+        return gap
+
+    def jacobian(parameters: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "points 3"]:
+        ln_amplitude, exponent, floor = parameters
+        power = np.exp(ln_amplitude - exponent * ln_x)
+        columns = np.stack([power, -power * ln_x, np.ones_like(power)], axis=1)
+        columns /= (floor + power)[:, None]
+        return columns
+
+    starts = []
+    for floor in y.min() * START_FLOORS:
+        slope, intercept, _ = _line(ln_x, np.log(y - floor))
+        starts.append(np.array([intercept, -slope, floor]))
+    start = min(starts, key=lambda parameters: float((residuals(parameters) ** 2).sum()))
+    bounds = ([-np.inf, -np.inf, 0], np.inf)
+    found = least_squares(
+        residuals, start, jacobian, bounds, x_scale="jac", ftol=1e-12, xtol=1e-12, gtol=1e-12
+    )
+    return found.x, float(2 * found.cost)
+
+
+def _point_resamples(
+    x: Float[np.ndarray, " points"],
+    y: Float[np.ndarray, " points"],
+    n_bootstrap: int,
+    generator: np.random.Generator,
+) -> Iterator[Resample]:
+    """Points drawn with replacement; a resample of fewer than 3 distinct points is left out."""
+    for draw in generator.integers(len(x), size=(n_bootstrap, len(x))):
+        if len(np.unique(draw)) >= MIN_POINTS:
+            yield x[draw], y[draw]
+
+
+def _unit_resamples(
+    x: Float[np.ndarray, " points"],
+    y_by_unit: Float[np.ndarray, "units points"],
+    weights: Float[np.ndarray, " units"],
+    n_bootstrap: int,
+    generator: np.random.Generator,
+) -> Iterator[Resample]:
+    """Weighted means of units drawn with replacement; one that is not positive is left out."""
+    n_units = len(y_by_unit)
+    for _ in range(n_bootstrap):
+        counts = np.bincount(generator.integers(n_units, size=n_units), minlength=n_units)
+        drawn = counts * weights
+        if drawn.sum() > 0 and (mean := drawn @ y_by_unit / drawn.sum()).min() > 0:
+            yield x, mean
+
+
+def _interval(exponents: Float[np.ndarray, " resamples"], level: float) -> tuple[float, float]:
+    if not len(exponents):
+        return np.nan, np.nan
+    low, high = np.quantile(exponents, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,89 @@
+"""Which predictions quanta discovery starts from (arXiv:2303.13506, section 5).
+
+Predictions that the model gets right, less those that plain induction explains, thinned by a
+stride.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Chosen prediction indexes, ascending, and how many each rule left.
+
+    Attributes:
+        indexes: of the chosen predictions, in the given order of predictions.
+        n_under_threshold: predictions with a loss below the threshold.
+        n_induction: how many of those the induction filter dropped.
+    """
+
+    indexes: Int[np.ndarray, " chosen"]
+    n_under_threshold: int
+    n_induction: int
+
+
+def induction_mask(tokens: Int[np.ndarray, " tokens"]) -> Bool[np.ndarray, " predictions"]:
+    """Return which predictions of one document plain induction explains.
+
+    Prediction p (1 <= p < n) is explained if the trigram that ends at p also ends at some p' < p
+    of the same, cut document.
+    """
+    explained = np.zeros(max(len(tokens) - 1, 0), bool)
+    seen: set[tuple[int, int, int]] = set()
+    ids = tokens.tolist()
+    for position in range(2, len(ids)):
+        trigram = (ids[position - 2], ids[position - 1], ids[position])
+        explained[position - 1] = trigram in seen
+        seen.add(trigram)
+    return explained
+
+
+def select_predictions(
+    losses: Float[np.ndarray, " predictions"],
+    explained: Bool[np.ndarray, " predictions"] | None,
+    *,
+    threshold_nats: float,
+    stride: int = 1,
+    limit: int | None = None,
+) -> Selection:
+    """Return predictions under the threshold, every `stride`-th, at most `limit`.
+
+    Args:
+        losses: nats, one a prediction.
+        explained: what `induction_mask` says, None to keep those predictions.
+        threshold_nats: published 0.1 (arXiv:2303.13506, section 5).
+        stride: keep every stride-th of those left, published 50.
+        limit: stop after this many, published 10,000.
+
+    Raises:
+        ValueError: a parameter out of range, or fewer than two predictions left.
+    """
+    if threshold_nats <= 0 or stride < 1 or (limit is not None and limit < 2):
+        raise ValueError(
+            f"threshold {threshold_nats}, stride {stride}, limit {limit}: want > 0, >= 1, >= 2"
+        )
+    under = losses < threshold_nats
+    kept = under if explained is None else under & ~explained
+    indexes = np.flatnonzero(kept)[::stride][:limit]
+    if len(indexes) < 2:
+        raise ValueError(
+            f"{len(indexes)} predictions are left under {threshold_nats} nats; "
+            "raise the threshold, lower the stride or take a larger model"
+        )
+    return Selection(
+        indexes=indexes,
+        n_under_threshold=int(under.sum()),
+        n_induction=int(under.sum() - kept.sum()),
+    )
+
+
+def document_masks(
+    documents: Sequence[Int[np.ndarray, " tokens"]],
+) -> Bool[np.ndarray, " predictions"]:
+    """Return `induction_mask` of every document, joined in order."""
+    masks = [induction_mask(document) for document in documents]
+    return np.concatenate(masks) if masks else np.zeros(0, bool)

@@ -1,0 +1,48 @@
+"""A client over the miniature store, and the ids that its lists give."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from backend.db import Store
+
+LOCAL = {"base_url": "http://127.0.0.1:8000", "client": ("127.0.0.1", 50_000)}
+
+
+def local_client(app: FastAPI, **options: Any) -> TestClient:
+    """A client on the same machine as the server."""
+    return TestClient(app, **{**LOCAL, **options})
+
+
+@pytest.fixture(scope="session")
+def app(mini_store: Store) -> FastAPI:
+    return create_app(mini_store)
+
+
+@pytest.fixture(scope="session")
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with local_client(app) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def names(client: TestClient) -> dict[str, Any]:
+    """A value for every path parameter and every required query parameter."""
+    clusterings = [row["id"] for row in client.get("/api/v1/clusterings").json()["clusterings"]]
+    clusters = client.get(f"/api/v1/clusterings/{clusterings[0]}/clusters").json()["clusters"]
+    view = client.get(f"/api/v1/clusterings/{clusterings[0]}").json()
+    return {
+        "corpus": client.get("/api/v1/corpora").json()["corpora"][0]["id"],
+        "suite": client.get("/api/v1/suites").json()["suites"][0]["id"],
+        "document": 0,
+        "prediction": 0,
+        "similarity": view["similarity_id"],
+        "clustering": clusterings[0],
+        "cluster": clusters[0]["id"],
+        "a": clusterings[0],
+        "b": clusterings[-1],
+    }

@@ -1,0 +1,73 @@
+"""The OpenAPI document and the routes agree."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from openapi_spec_validator import validate
+from sqlalchemy import event
+
+from backend.db import Store
+from tests.app.routes import documented
+
+WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER")
+
+
+def test_the_document_is_valid_openapi_3_1(client: TestClient) -> None:
+    document = client.get("/api/v1/openapi.json").json()
+    validate(document)
+    assert document["openapi"].startswith("3.1")
+    assert document["info"]["title"] == "Quanta Explorer"
+    assert document["info"]["version"]
+    assert document["info"]["summary"]
+
+
+def test_every_route_is_described_and_has_the_problem_schema(app: FastAPI) -> None:
+    for path, operations in app.openapi()["paths"].items():
+        for operation in operations.values():
+            assert operation["tags"], path
+            assert operation["description"], path
+            for status, response in operation["responses"].items():
+                if status >= "4":
+                    (media,) = response["content"].items()
+                    reference = {"$ref": "#/components/schemas/Problem"}
+                    assert media == ("application/problem+json", {"schema": reference})
+
+
+def test_every_documented_route_answers_with_what_it_documents(
+    app: FastAPI, client: TestClient, names: dict[str, Any]
+) -> None:
+    document = app.openapi()
+    for route in documented(app):
+        response = client.get(route.url(names), params=route.query(names))
+        assert response.status_code == 200, (route.path, response.text)
+        media = response.headers["content-type"].partition(";")[0]
+        content = document["paths"][route.path]["get"]["responses"]["200"]["content"]
+        assert media in content, route.path
+        if media == "application/json":
+            name = content[media]["schema"]["$ref"].rpartition("/")[2]
+            required = document["components"]["schemas"][name]["required"]
+            assert set(required) <= set(response.json()), route.path
+
+
+def test_no_get_writes_to_the_store(
+    app: FastAPI, client: TestClient, names: dict[str, Any], mini_store: Store
+) -> None:
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        statements.append(statement.lstrip().upper())
+
+    event.listen(mini_store.engine, "before_cursor_execute", note)
+    try:
+        for route in documented(app):
+            client.get(route.url(names), params=route.query(names))
+    finally:
+        event.remove(mini_store.engine, "before_cursor_execute", note)
+    assert statements
+    assert not [statement for statement in statements if statement.startswith(WRITES)]
+
+
+def test_documentation_pages_of_the_framework_are_off(client: TestClient) -> None:
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert client.get(path).status_code == 404

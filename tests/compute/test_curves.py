@@ -1,0 +1,301 @@
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from scipy.stats import linregress, spearmanr
+from sklearn.isotonic import isotonic_regression
+
+from compute.curves import CURVE_CLASSES, CurveScores, CurveThresholds, curve_scores
+from compute.isotonic import isotonic_decreasing
+
+SIZES = np.array([18915328, 85056000, 302311424, 805736448, 1208602624, 2517652480, 6444163072.0])
+CURVES = hnp.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 6), st.integers(3, 14)),
+    elements=st.floats(0, 12, width=16),  # few distinct values, so that ties occur
+)
+
+
+def score(curve: list[float], axis: NDArray[np.float64] = SIZES) -> CurveScores:
+    return curve_scores(np.array([curve], dtype=float), axis)
+
+
+def class_of(curve: list[float]) -> str:
+    return CURVE_CLASSES[int(score(curve).curve_class[0])]
+
+
+def log_axis(curves: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
+    steps = np.random.default_rng(seed).uniform(0.05, 0.8, curves.shape[1])
+    return np.asarray(10 ** np.cumsum(steps))
+
+
+@given(CURVES)
+def test_isotonic_fit_equals_sklearn_row_by_row(curves: NDArray[np.float64]) -> None:
+    expected = [isotonic_regression(row, increasing=False) for row in curves]
+    np.testing.assert_allclose(isotonic_decreasing(curves), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_points", [5, 12, 143, 154])
+def test_isotonic_fit_is_exact_on_long_curves(n_points: int) -> None:
+    rng = np.random.default_rng(n_points)
+    curves = rng.normal(0, 2, (40, n_points)) - np.linspace(0, 8, n_points)
+    curves[0], curves[1] = np.arange(n_points), -np.arange(n_points)
+    expected = [isotonic_regression(row, increasing=False) for row in curves]
+    np.testing.assert_allclose(isotonic_decreasing(curves), expected, rtol=0, atol=1e-11)
+
+
+def test_isotonic_fit_of_a_row_with_nan_is_nan_and_leaves_its_neighbours() -> None:
+    fit = isotonic_decreasing(np.array([[3.0, np.nan, 1], [1, 3, 2]]))
+    np.testing.assert_array_equal(fit, [[np.nan] * 3, [2, 2, 2]])
+
+
+@given(CURVES)
+def test_sharpness_equals_the_best_window_of_a_fine_grid(curves: NDArray[np.float64]) -> None:
+    axis = log_axis(curves)
+    decades = np.log10(axis)
+    scores = curve_scores(curves, axis)
+    starts = np.linspace(decades[0] - 0.5, decades[-1], 4001)
+    for row, fit in enumerate(isotonic_decreasing(curves)):
+        if fit[0] == fit[-1]:
+            assert np.isnan(scores.sharpness[row])
+            continue
+        inside = np.interp(starts, decades, fit) - np.interp(starts + 0.5, decades, fit)
+        grid = inside.max() / (fit[0] - fit[-1])
+        # a grid never beats the maximum, and misses it by its step times the steepest slope
+        slack = (starts[1] - starts[0]) * np.abs(np.diff(fit) / np.diff(decades)).max()
+        assert scores.sharpness[row] >= grid - 1e-9
+        assert scores.sharpness[row] <= grid + slack / (fit[0] - fit[-1]) + 1e-9
+
+
+def test_sharpness_of_a_straight_fall_is_the_window_over_the_axis() -> None:
+    axis = np.geomspace(1, 1e4, 9)
+    assert score([9, 8, 7, 6, 5, 4, 3, 2, 1], axis).sharpness[0] == pytest.approx(0.5 / 4)
+
+
+def test_sharpness_is_one_when_the_axis_is_shorter_than_the_window() -> None:
+    assert score([9, 5, 1], np.array([1.0, 2, 3])).sharpness[0] == 1
+
+
+def test_sharpness_and_class_do_not_depend_on_how_densely_the_axis_is_sampled() -> None:
+    dense = np.geomspace(1e7, 1e10, 154)
+    coarse = dense[::17]
+    for knots in ([6, 6, 0.1, 0.1], [6, 4, 2, 0.1]):
+        curve = np.interp(np.log(dense), np.log([1e7, 2e8, 5e8, 1e10]), knots)
+        ours = curve_scores(curve[None], dense)
+        thin = curve_scores(curve[None, ::17], coarse)
+        assert ours.curve_class[0] == thin.curve_class[0]
+        assert ours.sharpness[0] == pytest.approx(thin.sharpness[0], abs=0.15)
+
+
+@given(CURVES)
+def test_monotonicity_equals_scipy_and_is_zero_for_constants(curves: NDArray[np.float64]) -> None:
+    axis = log_axis(curves)
+    ours = curve_scores(curves, axis).monotonicity
+    for row, curve in enumerate(curves):
+        constant = curve.max() == curve.min()
+        expected = 0 if constant else spearmanr(axis, curve).statistic
+        assert ours[row] == pytest.approx(expected, abs=1e-12)
+
+
+@given(CURVES)
+def test_slope_and_r_squared_equal_scipy(curves: NDArray[np.float64]) -> None:
+    axis = log_axis(curves)
+    ours = curve_scores(curves, axis)
+    for row, curve in enumerate(curves):
+        line = linregress(np.log(axis), curve)
+        assert ours.slope[row] == pytest.approx(line.slope, abs=1e-10)
+        if curve.max() > curve.min():
+            assert ours.r_squared[row] == pytest.approx(line.rvalue**2, abs=1e-9)
+        else:
+            assert np.isnan(ours.r_squared[row])
+
+
+@given(CURVES)
+def test_largest_rise_equals_the_loop_over_pairs(curves: NDArray[np.float64]) -> None:
+    ours = curve_scores(curves, log_axis(curves)).largest_rise
+    for row, curve in enumerate(curves):
+        assert ours[row] == max(later - x for i, x in enumerate(curve) for later in curve[i:])
+
+
+@given(CURVES)
+def test_emergence_is_where_the_interpolated_fit_is_half_way(curves: NDArray[np.float64]) -> None:
+    axis = log_axis(curves)
+    scores = curve_scores(curves, axis)
+    for row, fit in enumerate(isotonic_decreasing(curves)):
+        at = scores.emergence[row]
+        assert np.isnan(at) == (scores.emergence_censored[row] != 0)
+        if not np.isnan(at):
+            level = np.interp(np.log(at), np.log(axis), fit)
+            assert level == pytest.approx((fit[0] + fit[-1]) / 2, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("curve", "censored"),
+    [
+        ([0.29, 0.1, 0, 0, 0, 0, 0], -1),
+        ([5, 5, 5, 5, 5, 4.5, 4.5], 1),
+        ([1, 1, 1, 1, 1, 2, 5], 1),
+        ([0.9, 0.9, 0.5, 0.1, 0.1, 0.1, 0.1], 0),
+        ([5, 5, 5, 5, 0, 0, 0], 0),
+    ],
+)
+def test_emergence_is_censored_where_nothing_falls_in_view(
+    curve: list[float], censored: int
+) -> None:
+    scores = score(curve)
+    assert scores.emergence_censored[0] == censored
+    assert np.isnan(scores.emergence[0]) == (censored != 0)
+
+
+def test_emergence_of_a_step_is_the_geometric_mean_of_its_ends() -> None:
+    assert score([6, 6, 0, 0], np.array([1.0, 10, 1000, 10_000])).emergence[0] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("curve", "name"),
+    [
+        ([0.2, 0.29, 0.1, 0, 0, 0, 0], "learned"),
+        ([3.9, 3.5, 3.1, 3.2, 3.4, 3.3, 3.2], "flat-high"),
+        ([6, 6, 6, 0.1, 0.1, 0.1, 0.1], "monogenic"),
+        ([6, 5, 4, 3, 2.5, 1.5, 0.5], "polygenic"),
+        ([1, 1.2, 1.4, 1.6, 1.8, 2, 2.2], "inverse"),
+        ([2, 1.8, 0.4, 0.3, 0.4, 1.7, 2.1], "u-shaped"),
+        ([1, 1.5, 2.6, 2.5, 1.5, 1.2, 0.9], "hump"),
+        ([1, 1.1, 1.2, 1.1, 1.2, 1.1, 1], "irregular"),
+    ],
+)
+def test_each_class_has_its_example(curve: list[float], name: str) -> None:
+    assert class_of(curve) == name
+
+
+def test_rules_are_tried_in_order() -> None:
+    assert class_of([3.95, 3.1, 3.1, 3.1, 3.1, 3.1, 3.1]) == "flat-high"  # range < 1 comes first
+    assert class_of([4.5, 3.1, 3.1, 3.1, 3.1, 3.1, 1]) == "polygenic"  # two falls, neither 0.7
+    assert class_of([3, 1, 3, 3, 3, 5.5, 3]) == "hump"  # bulges further than it sags
+    assert class_of([3, 1, 3, 3, 3, 5, 3]) == "u-shaped"  # equally far
+
+
+@pytest.mark.parametrize("j", [1, 3, 6])
+def test_published_monogenic_compares_the_plateau_before_j_and_the_one_from_j(j: int) -> None:
+    # searching [:, :j] for both plateaus, as the published code does, never matches
+    curve = [5.5] * j + [0.2] * (7 - j)
+    assert score(curve).published_monogenic[0] == j
+    assert score(curve).published_banded[0] == j
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        [5, 5.5, 0.1, 0.1, 0.1, 0.1, 0.1],  # 5 is not above 5
+        [5.5, 5.5, 0.3, 0.1, 0.1, 0.1, 0.1],
+        [5.5, 5.5, 0.1, 0.1, 0.1, 0.1, 5.5],
+        [5.5, 0.1, 5.5, 0.1, 0.1, 0.1, 0.1],
+        [0.1] * 7,
+        [5.5] * 7,
+    ],
+)
+def test_published_monogenic_refuses_other_curves(curve: list[float]) -> None:
+    assert score(curve).published_monogenic[0] == -1
+
+
+def band_index_by_search(curve: NDArray[np.float64]) -> int:
+    """Bands tried on a fine grid of lower edges, as the published search does."""
+    edges = np.arange(0, 12.001, 0.03125)
+    for j in range(1, len(curve)):
+        before, after = curve[:j], curve[j:]
+        high = [u for u in edges if (before >= u).all() and (before <= u + 0.6875).all()]
+        low = [u for u in edges if (after >= u).all() and (after <= u + 0.6875).all()]
+        if high and low and high[-1] - low[0] > 2:
+            return j
+    return -1
+
+
+@given(
+    st.integers(1, 6),
+    hnp.arrays(np.int64, 7, elements=st.integers(0, 30)),
+    st.integers(32, 90),
+)
+def test_published_banded_equals_a_search_over_bands(
+    j: int, jitter: NDArray[np.int64], fall: int
+) -> None:
+    curve = (jitter + np.where(np.arange(7) < j, fall + 10, 10)) / 32
+    limits = CurveThresholds(published_band=0.6875)  # a multiple of the grid's 1/32 nat
+    ours = curve_scores(curve[None], SIZES, limits).published_banded[0]
+    assert ours == band_index_by_search(curve)
+
+
+def test_published_polygenic_wants_a_steep_straight_line() -> None:
+    x = np.log(SIZES / SIZES[0])
+    assert score(list(4 - 0.4 * x)).published_polygenic[0]
+    assert not score(list(4 - 0.2 * x)).published_polygenic[0]
+    assert not score([4, 4, 4, 4, 4, 1, 1]).published_polygenic[0]
+
+
+def test_a_loss_that_is_not_finite_makes_only_its_curve_undefined() -> None:
+    good = [6.0, 6, 6, 0.1, 0.1, 0.1, 0.1]
+    bad = np.array([good, good, good])
+    bad[0, 2], bad[2, 6] = np.nan, np.inf
+    scores, alone = curve_scores(bad, SIZES), score(good)
+    assert list(scores.curve_class) == [255, alone.curve_class[0], 255]
+    assert list(scores.published_monogenic) == [-1, 3, -1]
+    for field in fields(CurveScores):
+        values = getattr(scores, field.name)
+        assert values[1] == getattr(alone, field.name)[0] or field.name == "r_squared"
+        assert values.dtype.kind != "f" or np.isnan(values[[0, 2]]).all()
+
+
+def test_blocks_do_not_change_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = np.random.default_rng(0).gamma(2, 2, (100, 7))
+    whole = curve_scores(curves, SIZES)
+    monkeypatch.setattr("compute.curves.BLOCK_PREDICTIONS", 7)
+    parts = curve_scores(curves, SIZES)
+    for field in fields(CurveScores):
+        np.testing.assert_allclose(
+            getattr(parts, field.name), getattr(whole, field.name), rtol=1e-12, atol=1e-12
+        )
+
+
+def test_half_precision_scores_equal_those_of_the_same_values_in_double() -> None:
+    half = np.random.default_rng(0).gamma(2, 2, (50, 7)).astype(np.float16)
+    for field in fields(CurveScores):
+        np.testing.assert_array_equal(
+            getattr(curve_scores(half, SIZES), field.name),
+            getattr(curve_scores(half.astype(np.float64), SIZES), field.name),
+        )
+
+
+def test_scores_leave_the_losses_alone() -> None:
+    losses = np.array([[np.nan, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7]])
+    before = losses.copy()
+    curve_scores(losses, SIZES)
+    np.testing.assert_array_equal(losses, before)
+
+
+def test_an_axis_of_another_length_is_refused() -> None:
+    with pytest.raises((ValueError, TypeError)):  # TypeError where shapes are checked by type
+        curve_scores(np.ones((2, 5)), SIZES)
+
+
+def test_no_predictions_give_empty_scores() -> None:
+    scores = curve_scores(np.zeros((0, 7)), SIZES)
+    assert all(len(getattr(scores, field.name)) == 0 for field in fields(CurveScores))
+
+
+@pytest.mark.parametrize(
+    ("axis", "message"),
+    [
+        ([0, 1, 2], "step 0"),
+        ([-1, 1, 2], "drop that point"),
+        ([1, np.nan, 2], "drop that point"),
+        ([1, 3, 2], "sort the points"),
+        ([1, 1, 2], "sort the points"),
+        ([1, 2], "at least 3"),
+    ],
+)
+def test_an_axis_that_has_no_logarithm_or_order_is_refused(axis: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        curve_scores(np.ones((2, len(axis))), np.array(axis, dtype=float))

@@ -1,0 +1,37 @@
+"""Ground truth: planted gradients come back through the real affinity and clustering code."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from compute.spectral import angular_affinity, cluster_embedding, spectral_embedding
+from tests.factories import planted_gradients, planted_sizes
+
+N_PARAMS = 20_000
+SIZES = planted_sizes(30, 1200)
+
+
+def test_planted_cosines_are_as_asked() -> None:
+    gradients, labels = planted_gradients([200, 100], 0.3, N_PARAMS, seed=0)
+    cosine = gradients @ gradients.T
+    np.testing.assert_allclose(cosine.diagonal(), 1, atol=1e-5)
+    same = (labels[:, None] == labels) & ~np.eye(len(labels), dtype=bool)
+    assert cosine[same].mean() == pytest.approx(0.3, abs=5e-4)
+    between = cosine[labels[:, None] != labels].mean()
+    assert abs(between) < 4 * 0.3 / N_PARAMS**0.5  # the two centres' own cosine
+
+
+def test_planted_sizes_follow_the_power_of_rank() -> None:
+    assert sum(SIZES) == 1200
+    ranks = np.arange(1, 31)
+    shares = ranks**-1.08 / (ranks**-1.08).sum()
+    np.testing.assert_allclose(SIZES[1:], 1200 * shares[1:], rtol=0, atol=1)  # rounded down
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cosine", [0.3, 0.5, 0.7])
+def test_planted_clusters_are_recovered(cosine: float) -> None:
+    gradients, planted = planted_gradients(SIZES, cosine, N_PARAMS, seed=0)
+    affinity = angular_affinity(gradients @ gradients.T)
+    clustering = cluster_embedding(spectral_embedding(affinity, 30), 30, seed=0)
+    assert adjusted_rand_score(planted, clustering.labels) >= 0.98
