@@ -1,4 +1,4 @@
-"""The outermost layer: request ids, the access log, metrics and the last resort for errors."""
+"""Around every request: request ids, the access log, metrics and the last resort for errors."""
 
 import logging
 import re
@@ -85,7 +85,10 @@ def _request_id(request: Request) -> str:
 
 def _template(scope: Scope) -> str:
     path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else "unmatched"
+    if isinstance(path, str):
+        return path
+    # A mounted application leaves no route behind.
+    return "/static" if scope["path"].startswith("/static/") else "unmatched"
 
 
 def _line(request: Request, method: str, route: str, status: int, seconds: float) -> str:

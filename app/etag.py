@@ -23,9 +23,13 @@ class Conditional:
             await self.app(scope, receive, send)
             return
         answer = _Answer(Headers(scope=scope), scope["method"] == "HEAD", send)
-        # A HEAD is answered by the GET route, so that its headers are the same.
-        scope["method"] = "GET"
-        await self.app(scope, receive, answer.send)
+        # A HEAD is answered by the GET route, so that its headers are the same. The server below
+        # reads the method from its own scope, which stays as it is.
+        inner = {**scope, "method": "GET"}
+        try:
+            await self.app(inner, receive, answer.send)
+        finally:
+            scope["route"] = inner.get("route")
 
 
 class _Answer:

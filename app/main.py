@@ -33,11 +33,11 @@ API_ROUTERS = (
 
 
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
-    # Outermost first: a refusal is logged and carries the headers, a body is hashed as it was
-    # made, before compression.
+    # Outermost first: refusals and failures are logged and carry the security headers; a body is
+    # hashed as it was made, before compression.
     return [
-        Middleware(Access, metrics=metrics),
         Middleware(SecurityHeaders),
+        Middleware(Access, metrics=metrics),
         Middleware(Guard, settings=settings),
         Middleware(BodyLimit),
         Middleware(

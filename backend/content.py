@@ -63,7 +63,8 @@ def _array_rows(session: Session) -> Iterator[tuple[str, Any]]:
         for key, row in session.execute(query.execution_options(yield_per=4)):
             part = [getattr(row, name, "") for name in ("chunk", "stripe", "name")]
             yield f"{kind} {key} {part}", row
-    for kind, table in (("selection", Selection), ("labels", Clustering)):
+    keyed: list[tuple[str, Any]] = [("selection", Selection), ("labels", Clustering)]
+    for kind, table in keyed:
         query = select(table).options(undefer(table.data)).execution_options(yield_per=4)
         for row in session.scalars(query):
             yield f"{kind} {row.key}", row

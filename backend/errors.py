@@ -1,4 +1,4 @@
-"""Errors that a person can act on; app/ maps each to an HTTP status once, the CLI to exit code 2."""
+"""Errors that a person can act on; app/ maps each to an HTTP status, the CLI to exit code 2."""
 
 
 class QuantaError(Exception):

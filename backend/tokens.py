@@ -61,6 +61,7 @@ class Vocabulary:
         size = tokenizer.get_vocab_size(with_added_tokens=True)
         texts = [tokenizer.id_to_token(i) for i in range(size)]
         self.bytes = [_token_bytes(t or "", i in special) for i, t in enumerate(texts)]
+        self._known: dict[int, Token] = {}
 
     def text(self, token_id: int) -> str:
         """Return a token's own text; incomplete characters show as the replacement sign."""
@@ -70,14 +71,36 @@ class Vocabulary:
 
     def token(self, token_id: int) -> Token:
         """Return one token out of context."""
-        text = self.text(token_id)
-        return Token(text=text, id=token_id, shown=text)
+        if token_id not in self._known:
+            text = self.text(token_id)
+            self._known[token_id] = Token(text=text, id=token_id, shown=text)
+        return self._known[token_id]
+
+    def _is_whole(self, token_id: int) -> bool:
+        # An id beyond the vocabulary has no bytes, yet shows as one sign of its own.
+        return REPLACEMENT not in self.token(token_id).text or not self._raw(token_id)
+
+    def window(self, ids: Sequence[int], first: int, last: int) -> tuple[Token, ...]:
+        """Return tokens first..last (exclusive) of a document as `tokens` shows all of it.
+
+        A whole token is never joined, so the runs that cross an end stop at the next whole one.
+        """
+        start, end = first, last
+        while start > 0 and not self._is_whole(ids[start - 1]):
+            start -= 1
+        while end < len(ids) and not self._is_whole(ids[end]):
+            end += 1
+        return self.tokens(ids[start:end])[first - start : last - start]
 
     def tokens(self, ids: Sequence[int]) -> tuple[Token, ...]:
         """Return tokens as shown next to each other, split characters joined."""
         shown: list[Token] = []
         start = 0
         while start < len(ids):
+            if self._is_whole(ids[start]):
+                shown.append(self.token(ids[start]))
+                start += 1
+                continue
             end = self._whole_until(ids, start)
             shown += self._joined(ids[start:end])
             start = end

@@ -103,8 +103,9 @@ def load_model(folder: Path, *, vocabulary_size: int, device: str = "cpu") -> nn
         CheckpointError: a missing or damaged file, weights that are not finite, weights that do
             not fit the configuration, or too small a vocabulary.
     """
-    from transformers import AutoModelForCausalLM
+    import transformers
 
+    auto: Any = transformers.AutoModelForCausalLM  # its stubs do not know output_loading_info
     config = read_config(folder)
     rows = config.get("vocab_size")
     if not isinstance(rows, int) or rows < vocabulary_size:
@@ -113,7 +114,7 @@ def load_model(folder: Path, *, vocabulary_size: int, device: str = "cpu") -> nn
             "entries; use the tokenizer that the model was trained with"
         )
     check_weights(folder)
-    model, report = AutoModelForCausalLM.from_pretrained(
+    model, report = auto.from_pretrained(
         folder,
         dtype=torch.float32,
         local_files_only=True,
@@ -149,12 +150,15 @@ def counts_of_config(folder: Path) -> ParameterCounts:
     Raises:
         CheckpointError: transformers has no causal language model for the configuration.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
 
+    auto: Any = transformers.AutoModelForCausalLM
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = auto.from_config(config)
     except (ValueError, KeyError, OSError) as error:
         raise CheckpointError(
             f"{folder / 'config.json'}: no causal language model for it ({error})"

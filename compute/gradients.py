@@ -81,7 +81,10 @@ class _Recorder:
     def _hook(self, block: ParameterBlock) -> Callable[..., None]:
         def forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             seen = inputs[0].detach()
-            output.register_hook(lambda gradient: self._write(block, seen, gradient))
+            # torch leaves register_hook without types.
+            output.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: self._write(block, seen, gradient)
+            )
 
         return forward
 

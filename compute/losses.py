@@ -101,7 +101,7 @@ def batch_losses(
     hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state.flatten(0, 1)
     head, wanted = model.get_output_embeddings(), targets.flatten()
     step = max(16, logits_bytes // (4 * model.config.vocab_size))
-    parts = zip(hidden.split(step), wanted.split(step), strict=True)
+    parts = zip(torch.split(hidden, step), torch.split(wanted, step), strict=True)
     return torch.cat([_cross_entropy(head(h), t) for h, t in parts]).view_as(targets)
 
 

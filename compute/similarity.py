@@ -29,7 +29,8 @@ def unit_rows(gradients: Float[Tensor, "rows parameters"]) -> Float[Tensor, "row
     if unusable.any():
         row = int(unusable.nonzero()[0, 0])
         raise ValueError(f"gradients[{row}] has norm {norms[row]:g}, want finite and > 0; drop it")
-    return gradients / norms[:, None].to(gradients.dtype)
+    unit: Tensor = gradients / norms[:, None].to(gradients.dtype)
+    return unit
 
 
 class _Blocks:

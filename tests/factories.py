@@ -1,5 +1,8 @@
 """Small data with known answers, shared by tests."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,3 +32,52 @@ def planted_gradients(
     noise -= np.einsum("ij,ij->i", noise, own)[:, None] * own
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     return np.float32(cosine**0.5) * own + np.float32((1 - cosine) ** 0.5) * noise, labels
+
+
+VOCABULARY = 96
+
+
+def tiny_model(architecture: str, *, seed: int = 0) -> Any:
+    """A random causal language model of one architecture, large enough in its weights to differ.
+
+    Args:
+        architecture: "gpt_neox", "gpt2", "llama", or "gemma2", which caps its logits.
+        seed: of the weights.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 64,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    }
+    if architecture == "gpt2":
+        sizes |= {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+        sizes = {k: v for k, v in sizes.items() if not k.startswith(("hidden", "num", "inter"))}
+    if architecture in {"llama", "gemma2"}:
+        sizes["num_key_value_heads"] = 1
+    if architecture == "gemma2":
+        sizes |= {"head_dim": 8, "final_logit_softcapping": 2, "sliding_window": 8}
+    config = AutoConfig.for_model(architecture, **sizes)
+    generator = torch.Generator().manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.35, generator=generator)
+            else:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model.requires_grad_(False)
+
+
+def random_documents(lengths: Sequence[int], seed: int = 0) -> list[NDArray[np.int64]]:
+    """Documents of random tokens of a tiny model's vocabulary."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, VOCABULARY, n) for n in lengths]

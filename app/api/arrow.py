@@ -14,11 +14,13 @@ DOCUMENTED: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string", "format"
 
 
 def _wants_arrow(
+    response: Response,
     format: Annotated[
         Literal["json", "arrow"] | None, Query(description="Overrides the Accept header")
     ] = None,
     accept: Annotated[str, Header(max_length=1000, include_in_schema=False)] = "",
 ) -> bool:
+    response.headers["Vary"] = "Accept"
     return format == "arrow" or (format is None and MEDIA_TYPE in accept)
 
 

@@ -11,10 +11,9 @@ from app.api.tables import Row, csv_response
 from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
 from backend.db import Store
 from backend.queries import clusterings, compare
-from backend.queries.clusterings import ClusterFilter
+from backend.queries.clusterings import MAX_CLUSTERS, ClusterFilter, Sort
 from backend.queries.views import ClusteringRow, ClusteringView, ClusterPage, ClusterRow
 
-MAX_PAGE = 200
 MAX_CSV_ROWS = 10_000
 CSV_HEADER = (
     *("id", "rank", "size", "n_documents", "coherence", "mean_cosine", "mean_loss_nats"),
@@ -22,15 +21,6 @@ CSV_HEADER = (
     *("pattern_last", "pattern_answer", "pattern_precision", "pattern_recall"),
     *("label", "tags", "example", "example_answer"),
 )
-Sort = Literal[
-    "rank",
-    "size",
-    "coherence",
-    "mean_loss",
-    "answer_entropy",
-    "n_documents",
-    "pattern_precision",
-]
 Size = Annotated[int | None, Query(ge=0, le=MAX_INTEGER)]
 Bound = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
 
@@ -66,7 +56,7 @@ def _cluster_filter(
         ),
     ] = None,
     cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+    limit: Annotated[int, Query(ge=1, le=MAX_CLUSTERS)] = 50,
 ) -> ClusterFilter:
     return ClusterFilter(
         sort=sort,
@@ -113,7 +103,7 @@ def list_clusters(
     """Clusters by rank or score, filtered."""
     if format == "json":
         return clusterings.list_clusters(store, clustering, wanted)
-    wanted = replace(wanted, limit=MAX_PAGE)
+    wanted = replace(wanted, limit=MAX_CLUSTERS)
     first = clusterings.list_clusters(store, clustering, wanted)
     return csv_response(
         CSV_HEADER,

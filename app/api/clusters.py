@@ -10,16 +10,17 @@ from starlette.responses import Response
 from app.api.openapi import MUTATION_PROBLEMS
 from app.api.tables import Row, csv_response
 from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
+from backend.errors import InvalidInputError
 from backend.queries import clusters
+from backend.queries.clusters import MAX_CONTEXTS, Order
 from backend.queries.views import Annotation, ClusterView, Context, ContextPage, SubMatrix
 
-MAX_PAGE = 200
 MAX_CSV_ROWS = 10_000
+MAX_PAGE_TOKENS = 32_768
 CSV_HEADER = (
     *("prediction", "row", "position", "document", "document_id", "source"),
     *("context", "answer", "answer_id", "loss_nats", "truncated"),
 )
-Order = Literal["similarity", "loss", "document"]
 TokenId = Annotated[int | None, Query(ge=0, le=MAX_INTEGER)]
 # PostgreSQL text holds no NUL.
 NO_NUL = r"^[^\x00]*$"
@@ -47,7 +48,7 @@ class AnnotationBody(BaseModel):
 def cluster_by_id(
     store: StoreDep,
     cluster: Id,
-    members: Annotated[int, Query(ge=0, le=50, description="Single curves in each band")] = 50,
+    members: Annotated[int, Query(ge=1, le=50, description="Single curves in each band")] = 50,
 ) -> ClusterView:
     """One cluster: scores, answers, curves, neighbours and annotation."""
     return clusters.cluster(store, cluster, members=members)
@@ -67,7 +68,7 @@ def cluster_contexts(
     answer: TokenId = None,
     last: TokenId = None,
     cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    limit: Annotated[int, Query(ge=1, le=MAX_CONTEXTS)] = 20,
     format: Annotated[
         Literal["json", "csv"], Query(description="csv gives all pages from the cursor on")
     ] = "json",
@@ -86,20 +87,31 @@ def cluster_contexts(
             limit=limit,
         )
 
+    most = min(MAX_CONTEXTS, MAX_PAGE_TOKENS // (context + 1))
     if format == "json":
+        _check_page(limit, most, context)
         return page(cursor, limit)
-    first = page(cursor, MAX_PAGE)
+    first = page(cursor, most)
 
     def pages() -> Iterator[list[Row]]:
         current, n_rows = first, len(first.contexts)
         yield [_csv_row(item) for item in current.contexts]
         while current.next_cursor is not None and n_rows < MAX_CSV_ROWS:
-            current = page(current.next_cursor, MAX_PAGE)
+            current = page(current.next_cursor, most)
             n_rows += len(current.contexts)
             yield [_csv_row(item) for item in current.contexts]
 
     truncated = first.n_members > MAX_CSV_ROWS
     return csv_response(CSV_HEADER, pages(), f"cluster-{cluster}.csv", truncated=truncated)
+
+
+def _check_page(limit: int, most: int, context: int) -> None:
+    if limit > most:
+        raise InvalidInputError(
+            f"limit {limit} with context {context} is more than {MAX_PAGE_TOKENS:,} tokens",
+            f"Ask for limit={most} or less, or for a shorter context",
+            parameter="limit",
+        )
 
 
 def _csv_row(item: Context) -> Row:

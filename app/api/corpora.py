@@ -32,7 +32,6 @@ from backend.queries.views import (
 )
 
 MAX_JSON_ROWS = 1_000
-MAX_ARROW_ROWS = 65_536
 
 router = APIRouter(prefix="/api/v1/corpora", tags=["corpora"])
 
@@ -85,7 +84,7 @@ def list_documents(
     store: StoreDep,
     corpus: CorpusName,
     cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Annotated[int, Query(ge=1, le=corpora.MAX_DOCUMENTS)] = 50,
     source: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
 ) -> DocumentPage:
     """Documents in order, all or those of one source."""
@@ -134,7 +133,7 @@ def corpus_losses(
     arrow: WantsArrow,
     first: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="First prediction")] = 0,
     limit: Annotated[
-        int, Query(ge=1, le=MAX_ARROW_ROWS, description="Rows; JSON gives at most 1,000")
+        int, Query(ge=1, le=losses.MAX_ROWS, description="Rows; JSON gives at most 1,000")
     ] = MAX_JSON_ROWS,
 ) -> LossRows | Response:
     """Losses of consecutive predictions under every checkpoint, as JSON or an Arrow stream."""

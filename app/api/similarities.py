@@ -38,7 +38,7 @@ def similarity_by_id(
     similarity: Id,
     arrow: WantsArrow,
     first: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="First row (Arrow)")] = 0,
-    limit: Annotated[int, Query(ge=1, le=256, description="Rows (Arrow)")] = 64,
+    limit: Annotated[int, Query(ge=1, le=similarities.MAX_ROWS, description="Rows (Arrow)")] = 64,
 ) -> SimilarityView | Response:
     """What a cosine matrix is of and how its values spread; as an Arrow stream, its rows."""
     if not arrow:

@@ -43,7 +43,7 @@ def csv_response(
         for page in pages:
             yield csv_lines(page)
 
-    headers = {"Content-Disposition": f'attachment; filename="{filename}"', "Vary": "Accept"}
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     if truncated:
         headers["X-Truncated"] = "true"
     return StreamingResponse(chunks(), media_type="text/csv; charset=utf-8", headers=headers)

@@ -44,7 +44,7 @@ def log_axis(title: str, values: Sequence[float], **more: Any) -> Layout:
     positive = [value for value in values if value > 0]
     decades = math.log10(max(positive) / min(positive)) if positive else 0.0
     step: Layout = {"dtick": 1 if decades > 2.5 else "D2"} if decades > 0.7 else {"nticks": 6}
-    return axis(title, type="log", tickformat="~s", **step, **more)
+    return axis(title, **{"type": "log", "tickformat": "~s", **step, **more})
 
 
 def size_axis(values: Sequence[float]) -> Layout:
@@ -89,8 +89,9 @@ def step_layout(steps: Sequence[float]) -> Layout:
     main["anchor"] = "y"
     zero: Layout = {"domain": [0.0, STUB], "range": [-1, 1], "anchor": "y"}
     zero |= {"tickvals": [0], "ticktext": ["0"], "showgrid": False, "zeroline": False}
+    spine: Layout = {"anchor": "x2"}
     breaks = [_slash(STUB + 0.006), _slash(STUB + 0.014)]
-    return {"xaxis": main, "xaxis2": zero, "shapes": breaks}
+    return {"xaxis": main, "xaxis2": zero, "yaxis": spine, "shapes": breaks}
 
 
 def _slash(at: float) -> Layout:

@@ -67,11 +67,3 @@ def heat_css() -> str:
         ink = f"color:light-dark({_hex(text_on(light))},{_hex(text_on(dark))})"
         lines.append(f".h{level}{{{back};{ink}}}")
     return "\n".join(lines) + "\n"
-
-
-def heat_class(value: float | None, scale: tuple[float, float]) -> int | None:
-    """Return the colour class of `value` on `scale`, None where there is no value."""
-    if value is None:
-        return None
-    low, high = scale
-    return min(max(int(LEVELS * (value - low) / (high - low)), 0), LEVELS - 1)

@@ -32,7 +32,8 @@ def plotly_text(text: str, length: int = 24) -> str:
     Plotly reads a subset of HTML in labels and hovers; with `<` and `&` as entities no tag and no
     entity of the text is left to read.
     """
-    shown = visible(text)
+    # The open box is in more fonts than the sign for space that pages print.
+    shown = visible(text).replace("␠", "␣")
     if len(shown) > length:
         shown = shown[: length - 1] + "…"
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

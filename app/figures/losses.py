@@ -50,7 +50,7 @@ def scaling_figure(view: ScalingView) -> go.Figure:
         hovertemplate="%{customdata}<br>%{y:.4f} nats<extra></extra>",
     )
     layout = _axis_layout(view.axis, x)
-    layout["yaxis"] = log_axis("mean loss (nats)", y)
+    layout["yaxis"] = layout.get("yaxis", {}) | log_axis("mean loss (nats)", y)
     return figure(traces, layout)
 
 
@@ -148,7 +148,8 @@ def prediction_figure(curves: Sequence[Curve]) -> go.Figure:
         x.append(0.0)
     layout = _axis_layout(widest.axis, x)
     tops = [value for trace in traces for value in trace["y"] if value is not None]
-    layout["yaxis"] = axis("loss (nats)", range=[0, 1.1 * max(tops, default=1.0) or 1])
+    vertical = axis("loss (nats)", range=[0, 1.1 * max(tops, default=1.0) or 1])
+    layout["yaxis"] = layout.get("yaxis", {}) | vertical
     if len(curves) > 1:
         layout |= {"showlegend": True, "legend": _legend()}
     return figure(traces, layout)

@@ -34,14 +34,15 @@ def rank_frequency_figure(view: RankFrequency) -> go.Figure:
             "x": ranks,
             "y": list(view.envelope),
             "name": "envelope",
-            "line": {"width": 2.5, "shape": "hv"},
+            "line": {"width": 2.5},
             "meta": {"role": "mean"},
             "hovertemplate": "envelope<br>rank %{x}<br>size %{y}<extra></extra>",
         }
     )
     traces += _slopes(view)
+    room = 1.24 * math.log10(max(len(ranks), 2))  # for the labels at the end
     layout: Layout = {
-        "xaxis": log_axis("rank of the cluster (1 = largest)", ranks),
+        "xaxis": log_axis("rank of the cluster (1 = largest)", ranks, range=[-0.04, room]),
         "yaxis": log_axis("cluster size (predictions)", view.envelope, rangemode="normal"),
     }
     return figure(traces, layout)
@@ -89,7 +90,7 @@ def _line(
         "hovertemplate": f"{name}: slope {slope:.3f}<extra></extra>",
     }
     text = f"{name} {slope:.2f}".replace("-", "−")
-    return [line, end_label(span[0], heights[0], text, role, "top right")]
+    return [line, end_label(span[1], heights[1], text, role)]
 
 
 def similarity_figure(view: SubMatrix) -> go.Figure:
@@ -121,7 +122,7 @@ def band_figure(band: CurveBand) -> go.Figure:
     traces = [*_band(band), *_members(band), *_mean(band)]
     top = max([*band.high_nats, *band.mean_nats])
     layout = step_layout(band.x) if band.axis == "S" else {"xaxis": size_axis(band.x)}
-    layout["yaxis"] = axis("loss (nats)", range=[0, 1.08 * top or 1])
+    layout["yaxis"] = layout.get("yaxis", {}) | axis("loss (nats)", range=[0, 1.08 * top or 1])
     return figure(traces, layout)
 
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.deps import Id, StoreDep
-from app.figures.heat import heat_class
 from app.pages.parameters import ClusterQuery, ContextQuery
+from app.pages.tokens import loss_class
 from app.templating import query, render
 from backend.queries import clusterings
 from backend.queries import clusters as cluster_queries
@@ -99,7 +99,7 @@ def cluster(
         orders=ORDERS,
         next_page=next_page,
         filtered=_filtered(view, shown),
-        heat=lambda value: heat_class(value, SCALES["loss"]),
+        heat=loss_class,
         scale=SCALES["loss"],
         api=f"/api/v1/clusters/{cluster_id}",
         contexts_api=_contexts_api(cluster_id, shown),

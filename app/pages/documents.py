@@ -1,5 +1,8 @@
 """Pages of documents: the list of a corpus, and one document coloured by loss."""
 
+import json
+from dataclasses import replace
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -16,7 +19,14 @@ from app.pages.parameters import Name
 from app.templating import query, render
 from backend.queries import corpora
 from backend.queries import heat as heats
-from backend.queries.views import Heat, HeatChoices, HeatModel, Measure
+from backend.queries.views import (
+    DocumentView,
+    Heat,
+    HeatChoices,
+    HeatModel,
+    Measure,
+    TokenValue,
+)
 
 router = APIRouter(include_in_schema=False)
 
@@ -80,6 +90,9 @@ def document(
         choice=choice,
         models=_by_size(choice),
         frame=frame,
+        values=_values(view, frame),
+        levels=frame.classes if frame else (None,) * len(view.tokens),
+        models_json=_models_json(choice),
         measure=measure,
         unit=UNITS[measure],
         api=api + ("/heat" + _heat_query(frame) if frame else ""),
@@ -89,6 +102,16 @@ def document(
 def _chosen(choices: list[HeatChoices], frame: Heat | None) -> HeatChoices | None:
     wanted = frame.suite if frame else None
     return next((choice for choice in choices if choice.suite == wanted), None)
+
+
+def _values(view: DocumentView, frame: Heat | None) -> list[TokenValue]:
+    values = frame.values if frame else (None,) * len(view.tokens)
+    return [replace(item, value=one) for item, one in zip(view.tokens, values, strict=True)]
+
+
+def _models_json(choice: HeatChoices | None) -> str:
+    """Return the evaluated steps of every model, for the sliders."""
+    return json.dumps({model.name: model.steps for model in _by_size(choice)})
 
 
 def _by_size(choice: HeatChoices | None) -> list[HeatModel]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.deps import CorpusName, OptionalSuite, PredictionIndex, StoreDep
-from app.figures.heat import heat_class
+from app.pages.tokens import loss_class
 from app.templating import query, render
 from backend.queries import predictions
 from backend.queries.heat import SCALES
@@ -35,7 +35,7 @@ def prediction(
         axes=axes,
         ctx=ctx,
         suite=suite,
-        heat=lambda value: heat_class(value, SCALES["loss"]),
+        heat=loss_class,
         scale=SCALES["loss"],
         api=f"/api/v1/corpora/{corpus}/predictions/{index}" + query(suite=suite),
     )

@@ -4,17 +4,23 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from app.figures.labels import mark
+from backend.queries.heat import SCALES, heat_class
 
 INDENTATION = 3  # this many spaces and more are indentation and need no marks
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A sign for something invisible, then text; `over` if the sign must not take up room."""
+    """A sign for something invisible, then text.
+
+    `over`: the sign takes up no room, the text after it does. `is_space`: the sign stands for a
+    space; the style sheet draws it as an open box, which more fonts have.
+    """
 
     sign: str
     text: str
     over: bool = False
+    is_space: bool = False
 
 
 def is_plain(text: str, chip: bool = False) -> bool:
@@ -26,10 +32,10 @@ def is_plain(text: str, chip: bool = False) -> bool:
 
 def _spaces(count: int, chip: bool) -> list[Piece]:
     if chip:
-        return [Piece("␠" * count, "")] if count else []
+        return [Piece("␠", "", is_space=True)] * count
     if count >= INDENTATION:
         return [Piece("", " " * count)]
-    return [Piece("␠", " ", over=True)] * count
+    return [Piece("␠", " ", over=True, is_space=True)] * count
 
 
 @lru_cache(maxsize=4096)
@@ -60,3 +66,8 @@ def pieces(text: str, chip: bool = False) -> tuple[Piece, ...]:
         found.append(Piece("", run))
     trailing = len(text) - len(text.rstrip(" "))
     return (*found, *_spaces(trailing, chip))
+
+
+def loss_class(value: float | None) -> int | None:
+    """Return the colour class of a loss in nats, None where there is none."""
+    return None if value is None else heat_class(value, SCALES["loss"])

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend import arrays
+from backend.arrays import MAX_LOSS_NATS
 from backend.db import Store
 from backend.errors import NotReadyError
 from backend.keys import result_key
@@ -38,7 +39,8 @@ SCORE_DTYPES = {
     "published_banded": "int8",
     "published_polygenic": "uint8",
 }
-HISTOGRAM_EDGES = np.concatenate([np.arange(0, 12.01, 0.25), [np.inf]])
+# Losses in nats; the last bin takes everything beyond.
+HISTOGRAM_EDGES = np.append(np.arange(0, 12.01, 0.25), MAX_LOSS_NATS)
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,9 @@ def _curve_set(session: Session, corpus: Corpus, suite: Suite, axis: _Axis) -> C
 def _stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     if dtype == "float16":
         # Curves of finite float16 losses have finite features; slopes can still pass float16.
-        return np.clip(values, -6.0e4, 6.0e4).astype(np.float16)
-    return values.astype(dtype)
+        values = np.clip(values, -6.0e4, 6.0e4)
+    stored: NDArray[Any] = values.astype(dtype)
+    return stored
 
 
 def _chunk_rows(curve_set: CurveSet, chunk: int, losses: NDArray[np.float16]) -> list[CurveChunk]:
@@ -191,6 +194,7 @@ def _summary(store: Store, session: Session, curve_set: CurveSet) -> dict[str, A
     return {
         "classes": {name: codes[code] / total for code, name in enumerate(CURVE_CLASSES)},
         "mean_nats": losses.mean(axis=0, dtype=np.float64).tolist(),
+        "histogram_edges": [*HISTOGRAM_EDGES[:-1].tolist(), None],
         "histograms": _histograms(losses),
         "fit": _fit(session, curve_set, losses),
     }

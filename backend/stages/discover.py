@@ -275,7 +275,7 @@ def _cluster_missing(
     affinity = angular_affinity(np.asarray(cosine))
     shared = {"affinity": affinity, "cosine": np.asarray(cosine)}
     parameters = discovery.parameters
-    # Work grows with the square of n_clusters: members x clusters distances in that many dimensions.
+    # Work grows with the square of n_clusters: distances to as many centres in as many dimensions.
     total, left = (sum(k * k for k in ks) for ks in (parameters["n_clusters"], missing))
     with progress.task("cluster", total, unit="work", done=total - left) as bar:
         embedding = _embedding(store, discovery, affinity, compute)

@@ -25,8 +25,9 @@ def start(threads: int) -> None:
 
 def quiet() -> None:
     """Keep the model library from drawing progress bars into ours."""
-    from transformers.utils import logging
+    import transformers
 
+    logging: Any = transformers.utils.logging  # without types
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 

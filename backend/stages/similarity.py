@@ -1,5 +1,6 @@
 """Similarities: cosines between loss gradients of a selection, stripe by committed stripe."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,19 @@ from backend.stages.provenance import provenance
 MEASURE = "cosine"
 # Unit gradients that are kept between stripes; beyond it they are computed again, never wrong.
 GRADIENT_BYTES = {"cpu": 6 << 30, "cuda": 40 << 30}
+MEMORY_SHARE = 0.5  # of the memory that is free
+
+
+def _gradient_bytes(device: str) -> int:
+    most = GRADIENT_BYTES[device]
+    if device == "cuda":
+        import torch
+
+        return min(most, int(MEMORY_SHARE * torch.cuda.mem_get_info()[0]))
+    if "SC_AVPHYS_PAGES" not in os.sysconf_names:  # not Linux: assume a small machine
+        return most // 4
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(most, int(MEMORY_SHARE * free))
 
 
 def _similarity_row(session: Session, selection: Selection, compute: Compute) -> Similarity:
@@ -96,7 +110,7 @@ def _compute_stripes(
         rows, about = _gradients(session, selection, compute)
         session.get_one(Similarity, similarity.id).parameters = about
     size, step = similarity.size, similarity.stripe_rows
-    fit = GRADIENT_BYTES[compute.device] // (4 * about["n_parameters"] * step)
+    fit = _gradient_bytes(compute.device) // (4 * about["n_parameters"] * step)
     # Work is counted in pairs of rows: the first stripes are the longest.
     pairs = [(size - s * step) * min(step, size - s * step) for s in range(similarity.n_stripes)]
     stored = sum(pairs[s] for s in done)

@@ -1,4 +1,4 @@
-"""A client over the miniature store, and the ids that its lists give."""
+"""A client over a copy of the miniature store, and the ids that its lists give."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from backend.db import Store
+from backend.db import Store, open_store
+from backend.settings import Settings
+from tests.stores import copied
 
 LOCAL = {"base_url": "http://127.0.0.1:8000", "client": ("127.0.0.1", 50_000)}
 
@@ -19,8 +21,17 @@ def local_client(app: FastAPI, **options: Any) -> TestClient:
 
 
 @pytest.fixture(scope="session")
-def app(mini_store: Store) -> FastAPI:
-    return create_app(mini_store)
+def app_store(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A copy of the miniature store, because annotations change it."""
+    folder = copied(mini_store, tmp_path_factory.mktemp("app") / "data")
+    store = open_store(Settings(data_dir=folder))
+    yield store
+    store.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def app(app_store: Store) -> FastAPI:
+    return create_app(app_store)
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,10 @@ def table_of(content: bytes) -> pa.Table:
 
 def test_losses_are_the_same_in_arrow_and_json(client: TestClient, names: dict[str, Any]) -> None:
     url = f"/api/v1/corpora/{names['corpus']}/losses?suite={names['suite']}&first=3&limit=7"
-    document = client.get(url).json()
+    plain = client.get(url)
+    document = plain.json()
     response = client.get(url, headers={"Accept": ARROW})
+    assert "Accept" in plain.headers["vary"]
     assert response.headers["content-type"] == ARROW
     assert "Accept" in response.headers["vary"]
     table = table_of(response.content)
@@ -67,11 +69,9 @@ def test_similarity_rows_join_to_the_whole_symmetric_matrix(
     np.testing.assert_array_equal(matrix, matrix.T)
 
 
-def test_a_row_past_the_end_is_a_problem_or_empty(
-    client: TestClient, names: dict[str, Any]
-) -> None:
+def test_a_row_past_the_end_is_named(client: TestClient, names: dict[str, Any]) -> None:
     url = f"/api/v1/similarities/{names['similarity']}?format=arrow&first=2147483647"
-    assert client.get(url).status_code in {200, 404, 422}
+    assert client.get(url).json()["errors"][0]["parameter"] == "first"
 
 
 def test_csv_holds_every_cluster_once(client: TestClient, names: dict[str, Any]) -> None:
@@ -89,10 +89,17 @@ def test_csv_holds_every_cluster_once(client: TestClient, names: dict[str, Any])
 def test_csv_holds_every_member_once(client: TestClient, names: dict[str, Any]) -> None:
     url = f"/api/v1/clusters/{names['cluster']}/contexts"
     rows = list(csv.DictReader(io.StringIO(client.get(f"{url}?format=csv").text)))
-    page = client.get(f"{url}?limit=200").json()
+    page = client.get(f"{url}?limit=100").json()
     assert len(rows) == page["n_members"]
     listed = [str(row["prediction"]) for row in page["contexts"]]
     assert [row["prediction"] for row in rows][: len(listed)] == listed
+
+
+def test_a_page_of_contexts_is_capped_in_tokens(client: TestClient, names: dict[str, Any]) -> None:
+    url = f"/api/v1/clusters/{names['cluster']}/contexts?context=1024"
+    (error,) = client.get(f"{url}&limit=32").json()["errors"]
+    assert error["parameter"] == "limit"
+    assert client.get(f"{url}&limit=31").status_code == 200
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
-from app.api import corpora
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError, StoreError
 from tests.app.routes import MAX_INTEGER, documented, impossible
 
@@ -116,10 +115,12 @@ def test_every_kind_of_error_has_one_status_and_shows_no_internals(
     def failing(_store: object) -> None:
         raise error
 
-    monkeypatch.setattr(corpora.corpora, "list_corpora", failing)
+    monkeypatch.setattr("backend.queries.corpora.list_corpora", failing)
     response = client.get("/api/v1/corpora")
     document = is_problem(response, status)
     assert "secret" not in response.text
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+    assert response.headers["cache-control"] == "no-store"
     if status == 422:
         assert document["errors"] == [{"parameter": "limit", "problem": "bad value", "value": None}]
 

@@ -51,19 +51,19 @@ def test_every_documented_route_answers_with_what_it_documents(
 
 
 def test_no_get_writes_to_the_store(
-    app: FastAPI, client: TestClient, names: dict[str, Any], mini_store: Store
+    app: FastAPI, client: TestClient, names: dict[str, Any], app_store: Store
 ) -> None:
     statements: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         statements.append(statement.lstrip().upper())
 
-    event.listen(mini_store.engine, "before_cursor_execute", note)
+    event.listen(app_store.engine, "before_cursor_execute", note)
     try:
         for route in documented(app):
             client.get(route.url(names), params=route.query(names))
     finally:
-        event.remove(mini_store.engine, "before_cursor_execute", note)
+        event.remove(app_store.engine, "before_cursor_execute", note)
     assert statements
     assert not [statement for statement in statements if statement.startswith(WRITES)]
 

@@ -21,13 +21,13 @@ def test_health_and_readiness(client: TestClient) -> None:
 
 
 def test_an_older_schema_is_not_ready(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operation.db, "revisions", lambda _engine: ("0000", "0001"))
+    monkeypatch.setattr("backend.db.revisions", lambda _engine: ("0000", "0001"))
     assert "quanta db upgrade" in is_problem(client.get("/readyz"), 503)["remedy"]
     assert client.get("/healthz").status_code == 200
 
 
-def test_metrics_count_requests_by_route_template(mini_store: Store, names: dict[str, Any]) -> None:
-    client = local_client(create_app(mini_store))
+def test_metrics_count_requests_by_route_template(app_store: Store, names: dict[str, Any]) -> None:
+    client = local_client(create_app(app_store))
     for path in (f"/api/v1/corpora/{names['corpus']}", "/api/v1/corpora/no-such-name", "/x/y"):
         client.get(path)
     client.request("BREW", "/healthz")

@@ -29,9 +29,9 @@ def url(names: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def guarded(mini_store: Store) -> FastAPI:
+def guarded(app_store: Store) -> FastAPI:
     settings = Settings(token=TOKEN, allowed_hosts="lab.example, Other.Example:8443")
-    return create_app(Store(mini_store.engine, settings))
+    return create_app(Store(app_store.engine, settings))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:9", "LOCALHOST", "[::1]:8000", "[::1]"])

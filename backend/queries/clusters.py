@@ -1,0 +1,314 @@
+"""One cluster: scores, contexts, curves, sub-matrix, annotation."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.db import Store
+from backend.errors import InvalidInputError, NotFoundError
+from backend.models import Annotation as AnnotationRow
+from backend.models import (
+    Cluster,
+    ClusterCurve,
+    ClusterMember,
+    CurveSet,
+    Document,
+    Selection,
+)
+from backend.models.base import now
+from backend.queries.clusterings import cluster_rows, clustering_row, finished_clustering
+from backend.queries.losses import SuiteLosses, suite_losses
+from backend.queries.reading import Place, Reader, limited, offset_of, paged, reader, stamp
+from backend.queries.similarities import selection_row
+from backend.queries.suites import curve_sets
+from backend.queries.views import (
+    Annotation,
+    ClusterView,
+    Context,
+    ContextPage,
+    Count,
+    CurveBand,
+    MemberCurve,
+    Neighbour,
+    SubMatrix,
+)
+from backend.similarities import cosines
+
+Order = Literal["similarity", "loss", "document"]
+ORDERS = ("similarity", "loss", "document")
+MAX_CONTEXT = 4_096
+MAX_CONTEXTS = 100
+MAX_MEMBERS = 500
+MAX_SUB_MATRIX = 500
+
+
+@dataclass(frozen=True)
+class _Member:
+    row: int
+    prediction: int
+    place: Place
+    last: int
+    answer: int
+
+
+def _found(session: Session, cluster_id: int) -> tuple[Cluster, Selection]:
+    cluster = session.get(Cluster, cluster_id)
+    if cluster is None:
+        raise NotFoundError(
+            f"there is no cluster {cluster_id}",
+            "A clustering lists its clusters: GET /api/v1/clusterings/{id}/clusters",
+        )
+    clustering = finished_clustering(session, cluster.clustering_id)
+    return cluster, clustering.discovery.similarity.selection
+
+
+def _members(session: Session, read: Reader, cluster_id: int) -> list[_Member]:
+    """Return members, the most central first."""
+    rows = session.execute(
+        select(ClusterMember.row, ClusterMember.prediction)
+        .where(ClusterMember.cluster_id == cluster_id)
+        .order_by(ClusterMember.position)
+    )
+    members = []
+    for row, prediction in rows:
+        place = read.place(prediction)
+        at = int(read.starts[place.document]) + place.position
+        last, answer = read.tokens[at - 1 : at + 1].tolist()
+        members.append(_Member(row, prediction, place, last, answer))
+    return members
+
+
+def _counts(read: Reader, ids: Sequence[int], most: int = 12) -> tuple[Count, ...]:
+    counted = sorted(Counter(ids).items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Count(read.token(token), count) for token, count in counted[:most])
+
+
+def _neighbours(session: Session, read: Reader, cluster: Cluster) -> tuple[Neighbour, ...]:
+    ranks = {int(rank): value for rank, value in cluster.neighbours.items()}
+    rows = session.scalars(
+        select(Cluster).where(
+            Cluster.clustering_id == cluster.clustering_id, Cluster.rank.in_(ranks)
+        )
+    )
+    found = [
+        Neighbour(row.id, row.rank, row.size, ranks[row.rank], read.token(row.top_answer))
+        for row in rows
+    ]
+    return tuple(sorted(found, key=lambda n: -n.mean_cosine))
+
+
+def _band(
+    session: Session,
+    cluster: Cluster,
+    curve_set: CurveSet,
+    losses: SuiteLosses,
+    predictions: Sequence[int],
+) -> CurveBand | None:
+    stored = session.get(ClusterCurve, (cluster.id, curve_set.id))
+    if stored is None:
+        return None
+    columns = losses.columns(curve_set.evaluation_ids)
+    checkpoints = [losses.evaluations[column].checkpoint for column in columns]
+    values = np.asarray(losses.values[np.array(predictions)][:, columns], np.float64)
+    is_size = curve_set.axis == "N"
+    return CurveBand(
+        axis="N" if is_size else "S",
+        suite=curve_set.suite.name,
+        model=curve_set.model.name if curve_set.model else None,
+        x=tuple(curve_set.axis_values),
+        labels=tuple(c.model.name if is_size else str(c.step) for c in checkpoints),
+        mean_nats=tuple(stored.mean_nats),
+        low_nats=tuple(stored.low_nats),
+        high_nats=tuple(stored.high_nats),
+        members=tuple(
+            MemberCurve(prediction, tuple(row))
+            for prediction, row in zip(predictions, values.tolist(), strict=True)
+        ),
+        n_members=cluster.size,
+    )
+
+
+def _beside(session: Session, cluster: Cluster, by: int) -> int | None:
+    return session.scalar(
+        select(Cluster.id).where(
+            Cluster.clustering_id == cluster.clustering_id, Cluster.rank == cluster.rank + by
+        )
+    )
+
+
+def _annotation(row: AnnotationRow | None) -> Annotation:
+    if row is None:
+        return Annotation()
+    return Annotation(row.label, row.note, tuple(row.tags), stamp(row.updated_at))
+
+
+def cluster(store: Store, cluster_id: int, *, members: int = 50) -> ClusterView:
+    """Return a cluster with curves of up to `members` members, the most central ones.
+
+    Raises:
+        NotFoundError: there is none with that id.
+        InvalidInputError: `members` out of range.
+    """
+    if not 1 <= members <= MAX_MEMBERS:
+        raise InvalidInputError(f"members is {members}", f"Choose 1 to {MAX_MEMBERS}", "members")
+    with store.session() as session:
+        row, selection = _found(session, cluster_id)
+        read = reader(store, session, selection.corpus)
+        held = _members(session, read, cluster_id)
+        annotation = session.get(AnnotationRow, cluster_id)
+        suite = selection.evaluation.checkpoint.model.suite
+        losses = suite_losses(store, session, selection.corpus, suite)
+        shown = [member.prediction for member in held[:members]]
+        bands = [
+            _band(session, row, curve_set, losses, shown)
+            for curve_set in curve_sets(session, selection.corpus, suite)
+        ]
+        largest = session.scalar(
+            select(Cluster.size).where(
+                Cluster.clustering_id == row.clustering_id, Cluster.rank == 1
+            )
+        )
+        return ClusterView(
+            row=cluster_rows(store, session, [(row, annotation)], selection)[0],
+            clustering=clustering_row(row.clustering, largest or 0),
+            selection=selection_row(selection),
+            previous=_beside(session, row, -1),
+            next=_beside(session, row, 1),
+            answers=_counts(read, [m.answer for m in held]),
+            last_tokens=_counts(read, [m.last for m in held]),
+            neighbours=_neighbours(session, read, row),
+            annotation=_annotation(annotation),
+            curves=tuple(band for band in bands if band is not None),
+        )
+
+
+def _ordered(members: list[_Member], order: str, losses: NDArray[np.float16]) -> list[_Member]:
+    if order == "loss":
+        return sorted(members, key=lambda m: (float(losses[m.prediction]), m.prediction))
+    if order == "document":
+        return sorted(members, key=lambda m: m.prediction)
+    return members
+
+
+def _context(
+    read: Reader, member: _Member, document: Document, losses: NDArray[np.float16], length: int
+) -> Context:
+    place = member.place
+    first = max(0, place.position - length)
+    tokens = read.shown(place.document, first, place.position + 1, losses)
+    return Context(
+        prediction=member.prediction,
+        row=member.row,
+        position=place.position,
+        document=place.document,
+        document_id=document.external_id,
+        source=document.source,
+        tokens=tokens,
+        answer=tokens[-1].token,
+        loss_nats=float(losses[member.prediction]),
+        truncated=first > 0,
+    )
+
+
+def contexts(
+    store: Store,
+    cluster_id: int,
+    *,
+    context: int = 64,
+    order: Order = "similarity",
+    answer: int | None = None,
+    last: int | None = None,
+    cursor: str | None = None,
+    limit: int = 20,
+) -> ContextPage:
+    """Return a page of a cluster's contexts, with losses under the selection's checkpoint.
+
+    Raises:
+        NotFoundError: there is no such cluster.
+        InvalidInputError: a parameter out of range.
+    """
+    offset = offset_of(cursor)
+    limited(limit, MAX_CONTEXTS)
+    if not 1 <= context <= MAX_CONTEXT:
+        raise InvalidInputError(f"context is {context}", f"Choose 1 to {MAX_CONTEXT}", "context")
+    if order not in ORDERS:
+        raise InvalidInputError(f"order {order!r}", f"Choose {', '.join(ORDERS)}", "order")
+    with store.session() as session:
+        _, selection = _found(session, cluster_id)
+        corpus, evaluation = selection.corpus, selection.evaluation
+        read = reader(store, session, corpus)
+        suite = evaluation.checkpoint.model.suite
+        losses = suite_losses(store, session, corpus, suite).column(evaluation.id)
+        held = [
+            member
+            for member in _members(session, read, cluster_id)
+            if answer in {None, member.answer} and last in {None, member.last}
+        ]
+        page, following = paged(_ordered(held, order, losses), offset, limit)
+        documents = {
+            d.index: d
+            for d in session.scalars(
+                select(Document).where(
+                    Document.corpus_id == corpus.id,
+                    Document.index.in_([m.place.document for m in page]),
+                )
+            )
+        }
+    return ContextPage(
+        contexts=tuple(
+            _context(read, m, documents[m.place.document], losses, context) for m in page
+        ),
+        n_members=len(held),
+        next_cursor=following,
+    )
+
+
+def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
+    """Return cosines between a cluster's members, the most central `limit` of them.
+
+    Raises:
+        NotFoundError: there is no such cluster.
+        InvalidInputError: a limit out of range.
+    """
+    limited(limit, MAX_SUB_MATRIX)
+    with store.session() as session:
+        row, _ = _found(session, cluster_id)
+        members = session.execute(
+            select(ClusterMember.row, ClusterMember.prediction)
+            .where(ClusterMember.cluster_id == cluster_id)
+            .order_by(ClusterMember.position)
+            .limit(limit)
+        ).all()
+        similarity = row.clustering.discovery.similarity
+        rows = np.array([member[0] for member in members])
+        values = np.asarray(cosines(store, similarity)[np.ix_(rows, rows)], np.float64)
+    return SubMatrix(
+        predictions=tuple(member[1] for member in members),
+        values=tuple(tuple(line) for line in values.round(4).tolist()),
+        n_members=row.size,
+    )
+
+
+def annotate(
+    store: Store, cluster_id: int, label: str, note: str, tags: Sequence[str]
+) -> Annotation:
+    """Set a person's label, note and tags for a cluster; empty ones remove them.
+
+    Raises:
+        NotFoundError: there is no such cluster.
+    """
+    with store.begin() as session:
+        _found(session, cluster_id)
+        row = session.get(AnnotationRow, cluster_id)
+        if row is None:
+            row = AnnotationRow(cluster_id=cluster_id, label="", note="", tags=[])
+            session.add(row)
+        row.label, row.note, row.tags, row.updated_at = label, note, list(tags), now()
+        session.flush()
+        return _annotation(row)

@@ -1,0 +1,176 @@
+"""Suites with what is evaluated on a corpus, and scaling curves of the mean loss."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.db import Store
+from backend.errors import InvalidInputError, NotReadyError
+from backend.lookup import corpus_named, finished_evaluations, model_named, suite_named
+from backend.models import Corpus, CurveSet, Evaluation, Model, Suite
+from backend.queries.views import (
+    Axis,
+    CheckpointRow,
+    ModelRow,
+    PowerLaw,
+    ScalingPoint,
+    ScalingView,
+    SuiteView,
+)
+
+
+def _model_row(model: Model, evaluations: dict[int, Evaluation]) -> ModelRow:
+    rows = []
+    for checkpoint in model.checkpoints:
+        found = evaluations.get(checkpoint.id)
+        rows.append(
+            CheckpointRow(
+                step=checkpoint.step,
+                key=checkpoint.key,
+                tokens_seen=checkpoint.tokens_seen,
+                evaluation=found.key if found else None,
+                mean_loss_nats=found.mean_loss_nats if found else None,
+                share_under_tenth_nat=found.share_under_tenth_nat if found else None,
+            )
+        )
+    return ModelRow(
+        name=model.name,
+        parameters=model.parameters,
+        nonembedding_parameters=model.nonembedding_parameters,
+        architecture=str((model.config.get("architectures") or ["unknown"])[0]),
+        checkpoints=tuple(rows),
+    )
+
+
+def _default_corpus(session: Session, suite: Suite) -> Corpus | None:
+    for corpus in session.scalars(select(Corpus).order_by(Corpus.id)):
+        if finished_evaluations(session, corpus, suite):
+            return corpus
+    return None
+
+
+def suite_view(session: Session, suite: Suite, corpus: Corpus | None) -> SuiteView:
+    """Return a suite with everything evaluated on one corpus (the first one for None)."""
+    corpus = corpus or _default_corpus(session, suite)
+    finished = finished_evaluations(session, corpus, suite) if corpus else []
+    by_checkpoint = {evaluation.checkpoint_id: evaluation for evaluation in finished}
+    return SuiteView(
+        id=suite.name,
+        description=suite.description,
+        corpus=corpus.name if corpus else None,
+        models=tuple(_model_row(model, by_checkpoint) for model in suite.models),
+    )
+
+
+def list_suites(store: Store, corpus: str | None) -> tuple[SuiteView, ...]:
+    """Return all suites.
+
+    Raises:
+        NotFoundError: there is no such corpus.
+    """
+    with store.session() as session:
+        home = corpus_named(session, corpus) if corpus else None
+        suites = session.scalars(select(Suite).order_by(Suite.id)).all()
+        return tuple(suite_view(session, suite, home) for suite in suites)
+
+
+def suite(store: Store, name: str, corpus: str | None) -> SuiteView:
+    """Return one suite.
+
+    Raises:
+        NotFoundError: there is no such suite or corpus.
+    """
+    with store.session() as session:
+        home = corpus_named(session, corpus) if corpus else None
+        return suite_view(session, suite_named(session, name), home)
+
+
+def curve_sets(session: Session, corpus: Corpus, suite: Suite) -> list[CurveSet]:
+    """Return the newest finished curve set of each axis and model: size first, then models."""
+    rows = session.scalars(
+        select(CurveSet)
+        .where(
+            CurveSet.corpus_id == corpus.id,
+            CurveSet.suite_id == suite.id,
+            CurveSet.completed_at.is_not(None),
+        )
+        .order_by(CurveSet.id)
+    )
+    newest = {(row.axis, row.model_id): row for row in rows}
+    sizes = {None: 0} | {model.id: model.nonembedding_parameters for model in suite.models}
+    return sorted(newest.values(), key=lambda row: (row.axis, sizes.get(row.model_id, 0)))
+
+
+def power_law(fit: dict[str, Any] | None) -> PowerLaw | None:
+    """Return a stored fit as a view."""
+    if fit is None:
+        return None
+    return PowerLaw(
+        alpha=fit["exponent"],
+        amplitude=fit["amplitude"],
+        interval=(fit["interval"][0], fit["interval"][1]),
+        level=fit["level"],
+        r_squared=fit["r_squared"],
+        first=fit["window"][0],
+        last=fit["window"][1],
+        n_points=fit["n_points"],
+        n_bootstrap=fit["n_bootstrap"],
+    )
+
+
+def _points(session: Session, curve_set: CurveSet) -> tuple[ScalingPoint, ...]:
+    points = []
+    for x, evaluation_id in zip(curve_set.axis_values, curve_set.evaluation_ids, strict=True):
+        evaluation = session.get_one(Evaluation, evaluation_id)
+        checkpoint = evaluation.checkpoint
+        label = checkpoint.model.name if curve_set.axis == "N" else str(checkpoint.step)
+        assert evaluation.mean_loss_nats is not None, evaluation.key
+        assert evaluation.share_under_tenth_nat is not None, evaluation.key
+        points.append(
+            ScalingPoint(x, label, evaluation.mean_loss_nats, evaluation.share_under_tenth_nat)
+        )
+    return tuple(points)
+
+
+def scaling_view(session: Session, curve_set: CurveSet) -> ScalingView:
+    """Return a finished curve set as a scaling curve of the mean loss."""
+    summary = curve_set.summary or {}
+    return ScalingView(
+        suite=curve_set.suite.name,
+        corpus=curve_set.corpus.name,
+        axis="N" if curve_set.axis == "N" else "S",
+        model=curve_set.model.name if curve_set.model else None,
+        points=_points(session, curve_set),
+        fit=power_law(summary.get("fit")),
+        no_fit_reason=summary.get("no_fit_reason"),
+        histogram_edges=tuple(summary.get("histogram_edges", ())),
+        histograms=tuple(tuple(row) for row in summary.get("histograms", ())),
+        class_shares=summary.get("classes", {}),
+    )
+
+
+def scaling(store: Store, suite: str, corpus: str, axis: Axis, model: str | None) -> ScalingView:
+    """Return the mean loss of a suite along one axis; for "S", of the largest model for None.
+
+    Raises:
+        NotFoundError: an unknown name.
+        InvalidInputError: an unknown axis.
+        NotReadyError: curves are not classified yet.
+    """
+    if axis not in {"N", "S"}:
+        raise InvalidInputError(f"axis {axis!r}", "Choose N or S", "axis")
+    with store.session() as session:
+        home, family = corpus_named(session, corpus), suite_named(session, suite)
+        wanted = model_named(family, model).id if model and axis == "S" else None
+        rows = [
+            row
+            for row in curve_sets(session, home, family)
+            if row.axis == axis and wanted in {None, row.model_id}
+        ]
+        if not rows:
+            raise NotReadyError(
+                f"there are no curves of {model or suite} on {corpus} over {axis}",
+                f"Run `quanta classify {suite} {corpus}`",
+            )
+        return scaling_view(session, rows[-1])

@@ -1,0 +1,89 @@
+// Cluster page: more contexts, filters from bars, colours, and a person's notes.
+import { all, fetchJson, keepInAddress, one, say } from "./util.js";
+import { startTexts } from "./tokens.js";
+
+function startBars() {
+  for (const [id, parameter] of [["answers", "answer"], ["last", "last"]]) {
+    const figure = document.getElementById(id);
+    if (!figure) continue;
+    figure.dataset.filter = parameter;
+    figure.addEventListener("drawn", ({ detail }) => {
+      detail.target.on("plotly_click", ({ points }) => {
+        const url = new URL(location.href);
+        for (const name of ["answer", "last", "cursor"]) url.searchParams.delete(name);
+        url.searchParams.set(parameter, points[0].customdata[0]);
+        url.hash = "contexts";
+        location.assign(url);
+      });
+    });
+  }
+}
+
+/** The next page's contexts come as the server's HTML: one renderer of corpus text. */
+async function appendMore(link) {
+  const reply = await fetch(link.href);
+  if (!reply.ok) throw new Error(`The server answered ${reply.status}`);
+  const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+  const list = one(link.dataset.more);
+  const fresh = all(`${link.dataset.more} > .context`, page);
+  for (const context of fresh) list.append(document.adoptNode(context));
+  for (const context of fresh) startTexts(context);
+  const next = one("a[data-more]", page);
+  if (next) link.href = next.getAttribute("href");
+  else link.remove();
+  say(`${fresh.length} more contexts`);
+}
+
+function startMore() {
+  const link = one("a[data-more]");
+  link?.addEventListener("click", (event) => {
+    event.preventDefault();
+    appendMore(link).catch((error) => { say(error.message); location.assign(link.href); });
+  });
+}
+
+function startColour() {
+  const choice = one('select[name="colour"]');
+  choice.addEventListener("change", (event) => {
+    event.stopPropagation();
+    one("#context-list").classList.toggle("heat-off", choice.value === "none");
+    keepInAddress({ colour: choice.value === "none" ? null : choice.value });
+  });
+}
+
+function body(form) {
+  const tags = form.elements.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+  return JSON.stringify({ label: form.elements.label.value.trim(), note: form.elements.note.value, tags });
+}
+
+async function save(form) {
+  const status = one("[role=status]", form);
+  const headers = { "Content-Type": "application/json" };
+  const token = form.elements.token.value;
+  if (token) headers.Authorization = `Bearer ${token}`;
+  status.textContent = "Saving…";
+  try {
+    await fetchJson(form.dataset.annotation, { method: "PUT", headers, body: body(form) });
+    status.textContent = "Saved";
+  } catch (error) {
+    if (error.status === 401) one(".secret", form).hidden = false;
+    status.textContent = error.message;
+  }
+}
+
+function startNotes() {
+  const form = one("[data-annotation]");
+  one("button", form).disabled = false;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    save(form);
+  });
+}
+
+/** Bring the cluster page to life. */
+export function start() {
+  startBars();
+  startMore();
+  startColour();
+  startNotes();
+}

@@ -1,0 +1,142 @@
+// Single keys. Ignored while typing, with modifiers, and when a person switched them off.
+import { all, one, say } from "./util.js";
+import { stepToken } from "./tokens.js";
+
+const OFF = "quanta-keys-off";
+const PAGES = { o: "/", c: "/clusterings", d: "/documents", s: "/scaling" };
+let isGoing = false;
+
+function storedOff() {
+  try { return localStorage.getItem(OFF) === "1"; } catch { return false; }
+}
+
+function startSwitch() {
+  const box = one('[data-action="keys-off"]');
+  box.checked = storedOff();
+  box.addEventListener("change", () => {
+    try { localStorage.setItem(OFF, box.checked ? "1" : "0"); } catch { say("not kept"); }
+  });
+}
+
+function isTyping(target) {
+  if (target.isContentEditable || ["TEXTAREA", "SELECT"].includes(target.tagName)) return true;
+  return target.tagName === "INPUT" && !["checkbox", "range"].includes(target.type);
+}
+
+function follow(direction) {
+  const link = one(`a[rel="${direction}"]`) ?? one(`link[rel="${direction}"]`);
+  if (link) location.assign(link.href);
+  else say(direction === "next" ? "this is the last one" : "this is the first one");
+  return true;
+}
+
+function stepRow(by) {
+  const rows = all("[data-row]");
+  const contexts = all(".context");
+  if (contexts.length) return stepContext(contexts, by);
+  if (!rows.length) return false;
+  const at = rows.indexOf(document.activeElement);
+  rows[Math.min(Math.max(at + by, 0), rows.length - 1)].focus();
+  return true;
+}
+
+function stepContext(contexts, by) {
+  const at = contexts.findIndex((context) => context.contains(document.activeElement));
+  const next = contexts[Math.min(Math.max(at + by, 0), contexts.length - 1)];
+  const stop = one('.t[tabindex="0"]', next);
+  stop?.focus({ preventScroll: true });
+  next.scrollIntoView({ block: "center" });
+  return true;
+}
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    say("link copied");
+  } catch {
+    say(location.href);
+  }
+  return true;
+}
+
+function press(selector) {
+  const button = one(selector);
+  button?.click();
+  return Boolean(button);
+}
+
+function hideColour() {
+  const texts = all(".context-list, .document");
+  if (press('[data-action="heat-off"]')) return true;
+  for (const text of texts) text.classList.toggle("heat-off");
+  return texts.length > 0;
+}
+
+function maximise() {
+  const shown = one(".plot.max");
+  if (shown) return press('.plot.max [data-plot="max"]');
+  const middle = innerHeight / 2;
+  const distance = (plot) => {
+    const box = plot.getBoundingClientRect();
+    return Math.abs((box.top + box.bottom) / 2 - middle);
+  };
+  const nearest = all(".plot").sort((a, b) => distance(a) - distance(b))[0];
+  one('[data-plot="max"]', nearest)?.click();
+  return Boolean(nearest);
+}
+
+function tables() {
+  const buttons = all('[data-plot="table"]');
+  const wanted = buttons.some((button) => button.ariaPressed !== "true");
+  for (const button of buttons) if ((button.ariaPressed === "true") !== wanted) button.click();
+  return buttons.length > 0;
+}
+
+function leave() {
+  const stop = one('[data-action="play"][aria-pressed="true"]');
+  if (stop) { stop.click(); return true; }
+  if (one(".plot.max")) return maximise();
+  document.activeElement?.blur();
+  return false;
+}
+
+const isList = () => Boolean(one("[data-rows]"));
+const KEYS = {
+  "?": () => { one("#help").showModal(); return true; },
+  j: () => (isList() ? stepRow(1) : follow("next")),
+  k: () => (isList() ? stepRow(-1) : follow("prev")),
+  ArrowRight: () => stepToken(1) || (!isList() && follow("next")),
+  ArrowLeft: () => stepToken(-1) || (!isList() && follow("prev")),
+  ArrowDown: () => stepToken(0, 1) || stepRow(1),
+  ArrowUp: () => stepToken(0, -1) || stepRow(-1),
+  t: tables,
+  m: maximise,
+  c: copyLink,
+  h: hideColour,
+  p: () => press('[data-action="play"]'),
+  Escape: leave,
+};
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (isTyping(event.target) || one("dialog[open]")) return;
+  if (event.target.type === "range" && event.key.startsWith("Arrow")) return;
+  if (storedOff() && event.key.length === 1 && event.key !== "?") return;
+  if (isGoing) {
+    isGoing = false;
+    if (PAGES[event.key]) location.assign(PAGES[event.key]);
+    return;
+  }
+  if (event.key === "g") {
+    isGoing = true;
+    setTimeout(() => { isGoing = false; }, 1500);
+    return;
+  }
+  if (KEYS[event.key]?.()) event.preventDefault();
+}
+
+/** Listen to keys for the life of the page. */
+export function startKeys() {
+  startSwitch();
+  addEventListener("keydown", onKey);
+}

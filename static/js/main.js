@@ -1,0 +1,71 @@
+// Runs on every page: theme, help, forms, keys; loads what the page needs.
+import { all, keepInAddress, one, say } from "./util.js";
+import { startTokens } from "./tokens.js";
+import { startKeys } from "./keys.js";
+
+const THEMES = ["auto", "light", "dark"];
+
+function startTheme() {
+  const button = one('[data-action="theme"]');
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const root = document.documentElement;
+    const next = THEMES[(THEMES.indexOf(root.dataset.theme) + 1) % THEMES.length];
+    root.dataset.theme = next;
+    one("[data-theme-name]").textContent = next;
+    document.cookie = `theme=${next}; path=/; max-age=31536000; samesite=lax`;
+    keepInAddress({ theme: null });
+    say(`theme ${next}`);
+  });
+}
+
+function startHelp() {
+  const button = one('[data-action="help"]');
+  button.hidden = false;
+  button.addEventListener("click", () => one("#help").showModal());
+}
+
+function startForms() {
+  for (const form of all("form[method=get]")) {
+    // Addresses name only what differs from the default.
+    form.addEventListener("formdata", (event) => {
+      for (const [name, value] of [...event.formData]) {
+        const field = form.elements.namedItem(name);
+        if (value === "" || value === field?.dataset?.default) event.formData.delete(name);
+      }
+    });
+  }
+  for (const form of all("form[data-auto]")) {
+    form.addEventListener("change", () => form.requestSubmit());
+  }
+}
+
+function startLinkSliders() {
+  for (const slider of all("input[data-links]")) {
+    const links = all("a", one(slider.dataset.links));
+    slider.value = links.findIndex((link) => link.ariaCurrent === "true");
+    slider.hidden = false;
+    const name = () => slider.setAttribute("aria-valuetext", links[slider.value].textContent);
+    name();
+    slider.addEventListener("input", name);
+    slider.addEventListener("change", () => location.assign(links[slider.value].href));
+  }
+}
+
+async function startParts() {
+  const parts = [];
+  if (one(".plot")) parts.push(import("./plot.js"));
+  if (one("[data-heat]")) parts.push(import("./heat.js"));
+  if (one("[data-annotation]")) parts.push(import("./cluster.js"));
+  if (one(".operation")) parts.push(import("./reference.js"));
+  for (const part of await Promise.all(parts)) part.start();
+}
+
+document.documentElement.classList.add("js");
+startTheme();
+startHelp();
+startForms();
+startLinkSliders();
+startTokens();
+startKeys();
+startParts();

@@ -1,0 +1,57 @@
+// The numbers behind a figure, as rows for its table and its CSV file.
+
+const SIGNS = { "&lt;": "<", "&gt;": ">", "&amp;": "&" };
+
+/** Undo the escapes that keep corpus text literal in Plotly's labels. */
+export const plain = (text) => String(text).replace(/&(lt|gt|amp);/g, (sign) => SIGNS[sign]);
+
+const axisTitle = (axis, fallback) => plain(axis?.title?.text ?? fallback);
+
+function barRows(trace) {
+  return trace.x.map((value, i) => {
+    const known = trace.customdata?.[i];
+    const isPair = Array.isArray(known);
+    return { id: isPair ? known[0] : undefined, cells: [plain(isPair ? known[1] : known), value] };
+  });
+}
+
+function heatRows(trace) {
+  const width = trace.z[0]?.length ?? 0;
+  const values = trace.z.flatMap((row, i) => row.map((value, j) => ({ cells: [i + 1, j + 1, value] })));
+  return width ? values : [];
+}
+
+function lineRows(trace) {
+  return trace.x.flatMap((x, i) => {
+    if (x === null) return [];
+    const label = typeof trace.customdata?.[i] === "string" ? ` · ${plain(trace.customdata[i])}` : "";
+    return [{ cells: [plain(trace.name ?? "") + label, x, trace.y[i]] }];
+  });
+}
+
+/** Return columns and rows of a figure. */
+export function tableRows({ data, layout }) {
+  const x = axisTitle(layout.xaxis, "x");
+  const y = axisTitle(layout.yaxis, "y");
+  const first = data[0] ?? { type: "scatter" };
+  if (first.type === "bar") return { columns: ["name", x], rows: data.flatMap(barRows) };
+  if (first.type === "heatmap") {
+    return { columns: [`${y} (row)`, `${x} (column)`, first.name ?? "value"], rows: heatRows(first) };
+  }
+  const lines = data.filter((trace) => !trace.meta?.label);
+  return { columns: ["series", x, y], rows: lines.flatMap(lineRows) };
+}
+
+function quoted(value) {
+  if (typeof value === "number" || value === null || value === undefined) return String(value ?? "");
+  // A spreadsheet would run text that begins like a formula.
+  const safe = /^[=+\-@]/.test(value) ? `'${value}` : value;
+  return `"${safe.replaceAll('"', '""')}"`;
+}
+
+/** Return a figure's numbers as CSV. */
+export function csv(figure) {
+  const { columns, rows } = tableRows(figure);
+  const lines = [columns, ...rows.map((row) => row.cells)];
+  return lines.map((cells) => cells.map(quoted).join(",")).join("\r\n") + "\r\n";
+}

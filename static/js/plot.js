@@ -1,0 +1,166 @@
+// Draws figures when they come near the viewport; tables, exports and maximising.
+import { all, download, fetchJson, make, one, say } from "./util.js";
+import { paint, palette } from "./palette.js";
+import { csv, tableRows } from "./plot-table.js";
+
+const CONFIG = { displayModeBar: false, responsive: false, showTips: false, doubleClick: "reset" };
+const MAX_TABLE_ROWS = 400;
+const fetched = new Map();
+const drawn = new Map();
+let library;
+
+/**
+ * Under the content security policy the style attribute cannot be set as an attribute; the same
+ * declarations can be set through the CSSOM, which is what Plotly's SVG code means.
+ */
+function allowStyleThroughCssom() {
+  const original = SVGElement.prototype.setAttribute;
+  SVGElement.prototype.setAttribute = function setAttribute(name, value) {
+    if (name === "style") this.style.cssText = value;
+    else original.call(this, name, value);
+  };
+}
+
+function loadLibrary() {
+  library ??= new Promise((resolve, reject) => {
+    allowStyleThroughCssom();
+    const script = make("script", { src: document.body.dataset.plotly });
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => reject(new Error("The plot library did not load"));
+    document.head.append(script);
+  });
+  return library;
+}
+
+function figureOf(element) {
+  const { src, key } = element.dataset;
+  if (!fetched.has(src)) {
+    const coming = fetchJson(src);
+    fetched.set(src, coming);
+    coming.catch(() => fetched.delete(src));
+  }
+  return fetched.get(src).then((figures) => figures[key]);
+}
+
+function showFailure(element, error) {
+  const wait = one(".plot-wait", element) ?? make("p", { className: "plot-wait" });
+  const retry = make("button", { type: "button", textContent: "Retry" });
+  retry.addEventListener("click", () => { wait.textContent = "…"; draw(element); });
+  wait.replaceChildren(make("span", { role: "alert" }, error.message), retry);
+  one(".plot-box", element).append(wait);
+}
+
+async function draw(element) {
+  try {
+    const [plotly, figure] = await Promise.all([loadLibrary(), figureOf(element)]);
+    if (!figure) throw new Error("There is nothing to draw here");
+    await show(plotly, element, figure);
+  } catch (error) {
+    showFailure(element, error);
+  }
+}
+
+async function show(plotly, element, figure) {
+  const box = one(".plot-box", element);
+  const target = make("div", { className: "plot-target" });
+  target.role = "img";
+  target.ariaLabel = `${one("h3", element).textContent}. ${one("figcaption", element).innerText}`;
+  target.style.height = "100%";
+  box.replaceChildren(target);
+  const { data, layout } = paint(figure, palette());
+  if (matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
+  await plotly.newPlot(target, data, layout, CONFIG);
+  drawn.set(element, { plotly, target, figure });
+  element.dataset.state = "drawn";
+  one(".plot-tools", element).hidden = false;
+  new ResizeObserver(() => { if (target.clientWidth) plotly.Plots.resize(target); }).observe(box);
+  element.dispatchEvent(new CustomEvent("drawn", { detail: { target } }));
+}
+
+function repaint() {
+  const colours = palette();
+  for (const { plotly, target, figure } of drawn.values()) {
+    const { data, layout } = paint(figure, colours);
+    plotly.react(target, data, layout, CONFIG);
+  }
+}
+
+const fileName = (element) => `${location.pathname.slice(1).replaceAll("/", "-") || "overview"}-${element.id}`;
+
+async function exportImage(element, format) {
+  const { plotly, target, figure } = drawn.get(element);
+  const colours = palette();
+  const { data, layout } = paint(figure, colours, colours.panel);
+  const size = { width: target.clientWidth, height: target.clientHeight };
+  const address = await plotly.toImage({ data, layout }, { format, scale: format === "png" ? 2 : 1, ...size });
+  make("a", { href: address, download: `${fileName(element)}.${format}` }).click();
+}
+
+function tableOf(element, figure) {
+  const { columns, rows } = tableRows(figure);
+  const filter = element.dataset.filter;
+  const cell = (value, row, i) => {
+    if (i === 0 && filter && row.id !== undefined) {
+      return make("th", { scope: "row" }, make("a", { href: `?${filter}=${row.id}` }, String(value)));
+    }
+    return make(i ? "td" : "th", { className: typeof value === "number" ? "n" : "" }, format(value));
+  };
+  const head = make("tr", {}, ...columns.map((name) => make("th", { scope: "col" }, name)));
+  const body = rows.slice(0, MAX_TABLE_ROWS).map((row) => (
+    make("tr", {}, ...row.cells.map((value, i) => cell(value, row, i)))
+  ));
+  const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
+  if (rows.length <= MAX_TABLE_ROWS) return [table];
+  const note = `The first ${MAX_TABLE_ROWS} of ${rows.length} rows; the CSV has all.`;
+  return [make("p", { className: "note" }, note), table];
+}
+
+function format(value) {
+  if (typeof value !== "number") return String(value ?? "–");
+  return Number.isInteger(value) ? value.toLocaleString("en") : value.toPrecision(4);
+}
+
+function toggleTable(element, button) {
+  const table = one(".plot-table", element);
+  const wanted = button.ariaPressed !== "true";
+  button.ariaPressed = String(wanted);
+  if (wanted) table.replaceChildren(...tableOf(element, drawn.get(element).figure));
+  table.hidden = !wanted;
+  one(".plot-box", element).hidden = wanted;
+}
+
+function toggleMaximised(element, button) {
+  const wanted = element.classList.toggle("max");
+  button.ariaPressed = String(wanted);
+  say(wanted ? "maximised, Escape restores" : "restored");
+}
+
+function act(element, button) {
+  const action = button.dataset.plot;
+  if (action === "table") return toggleTable(element, button);
+  if (action === "max") return toggleMaximised(element, button);
+  if (action === "csv") {
+    return download(`${fileName(element)}.csv`, csv(drawn.get(element).figure), "text/csv");
+  }
+  return exportImage(element, action).catch((error) => say(error.message));
+}
+
+/** Watch all figures of the page. */
+export function start() {
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries.filter((candidate) => candidate.isIntersecting)) {
+      watcher.unobserve(entry.target);
+      draw(entry.target);
+    }
+  }, { rootMargin: "200px" });
+  for (const element of all(".plot")) {
+    one(".plot-wait", element).textContent = "";
+    watcher.observe(element);
+    element.addEventListener("click", (event) => {
+      const button = event.target.closest("button[data-plot]");
+      if (button) act(element, button);
+    });
+  }
+  new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+}

@@ -1,0 +1,58 @@
+// API page: call a route and show what it answers, as text.
+import { all, one } from "./util.js";
+
+const MAX_SHOWN = 20_000;
+
+function addressOf(form) {
+  let path = form.dataset.path;
+  const query = new URLSearchParams();
+  for (const field of all("[data-in]", form)) {
+    if (field.dataset.in === "path") path = path.replace(`{${field.name}}`, encodeURIComponent(field.value || `{${field.name}}`));
+    else if (field.dataset.in === "query" && field.value !== "") query.set(field.name, field.value);
+  }
+  return path + (query.size ? `?${query}` : "");
+}
+
+function showSnippets(form) {
+  const address = location.origin + addressOf(form);
+  one("[data-curl]", form).textContent = `curl -s '${address}'`;
+  one("[data-python]", form).textContent = `import json, urllib.request
+
+with urllib.request.urlopen("${address}") as reply:
+    answer = json.load(reply)`;
+}
+
+function readable(text, type) {
+  if (!type.includes("json")) return text;
+  try { return JSON.stringify(JSON.parse(text), null, 1); } catch { return text; }
+}
+
+async function call(form) {
+  const status = one("[role=status]", form);
+  const answer = one(".answer", form);
+  const begin = performance.now();
+  const reply = await fetch(addressOf(form));
+  const type = reply.headers.get("content-type") ?? "";
+  const isText = /json|text|csv/.test(type);
+  const text = isText ? readable(await reply.text(), type) : `${(await reply.blob()).size} bytes of ${type}`;
+  const cut = text.length > MAX_SHOWN ? `\n… ${text.length - MAX_SHOWN} characters more` : "";
+  status.textContent = `${reply.status} ${reply.statusText}, ${Math.round(performance.now() - begin)} ms`;
+  answer.textContent = text.slice(0, MAX_SHOWN) + cut;
+  answer.hidden = false;
+}
+
+function startForm(form) {
+  one("button", form).disabled = false;
+  form.addEventListener("input", () => showSnippets(form));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    call(form).catch((error) => { one("[role=status]", form).textContent = error.message; });
+  });
+}
+
+/** Bring the forms of the page to life. */
+export function start() {
+  for (const form of all('.try[data-method="GET"]')) startForm(form);
+  const named = document.getElementById(location.hash.slice(1));
+  if (named) named.open = true;
+}

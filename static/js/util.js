@@ -1,0 +1,45 @@
+// Small helpers that every module shares.
+
+export const one = (selector, root = document) => root.querySelector(selector);
+export const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+/** Tell a screen reader; the live region is in base.html. */
+export function say(text) {
+  one("#said").textContent = text;
+}
+
+/** Make an element with properties and children; strings become text, never markup. */
+export function make(name, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
+}
+
+export const wantsCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/** Put parameters into the address without a new history entry; null removes one. */
+export function keepInAddress(parameters) {
+  const url = new URL(location.href);
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value === null || value === "") url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+  }
+  history.replaceState(history.state, "", url);
+}
+
+/** Offer `content` as a file. */
+export function download(name, content, type) {
+  const address = URL.createObjectURL(new Blob([content], { type }));
+  make("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+/** Fetch JSON; an error carries the problem document's words. */
+export async function fetchJson(address, options) {
+  const reply = await fetch(address, options);
+  const body = await reply.json().catch(() => ({}));
+  if (reply.ok) return body;
+  const words = [body.detail ?? reply.statusText, body.remedy].filter(Boolean).join(". ");
+  const id = body.request_id ? ` (request ${body.request_id})` : "";
+  throw Object.assign(new Error(words + id), { status: reply.status });
+}

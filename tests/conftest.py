@@ -1,0 +1,121 @@
+"""Stores, servers and databases that tests share.
+
+Nothing here reads the settings of the person who runs the tests: `QUANTA_*` variables are dropped
+before anything else is imported. `QUANTA_TEST_STORE` alone is kept: a folder that holds the
+miniature store between runs.
+"""
+
+# ruff: noqa: E402 - the environment is set before any library reads it
+import os
+
+_KEPT_STORE = os.environ.get("QUANTA_TEST_STORE")
+for _name in [name for name in os.environ if name.startswith("QUANTA_")]:
+    del os.environ[_name]
+# One thread everywhere, spawned processes included: results do not depend on the machine.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from backend.db import Store, open_store
+from backend.settings import Settings
+from tests import stores
+from tests.processes import Server, serving
+
+
+def _opened(folder: Path, database_url: str = "") -> Store:
+    return open_store(Settings(data_dir=folder, database_url=database_url))
+
+
+@pytest.fixture(scope="session")
+def mini_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """The demo on 60 documents; read-only, copy it with `writable_store` to change it."""
+    folder = Path(_KEPT_STORE) if _KEPT_STORE else tmp_path_factory.mktemp("mini")
+    store = _opened(folder)
+    stores.build_mini(store)
+    yield store
+    store.engine.dispose()
+
+
+@pytest.fixture
+def writable_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
+    """A copy of the miniature store for one test."""
+    store = _opened(stores.copied(mini_store, tmp_path / "copy"))
+    yield store
+    store.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def server(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running `quanta serve` over a copy of the miniature store."""
+    folder = stores.copied(mini_store, tmp_path_factory.mktemp("served") / "data")
+    with serving(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server_url(server: Server) -> str:
+    """The address of the running server."""
+    return server.url
+
+
+@pytest.fixture(scope="session")
+def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store whose one corpus, `hostile`, is full of markup and split characters."""
+    folder = tmp_path_factory.mktemp("hostile")
+    store = _opened(folder / "data")
+    stores.build_hostile(store, folder / "hostile.jsonl")
+    yield store
+    store.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def hostile_url(hostile_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running server over a copy of the hostile store."""
+    folder = stores.copied(hostile_store, tmp_path_factory.mktemp("hostile-served") / "data")
+    with serving(folder) as running:
+        yield running.url
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.PostgresServer]:
+    """A real PostgreSQL server, for the whole run."""
+    with stores.postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: stores.PostgresServer) -> Iterator[str]:
+    """The address of a fresh, empty PostgreSQL database."""
+    name = f"t{uuid4().hex}"
+    postgres.psql(f'CREATE DATABASE "{name}"')
+    yield postgres.get_uri(database=name)
+    postgres.psql(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a fresh, empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'data' / 'quanta.sqlite'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def any_store(database_url: str, tmp_path: Path) -> Iterator[Store]:
+    """An empty, migrated store on each kind of database."""
+    store = _opened(tmp_path / "data", database_url)
+    yield store
+    store.engine.dispose()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty, migrated SQLite store."""
+    opened = _opened(tmp_path / "data")
+    yield opened
+    opened.engine.dispose()

