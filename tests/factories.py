@@ -47,7 +47,7 @@ def tiny_model(architecture: str, *, seed: int = 0) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": VOCABULARY,
         "hidden_size": 16,
         "num_hidden_layers": 2,
@@ -64,7 +64,7 @@ def tiny_model(architecture: str, *, seed: int = 0) -> Any:
     if architecture in {"llama", "gemma2"}:
         sizes["num_key_value_heads"] = 1
     if architecture == "gemma2":
-        sizes |= {"head_dim": 8, "final_logit_softcapping": 2, "sliding_window": 8}
+        sizes |= {"head_dim": 8, "final_logit_softcapping": 2.0, "sliding_window": 8}
     config = AutoConfig.for_model(architecture, **sizes)
     generator = torch.Generator().manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()

@@ -1,6 +1,7 @@
 """Figures of losses: scaling of the mean, how losses are spread, the curve of one prediction."""
 
 import math
+from itertools import pairwise
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,22 +76,30 @@ def _law(fit: PowerLaw, x: Sequence[float]) -> list[Trace]:
     line: Trace = {**flat, "name": "power law", "y": along(fit.alpha), "meta": {"role": "accent"}}
     line["line"] = {"width": 2}
     text = f"α = {fit.alpha:.3f}"
-    return [low, high, line, end_label(inside[-1], along(fit.alpha)[-1], text, "accent", "top left")]
+    end = end_label(inside[-1], along(fit.alpha)[-1], text, "accent", "bottom left")
+    return [low, high, line, end]
 
 
 def histogram_figure(view: ScalingView) -> go.Figure:
     """Return p(L), the share of predictions in each bin of loss, one line a point of the axis."""
-    edges = view.histogram_edges
-    centres = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
+    centres = _centres(view.histogram_edges)
     last = max(len(view.histograms) - 1, 1)
     traces: list[Trace] = []
     for i, (point, row) in enumerate(zip(view.points, view.histograms, strict=True)):
         traces.append(_density(centres, row, plotly_text(point.label), i / last))
     layout: Layout = {
         "xaxis": axis("loss of one prediction (nats)", rangemode="tozero"),
-        "yaxis": log_axis("share of predictions", [1.0], tickformat="~%", dtick=1),
+        "yaxis": axis("share of predictions", rangemode="tozero", tickformat="~%"),
     }
     return figure(traces, layout | {"legend": _legend(), "showlegend": True})
+
+
+def _centres(edges: Sequence[float | None]) -> list[float]:
+    """Return the middle of every bin; the last bin may be open and is drawn as wide as the first."""
+    closed = [edge for edge in edges if edge is not None]
+    if len(closed) < len(edges):
+        closed.append(2 * closed[-1] - closed[-2])
+    return [(low + high) / 2 for low, high in pairwise(closed)]
 
 
 def _legend() -> Layout:
@@ -141,18 +150,31 @@ def prediction_figure(curves: Sequence[Curve]) -> go.Figure:
     traces: list[Trace] = []
     for i, curve in enumerate(curves):
         traces += _prediction(curve, i / max(len(curves) - 1, 1), alone=len(curves) == 1)
-    widest = max(curves, key=lambda curve: len(curve.x))
     traces += _corpus_mean(curves[-1])
     x = [value for curve in curves for value in curve.x]
     if any(curve.step_zero_nats is not None for curve in curves):
         x.append(0.0)
-    layout = _axis_layout(widest.axis, x)
+    layout = _axis_layout(curves[0].axis, x)
     tops = [value for trace in traces for value in trace["y"] if value is not None]
-    vertical = axis("loss (nats)", range=[0, 1.1 * max(tops, default=1.0) or 1])
-    layout["yaxis"] = layout.get("yaxis", {}) | vertical
+    top = 1.1 * max(tops, default=1.0) or 1.0
+    layout["yaxis"] = layout.get("yaxis", {}) | axis("loss (nats)", range=[0, top])
     if len(curves) > 1:
-        layout |= {"showlegend": True, "legend": _legend()}
+        traces += _model_names(curves, room=0.06 * top)
     return figure(traces, layout)
+
+
+def _model_names(curves: Sequence[Curve], room: float) -> list[Trace]:
+    """Return each model's name at the end of its line, moved up where names would touch."""
+    labels: list[Trace] = []
+    below = -math.inf
+    order = sorted(range(len(curves)), key=lambda i: curves[i].loss_nats[-1])
+    for i in order:
+        height = max(curves[i].loss_nats[-1], below + room)
+        below = height
+        label = end_label(curves[i].x[-1], height, plotly_text(curves[i].model or ""), "ramp")
+        label["meta"]["at"] = i / max(len(curves) - 1, 1)
+        labels.append(label)
+    return labels
 
 
 def _prediction(curve: Curve, at: float, alone: bool) -> list[Trace]:
@@ -174,9 +196,6 @@ def _prediction(curve: Curve, at: float, alone: bool) -> list[Trace]:
     )
     for trace in traces:
         trace["meta"] = {**trace["meta"], "at": at}
-        trace["legendgroup"] = name
-    for dot in traces[1:]:
-        dot["showlegend"] = False
     return traces
 
 
