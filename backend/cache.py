@@ -7,6 +7,7 @@ missing, and written beside its name and then moved, so that a half-written file
 import os
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,13 @@ def memory_map(
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         _build(path, shape, dtype, fill)
-    mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return mapped
+    return _opened(path.resolve())
+
+
+@lru_cache(maxsize=512)
+def _opened(path: Path) -> NDArray[Any]:
+    # A plain view: indexing numpy's memmap subclass costs microseconds an element.
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def _build(path: Path, shape: tuple[int, ...], dtype: str, fill: Fill) -> None:

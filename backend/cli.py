@@ -41,7 +41,7 @@ cli.add_typer(suite_cli, name="suite")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, no progress.")]
 Workers = Annotated[int | None, typer.Option(help="Evaluation processes; one a core if left out.")]
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # Typer's exit code for Ctrl-C
 
 
 def _bars(as_json: bool) -> Bars:
@@ -350,9 +350,10 @@ def _guarded(run: Callable[[], None]) -> int:
     except QuantaError as error:
         typer.echo(f"error: {error.problem}.\n{error.remedy}.", err=True)
         return 2
-    except KeyboardInterrupt:
-        typer.echo("interrupted; run the same command again to continue", err=True)
-        return INTERRUPTED
+    except SystemExit as stop:  # how Typer ends, whatever the reason
+        if stop.code == INTERRUPTED:
+            typer.echo("interrupted; run the same command again to continue", err=True)
+        raise
     return 0
 
 

@@ -62,14 +62,15 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder / SINGLE_FILE} is missing; save the model with safe_serialization=True"
         )
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError) as error:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        paths = [Path(name) for name in sorted(names)]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{index} is not a safetensors index; copy it again") from error
-    for name in names:
+    for path in paths:
         # An index is data from elsewhere: it may name files beside itself, nothing else.
-        if Path(name).name != name or not (folder / name).is_file():
-            raise CheckpointError(f"{folder / name}, named by {index.name}, is missing; copy it")
-    return [folder / name for name in names]
+        if path.name != str(path) or not (folder / path).is_file():
+            raise CheckpointError(f"{folder / path}, named by {index.name}, is missing; copy it")
+    return [folder / path for path in paths]
 
 
 def check_weights(folder: Path) -> None:
@@ -114,14 +115,20 @@ def load_model(folder: Path, *, vocabulary_size: int, device: str = "cpu") -> nn
             "entries; use the tokenizer that the model was trained with"
         )
     check_weights(folder)
-    model, report = auto.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
+    try:
+        model, report = auto.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # a foreign config.json can fail anywhere in the library
+        raise CheckpointError(
+            f"{folder} cannot be loaded ({error}); "
+            "config.json and weights are of different models or of an unknown family"
+        ) from error
     lacking = sorted(report["missing_keys"]) + sorted(report["mismatched_keys"])
     if lacking:
         raise CheckpointError(
@@ -159,7 +166,7 @@ def counts_of_config(folder: Path) -> ParameterCounts:
         )
         with torch.device("meta"):
             model = auto.from_config(config)
-    except (ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a foreign config.json can fail anywhere in the library
         raise CheckpointError(
             f"{folder / 'config.json'}: no causal language model for it ({error})"
         ) from error

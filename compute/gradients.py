@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from compute.losses import Tokens, length_buckets, padded
+from compute.losses import Tokens, has_plain_head, length_buckets, padded
 
 GRADIENT_TOKENS = {"cpu": 4_096, "cuda": 32_768}
 
@@ -145,11 +145,15 @@ def prediction_gradients(
 
     Raises:
         ValueError: an empty context, a row that is zero or not finite, or an architecture with
-            parameters that are not covered.
+            parameters that are not covered or logits that are scaled or capped.
     """
     if any(len(context) == 0 for context in contexts):
         index = next(i for i, context in enumerate(contexts) if len(context) == 0)
         raise ValueError(f"context {index} is empty; a prediction needs a token before it")
+    if not has_plain_head(model):
+        raise ValueError(
+            "the model scales or caps its logits; its architecture is not supported for gradients"
+        )
     blocks = linear_blocks(model)
     device = str(model.device)
     limit = tokens_per_batch or GRADIENT_TOKENS[model.device.type]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Selection:
     n_induction: int
 
 
-def induction_mask(tokens: Int[np.ndarray, " tokens"]) -> Bool[np.ndarray, " predictions"]:
+def induction_mask(tokens: Integer[np.ndarray, " tokens"]) -> Bool[np.ndarray, " predictions"]:
     """Return which predictions of one document plain induction explains.
 
     Prediction p (1 <= p < n) is explained if the trigram that ends at p also ends at some p' < p
@@ -82,7 +82,7 @@ def select_predictions(
 
 
 def document_masks(
-    documents: Sequence[Int[np.ndarray, " tokens"]],
+    documents: Sequence[Integer[np.ndarray, " _tokens"]],
 ) -> Bool[np.ndarray, " predictions"]:
     """Return `induction_mask` of every document, joined in order."""
     masks = [induction_mask(document) for document in documents]

@@ -30,7 +30,7 @@ def place_stripe(
 
 
 def assembled(
-    stripes: Sequence[Float[np.ndarray, "rows columns"]], size: int
+    stripes: Sequence[Float[np.ndarray, "_rows _columns"]], size: int
 ) -> Float[np.ndarray, "size size"]:
     """Return the full matrix of stripes 0, 1, 2, ….
 

@@ -10,9 +10,8 @@ from starlette.responses import Response
 from app.api.openapi import MUTATION_PROBLEMS
 from app.api.tables import Row, csv_response
 from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
-from backend.errors import InvalidInputError
 from backend.queries import clusters
-from backend.queries.clusters import MAX_CONTEXTS, Order
+from backend.queries.clusters import MAX_CONTEXT, MAX_CONTEXTS, Order
 from backend.queries.views import Annotation, ClusterView, Context, ContextPage, SubMatrix
 
 MAX_CSV_ROWS = 10_000
@@ -64,7 +63,9 @@ def cluster_contexts(
     cluster: Id,
     *,
     order: Order = "similarity",
-    context: Annotated[int, Query(ge=1, le=1024, description="Tokens before the answer")] = 64,
+    context: Annotated[
+        int, Query(ge=1, le=MAX_CONTEXT, description="Tokens before the answer")
+    ] = 64,
     answer: TokenId = None,
     last: TokenId = None,
     cursor: Cursor = None,
@@ -73,7 +74,10 @@ def cluster_contexts(
         Literal["json", "csv"], Query(description="csv gives all pages from the cursor on")
     ] = "json",
 ) -> ContextPage | Response:
-    """Members in their documents, all or those with one answer or one token before it."""
+    """Members in their documents, all or those with one answer or one token before it.
+
+    A page holds at most 32,768 tokens, so that long contexts come in shorter pages.
+    """
 
     def page(cursor: str | None, limit: int) -> ContextPage:
         return clusters.contexts(
@@ -89,8 +93,7 @@ def cluster_contexts(
 
     most = min(MAX_CONTEXTS, MAX_PAGE_TOKENS // (context + 1))
     if format == "json":
-        _check_page(limit, most, context)
-        return page(cursor, limit)
+        return page(cursor, min(limit, most))
     first = page(cursor, most)
 
     def pages() -> Iterator[list[Row]]:
@@ -103,15 +106,6 @@ def cluster_contexts(
 
     truncated = first.n_members > MAX_CSV_ROWS
     return csv_response(CSV_HEADER, pages(), f"cluster-{cluster}.csv", truncated=truncated)
-
-
-def _check_page(limit: int, most: int, context: int) -> None:
-    if limit > most:
-        raise InvalidInputError(
-            f"limit {limit} with context {context} is more than {MAX_PAGE_TOKENS:,} tokens",
-            f"Ask for limit={most} or less, or for a shorter context",
-            parameter="limit",
-        )
 
 
 def _csv_row(item: Context) -> Row:

@@ -118,7 +118,9 @@ def prediction_by_index(
     corpus: CorpusName,
     prediction: PredictionIndex,
     suite: OptionalSuite = None,
-    context: Annotated[int, Query(ge=0, le=1024, description="Tokens shown before it")] = 128,
+    context: Annotated[
+        int, Query(ge=1, le=predictions.MAX_CONTEXT, description="Tokens before it")
+    ] = 128,
 ) -> PredictionView:
     """One prediction: context, curves over size and step, class, scores and clusters."""
     return predictions.prediction(store, corpus, prediction, context=context, suite=suite)

@@ -76,7 +76,7 @@ def _law(fit: PowerLaw, x: Sequence[float]) -> list[Trace]:
     line: Trace = {**flat, "name": "power law", "y": along(fit.alpha), "meta": {"role": "accent"}}
     line["line"] = {"width": 2}
     text = f"α = {fit.alpha:.3f}"
-    end = end_label(inside[-1], along(fit.alpha)[-1], text, "accent", "bottom left")
+    end = end_label(inside[-1], along(fit.alpha)[-1], text, "accent")
     return [low, high, line, end]
 
 

@@ -95,7 +95,7 @@ def _line(
 
 def similarity_figure(view: SubMatrix) -> go.Figure:
     """Return cosines between members as a heat map with zero in the middle of the scale."""
-    values = np.asarray(view.values, dtype=np.float32).round(3)
+    values = np.asarray(view.values, dtype=np.float32).round(2)
     heat: Trace = {
         "type": "heatmap",
         "z": values,
@@ -181,10 +181,12 @@ def count_figure(counts: Sequence[Count], title: str) -> go.Figure:
         "meta": {"role": "accent"},
         "hovertemplate": "%{customdata[1]}<br>%{x} predictions<extra></extra>",
     }
-    ticks = {"tickvals": bars["y"], "ticktext": labels, "tickfont": {"family": "monospace"}}
+    ticks: Layout = {"tickvals": bars["y"], "ticktext": labels, "showgrid": False}
+    ticks["tickfont"] = {"family": "monospace"}
     layout: Layout = {
         "xaxis": axis("predictions", rangemode="tozero", tickformat="~s", nticks=5),
-        "yaxis": {"autorange": "reversed", "automargin": True, "showgrid": False, **ticks},
+        # Room for at least five bars: a single one would be a slab.
+        "yaxis": {"range": [max(len(shown), 5) - 0.5, -0.5], "automargin": True, **ticks},
         "bargap": 0.25,
         "uniformtext": {"minsize": 10, "mode": "show"},
     }

@@ -126,7 +126,7 @@ class Cluster(Base):
     pattern_answer: Mapped[int]
     pattern_precision: Mapped[float]
     pattern_recall: Mapped[float]
-    neighbours: Mapped[dict[str, Any]]
+    neighbours: Mapped[dict[str, Any]] = mapped_column(deferred=True)
 
     clustering: Mapped[Clustering] = relationship()
 

@@ -74,14 +74,23 @@ def _members(session: Session, read: Reader, cluster_id: int) -> list[_Member]:
         select(ClusterMember.row, ClusterMember.prediction)
         .where(ClusterMember.cluster_id == cluster_id)
         .order_by(ClusterMember.position)
+    ).all()
+    predictions = np.array([prediction for _, prediction in rows])
+    documents = np.searchsorted(read.predictions, predictions, side="right") - 1
+    positions = predictions - read.predictions[documents] + 1
+    at = read.starts[documents] + positions
+    facts = zip(
+        rows,
+        documents.tolist(),
+        positions.tolist(),
+        read.tokens[at - 1].tolist(),
+        read.tokens[at].tolist(),
+        strict=True,
     )
-    members = []
-    for row, prediction in rows:
-        place = read.place(prediction)
-        at = int(read.starts[place.document]) + place.position
-        last, answer = read.tokens[at - 1 : at + 1].tolist()
-        members.append(_Member(row, prediction, place, last, answer))
-    return members
+    return [
+        _Member(row, prediction, Place(document, position), last, answer)
+        for (row, prediction), document, position, last, answer in facts
+    ]
 
 
 def _counts(read: Reader, ids: Sequence[int], most: int = 12) -> tuple[Count, ...]:

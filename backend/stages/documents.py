@@ -36,13 +36,25 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _decoded(data: bytes, origin: str) -> str:
-    if b"\0" in data:
+def _checked(text: str, origin: str) -> str:
+    """Return text that both UTF-8 and every database can hold."""
+    if "\0" in text:
         raise InvalidInputError(
             f"{origin} holds a zero byte, so it is not text", "Give JSON lines or plain text"
         )
     try:
-        return data.decode("utf-8")
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{origin} holds half of a surrogate pair at character {error.start}",
+            "Write characters outside the basic plane whole",
+        ) from error
+    return text
+
+
+def _decoded(data: bytes, origin: str) -> str:
+    try:
+        return _checked(data.decode("utf-8"), origin)
     except UnicodeDecodeError as error:
         raise InvalidInputError(
             f"{origin} is not UTF-8 (byte 0x{data[error.start]:02x} at offset {error.start})",
@@ -50,15 +62,15 @@ def _decoded(data: bytes, origin: str) -> str:
         ) from error
 
 
-def _field(record: dict[str, object], name: str, default: str) -> str:
-    value = record.get(name, default)
-    return str(value)[:MAX_FIELD_CHARACTERS] if value is not None else default
+def _field(record: dict[str, object], name: str, default: str, origin: str) -> str:
+    value = record.get(name)
+    return default if value is None else _checked(str(value)[:MAX_FIELD_CHARACTERS], origin)
 
 
 def _parsed(line: bytes, origin: str, number: int) -> RawDocument:
     try:
         record = json.loads(_decoded(line, origin))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of too many digits
         raise InvalidInputError(
             f"{origin} is not JSON ({error})", "Write one JSON object a line, with a text field"
         ) from error
@@ -68,19 +80,12 @@ def _parsed(line: bytes, origin: str, number: int) -> RawDocument:
             f"{origin} has no text field that is a string",
             'Write lines such as {"id": "a", "source": "where from", "license": "MIT", "text": …}',
         )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(
-            f"{origin} holds half of a surrogate pair at character {error.start}",
-            "Write characters outside the basic plane whole",
-        ) from error
     return RawDocument(
         origin=origin,
-        external_id=_field(record, "id", f"line-{number}"),
-        source=_field(record, "source", "unknown"),
-        license=_field(record, "license", "unknown"),
-        text=text,
+        external_id=_field(record, "id", f"line-{number}", origin),
+        source=_field(record, "source", "unknown", origin),
+        license=_field(record, "license", "unknown", origin),
+        text=_checked(text, origin),
     )
 
 

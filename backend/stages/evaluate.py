@@ -5,7 +5,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 import numpy as np
@@ -120,6 +120,11 @@ def _executor(compute: Compute, units: int) -> Iterator[ProcessPoolExecutor | No
     )
     try:
         yield pool
+    except BaseException:
+        # Without this an interrupt would wait for the chunks in flight, half a minute each.
+        for child in active_children():
+            child.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -1,6 +1,7 @@
 """The part of evaluation that runs in a child process: it knows weights and tokens, not SQL."""
 
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,6 +17,8 @@ def start(threads: int) -> None:
     """Prepare a child: fix the number of threads, and end with the parent however it ends."""
     import torch
 
+    # Ctrl-C reaches the whole process group; the parent alone answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     quiet()
     parent = parent_process()

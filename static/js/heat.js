@@ -62,6 +62,7 @@ function syncSlider(name) {
   const range = slider(name);
   const choice = field(name);
   range.max = choice.options.length - 1;
+  range.disabled = choice.options.length < 2;
   range.value = choice.selectedIndex;
   range.setAttribute("aria-valuetext", choice.selectedOptions[0]?.textContent ?? "");
 }

@@ -100,6 +100,13 @@ function leave() {
   return false;
 }
 
+/** A token of a context opens the page of that context's prediction; links open by themselves. */
+function openContext() {
+  const context = document.activeElement?.matches?.("bdi.t") && document.activeElement.closest(".context");
+  if (context) one("a", context).click();
+  return Boolean(context);
+}
+
 const isList = () => Boolean(one("[data-rows]"));
 const KEYS = {
   "?": () => { one("#help").showModal(); return true; },
@@ -114,6 +121,7 @@ const KEYS = {
   c: copyLink,
   h: hideColour,
   p: () => press('[data-action="play"]'),
+  Enter: openContext,
   Escape: leave,
 };
 

@@ -90,7 +90,7 @@ export function startTokens() {
   document.addEventListener("focusin", (event) => {
     const token = event.target.closest?.(".t");
     if (!token) return hideTip();
-    for (const old of all(".t.at")) old.classList.remove("at");
+    for (const old of all(".t.at")) old.classList.toggle("at", old === token);
     showTip(token);
     say(about(token));
   });

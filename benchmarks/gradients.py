@@ -1,0 +1,72 @@
+"""Throughput of gradients: batches against one autograd call a prediction.
+
+Baseline: plain transformers and torch.autograd, one prediction at a time. Both on one thread,
+alternating, on the demo's reference model; the figure is the median ratio.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from backend.stages.demo import BUNDLED, PREFIX
+from backend.stages.evaluate_worker import quiet
+from benchmarks.evaluation import documents
+from compute.checkpoints import load_model
+from compute.gradients import linear_blocks, prediction_contexts, prediction_gradients
+
+N_PREDICTIONS, ROUNDS = 96, 5
+
+
+def one_at_a_time(
+    model: torch.nn.Module, contexts: list[np.ndarray], targets: list[int]
+) -> torch.Tensor:
+    """Return the same rows, the plain way."""
+    weights = [p for block in linear_blocks(model) for p in block.module.parameters()]
+    rows = []
+    for weight in weights:
+        weight.requires_grad_(True)
+    for context, target in zip(contexts, targets, strict=True):
+        logits = model(input_ids=torch.from_numpy(context)[None], use_cache=False).logits[0, -1:]
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor([target]))
+        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights)]))
+    for weight in weights:
+        weight.requires_grad_(False)
+    return torch.stack(rows)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Print predictions a second and the ratio."""
+    torch.set_num_threads(1)
+    quiet()
+    texts = documents()
+    total = sum(len(t) - 1 for t in texts)
+    chosen = np.random.default_rng(0).choice(total, N_PREDICTIONS, replace=False)
+    contexts, targets = prediction_contexts(texts, np.sort(chosen), prefix=PREFIX)
+    for name in ("s3", "s5"):
+        model = load_model(BUNDLED / "models" / name / "step800", vocabulary_size=4096)
+        fast_rows = prediction_gradients(model, contexts, targets)
+        slow_rows = one_at_a_time(model, contexts, targets)
+        error = ((fast_rows - slow_rows).norm(dim=1) / slow_rows.norm(dim=1)).max()
+        ratios, rates = [], []
+        for _ in range(ROUNDS):
+            slow = _seconds(lambda: one_at_a_time(model, contexts, targets))  # noqa: B023
+            fast = _seconds(lambda: prediction_gradients(model, contexts, targets))  # noqa: B023
+            ratios.append(slow / fast)
+            rates.append(N_PREDICTIONS / fast)
+        print(
+            f"{name}: {statistics.median(rates):6,.0f} predictions/s, "
+            f"{statistics.median(ratios):.2f} x one at a time, max relative difference {error:.1e}"
+        )
+
+
+if __name__ == "__main__":
+    main()

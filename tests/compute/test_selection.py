@@ -1,0 +1,80 @@
+"""Selection of predictions against a word-by-word reading of its definition."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from compute.selection import document_masks, induction_mask, select_predictions
+
+FEW_TOKENS = hnp.arrays(np.int64, st.integers(0, 30), elements=st.integers(0, 2))
+
+
+def explained(tokens: list[int], position: int) -> bool:
+    """The trigram that ends at p also ends at some p' < p of the same document."""
+
+    def trigram(end: int) -> list[int] | None:
+        return tokens[end - 2 : end + 1] if end >= 2 else None
+
+    mine = trigram(position)
+    return mine is not None and any(trigram(p) == mine for p in range(position))
+
+
+@given(tokens=FEW_TOKENS)
+def test_induction_is_read_as_it_is_defined(tokens: NDArray[np.int64]) -> None:
+    ids = tokens.tolist()
+    assert induction_mask(tokens).tolist() == [explained(ids, p) for p in range(1, len(ids))]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.int64])
+def test_the_second_time_a_trigram_ends_is_explained_whatever_the_id_type(dtype: type) -> None:
+    tokens = np.array([5, 6, 7, 9, 5, 6, 7], dtype)
+    # Predictions are positions 1 to 6; only position 6, the second end of 5 6 7, is explained.
+    assert np.flatnonzero(induction_mask(tokens)).tolist() == [5]
+
+
+@given(documents=st.lists(FEW_TOKENS, max_size=6))
+def test_masks_of_documents_are_numbered_like_predictions(
+    documents: list[NDArray[np.int64]],
+) -> None:
+    """The published index drifted by one a document; each mask starts at its own prediction."""
+    mask = document_masks(documents)
+    expected = [explained(d.tolist(), p) for d in documents for p in range(1, len(d))]
+    assert mask.tolist() == expected
+
+
+def test_a_trigram_of_another_document_explains_nothing() -> None:
+    document = np.array([1, 2, 3])
+    assert not document_masks([document, document]).any()
+
+
+LOSSES = hnp.arrays(np.float32, st.integers(0, 60), elements=st.floats(0, 1, width=32))
+
+
+@given(data=st.data(), losses=LOSSES, stride=st.integers(1, 5), limit=st.none() | st.integers(2, 9))
+def test_chosen_are_every_strideth_under_the_threshold_up_to_the_limit(
+    data: st.DataObject, losses: NDArray[np.float32], stride: int, limit: int | None
+) -> None:
+    mask = data.draw(st.none() | hnp.arrays(np.bool_, len(losses)))
+    kept = [i for i, loss in enumerate(losses) if loss < 0.5 and (mask is None or not mask[i])]
+    expected = kept[::stride][:limit]
+    if len(expected) < 2:
+        with pytest.raises(ValueError, match=f"{len(expected)} predictions are left"):
+            select_predictions(losses, mask, threshold_nats=0.5, stride=stride, limit=limit)
+        return
+    chosen = select_predictions(losses, mask, threshold_nats=0.5, stride=stride, limit=limit)
+    assert chosen.indexes.tolist() == expected
+    assert chosen.n_under_threshold == int((losses < 0.5).sum())
+    assert chosen.n_under_threshold - chosen.n_induction == len(kept)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"threshold_nats": 0.0}, {"stride": 0}, {"limit": 1}, {"threshold_nats": float("nan")}],
+)
+def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    losses = np.zeros(9, np.float32)
+    with pytest.raises(ValueError, match="threshold"):
+        select_predictions(losses, None, **{"threshold_nats": 0.5, **wrong})

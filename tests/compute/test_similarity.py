@@ -1,0 +1,118 @@
+"""Stripes of cosines: the same matrix however it is cut, resumed or squeezed into memory."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compute.similarity import cosine_matrix, cosine_stripes, unit_rows
+from compute.stripes import assembled, n_stripes
+
+
+def rows_of(size: int, n_parameters: int, seed: int) -> Tensor:
+    """Rows of very different norms, some of them nearly parallel."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randn(size, n_parameters, generator=generator)
+    rows[1::3] = rows[:1] + 1e-3 * rows[1::3]
+    return rows * torch.logspace(-4, 4, size)[:, None]
+
+
+def dense_cosine(rows: Tensor) -> NDArray[np.float64]:
+    unit = rows.double() / rows.double().norm(dim=1, keepdim=True)
+    return (unit @ unit.T).numpy()
+
+
+SHAPES = {
+    "size": st.integers(1, 40),
+    "stripe_rows": st.integers(1, 16),
+    "seed": st.integers(0, 2**16),
+}
+
+
+@settings(deadline=None)
+@given(**SHAPES, n_parameters=st.integers(1, 300))
+def test_stripes_are_the_dense_cosine_matrix(
+    size: int, stripe_rows: int, seed: int, n_parameters: int
+) -> None:
+    rows = rows_of(size, n_parameters, seed)
+    matrix = cosine_matrix(rows, stripe_rows)
+    assert np.abs(matrix - dense_cosine(rows)).max() <= 1e-6
+    assert np.array_equal(matrix, matrix.T)
+    assert np.array_equal(matrix.diagonal(), np.ones(size, np.float32))
+
+
+def test_cosines_of_long_gradients_are_as_exact() -> None:
+    rows = rows_of(64, 100_000, seed=0)
+    assert np.abs(cosine_matrix(rows, 32) - dense_cosine(rows)).max() <= 1e-6
+
+
+@settings(deadline=None)
+@given(**SHAPES, data=st.data(), blocks_in_memory=st.integers(0, 6))
+def test_resumed_stripes_are_bitwise_those_of_an_undisturbed_run(
+    size: int, stripe_rows: int, seed: int, data: st.DataObject, blocks_in_memory: int
+) -> None:
+    rows = rows_of(size, 200, seed)
+    count = n_stripes(size, stripe_rows)
+    undisturbed = dict(cosine_stripes(lambda a, b: rows[a:b], size, stripe_rows=stripe_rows))
+    done = data.draw(st.frozensets(st.integers(0, count - 1)))
+    resumed = dict(
+        cosine_stripes(
+            lambda a, b: rows[a:b],
+            size,
+            done=done,
+            stripe_rows=stripe_rows,
+            blocks_in_memory=blocks_in_memory,
+        )
+    )
+    assert resumed.keys() == undisturbed.keys() - done
+    for stripe, values in resumed.items():
+        assert np.array_equal(values, undisturbed[stripe])
+
+
+def test_memory_holds_no_more_blocks_than_it_was_given() -> None:
+    rows, asked = rows_of(40, 20, seed=0), []
+
+    def gradients(first: int, last: int) -> Tensor:
+        asked.append(first)
+        return rows[first:last]
+
+    list(cosine_stripes(gradients, 40, stripe_rows=10))
+    assert sorted(asked) == [0, 10, 20, 30]
+    asked.clear()
+    list(cosine_stripes(gradients, 40, stripe_rows=10, blocks_in_memory=1))
+    # The last block stays; the others are computed for every stripe that needs them.
+    assert asked.count(30) == 1
+    assert [asked.count(first) for first in (0, 10, 20)] == [1, 2, 3]
+
+
+def test_finished_stripes_cost_no_gradients() -> None:
+    def gradients(first: int, last: int) -> Tensor:
+        raise AssertionError(f"rows {first} to {last} were asked for")
+
+    assert list(cosine_stripes(gradients, 20, done=frozenset({0, 1}), stripe_rows=10)) == []
+
+
+def test_cosines_lie_within_one_so_that_arccos_exists() -> None:
+    row = torch.randn(1, 999, generator=torch.Generator().manual_seed(0))
+    stripes = dict(cosine_stripes(lambda a, b: row.expand(b - a, -1), 100, stripe_rows=32))
+    for values in stripes.values():
+        assert values.max() <= 1
+        assert np.isfinite(np.arccos(values)).all()
+
+
+@pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
+def test_a_row_without_direction_is_refused_by_its_number(value: float) -> None:
+    rows = torch.ones(4, 3)
+    rows[2] = value
+    with pytest.raises(ValueError, match=r"gradients\[2\] has norm"):
+        unit_rows(rows)
+
+
+def test_missing_stripes_are_refused() -> None:
+    rows = rows_of(20, 5, seed=1)
+    stripes = [values for _, values in cosine_stripes(lambda a, b: rows[a:b], 20, stripe_rows=10)]
+    with pytest.raises(ValueError, match="stripes hold 10 rows, want 20"):
+        assembled(stripes[:1], 20)
