@@ -218,8 +218,14 @@ def classify(suite: str, corpus: str, as_json: Json = False) -> None:
             }
             for s in sets
         ]
-    lines = [f"{s['axis']} {s['model'] or ''}: {s['classes']}" for s in shares]
+    lines = [_shares_line(s) for s in shares]
     _result(as_json, "\n".join(lines), curve_sets=shares)
+
+
+def _shares_line(curve_set: dict[str, Any]) -> str:
+    of_model = f" of {curve_set['model']}" if curve_set["model"] else ""
+    shares = ", ".join(f"{name} {share:.1%}" for name, share in curve_set["classes"].items())
+    return f"over {curve_set['axis']}{of_model}: {shares}"
 
 
 @cli.command()

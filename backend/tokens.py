@@ -5,6 +5,8 @@ neighbours': the character is printed once, at the first of its tokens, and ever
 names the others.
 """
 
+import json
+import re
 from collections.abc import Sequence
 
 from sqlalchemy import select
@@ -16,6 +18,7 @@ from backend.models import Tokenizer
 from backend.queries.views import Token
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -42,14 +45,18 @@ def parse_tokenizer(data: bytes) -> HubTokenizer:
         ) from error
 
 
-def _token_bytes(text: str, special: bool) -> bytes:
-    if special:
-        return text.encode()
-    # SentencePiece's byte fallback writes single bytes as <0x0A>, and spaces as U+2581.
-    if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
-        return bytes([int(text[3:5], 16)])
-    if all(character in BYTE_OF for character in text):
+def _is_byte_level(tokenizer: HubTokenizer) -> bool:
+    document = json.loads(tokenizer.to_str())
+    parts = [document.get(part) for part in ("decoder", "pre_tokenizer")]
+    return '"ByteLevel"' in json.dumps(parts)
+
+
+def _token_bytes(text: str, byte_level: bool) -> bytes:
+    if byte_level and all(character in BYTE_OF for character in text):
         return bytes(BYTE_OF[character] for character in text)
+    # SentencePiece's byte fallback writes single bytes as <0x0A>, and spaces as U+2581.
+    if not byte_level and (match := BYTE_PIECE.fullmatch(text)):
+        return bytes.fromhex(match[1])
     return text.replace("▁", " ").encode()
 
 
@@ -57,10 +64,14 @@ class Vocabulary:
     """The bytes of every token id of one tokenizer."""
 
     def __init__(self, tokenizer: HubTokenizer) -> None:
-        special = tokenizer.get_added_tokens_decoder()
+        added = tokenizer.get_added_tokens_decoder()  # these are written as they are
         size = tokenizer.get_vocab_size(with_added_tokens=True)
-        texts = [tokenizer.id_to_token(i) for i in range(size)]
-        self.bytes = [_token_bytes(t or "", i in special) for i, t in enumerate(texts)]
+        texts = [tokenizer.id_to_token(i) or "" for i in range(size)]
+        byte_level = _is_byte_level(tokenizer)
+        self.bytes = [
+            text.encode() if i in added else _token_bytes(text, byte_level)
+            for i, text in enumerate(texts)
+        ]
         self._known: dict[int, Token] = {}
 
     def text(self, token_id: int) -> str:

@@ -14,6 +14,7 @@ for _name in [name for name in os.environ if name.startswith("QUANTA_")]:
 # One thread everywhere, spawned processes included: results do not depend on the machine.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -22,6 +23,7 @@ import pytest
 
 from backend.db import Store, open_store
 from backend.settings import Settings
+from backend.stages.progress import WORK_LOG
 from tests import stores
 from tests.processes import Server, serving
 
@@ -119,3 +121,36 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened = _opened(tmp_path / "data")
     yield opened
     opened.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def suite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a part of the bundled suite; read-only."""
+    return stores.small_suite(tmp_path_factory.mktemp("suite"), **stores.SMALL_STEPS)
+
+
+@pytest.fixture(scope="session")
+def pipeline_store(
+    suite_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Store, stores.Pipeline]]:
+    """A store with a small result of every kind, and the ids of those; read-only."""
+    store = _opened(tmp_path_factory.mktemp("pipeline"))
+    yield store, stores.run_pipeline(store, suite_folder)
+    store.engine.dispose()
+
+
+@pytest.fixture
+def work_log() -> Iterator[list[str]]:
+    """The lines that the test's work has logged, one for every unit that was computed."""
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    handler, level = Keep(), WORK_LOG.level
+    WORK_LOG.addHandler(handler)
+    WORK_LOG.setLevel(logging.INFO)
+    yield lines
+    WORK_LOG.removeHandler(handler)
+    WORK_LOG.setLevel(level)

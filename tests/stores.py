@@ -6,11 +6,13 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from backend.db import Store
 from backend.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
+from backend.models import Corpus
 from backend.stages.classify import classify
 from backend.stages.corpora import CorpusSpec, add_corpus
 from backend.stages.demo import BUNDLED, SUITE, DemoSpec, build_demo
@@ -142,3 +144,58 @@ def checkpoint_ids(store: Store, *wanted: tuple[str, int | None]) -> list[int]:
             model = model_named(suite, name)
             ids += [c.id for c in model.checkpoints if step in (None, c.step)]
     return ids
+
+
+def small_suite(folder: Path, **steps: tuple[int, ...]) -> Path:
+    """A suite folder with some of the bundled checkpoints, as `small_suite(f, s1=(0, 800))`."""
+    shutil.copy(TOKENIZER, folder / "tokenizer.json")
+    shutil.copy(BUNDLED / "suite.json", folder / "suite.json")
+    for model, wanted in steps.items():
+        for step in wanted:
+            source = BUNDLED / "models" / model / f"step{step}"
+            shutil.copytree(source, folder / "models" / model / f"step{step}")
+    return folder
+
+
+def small_corpus(store: Store, *, documents: int = 16, chunk_predictions: int = 900) -> Corpus:
+    """The first bundled documents in chunks of a few documents."""
+    spec = CorpusSpec(
+        name=f"first-{documents}",
+        files=(BUNDLED / "documents.jsonl",),
+        tokenizer=TOKENIZER,
+        max_tokens=256,
+        prefix=(0,),
+        limit=documents,
+        chunk_predictions=chunk_predictions,
+    )
+    return add_corpus(store, spec, Silent())
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What `run_pipeline` made."""
+
+    corpus: Corpus
+    evaluations: list[int]
+    curve_sets: list[int]
+    discovery: int
+
+
+SMALL_STEPS = {"s1": (0, 64, 512, 800), "s2": (800,), "s3": (800,)}
+SMALL_DISCOVERY = DiscoverySpec(SelectionSpec(threshold_nats=0.5, limit=80), n_clusters=(2, 5))
+
+
+def run_pipeline(store: Store, folder: Path) -> Pipeline:
+    """Everything from the folder of a suite to clusters, on a few documents."""
+    add_suite(store, folder, "small", "a part of the bundled suite", Silent())
+    corpus = small_corpus(store)
+    with store.session() as session:
+        suite = suite_named(session, "small")
+        ids = [c.id for model in suite.models for c in model.checkpoints]
+    evaluations = evaluate(store, corpus, ids, ONE_CORE, Silent())
+    curve_sets = classify(store, corpus, suite, Silent())
+    with store.session() as session:
+        reference = checkpoint_at(model_named(suite_named(session, "small"), "s3"), None)
+        evaluation = finished_evaluation(session, corpus, reference)
+    discovery = discover(store, evaluation, SMALL_DISCOVERY, ONE_CORE, Silent())
+    return Pipeline(corpus, evaluations, curve_sets, discovery)

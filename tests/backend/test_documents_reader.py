@@ -69,9 +69,7 @@ def test_lines_that_cannot_be_used_are_refused_by_number(
 
 
 @pytest.mark.parametrize("content", [b"", b"a\x00b", b"\xff\xfe"])
-def test_text_files_that_cannot_be_used_are_refused_by_name(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_text_files_that_cannot_be_used_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InvalidInputError, match=r"plain\.txt"):
         read(tmp_path / "plain.txt", content)
 
