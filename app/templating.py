@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.figures.labels import visible
-from app.pages.tokens import is_plain, pieces
+from app.pages.tokens import cells, is_plain, joined, pieces
 from app.paths import static_dir, templates_dir
 
 THEMES = ("auto", "light", "dark")
@@ -98,7 +98,8 @@ def _environment() -> Environment:
     )
     formats = (si, number, grouped, percent, moment, sparkline, visible)
     environment.filters.update({function.__name__: function for function in formats})
-    environment.globals.update(static_url=static_url, query=query, pieces=pieces, plain=is_plain)
+    environment.globals.update(static_url=static_url, query=query)
+    environment.globals.update(pieces=pieces, plain=is_plain, cells=cells, joined=joined)
     return environment
 
 
@@ -117,7 +118,8 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         status: HTTP status.
         context: what the template names.
     """
-    body = _environment().get_template(template).render(
+    page = _environment().get_template(template)
+    body = page.render(
         theme=theme(request),
         path=request.url.path,
         origin=str(request.base_url).rstrip("/"),

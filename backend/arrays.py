@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 from backend.errors import StoreError
 
 STORED_DTYPES = frozenset(
-    {"uint8", "int8", "uint16", "int32", "uint32", "int64", "float16", "float32", "float64"}
+    {
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "int32",
+        "uint32",
+        "int64",
+        "float16",
+        "float32",
+        "float64",
+    }
 )
 # float16 tops out at 65,504 nats; a loss beyond this bound is a broken model, not a measurement.
 MAX_LOSS_NATS = 60_000.0

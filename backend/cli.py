@@ -42,6 +42,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, no pr
 Workers = Annotated[int | None, typer.Option(help="Evaluation processes; one a core if left out.")]
 
 INTERRUPTED = 130  # Typer's exit code for Ctrl-C
+MAX_NUMBERS = 10_000
 
 
 def _bars(as_json: bool) -> Bars:
@@ -76,11 +77,15 @@ def _numbers(text: str, parameter: str) -> tuple[int, ...]:
         for part in text.split(","):
             bounds, _, by = part.partition(":")
             first, _, last = bounds.partition("-")
-            numbers += range(int(first), int(last or first) + 1, int(by or 1))
+            numbers += range(int(first), int(last or first) + 1, int(by or 1))[:MAX_NUMBERS]
     except ValueError as error:
         raise typer.BadParameter(
             f"{text!r}; write numbers such as 10,20 or 10-100:10", param_hint=parameter
         ) from error
+    if len(numbers) >= MAX_NUMBERS:
+        raise typer.BadParameter(
+            f"{text!r} are {MAX_NUMBERS} numbers or more", param_hint=parameter
+        )
     return tuple(numbers)
 
 
@@ -291,6 +296,7 @@ def demo(
     ] = None,
     n_clusters: Annotated[str | None, typer.Option(help="Such as 10-100:10,125.")] = None,
     workers: Workers = None,
+    chunk_predictions: Annotated[int | None, typer.Option(min=1, hidden=True)] = None,
     as_json: Json = False,
 ) -> None:
     """Compute the demo from the bundled models and documents; what is stored is kept."""
@@ -298,6 +304,8 @@ def demo(
 
     store = _store()
     spec = stage.DemoSpec(n_documents=documents)
+    if chunk_predictions:  # smaller units of work, so that tests can end a run between them
+        spec = replace(spec, chunk_predictions=chunk_predictions)
     if n_clusters:
         spec = replace(spec, n_clusters=_numbers(n_clusters, "--n-clusters"))
     if stage.is_built(store, spec):

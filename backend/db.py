@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from backend.errors import StoreError
@@ -39,16 +39,17 @@ def make_engine(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+        is_sqlite = parsed.get_backend_name() == "sqlite"
+        engine = create_engine(parsed, pool_pre_ping=not is_sqlite)
+    except (ArgumentError, ImportError) as error:  # ImportError: no driver of that name
         raise StoreError(
-            f"QUANTA_DATABASE_URL {url!r} is not a database URL",
+            f"QUANTA_DATABASE_URL {url!r} is not a database URL that can be used",
             "Use sqlite:///path or postgresql://user@host/database",
         ) from error
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+    if not is_sqlite:
+        return engine
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed)
     event.listen(engine, "connect", _set_sqlite_pragmas)
     return engine
 
@@ -75,7 +76,7 @@ def revisions(engine: Engine) -> tuple[str | None, str]:
     try:
         with engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision(), head
-    except OperationalError as error:
+    except DBAPIError as error:
         raise StoreError(
             f"cannot open the database at {engine.url.render_as_string()}: {error.orig}",
             "Check QUANTA_DATABASE_URL and QUANTA_DATA_DIR, and that the server is running",
@@ -127,5 +128,9 @@ def open_store(settings: Settings) -> Store:
     """Open the store, creating and migrating it if needed."""
     os.makedirs(settings.data_dir, exist_ok=True)
     engine = make_engine(settings.url)
-    upgrade(engine)
+    try:
+        upgrade(engine)
+    except BaseException:
+        engine.dispose()
+        raise
     return Store(engine, settings)

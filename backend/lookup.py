@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, contains_eager
 
 from backend.errors import NotFoundError, NotReadyError
 from backend.models import Checkpoint, Corpus, Evaluation, Model, Suite
@@ -62,6 +62,7 @@ def finished_evaluations(session: Session, corpus: Corpus, suite: Suite) -> list
             Model.suite_id == suite.id,
         )
         .order_by(Model.nonembedding_parameters, Model.name, Checkpoint.step)
+        .options(contains_eager(Evaluation.checkpoint).contains_eager(Checkpoint.model))
     )
     return list(rows)
 

@@ -13,6 +13,23 @@ from backend.cache import cache_name, memory_map
 from backend.db import Store
 from backend.models import Corpus, CurveChunk, CurveSet, Evaluation, LossChunk
 
+# What each score is stored as; classes and flags are small integers.
+SCORE_DTYPES = {
+    "curve_class": "uint8",
+    "total_drop": "float16",
+    "sharpness": "float16",
+    "emergence": "float32",
+    "emergence_censored": "int8",
+    "final_loss": "float16",
+    "monotonicity": "float16",
+    "largest_rise": "float16",
+    "slope": "float16",
+    "r_squared": "float16",
+    "published_monogenic": "int16",
+    "published_banded": "int16",
+    "published_polygenic": "uint8",
+}
+
 
 def evaluation_losses(session: Session, evaluation: Evaluation) -> NDArray[np.float16]:
     """Return all losses of a finished evaluation, in prediction order (nats)."""
@@ -41,7 +58,7 @@ def loss_matrix(
     return memory_map(store, name, (corpus.n_predictions, len(evaluations)), "float16", fill)
 
 
-def curve_scores(store: Store, curve_set: CurveSet, name: str, dtype: str) -> NDArray[Any]:
+def curve_scores(store: Store, curve_set: CurveSet, name: str) -> NDArray[Any]:
     """Return one score (or the class) of all predictions of a finished curve set, mapped."""
 
     def fill(array: NDArray[Any]) -> None:
@@ -60,4 +77,6 @@ def curve_scores(store: Store, curve_set: CurveSet, name: str, dtype: str) -> ND
         assert first == len(array), (first, len(array))
 
     size = (curve_set.corpus.n_predictions,)
-    return memory_map(store, cache_name(f"curve-{name}", curve_set.key), size, dtype, fill)
+    return memory_map(
+        store, cache_name(f"curve-{name}", curve_set.key), size, SCORE_DTYPES[name], fill
+    )

@@ -153,7 +153,7 @@ def cluster_embedding(
     if n_init < 1:
         raise ValueError(f"n_init is {n_init}, want at least 1 start")
     points = np.ascontiguousarray(embedding.coordinates[:, :n_clusters])
-    points -= points.mean(axis=0)
+    points = points - points.mean(axis=0)  # not in place: these may be the embedding's own
     distances = _squared_distances(points)
     generator = np.random.default_rng(seed)
     starts = (_improved_start(distances, n_clusters, generator) for _ in range(n_init))

@@ -126,7 +126,8 @@ def end_label(x: float, y: float, text: str, role: str, position: str = "middle 
         "mode": "text",
         "x": [x],
         "y": [y],
-        "text": [text],
+        # A space keeps words off the end of their line.
+        "text": [f"\u00a0{text}" if position == "middle right" else text],
         "textposition": position,
         "cliponaxis": False,
         "hoverinfo": "skip",

@@ -26,9 +26,7 @@ def viridis(at: float) -> Colour:
     place = min(max(at, 0.0), 1.0) * (len(VIRIDIS) - 1)
     i = min(int(place), len(VIRIDIS) - 2)
     low, high = list(pairwise(VIRIDIS))[i]
-    red, green, blue = (
-        round(a + (b - a) * (place - i)) for a, b in zip(low, high, strict=True)
-    )
+    red, green, blue = (round(a + (b - a) * (place - i)) for a, b in zip(low, high, strict=True))
     return red, green, blue
 
 

@@ -1,8 +1,8 @@
 """Figures of losses: scaling of the mean, how losses are spread, the curve of one prediction."""
 
 import math
-from itertools import pairwise
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -89,13 +89,13 @@ def histogram_figure(view: ScalingView) -> go.Figure:
         traces.append(_density(centres, row, plotly_text(point.label), i / last))
     layout: Layout = {
         "xaxis": axis("loss of one prediction (nats)", rangemode="tozero"),
-        "yaxis": axis("share of predictions", rangemode="tozero", tickformat="~%"),
+        "yaxis": axis("share of predictions", type="log", tickformat="~%", dtick=1),
     }
     return figure(traces, layout | {"legend": _legend(), "showlegend": True})
 
 
 def _centres(edges: Sequence[float | None]) -> list[float]:
-    """Return the middle of every bin; the last bin may be open and is drawn as wide as the first."""
+    """Return the middle of every bin; an open last bin is drawn as wide as its neighbour."""
     closed = [edge for edge in edges if edge is not None]
     if len(closed) < len(edges):
         closed.append(2 * closed[-1] - closed[-2])
@@ -207,4 +207,4 @@ def _corpus_mean(curve: Curve) -> list[Trace]:
     trace: Trace = {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": "corpus mean"}
     trace |= {"line": {"width": 1.5, "dash": "dot"}, "meta": {"role": "muted"}}
     trace["hovertemplate"] = "corpus mean<br>%{y:.3f} nats<extra></extra>"
-    return [trace, end_label(x[-1], y[-1], "corpus mean", "muted", "bottom left")]
+    return [trace, end_label(x[-1], y[-1], "<br>corpus mean", "muted", "bottom left")]

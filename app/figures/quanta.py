@@ -71,7 +71,9 @@ def _slopes(view: RankFrequency) -> list[Trace]:
     # Drawn a little above the data: a line on top of its own points cannot be compared.
     traces = _line((first, last), (middle, 1.35 * height), fit.slope, "fit", "accent")
     if view.theory_slope is not None:
-        traces += _line((first, last), (middle, 2.1 * height), view.theory_slope, "theory", "theory")
+        traces += _line(
+            (first, last), (middle, 2.1 * height), view.theory_slope, "theory", "theory"
+        )
     return traces
 
 
@@ -185,8 +187,8 @@ def count_figure(counts: Sequence[Count], title: str) -> go.Figure:
     ticks["tickfont"] = {"family": "monospace"}
     layout: Layout = {
         "xaxis": axis("predictions", rangemode="tozero", tickformat="~s", nticks=5),
-        # Room for at least five bars: a single one would be a slab.
-        "yaxis": {"range": [max(len(shown), 5) - 0.5, -0.5], "automargin": True, **ticks},
+        # Room for at least three bars: a single one would be a slab.
+        "yaxis": {"range": [max(len(shown), 3) - 0.5, -0.5], "automargin": True, **ticks},
         "bargap": 0.25,
         "uniformtext": {"minsize": 10, "mode": "show"},
     }

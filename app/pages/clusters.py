@@ -7,7 +7,6 @@ from fastapi.responses import Response
 
 from app.deps import Id, StoreDep
 from app.pages.parameters import ClusterQuery, ContextQuery
-from app.pages.tokens import loss_class
 from app.templating import query, render
 from backend.queries import clusterings
 from backend.queries import clusters as cluster_queries
@@ -99,7 +98,6 @@ def cluster(
         orders=ORDERS,
         next_page=next_page,
         filtered=_filtered(view, shown),
-        heat=loss_class,
         scale=SCALES["loss"],
         api=f"/api/v1/clusters/{cluster_id}",
         contexts_api=_contexts_api(cluster_id, shown),
@@ -115,6 +113,7 @@ def _contexts(store: StoreDep, cluster_id: int, shown: ContextQuery) -> ContextP
         answer=shown.answer,
         last=shown.last,
         cursor=shown.cursor,
+        limit=10 if shown.ctx == "all" else 20,
     )
 
 

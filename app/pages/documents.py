@@ -36,7 +36,11 @@ UNITS = {"loss": "nats", "p": "probability"}
 
 @router.get("/documents/{corpus}")
 def documents(
-    request: Request, store: StoreDep, corpus: CorpusName, cursor: Cursor = None, source: Name = None
+    request: Request,
+    store: StoreDep,
+    corpus: CorpusName,
+    cursor: Cursor = None,
+    source: Name = None,
 ) -> Response:
     """List the documents of a corpus."""
     row = corpora.corpus(store, corpus)

@@ -81,7 +81,11 @@ def prediction_figures(
 
 @router.get("/scaling")
 def scaling_figures(
-    store: StoreDep, suite: SuiteQuery, corpus: CorpusQuery, axis: Axis = "N", model: OptionalModel = None
+    store: StoreDep,
+    suite: SuiteQuery,
+    corpus: CorpusQuery,
+    axis: Axis = "N",
+    model: OptionalModel = None,
 ) -> Response:
     """Return mean loss, p(L) and shares of classes along one axis."""
     view = suites.scaling(store, suite, corpus, axis, model)

@@ -29,7 +29,7 @@ TERMS = (
         "H = −Σ pₐ ln pₐ",
     ),
     Term("Checkpoint", "One model at one training step.", source=_PYTHIA),
-    Term("Cluster", "Predictions that spectral clustering puts together; candidates for a quantum."),
+    Term("Cluster", "Predictions that spectral clustering groups; candidates for a quantum."),
     Term(
         "Coherence",
         "How much closer members of a cluster are to each other than to the rest.",
@@ -38,8 +38,8 @@ TERMS = (
     Term("Corpus", "An ordered list of documents, tokenised once, each cut to a largest length."),
     Term(
         "Curve",
-        "Loss of one prediction along model size N or training step S. On step axes step 0 is drawn "
-        "left of a break, because a logarithmic axis has no place for it.",
+        "Loss of one prediction along model size N or training step S. On step axes, step 0 is "
+        "drawn left of a break, because a logarithmic axis has no place for it.",
     ),
     Term("Envelope", "At each rank, the largest cluster size over all n_clusters.", source=_QM),
     Term(
@@ -57,13 +57,13 @@ TERMS = (
         "explains them.",
         source=_QM,
     ),
-    Term("Inverse", "Class of a curve: loss rises by 1 nat or more from the first point to the last."),
+    Term("Inverse", "Class of a curve: loss rises by 1 nat or more from first to last point."),
     Term("Learned", "Class of a curve: loss below 0.3 nats everywhere."),
     Term("Loss", "How surprised a model is by the actual token, in nats.", "−ln p(actual token)"),
     Term(
         "Monogenic",
-        "Class of a curve that falls in one place: a decreasing isotonic fit drops by 2 nats or more, "
-        "with 70 % or more of the drop inside half a decade. Thought to depend on a single quantum.",
+        "Class of a curve that falls in one place: a decreasing isotonic fit drops by 2 nats or "
+        "more, at least 70 % of it inside half a decade. Thought to depend on a single quantum.",
         "drop ≥ 2, sharpness ≥ 0.7",
         _QM,
     ),
@@ -71,10 +71,10 @@ TERMS = (
     Term("n_clusters", "How many clusters spectral clustering was asked for."),
     Term(
         "Pattern",
-        "The commonest pair (last token, answer) of a cluster. Precision: share of the members that "
-        "follow it; recall: share of the selected predictions following it that are members.",
+        "The commonest pair (last token, answer) of a cluster. Precision: share of its members "
+        "that follow it; recall: share of the selected predictions following it that are members.",
     ),
-    Term("p(L)", "Distribution of the loss of single predictions; its mean is the mean loss.", "", _QM),
+    Term("p(L)", "Distribution of single predictions' losses; its mean is the mean loss.", "", _QM),
     Term(
         "Polygenic",
         "Class of a curve that falls gradually: a drop of 1 nat or more, spread out. Thought to "
@@ -114,7 +114,7 @@ TERMS = (
         "Sharpness",
         "Share of a curve's drop inside its best half-decade window of the axis.",
     ),
-    Term("Suite", "Models of one family trained on the same data in the same order.", source=_PYTHIA),
+    Term("Suite", "Models of one family trained on the same data in one order.", source=_PYTHIA),
     Term("Token", "A piece of text that models read and predict; split characters share tokens."),
     Term("U-shaped and hump", "Classes of a curve: an inner extreme 1 nat beyond both ends."),
 )

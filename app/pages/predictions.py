@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.deps import CorpusName, OptionalSuite, PredictionIndex, StoreDep
-from app.pages.tokens import loss_class
 from app.templating import query, render
 from backend.queries import predictions
 from backend.queries.heat import SCALES
@@ -35,7 +34,6 @@ def prediction(
         axes=axes,
         ctx=ctx,
         suite=suite,
-        heat=loss_class,
         scale=SCALES["loss"],
         api=f"/api/v1/corpora/{corpus}/predictions/{index}" + query(suite=suite),
     )

@@ -1,10 +1,13 @@
 """Tokens as pieces of text for the one macro that prints them (`_macros/tokens.html`)."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from app.figures.labels import mark
 from backend.queries.heat import SCALES, heat_class
+from backend.queries.views import Token, TokenValue
 
 INDENTATION = 3  # this many spaces and more are indentation and need no marks
 
@@ -71,3 +74,59 @@ def pieces(text: str, chip: bool = False) -> tuple[Piece, ...]:
 def loss_class(value: float | None) -> int | None:
     """Return the colour class of a loss in nats, None where there is none."""
     return None if value is None else heat_class(value, SCALES["loss"])
+
+
+class Cell(NamedTuple):
+    """A token of a running text, ready to print: classes, words about it, text and address."""
+
+    classes: str
+    about: str
+    text: str
+    is_plain: bool
+    position: int
+    href: str | None
+
+
+def _about(item: TokenValue, unit: str) -> str:
+    value = "no prediction" if item.value is None else f"{item.value:.3f} {unit}"
+    words = f"{value} · position {item.position} · token id {item.token.id}"
+    if not item.token.part_of:
+        return words
+    ids = ", ".join(str(part) for part in item.token.part_of)
+    return f"{words} · one character shared by tokens {ids}"
+
+
+def cells(
+    items: Sequence[TokenValue],
+    levels: Iterable[int | None] | None = None,
+    *,
+    unit: str = "nats",
+    has_answer: bool = False,
+    base: str | None = None,
+) -> list[Cell]:
+    """Return the tokens of a text, ready to print.
+
+    Args:
+        items: tokens with their values.
+        levels: colour class of each; by default that of its loss.
+        unit: unit of the values.
+        has_answer: the last token is the one that was to be predicted.
+        base: address below which predictions lie; makes links of the tokens.
+    """
+    answer = len(items) - 1 if has_answer else -1
+    found = []
+    for i, (item, level) in enumerate(
+        zip(items, levels or (loss_class(item.value) for item in items), strict=True)
+    ):
+        classes = "t" if level is None else f"t h{level}"
+        classes += (" ans" if i == answer else "") + (" part" if item.token.part_of else "")
+        linked = base is not None and item.prediction is not None
+        href = f"{base}{item.prediction}" if linked else None
+        shown = item.token.shown
+        found.append(Cell(classes, _about(item, unit), shown, is_plain(shown), item.position, href))
+    return found
+
+
+def joined(tokens: Iterable[Token]) -> str:
+    """Return the text of tokens on one line: signs alone stand for line breaks and tabs."""
+    return "".join(token.shown for token in tokens).replace("\n", "⏎").replace("\t", "⇥")

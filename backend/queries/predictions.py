@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from backend.db import Store
 from backend.errors import InvalidInputError
 from backend.lookup import corpus_named, suite_named
-from backend.losses import curve_scores
+from backend.losses import SCORE_DTYPES, curve_scores
 from backend.models import (
     Annotation,
     Cluster,
@@ -31,20 +31,6 @@ from backend.queries.views import Curve, Membership, PredictionView
 
 MAX_CONTEXT = 4_096
 FOLLOWING = 32
-SCORES = {
-    "total_drop": "float16",
-    "sharpness": "float16",
-    "emergence": "float32",
-    "emergence_censored": "int8",
-    "final_loss": "float16",
-    "monotonicity": "float16",
-    "largest_rise": "float16",
-    "slope": "float16",
-    "r_squared": "float16",
-    "published_monogenic": "int8",
-    "published_banded": "int8",
-    "published_polygenic": "uint8",
-}
 FORMULAS = {
     "curve_class": "the first that holds: learned (max < 0.3), flat-high (min > 3, range < 1), "
     "monogenic (drop ≥ 2, sharpness ≥ 0.7), polygenic (drop ≥ 1, sharpness < 0.7), inverse "
@@ -99,7 +85,7 @@ def _curve(store: Store, curve_set: CurveSet, losses: SuiteLosses, index: int) -
     columns = losses.columns(curve_set.evaluation_ids)
     chosen = [losses.evaluations[column].checkpoint for column in columns]
     is_size = curve_set.axis == "N"
-    code = int(curve_scores(store, curve_set, "curve_class", "uint8")[index])
+    code = int(curve_scores(store, curve_set, "curve_class")[index])
     return Curve(
         axis="N" if is_size else "S",
         suite=curve_set.suite.name,
@@ -111,8 +97,9 @@ def _curve(store: Store, curve_set: CurveSet, losses: SuiteLosses, index: int) -
         step_zero_nats=None if is_size else _step_zero(losses, curve_set, index),
         curve_class=_class_name(code),
         scores={
-            name: _score(name, curve_scores(store, curve_set, name, dtype)[index])
-            for name, dtype in SCORES.items()
+            name: _score(name, curve_scores(store, curve_set, name)[index])
+            for name in SCORE_DTYPES
+            if name != "curve_class"
         },
     )
 

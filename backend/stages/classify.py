@@ -16,29 +16,13 @@ from backend.db import Store
 from backend.errors import NotReadyError
 from backend.keys import result_key
 from backend.lookup import finished_evaluations
-from backend.losses import curve_scores, loss_matrix
+from backend.losses import SCORE_DTYPES, curve_scores, loss_matrix
 from backend.models import Corpus, CurveChunk, CurveSet, Evaluation, Suite, TokenChunk
 from backend.models.base import now
 from backend.stages.cluster_curves import fill_cluster_curves
 from backend.stages.progress import WORK_LOG, Progress
 
 MIN_POINTS = 3
-# What each score is stored as; classes and flags are small integers.
-SCORE_DTYPES = {
-    "curve_class": "uint8",
-    "total_drop": "float16",
-    "sharpness": "float16",
-    "emergence": "float32",
-    "emergence_censored": "int8",
-    "final_loss": "float16",
-    "monotonicity": "float16",
-    "largest_rise": "float16",
-    "slope": "float16",
-    "r_squared": "float16",
-    "published_monogenic": "int8",
-    "published_banded": "int8",
-    "published_polygenic": "uint8",
-}
 # Losses in nats; the last bin takes everything beyond.
 HISTOGRAM_EDGES = np.append(np.arange(0, 12.01, 0.25), MAX_LOSS_NATS)
 
@@ -189,7 +173,7 @@ def _summary(store: Store, session: Session, curve_set: CurveSet) -> dict[str, A
 
     evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
     losses = loss_matrix(store, curve_set.corpus, evaluations)
-    codes = Counter(curve_scores(store, curve_set, "curve_class", "uint8").tolist())
+    codes = Counter(curve_scores(store, curve_set, "curve_class").tolist())
     total = curve_set.corpus.n_predictions
     return {
         "classes": {name: codes[code] / total for code, name in enumerate(CURVE_CLASSES)},

@@ -43,6 +43,7 @@ PUBLISHED_N_CLUSTERS = (
     *range(400, 1101, 100),
 )
 N_NEIGHBOURS = 8
+MAX_SEED = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -275,9 +276,8 @@ def _cluster_missing(
     affinity = angular_affinity(np.asarray(cosine))
     shared = {"affinity": affinity, "cosine": np.asarray(cosine)}
     parameters = discovery.parameters
-    # Work grows with the square of n_clusters: distances to as many centres in as many dimensions.
-    total, left = (sum(k * k for k in ks) for ks in (parameters["n_clusters"], missing))
-    with progress.task("cluster", total, unit="work", done=total - left) as bar:
+    total, left = sum(parameters["n_clusters"]), sum(missing)
+    with progress.task("cluster", total, unit="clusters", done=total - left) as bar:
         embedding = _embedding(store, discovery, affinity, compute)
         for n_clusters in missing:
             WORK_LOG.info("cluster %s n_clusters %d", discovery.key[:16], n_clusters)
@@ -286,7 +286,7 @@ def _cluster_missing(
             )
             with store.begin() as session:
                 _store_clustering(session, discovery, result, shared, members)
-            bar.advance(n_clusters * n_clusters)
+            bar.advance(n_clusters)
 
 
 def _rank_frequency(session: Session, discovery_id: int) -> dict[str, Any]:
@@ -313,6 +313,8 @@ def _check(spec: DiscoverySpec, size: int) -> None:
         )
     if not 1 <= spec.n_init <= 1000:
         raise InvalidInputError(f"n_init is {spec.n_init}", "Choose 1 to 1000", "n_init")
+    if not 0 <= spec.seed < MAX_SEED:
+        raise InvalidInputError(f"seed is {spec.seed}", f"Choose 0 to {MAX_SEED - 1}", "seed")
 
 
 def discover(
@@ -338,10 +340,11 @@ def discover(
         missing = _missing(session, row)
     if missing:
         _cluster_missing(store, row, missing, compute, progress)
+    # Before it counts as finished: whoever sees a discovery sees its curves.
+    fill_cluster_curves(store, progress)
     if row.completed_at is None:
         with store.begin() as session:
             attached = session.get_one(Discovery, row.id)
             attached.rank_frequency = _rank_frequency(session, row.id)
             attached.completed_at = now()
-    fill_cluster_curves(store, progress)
     return row.id

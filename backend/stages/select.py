@@ -41,6 +41,10 @@ def select_predictions(store: Store, evaluation_id: int, spec: SelectionSpec) ->
     """
     from compute import selection
 
+    if not 0 < spec.threshold_nats < np.inf:
+        raise InvalidInputError(
+            f"threshold is {spec.threshold_nats}", "Choose nats above 0", "threshold"
+        )
     with store.session() as session:
         evaluation = session.get_one(Evaluation, evaluation_id)
         key = result_key("selection", evaluation=evaluation.key, **asdict(spec))

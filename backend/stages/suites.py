@@ -112,7 +112,12 @@ def _tokens_a_step(folder: Path) -> int | None:
     path = folder / "suite.json"
     if not path.is_file():
         return None
-    value = json.loads(path.read_text(encoding="utf-8")).get("batch_tokens")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8")).get("batch_tokens")
+    except (ValueError, AttributeError) as error:
+        raise InvalidInputError(
+            f"{path} is not JSON of an object ({error})", "Correct the file, or leave it out"
+        ) from error
     return value if isinstance(value, int) else None
 
 

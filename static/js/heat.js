@@ -118,7 +118,6 @@ const KEYS = { "[": ["model", -1], "]": ["model", 1], ",": ["step", -1], ".": ["
 
 function listen() {
   for (const name of ["model", "step"]) {
-    slider(name).hidden = false;
     syncSlider(name);
     slider(name).addEventListener("input", (event) => {
       event.stopPropagation();
@@ -145,6 +144,5 @@ export function start() {
   form = one("[data-heat]");
   models = JSON.parse(form.dataset.models);
   tokens = all(".document .t");
-  for (const button of all("button", form)) button.hidden = !button.dataset.action;
   listen();
 }

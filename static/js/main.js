@@ -7,7 +7,6 @@ const THEMES = ["auto", "light", "dark"];
 
 function startTheme() {
   const button = one('[data-action="theme"]');
-  button.hidden = false;
   button.addEventListener("click", () => {
     const root = document.documentElement;
     const next = THEMES[(THEMES.indexOf(root.dataset.theme) + 1) % THEMES.length];
@@ -20,9 +19,7 @@ function startTheme() {
 }
 
 function startHelp() {
-  const button = one('[data-action="help"]');
-  button.hidden = false;
-  button.addEventListener("click", () => one("#help").showModal());
+  one('[data-action="help"]').addEventListener("click", () => one("#help").showModal());
 }
 
 function startForms() {
@@ -44,7 +41,6 @@ function startLinkSliders() {
   for (const slider of all("input[data-links]")) {
     const links = all("a", one(slider.dataset.links));
     slider.value = links.findIndex((link) => link.ariaCurrent === "true");
-    slider.hidden = false;
     const name = () => slider.setAttribute("aria-valuetext", links[slider.value].textContent);
     name();
     slider.addEventListener("input", name);

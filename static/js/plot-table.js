@@ -15,10 +15,16 @@ function barRows(trace) {
   });
 }
 
+/** Rows of a matrix that came as base64 float32, the way plotly.py writes numpy arrays. */
+function matrix({ bdata, shape }) {
+  const bytes = Uint8Array.from(atob(bdata), (character) => character.charCodeAt(0));
+  const values = [...new Float32Array(bytes.buffer)].map((value) => Number(value.toFixed(3)));
+  const width = Number(String(shape).split(",")[1]);
+  return Array.from({ length: values.length / width }, (_, i) => values.slice(i * width, (i + 1) * width));
+}
+
 function heatRows(trace) {
-  const width = trace.z[0]?.length ?? 0;
-  const values = trace.z.flatMap((row, i) => row.map((value, j) => ({ cells: [i + 1, j + 1, value] })));
-  return width ? values : [];
+  return matrix(trace.z).flatMap((row, i) => row.map((value, j) => ({ cells: [i + 1, j + 1, value] })));
 }
 
 function lineRows(trace) {

@@ -67,7 +67,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "another tokenizer": (other_tokenizer, "step800/tokenizer.json differs from"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
     "no steps": (lambda f: shutil.rmtree(f / "models" / "s1"), "holds no MODEL/stepS folder"),
-    "no folder": (lambda f: shutil.rmtree(f), "is not a folder"),
+    "no folder": (shutil.rmtree, "is not a folder"),
     "facts not JSON": (lambda f: (f / "suite.json").write_text("{"), r"suite\.json is not JSON"),
     "facts no object": (lambda f: (f / "suite.json").write_text("[]"), r"suite\.json is not JSON"),
     "a name that no URL takes": (

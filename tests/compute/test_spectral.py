@@ -213,3 +213,14 @@ def test_counts_out_of_range_are_refused() -> None:
             spectral_embedding(affinity, n_components)
     with pytest.raises(ValueError, match="n_init is 0"):
         cluster_embedding(embedding, 2, n_init=0, seed=0)
+
+
+def test_clustering_leaves_the_embedding_alone() -> None:
+    rng = np.random.default_rng(3)
+    coordinates = rng.standard_normal((40, 4))
+    kept = coordinates.copy()
+    coordinates.flags.writeable = False  # as it comes back from the store
+    embedding = SpectralEmbedding(np.arange(4.0), coordinates)
+    for n_clusters in (4, 2, 4):
+        cluster_embedding(embedding, n_clusters, n_init=2, seed=0)
+    np.testing.assert_array_equal(coordinates, kept)

@@ -1,0 +1,251 @@
+"""Discoveries: members are labels, ranks are sizes, and nothing is computed twice."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.cluster import SpectralClustering
+from sklearn.metrics import adjusted_rand_score
+from sqlalchemy import select
+
+from backend.content import content_hash
+from backend.db import Store
+from backend.documents import read_all
+from backend.errors import InvalidInputError
+from backend.losses import evaluation_losses, loss_matrix
+from backend.models import (
+    Cluster,
+    ClusterCurve,
+    Clustering,
+    ClusterMember,
+    CurveSet,
+    Discovery,
+    Evaluation,
+    Selection,
+    Similarity,
+)
+from backend.similarities import clustering_labels, cosines, selection_indexes
+from backend.stages import demo
+from backend.stages import discover as stage
+from backend.stages.progress import Silent
+from backend.stages.select import SelectionSpec
+from compute.rank_frequency import rank_frequency
+from compute.selection import document_masks
+from compute.spectral import angular_affinity
+from tests.stores import MINI, ONE_CORE, build_mini
+
+
+def clusterings(store: Store) -> list[Clustering]:
+    with store.session() as session:
+        return list(session.scalars(select(Clustering).order_by(Clustering.n_clusters)))
+
+
+def test_selected_predictions_are_under_the_threshold_and_not_induction(mini_store: Store) -> None:
+    with mini_store.session() as session:
+        row = session.scalars(select(Selection)).one()
+        indexes = selection_indexes(session, row.id)
+        losses = evaluation_losses(session, row.evaluation)
+        explained = document_masks(read_all(session, row.corpus))
+    under = losses < row.parameters["threshold_nats"]
+    assert indexes.tolist() == np.flatnonzero(under & ~explained).tolist()
+    assert (row.size, row.n_under_threshold) == (len(indexes), under.sum())
+    assert row.n_induction == (under & explained).sum() > 0
+
+
+def test_ranks_are_labels_plus_one_and_sizes_fall(mini_store: Store) -> None:
+    for clustering in clusterings(mini_store):
+        with mini_store.session() as session:
+            labels = clustering_labels(session, clustering.id)
+            clusters = session.scalars(
+                select(Cluster).where(Cluster.clustering_id == clustering.id).order_by(Cluster.rank)
+            ).all()
+        sizes = np.bincount(labels, minlength=clustering.n_clusters)
+        assert [c.rank for c in clusters] == list(range(1, clustering.n_clusters + 1))
+        assert [c.size for c in clusters] == sizes.tolist()
+        assert sorted(sizes.tolist(), reverse=True) == sizes.tolist()
+        assert sizes.sum() == len(labels)
+
+
+def test_members_are_the_labels_and_point_at_their_predictions(mini_store: Store) -> None:
+    with mini_store.session() as session:
+        chosen = selection_indexes(session, session.scalars(select(Selection.id)).one())
+    for clustering in clusterings(mini_store):
+        with mini_store.session() as session:
+            labels = clustering_labels(session, clustering.id)
+            rows = session.execute(
+                select(Cluster.rank, ClusterMember)
+                .join(Cluster, Cluster.id == ClusterMember.cluster_id)
+                .where(Cluster.clustering_id == clustering.id)
+                .order_by(Cluster.rank, ClusterMember.position)
+            ).all()
+        assert sorted(member.row for _, member in rows) == list(range(len(labels)))
+        for rank, member in rows:
+            assert labels[member.row] == rank - 1
+            assert member.prediction == chosen[member.row]
+        for rank in range(1, clustering.n_clusters + 1):
+            positions = [member.position for r, member in rows if r == rank]
+            assert positions == list(range(len(positions)))
+
+
+def test_facts_of_a_cluster_are_those_of_its_members(mini_store: Store) -> None:
+    with mini_store.session() as session:
+        selection = session.scalars(select(Selection)).one()
+        documents = read_all(session, selection.corpus)
+        numbered = [(d, p) for d, ids in enumerate(documents) for p in range(1, len(ids))]
+        losses = evaluation_losses(session, selection.evaluation).astype(np.float64)
+        for cluster in session.scalars(select(Cluster)):
+            predictions = session.scalars(
+                select(ClusterMember.prediction).where(ClusterMember.cluster_id == cluster.id)
+            ).all()
+            homes = [numbered[p] for p in predictions]
+            answers = [int(documents[d][p]) for d, p in homes]
+            assert cluster.n_documents == len({d for d, _ in homes})
+            assert cluster.mean_loss_nats == pytest.approx(losses[predictions].mean(), rel=1e-12)
+            counts = {a: answers.count(a) for a in answers}
+            assert counts[cluster.top_answer] == max(counts.values())
+            assert cluster.top_answer_share == max(counts.values()) / len(answers)
+            shares = np.array(list(counts.values())) / len(answers)
+            entropy = -(shares * np.log(shares)).sum()
+            assert cluster.answer_entropy_nats == pytest.approx(entropy, abs=1e-9)
+
+
+def test_clusters_are_those_of_scikit_learn_on_the_same_affinity(mini_store: Store) -> None:
+    with mini_store.session() as session:
+        similarity = session.scalars(select(Similarity)).one()
+    cosine = np.asarray(cosines(mini_store, similarity))
+    affinity = angular_affinity(cosine)
+    clustering = clusterings(mini_store)[1]
+    with mini_store.session() as session:
+        labels = clustering_labels(session, clustering.id)
+
+    def reference(seed: int) -> list[int]:
+        model = SpectralClustering(
+            clustering.n_clusters, affinity="precomputed", n_init=30, random_state=seed
+        )
+        found: list[int] = model.fit_predict(affinity).tolist()
+        return found
+
+    first, other = reference(0), reference(1)
+    # k-means has several nearly equal optima: as close to scikit-learn as its own seeds are.
+    assert adjusted_rand_score(first, labels) >= min(0.95, adjusted_rand_score(first, other)) - 0.02
+
+
+def test_rank_frequency_is_that_of_the_stored_sizes(mini_store: Store) -> None:
+    with mini_store.session() as session:
+        row = session.scalars(select(Discovery)).one()
+        sizes = {
+            c.n_clusters: np.bincount(clustering_labels(session, c.id)) for c in row.clusterings
+        }
+        assert row.rank_frequency is not None
+        assert row.rank_frequency["envelope"] == rank_frequency(sizes).envelope.tolist()
+
+
+def test_every_cluster_has_the_curves_of_its_members_on_every_axis(mini_store: Store) -> None:
+    with mini_store.session() as session:
+        clusters = list(session.scalars(select(Cluster.id)))
+        for curve_set in session.scalars(select(CurveSet)):
+            evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
+            losses = loss_matrix(mini_store, curve_set.corpus, evaluations)
+            for cluster in clusters:
+                curve = session.get_one(ClusterCurve, (cluster, curve_set.id))
+                members = session.scalars(
+                    select(ClusterMember.prediction).where(ClusterMember.cluster_id == cluster)
+                ).all()
+                held = losses[list(members)].astype(np.float64)
+                np.testing.assert_allclose(curve.mean_nats, held.mean(0), rtol=1e-12)
+                np.testing.assert_allclose(curve.low_nats, np.percentile(held, 10, axis=0))
+                np.testing.assert_allclose(curve.high_nats, np.percentile(held, 90, axis=0))
+
+
+def test_building_again_computes_nothing(writable_store: Store, work_log: list[str]) -> None:
+    before = content_hash(writable_store)
+    build_mini(writable_store)
+    assert work_log == []
+    assert content_hash(writable_store) == before
+
+
+class _InterruptedError(Exception):
+    """Stands for whatever ends a run."""
+
+
+def without_discovery(store: Store, *, keep: int) -> None:
+    """Take all clusterings but the first `keep` out of a store, as if never computed."""
+    with store.begin() as session:
+        row = session.scalars(select(Discovery)).one()
+        row.completed_at = row.rank_frequency = None
+        for clustering in row.clusterings[keep:]:
+            for cluster in session.scalars(
+                select(Cluster).where(Cluster.clustering_id == clustering.id)
+            ):
+                for table in (ClusterMember, ClusterCurve):
+                    for child in session.scalars(
+                        select(table).where(table.cluster_id == cluster.id)
+                    ):
+                        session.delete(child)
+                session.flush()
+                session.delete(cluster)
+            session.flush()
+            session.delete(clustering)
+
+
+def test_a_resumed_discovery_clusters_only_what_is_missing(
+    writable_store: Store, work_log: list[str]
+) -> None:
+    before = content_hash(writable_store)
+    without_discovery(writable_store, keep=1)
+    build_mini(writable_store)
+    assert not any(line.startswith(("similarity", "eigendecomposition")) for line in work_log)
+    numbers = [line.split()[-1] for line in work_log if " n_clusters " in line]
+    assert numbers == ["10", "20"]
+    assert content_hash(writable_store) == before
+
+
+def test_the_demo_counts_as_built_only_when_its_last_result_is_stored(
+    writable_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ends before the curves of the clusters are stored is continued."""
+    before = content_hash(writable_store)
+    without_discovery(writable_store, keep=1)
+
+    def ends(*_: object) -> None:
+        raise _InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("backend.stages.discover.fill_cluster_curves", ends)
+        with pytest.raises(_InterruptedError):
+            build_mini(writable_store)
+    assert not demo.is_built(writable_store, MINI)
+    build_mini(writable_store)
+    assert demo.is_built(writable_store, MINI)
+    assert content_hash(writable_store) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_clusters": ()}, r"n_clusters \[\]"),
+        ({"n_clusters": (1,)}, r"n_clusters \[1\]"),
+        ({"n_clusters": (10**6,)}, r"n_clusters \[1000000\]"),
+        ({"n_init": 0}, "n_init is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"selection": SelectionSpec(threshold_nats=float("nan"))}, "threshold"),
+        ({"selection": SelectionSpec(threshold_nats=float("inf"))}, "threshold"),
+        ({"selection": SelectionSpec(threshold_nats=-1.0)}, "threshold"),
+        ({"selection": SelectionSpec(threshold_nats=1e-7)}, "predictions are left"),
+        ({"selection": SelectionSpec(stride=0)}, "stride 0"),
+        ({"selection": SelectionSpec(limit=1)}, "limit 1"),
+    ],
+)
+def test_parameters_out_of_range_are_refused_before_anything_is_computed(
+    writable_store: Store,
+    work_log: list[str],
+    changes: dict[str, object],
+    message: str,
+) -> None:
+    with writable_store.session() as session:
+        evaluation = session.scalars(select(Selection)).one().evaluation
+    spec = replace(demo.discovery_spec(MINI), **changes)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match=message):
+        stage.discover(writable_store, evaluation, spec, ONE_CORE, Silent())
+    assert not any(line.startswith(("similarity", "eigen", "cluster")) for line in work_log)

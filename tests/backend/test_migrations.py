@@ -1,0 +1,121 @@
+"""Migrations: up, down, up again, interrupted, and equal to the tables of the program."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import alembic.command
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+from backend.db import alembic_config, make_engine, open_store, revisions, upgrade
+from backend.errors import StoreError
+from backend.models import Base
+from backend.settings import Settings
+from tests.processes import ROOT, command, environment
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = make_engine(Settings(database_url=database_url).url)
+    yield made
+    made.dispose()
+
+
+def tables(engine: Engine) -> set[str]:
+    return set(inspect(engine).get_table_names())
+
+
+EXPECTED = set(Base.metadata.tables) | {"alembic_version"}
+
+
+def test_a_blank_database_goes_up_down_and_up_again(engine: Engine) -> None:
+    assert tables(engine) == set()
+    assert upgrade(engine)
+    assert tables(engine) == EXPECTED
+    alembic.command.downgrade(alembic_config(engine), "base")
+    assert tables(engine) == {"alembic_version"}
+    assert upgrade(engine)
+    assert tables(engine) == EXPECTED
+
+
+def test_an_upgrade_twice_changes_nothing(engine: Engine) -> None:
+    assert upgrade(engine)
+    assert not upgrade(engine)
+    current, head = revisions(engine)
+    assert current == head
+
+
+def test_migrations_make_the_tables_of_the_program(engine: Engine) -> None:
+    upgrade(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_large_values_are_stored_plainly_on_postgresql(postgres_url: str) -> None:
+    engine = make_engine(Settings(database_url=postgres_url).url)
+    upgrade(engine)
+    query = "SELECT attstorage FROM pg_attribute WHERE attrelid = CAST(:t AS regclass)"
+    with engine.connect() as connection:
+        for table in ("token_chunk", "loss_chunk", "curve_chunk", "similarity_stripe"):
+            found = connection.execute(
+                text(f"{query} AND attname = 'data'"), {"t": table}
+            ).scalar_one()
+            assert found in ("e", b"e"), table
+    engine.dispose()
+
+
+def test_a_revision_of_a_newer_program_is_refused(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", database_url=database_url)
+    store = open_store(settings)
+    with store.begin() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    store.engine.dispose()
+    with pytest.raises(StoreError, match="revision 9999, which this program does not know"):
+        open_store(settings)
+
+
+def test_a_migration_that_is_interrupted_leaves_nothing_behind(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alembic.operations import Operations
+
+    real, made = Operations.create_table, []
+
+    def create_table(self: Operations, name: str, *columns: object, **options: object) -> object:
+        if len(made) == 5:
+            raise KeyboardInterrupt
+        made.append(name)
+        return real(self, name, *columns, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Operations, "create_table", create_table)
+        with pytest.raises(KeyboardInterrupt):
+            upgrade(engine)
+    assert len(made) == 5
+    assert tables(engine) <= {"alembic_version"}
+    assert upgrade(engine)
+    assert tables(engine) == EXPECTED
+
+
+@pytest.mark.slow
+def test_programs_that_start_together_migrate_once(database_url: str, tmp_path: Path) -> None:
+    started = [
+        subprocess.Popen(
+            command("db", "upgrade", "--json"),
+            env=environment(tmp_path / "data", QUANTA_DATABASE_URL=database_url),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    ended = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], ended
+    engine = make_engine(Settings(database_url=database_url).url)
+    assert tables(engine) == EXPECTED
+    engine.dispose()
