@@ -58,6 +58,8 @@ def _log_work(config: Settings) -> None:
     handler = logging.FileHandler(config.data_dir / "quanta.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log = logging.getLogger("quanta.work")
+    for former in log.handlers:
+        former.close()
     log.handlers = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -10,7 +10,7 @@ from backend.models import Checkpoint, Corpus, Evaluation, Model, Suite
 
 
 def _known(names: Iterable[str]) -> str:
-    listed = sorted(names)[:12]
+    listed = list(names)[:12]
     return f"There is: {', '.join(listed)}" if listed else "There is none yet; run `quanta demo`"
 
 
@@ -18,7 +18,7 @@ def corpus_named(session: Session, name: str) -> Corpus:
     """Return a corpus by name; NotFoundError lists what there is."""
     row = session.scalars(select(Corpus).where(Corpus.name == name)).one_or_none()
     if row is None:
-        known = _known(session.scalars(select(Corpus.name)))
+        known = _known(session.scalars(select(Corpus.name).order_by(Corpus.name)))
         raise NotFoundError(f"there is no corpus {name!r}", known)
     return row
 
@@ -27,7 +27,7 @@ def suite_named(session: Session, name: str) -> Suite:
     """Return a suite by name; NotFoundError lists what there is."""
     row = session.scalars(select(Suite).where(Suite.name == name)).one_or_none()
     if row is None:
-        known = _known(session.scalars(select(Suite.name)))
+        known = _known(session.scalars(select(Suite.name).order_by(Suite.name)))
         raise NotFoundError(f"there is no suite {name!r}", known)
     return row
 

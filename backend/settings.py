@@ -4,8 +4,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from backend.errors import InvalidInputError
 
 
 class Settings(BaseSettings):
@@ -40,5 +42,14 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """Return the process's settings, read once."""
-    return Settings()
+    """Return the process's settings, read once.
+
+    Raises:
+        InvalidInputError: a variable has a value that it cannot take.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = f"QUANTA_{fault['loc'][0]}".upper()
+        raise InvalidInputError(f"{name} is {fault['input']!r}", fault["msg"], name) from error

@@ -131,7 +131,8 @@ class ScalingView:
     """Mean loss along one axis (arXiv:2303.13506, section 5), with class shares.
 
     `histogram_edges` has one more entry than each row of `histograms` (one row a point: share of
-    predictions by loss). `class_shares` maps curve class to share.
+    predictions by loss); the last edge is None, the last bin open. `class_shares` maps curve class
+    to share.
     """
 
     suite: str
@@ -141,7 +142,7 @@ class ScalingView:
     points: tuple[ScalingPoint, ...]
     fit: PowerLaw | None
     no_fit_reason: str | None
-    histogram_edges: tuple[float, ...]
+    histogram_edges: tuple[float | None, ...]
     histograms: tuple[tuple[float, ...], ...]
     class_shares: dict[str, float]
 

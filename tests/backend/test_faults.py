@@ -1,0 +1,171 @@
+"""A run that is killed at any moment is finished by the same command, computing nothing twice."""
+
+import json
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, command, environment, quanta
+from tests.stores import DATABASE
+
+DEMO = (
+    *("demo", "--documents", "24", "--n-clusters", "3,5", "--workers", "2"),
+    *("--chunk-predictions", "1500", "--json"),
+)
+ORPHAN_SECONDS = 5.0
+
+# What was committed, written as the lines of quanta.log are that say that it is computed.
+COMMITTED = """
+SELECT 'evaluate ' || substr(e.key, 1, 16) || ' chunk ' || c.chunk
+    FROM loss_chunk c JOIN evaluation e ON e.id = c.evaluation_id
+UNION SELECT 'classify ' || substr(s.key, 1, 16) || ' chunk ' || c.chunk
+    FROM curve_chunk c JOIN curve_set s ON s.id = c.curve_set_id
+UNION SELECT 'select ' || substr(key, 1, 16) FROM selection
+UNION SELECT 'similarity ' || substr(s.key, 1, 16) || ' stripe ' || t.stripe
+    FROM similarity_stripe t JOIN similarity s ON s.id = t.similarity_id
+UNION SELECT 'eigendecomposition ' || substr(d.key, 1, 16)
+    FROM spectral_array a JOIN discovery d ON d.id = a.discovery_id
+UNION SELECT 'cluster ' || substr(d.key, 1, 16) || ' n_clusters ' || c.n_clusters
+    FROM clustering c JOIN discovery d ON d.id = c.discovery_id
+UNION SELECT DISTINCT 'cluster curves ' || substr(s.key, 1, 16) || ' clustering ' || c.clustering_id
+    FROM cluster_curve v JOIN curve_set s ON s.id = v.curve_set_id
+    JOIN cluster c ON c.id = v.cluster_id
+"""
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nobody killed."""
+
+    content_hash: str
+    seconds: float
+    work: frozenset[str]
+
+
+def work_lines(data_dir: Path) -> list[str]:
+    """Units of work in the order in which they were computed, without their times."""
+    log = data_dir / "quanta.log"
+    if not log.exists():
+        return []
+    return [re.sub(r"^\S+ \S+ ", "", line) for line in log.read_text().splitlines()]
+
+
+def committed(data_dir: Path) -> set[str]:
+    """Units of work whose results are in the database."""
+    path = data_dir / DATABASE
+    if not path.exists():
+        return set()
+    # Opened for writing: a reader alone could not recover what a killed writer left behind.
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        return {row[0] for row in connection.execute(COMMITTED)} if tables else set()
+
+
+def hash_of(data_dir: Path) -> str:
+    checked = quanta(data_dir, "check", "--json")
+    assert checked.returncode == 0, checked.stderr
+    found: str = json.loads(checked.stdout)["content_hash"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    data_dir = tmp_path_factory.mktemp("undisturbed")
+    start = time.monotonic()
+    ran = quanta(data_dir, *DEMO)
+    seconds = time.monotonic() - start
+    assert ran.returncode == 0, ran.stderr
+    lines = work_lines(data_dir)
+    assert len(lines) == len(set(lines)), "an undisturbed run computes each unit once"
+    assert committed(data_dir) == set(lines), "every computed unit is committed"
+    return Undisturbed(hash_of(data_dir), seconds, frozenset(lines))
+
+
+def group_members(group: int) -> list[int]:
+    """Living processes of a process group; a zombie is not living."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it ended while we looked
+            continue
+        if int(stat[2]) == group and stat[0] not in "ZX":
+            members.append(int(entry.name))
+    return members
+
+
+def run_and_kill(data_dir: Path, after: float) -> bool:
+    """Run the demo and kill its first process after some seconds; False if it ended before."""
+    process = subprocess.Popen(
+        command(*DEMO),
+        env=environment(data_dir),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a group of its own: its children can be found after its death
+    )
+    try:
+        process.wait(timeout=after)
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)  # the process alone, not its children
+    killed = process.wait() == -signal.SIGKILL
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while group_members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert group_members(process.pid) == [], f"orphans {ORPHAN_SECONDS} s after the kill"
+    return killed
+
+
+def kill_moments(cycles: int, seconds: float, seed: int) -> Iterator[float]:
+    """One random moment in each equal part of an undisturbed run, the last part first."""
+    rng = random.Random(seed)
+    for part in reversed(range(cycles)):
+        yield seconds * (part + rng.random()) / cycles
+
+
+def assert_survives(data_dir: Path, undisturbed: Undisturbed, after: float) -> None:
+    """Kill runs, the first after some seconds and later ones sooner, then run to the end."""
+    kept: set[str] = set()
+    for moment in (after, after / 3):
+        known = len(work_lines(data_dir))
+        run_and_kill(data_dir, moment)
+        again = set(work_lines(data_dir)[known:]) & kept
+        assert not again, f"committed before the kill and computed again: {sorted(again)}"
+        now = committed(data_dir)
+        assert kept <= now, "what was committed stays"
+        kept = now
+    known = len(work_lines(data_dir))
+    ended = quanta(data_dir, *DEMO)
+    assert ended.returncode == 0, ended.stderr
+    again = set(work_lines(data_dir)[known:]) & kept
+    assert not again, f"committed before the kill and computed again: {sorted(again)}"
+    assert committed(data_dir) == undisturbed.work
+    assert hash_of(data_dir) == undisturbed.content_hash
+
+
+@pytest.mark.slow
+def test_a_killed_demo_is_finished_as_if_undisturbed(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    for cycle, after in enumerate(kill_moments(5, undisturbed.seconds, seed=0)):
+        assert_survives(tmp_path / str(cycle), undisturbed, after)
+
+
+@pytest.mark.soak
+def test_a_demo_killed_at_many_moments_is_finished_as_if_undisturbed(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    for cycle, after in enumerate(kill_moments(25, undisturbed.seconds, seed=1)):
+        assert_survives(tmp_path / str(cycle), undisturbed, after)
