@@ -54,7 +54,7 @@ def server() -> Iterator[str]:
 
 
 def _targets(base: str) -> tuple[list[str], list[str]]:
-    """Return (pages, API routes) over several real ids."""
+    """Return (pages and the figures they fetch, API routes) over several real ids."""
     api = f"{base}/api/v1"
     corpus = json.loads(_get(f"{api}/corpora"))["corpora"][0]["id"]
     suite = json.loads(_get(f"{api}/suites"))["suites"][0]["id"]
@@ -101,7 +101,14 @@ def _targets(base: str) -> tuple[list[str], list[str]]:
         f"/clusters/{biggest}/contexts",
         f"/clusters/{biggest}/similarity",
     ]
-    return pages, [f"/api/v1{route}" for route in routes]
+    figures = [
+        f"/figures/clusterings/{largest}",
+        f"/figures/clusters/{biggest}",
+        f"/figures/clusters/{biggest}/similarity",
+        f"/figures/predictions/{corpus}/12345",
+        f"/figures/scaling?suite={suite}&corpus={corpus}&axis=N",
+    ]
+    return pages + figures, [f"/api/v1{route}" for route in routes]
 
 
 def _latencies_ms(url: str) -> list[float]:

@@ -10,6 +10,10 @@ from typing import Any
 
 import orjson
 import plotly.graph_objects as go
+import plotly.io
+
+# The browser brings the colours; plotly's own template would be built and thrown away each time.
+plotly.io.templates.default = None
 
 Trace = dict[str, Any]
 Layout = dict[str, Any]
@@ -28,9 +32,7 @@ def payload(figures: Mapping[str, go.Figure]) -> bytes:
     """Return `{name: {data, layout}}` as JSON; what is not finite becomes null."""
     drawn = {}
     for name, one in figures.items():
-        plain = one.to_plotly_json()
-        plain["layout"].pop("template", None)
-        drawn[name] = plain
+        drawn[name] = one.to_plotly_json()
     return orjson.dumps(drawn, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

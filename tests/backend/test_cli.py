@@ -267,6 +267,8 @@ def test_an_interrupted_command_says_how_to_go_on_and_does(tmp_path: Path) -> No
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell that runs the tests in the background has them ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     log = tmp_path / "quanta.log"
     deadline = time.monotonic() + 60
