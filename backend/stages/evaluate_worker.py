@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 def start(threads: int) -> None:
     """Prepare a child: fix the number of threads, and end with the parent however it ends."""
-    import torch
-
     # Ctrl-C reaches the whole process group; the parent alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:  # watched before the seconds that importing torch takes
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    import torch
+
     torch.set_num_threads(threads)
     quiet()
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
 
 def quiet() -> None:
