@@ -82,6 +82,15 @@ def has_plain_head(model: Any) -> bool:
     )
 
 
+def longest_input(model: Any) -> int | None:
+    """Return the number of positions of a model with learned position embeddings, else None."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    tokens = model.get_input_embeddings()
+    tables = [m for m in model.base_model.modules() if isinstance(m, nn.Embedding)]
+    learned = positions and any(m.num_embeddings >= positions for m in tables if m is not tokens)
+    return int(positions) if learned else None
+
+
 def _cross_entropy(
     logits: Float[Tensor, "positions vocabulary"], targets: Int[Tensor, " positions"]
 ) -> Float[Tensor, " positions"]:
@@ -128,7 +137,7 @@ def document_losses(
         float32 nats; a document of n tokens contributes max(n - 1, 0).
 
     Raises:
-        ValueError: a loss is not finite.
+        ValueError: a loss is not finite, or a document is longer than the model's positions.
     """
     device = str(model.device)
     sizes = sizes or BATCH_SIZES[model.device.type]
@@ -137,6 +146,12 @@ def document_losses(
     losses = np.empty(offsets[-1], np.float32)
     used = np.flatnonzero(counts)
     first = len(prefix)  # the loss in column c is that of the token in column c + 1
+    most = longest_input(model)
+    if most is not None and len(used) and first + counts.max() > most:
+        raise ValueError(
+            f"document {counts.argmax()} needs {first + counts.max()} positions, the model has "
+            f"{most}; cut the corpus to fewer tokens"
+        )
     plain = has_plain_head(model)
     for bucket in length_buckets([first + int(counts[d]) for d in used], sizes.tokens):
         batch = [int(used[i]) for i in bucket]

@@ -155,3 +155,15 @@ def test_losses_are_never_negative() -> None:
     losses = document_losses(model, chosen)
     assert losses.min() >= 0
     assert losses.dtype == np.float32
+
+
+def test_a_document_longer_than_learned_positions_is_refused_and_one_that_fits_is_not() -> None:
+    model = model_of("gpt2")  # 64 positions
+    assert document_losses(model, random_documents([64]), prefix=PREFIX).shape == (63,)
+    with pytest.raises(ValueError, match="document 1 needs 65 positions, the model has 64"):
+        document_losses(model, random_documents([3, 65]), prefix=PREFIX)
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
+def test_rotary_positions_have_no_end(architecture: str) -> None:
+    assert document_losses(model_of(architecture), random_documents([70])).shape == (69,)
