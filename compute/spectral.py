@@ -13,6 +13,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float, Int, Int32
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 BLOCK_ROWS = 512  # temporaries of n x n work stay this tall
 COSINE_SLACK = 0.01  # rounding may pass 1 by less, even in bfloat16
@@ -158,7 +159,9 @@ def cluster_embedding(
     generator = np.random.default_rng(seed)
     starts = (_improved_start(distances, n_clusters, generator) for _ in range(n_init))
     runs = (KMeans(n_clusters, init=points[start], n_init=1).fit(points) for start in starts)
-    best = min(runs, key=lambda run: float(run.inertia_))
+    # One OpenMP thread: sums would depend on their number, which other libraries change. No slower.
+    with threadpool_limits(1, user_api="openmp"):
+        best = min(runs, key=lambda run: float(run.inertia_))
     labels = _labels_by_size(best.labels_, n_clusters)
     return Clustering(labels, float(best.inertia_), n_clusters, n_init, seed)
 

@@ -66,7 +66,7 @@ def test_stored_classes_and_scores_are_those_of_the_stored_losses(pipeline_store
         losses = losses_of(pipeline_store, curve_set)
         scores = curve_scores(losses, np.array(curve_set.axis_values))
         for name, dtype in stage.SCORE_DTYPES.items():
-            stored = stored_scores(store, curve_set, name, dtype)
+            stored = stored_scores(store, curve_set, name)
             expected = np.asarray(getattr(scores, name))
             np.testing.assert_array_equal(stored, expected.astype(dtype), err_msg=name)
 

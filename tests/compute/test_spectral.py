@@ -8,6 +8,7 @@ from scipy.sparse.csgraph import laplacian
 from sklearn.cluster import SpectralClustering
 from sklearn.manifold import spectral_embedding as sklearn_embedding
 from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
 
 from compute.spectral import (
     SpectralEmbedding,
@@ -224,3 +225,14 @@ def test_clustering_leaves_the_embedding_alone() -> None:
     for n_clusters in (4, 2, 4):
         cluster_embedding(embedding, n_clusters, n_init=2, seed=0)
     np.testing.assert_array_equal(coordinates, kept)
+
+
+def test_clustering_does_not_depend_on_how_many_threads_other_code_asked_for() -> None:
+    embedding = spectral_embedding(planted_affinity(8, 400), 8)
+    results = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads, user_api="openmp"):
+            results.append(cluster_embedding(embedding, 8, n_init=5, seed=0))
+    for result in results[1:]:
+        assert result.inertia == results[0].inertia
+        np.testing.assert_array_equal(result.labels, results[0].labels)
