@@ -174,6 +174,11 @@ def _of_quanta(request: Request, error: Exception) -> Response:
         fields = (FieldProblem(error.parameter, _clean(error.problem), _shown(sent)),)
     if status >= 500:
         _log.error("request %s: %s", request_id(request), error)
+        # Paths, hosts and the driver's words are for the log, not for clients.
+        return error_response(
+            request,
+            Refusal(status, "the store cannot be used", "Look for this request id in the log"),
+        )
     return error_response(request, Refusal(status, error.problem, error.remedy, fields))
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from backend import db
 from backend.cli_progress import Bars
@@ -365,6 +366,14 @@ def _guarded(run: Callable[[], None]) -> int:
         run()
     except QuantaError as error:
         typer.echo(f"error: {error.problem}.\n{error.remedy}.", err=True)
+        return 2
+    except (IntegrityError, OperationalError) as error:
+        typer.echo(
+            f"error: the database refused a write ({error.orig}).\n"
+            "If another quanta command is writing to it, wait for that one and run this again; "
+            "what is finished is kept.",
+            err=True,
+        )
         return 2
     except SystemExit as stop:  # how Typer ends, whatever the reason
         if stop.code == INTERRUPTED:

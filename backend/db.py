@@ -31,6 +31,11 @@ def _set_sqlite_pragmas(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
+def _masked(url: str) -> str:
+    scheme, separator, rest = url.rpartition("@")
+    return f"…@{rest}" if separator else scheme + rest
+
+
 def make_engine(url: str) -> Engine:
     """Return an engine for `url`, with SQLite in WAL mode and foreign keys on.
 
@@ -43,7 +48,8 @@ def make_engine(url: str) -> Engine:
         engine = create_engine(parsed, pool_pre_ping=not is_sqlite)
     except (ArgumentError, ImportError) as error:  # ImportError: no driver of that name
         raise StoreError(
-            f"QUANTA_DATABASE_URL {url!r} is not a database URL that can be used",
+            # Without what stands before the host: it may be a password.
+            f"QUANTA_DATABASE_URL {_masked(url)!r} is not a database URL that can be used",
             "Use sqlite:///path or postgresql://user@host/database",
         ) from error
     if not is_sqlite:

@@ -44,15 +44,28 @@ def evaluation_losses(session: Session, evaluation: Evaluation) -> NDArray[np.fl
     return np.concatenate(parts)
 
 
+def _chunk_losses(session: Session, evaluation: Evaluation, chunk: int) -> NDArray[np.float16]:
+    row = session.get_one(LossChunk, (evaluation.id, chunk), options=[undefer(LossChunk.data)])
+    losses = arrays.read(row, f"losses of {evaluation.key[:12]}, chunk {chunk}")
+    session.expunge(row)
+    return losses
+
+
 def loss_matrix(
     store: Store, corpus: Corpus, evaluations: Sequence[Evaluation]
 ) -> NDArray[np.float16]:
     """Return losses (nats) of finished evaluations, shape (predictions, evaluations), mapped."""
 
     def fill(array: NDArray[Any]) -> None:
-        with store.session() as session:
-            for column, evaluation in enumerate(evaluations):
-                array[:, column] = evaluation_losses(session, evaluation)
+        first = 0
+        # Chunk by chunk: each page of the file is written once, not once a checkpoint.
+        for chunk in range(corpus.n_chunks):
+            with store.session() as session:
+                parts = [_chunk_losses(session, e, chunk) for e in evaluations]
+            last = first + len(parts[0])
+            array[first:last] = np.stack(parts, axis=1)
+            first = last
+        assert first == len(array), (first, len(array))
 
     name = cache_name("losses", *(e.key for e in evaluations))
     return memory_map(store, name, (corpus.n_predictions, len(evaluations)), "float16", fill)

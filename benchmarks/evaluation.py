@@ -25,7 +25,8 @@ def documents() -> list[np.ndarray]:
     """Return token ids of the first bundled documents."""
     tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
     lines = (BUNDLED / "documents.jsonl").read_text(encoding="utf-8").splitlines()[:N_DOCUMENTS]
-    return [np.array(tokenizer.encode(json.loads(x)["text"]).ids[:MAX_TOKENS]) for x in lines]
+    texts = [tokenizer.encode(json.loads(line)["text"]).ids for line in lines]
+    return [np.array([*PREFIX, *ids][:MAX_TOKENS]) for ids in texts]
 
 
 @torch.inference_mode()
@@ -33,10 +34,10 @@ def one_at_a_time(model: torch.nn.Module, texts: list[np.ndarray]) -> np.ndarray
     """Return the same losses, the plain way."""
     losses = []
     for ids in texts:
-        tokens = torch.tensor([[*PREFIX, *ids.tolist()]])
+        tokens = torch.from_numpy(ids)[None]
         logits = model(input_ids=tokens[:, :-1], use_cache=False).logits[0].float()
         all_losses = torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="none")
-        losses.append(all_losses[len(PREFIX) :].numpy())
+        losses.append(all_losses.numpy())
     return np.concatenate(losses)
 
 
@@ -55,13 +56,11 @@ def main() -> None:
     print(f"{N_DOCUMENTS} documents, {n} tokens, 1 thread, {ROUNDS} rounds")
     for name in ("s1", "s2", "s3", "s4", "s5"):
         model = load_model(BUNDLED / "models" / name / "step800", vocabulary_size=4096)
-        difference = np.abs(
-            document_losses(model, texts, prefix=PREFIX) - one_at_a_time(model, texts)
-        ).max()
+        difference = np.abs(document_losses(model, texts) - one_at_a_time(model, texts)).max()
         ratios, rates = [], []
         for _ in range(ROUNDS):
             slow = _seconds(lambda: one_at_a_time(model, texts))  # noqa: B023
-            fast = _seconds(lambda: document_losses(model, texts, prefix=PREFIX))  # noqa: B023
+            fast = _seconds(lambda: document_losses(model, texts))  # noqa: B023
             ratios.append(slow / fast)
             rates.append(n / fast)
         print(

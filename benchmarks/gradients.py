@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from backend.stages.demo import BUNDLED, PREFIX
+from backend.stages.demo import BUNDLED
 from backend.stages.evaluate_worker import quiet
 from benchmarks.evaluation import documents
 from compute.checkpoints import load_model
@@ -50,7 +50,7 @@ def main() -> None:
     texts = documents()
     total = sum(len(t) - 1 for t in texts)
     chosen = np.random.default_rng(0).choice(total, N_PREDICTIONS, replace=False)
-    contexts, targets = prediction_contexts(texts, np.sort(chosen), prefix=PREFIX)
+    contexts, targets = prediction_contexts(texts, np.sort(chosen))
     for name in ("s3", "s5"):
         model = load_model(BUNDLED / "models" / name / "step800", vocabulary_size=4096)
         fast_rows = prediction_gradients(model, contexts, targets)

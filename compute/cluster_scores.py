@@ -145,6 +145,22 @@ def central_order(
     return order
 
 
+def leading_order(cosine: Float[np.ndarray, "members members"]) -> Int[np.ndarray, " members"]:
+    """Order members so that alike ones are neighbours: along the centred matrix's leading axis.
+
+    Args:
+        cosine: symmetric.
+
+    Returns:
+        A permutation of the members; the same for equal input, ties by index.
+    """
+    centred = cosine - cosine.mean(axis=0) - cosine.mean(axis=1)[:, None] + cosine.mean()
+    axis = np.linalg.eigh(centred.astype(np.float64))[1][:, -1]
+    # An eigenvector's sign is arbitrary: fix it, so that a reload shows the same picture.
+    sign = -1.0 if axis[np.abs(axis).argmax()] < 0 else 1.0
+    return np.argsort(sign * axis, kind="stable")
+
+
 def best_two_token_pattern(
     last_tokens: Int[np.ndarray, " members"],
     answers: Int[np.ndarray, " members"],

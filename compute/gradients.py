@@ -1,14 +1,15 @@
 """Exact gradients of single predictions' losses, many predictions at a time.
 
 One row is d(loss of one prediction, nats)/d(parameters) for all parameters except layer norms and
-input/output embeddings (arXiv:2303.13506, section 5). Parameters are chosen by role: those of the
-linear maps inside the model's body, whatever an architecture calls them. For a linear map
+embeddings (arXiv:2303.13506, section 5; learned position embeddings, which the published models do
+not have, count as input embeddings). Parameters are chosen by role: those of the linear maps inside
+the model's body, whatever an architecture calls them. For a linear map
 y = W x + b the gradient of sample i is sum_t dy_it x_it^T, from the inputs and output gradients of
 one ordinary backward pass over a batch: rows are independent, so each output gradient belongs to
 one loss alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from compute.losses import Tokens, has_plain_head, length_buckets, padded
 
 GRADIENT_TOKENS = {"cpu": 4_096, "cuda": 32_768}
+BATCH_BYTES = 1 << 30  # of the gradient rows of one batch
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,10 @@ class _Recorder:
         pair = (seen, gradient) if isinstance(block.module, Conv1D) else (gradient, seen)
         weight = pair[0].transpose(1, 2) @ pair[1]
         end = block.first + block.weight_size
-        self.rows[:, block.first : end] = weight.flatten(1)
+        # Added, not set: a map that is called twice has two shares of its gradient.
+        self.rows[:, block.first : end] += weight.flatten(1)
         if block.bias_size:
-            self.rows[:, end : end + block.bias_size] = gradient.sum(1)
+            self.rows[:, end : end + block.bias_size] += gradient.sum(1)
 
     def remove(self) -> None:
         for handle in self.handles:
@@ -128,6 +131,11 @@ def _batch_gradients(
     return rows
 
 
+def _split(batches: Iterator[list[int]], most: int) -> Iterator[list[int]]:
+    for batch in batches:
+        yield from (batch[first : first + most] for first in range(0, len(batch), most))
+
+
 def prediction_gradients(
     model: Any,
     contexts: Sequence[Tokens],
@@ -139,7 +147,7 @@ def prediction_gradients(
 
     Args:
         model: a causal language model in float32.
-        contexts: everything the model sees before the token, prefix included.
+        contexts: everything the model sees before the token.
         targets: the token ids predicted.
         tokens_per_batch: bound on padded positions of one batch; None takes the device's.
 
@@ -160,7 +168,8 @@ def prediction_gradients(
     size = blocks[-1].first + blocks[-1].size
     gradients = torch.empty(len(contexts), size, device=device)
     lengths = [len(context) for context in contexts]
-    for batch in length_buckets(lengths, limit):
+    most_rows = max(1, BATCH_BYTES // (4 * size))
+    for batch in _split(length_buckets(lengths, limit), most_rows):
         gradients[batch] = _batch_gradients(
             model,
             blocks,
@@ -178,17 +187,14 @@ def prediction_gradients(
 def prediction_contexts(
     documents: Sequence[Tokens],
     predictions: Int[np.ndarray, " chosen"],
-    *,
-    prefix: Sequence[int] = (),
 ) -> tuple[list[Tokens], list[int]]:
-    """Return (contexts with prefix, target ids) of predictions numbered over `documents`."""
+    """Return (contexts, target ids) of predictions numbered over `documents`."""
     counts = np.array([max(len(d) - 1, 0) for d in documents], np.int64)
     ends = np.cumsum(counts)
     contexts, targets = [], []
     for index in predictions:
         d = int(np.searchsorted(ends, index, side="right"))
         position = int(index - (ends[d] - counts[d])) + 1
-        head = np.asarray(prefix, np.int64)
-        contexts.append(np.concatenate([head, documents[d][:position]]).astype(np.int64))
+        contexts.append(documents[d][:position].astype(np.int64))
         targets.append(int(documents[d][position]))
     return contexts, targets

@@ -1,6 +1,6 @@
 """Per-token losses of a causal language model.
 
-A prediction is (document, position >= 1): the model sees `prefix + tokens[:position]` and predicts
+A prediction is (document, position >= 1): the model sees `tokens[:position]` and predicts
 `tokens[position]`; losses are -ln p in nats, log-softmax in float32 whatever the model's dtype
 (arXiv:2303.13506, section 5). Documents are batched by length and padded on the right, where
 causal attention cannot see the padding, so batching changes a loss by rounding only.
@@ -122,15 +122,13 @@ def document_losses(
     model: Any,
     documents: Sequence[Tokens],
     *,
-    prefix: Sequence[int] = (),
     sizes: BatchSizes | None = None,
 ) -> Float[np.ndarray, " predictions"]:
     """Return the losses of all predictions of `documents`, in document order.
 
     Args:
         model: a causal language model in evaluation mode.
-        documents: token ids, already cut to the corpus's length, without the prefix.
-        prefix: token ids put before every document.
+        documents: token ids, cut to the corpus's length; a corpus's prefix is their position 0.
         sizes: bounds of a batch; None takes those for the model's device.
 
     Returns:
@@ -145,18 +143,16 @@ def document_losses(
     offsets = np.concatenate([[0], np.cumsum(counts)])
     losses = np.empty(offsets[-1], np.float32)
     used = np.flatnonzero(counts)
-    first = len(prefix)  # the loss in column c is that of the token in column c + 1
     most = longest_input(model)
-    if most is not None and len(used) and first + counts.max() > most:
+    if most is not None and len(used) and counts.max() > most:
         raise ValueError(
-            f"document {counts.argmax()} needs {first + counts.max()} positions, the model has "
-            f"{most}; cut the corpus to fewer tokens"
+            f"document {counts.argmax()} needs {counts.max()} positions, the model has {most}; "
+            "cut the corpus to fewer tokens"
         )
     plain = has_plain_head(model)
-    for bucket in length_buckets([first + int(counts[d]) for d in used], sizes.tokens):
+    for bucket in length_buckets(counts[used].tolist(), sizes.tokens):
         batch = [int(used[i]) for i in bucket]
-        rows = [np.concatenate([np.asarray(prefix, np.int64), documents[d]]) for d in batch]
-        matrix = padded(rows, device)
+        matrix = padded([documents[d] for d in batch], device)
         values = batch_losses(
             model,
             matrix[:, :-1],
@@ -165,7 +161,7 @@ def document_losses(
             plain_head=plain,
         )
         for row, d in zip(values.cpu().numpy(), batch, strict=True):
-            losses[offsets[d] : offsets[d + 1]] = row[first : first + counts[d]]
+            losses[offsets[d] : offsets[d + 1]] = row[: counts[d]]
     if not np.isfinite(losses).all():
         index = int((~np.isfinite(losses)).argmax())
         raise ValueError(f"loss {index} is {losses[index]}; the model's weights or dtype overflow")

@@ -66,7 +66,8 @@ def select_predictions(
         raise ValueError(
             f"threshold {threshold_nats}, stride {stride}, limit {limit}: want > 0, >= 1, >= 2"
         )
-    under = losses < threshold_nats
+    # In float64: a float16 array would round the threshold, not only the losses.
+    under = losses.astype(np.float64) < threshold_nats
     kept = under if explained is None else under & ~explained
     indexes = np.flatnonzero(kept)[::stride][:limit]
     if len(indexes) < 2:

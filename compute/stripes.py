@@ -9,6 +9,16 @@ import numpy as np
 from jaxtyping import Float
 
 STRIPE_ROWS = 256
+MIN_STRIPE_ROWS = 8
+BLOCK_BYTES = 2 << 30  # of one block of float32 gradient rows
+
+
+def stripe_rows(n_parameters: int) -> int:
+    """Return how many rows a stripe has: 256, fewer if their gradients pass 2 GiB.
+
+    Depends on the model alone, so that a similarity has the same stripes on every machine.
+    """
+    return max(MIN_STRIPE_ROWS, min(STRIPE_ROWS, BLOCK_BYTES // (4 * max(1, n_parameters))))
 
 
 def n_stripes(size: int, stripe_rows: int = STRIPE_ROWS) -> int:

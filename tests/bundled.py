@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 BUNDLED = Path(__file__).resolve().parent.parent / "backend" / "data" / "mini-suite"
 MAX_TOKENS = 256
+END_OF_TEXT = 0
 
 
 def final_checkpoint(model: str) -> Path:
@@ -19,11 +20,11 @@ def final_checkpoint(model: str) -> Path:
 
 @cache
 def documents() -> list[NDArray[Any]]:
-    """All 836 documents, tokenised by the tokenizers library and cut."""
+    """All 836 documents, tokenised by the tokenizers library, <|endoftext|> first, and cut."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
     with (BUNDLED / "documents.jsonl").open(encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
     encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
-    return [np.array(e.ids[:MAX_TOKENS], np.uint16) for e in encodings]
+    return [np.array([END_OF_TEXT, *e.ids][:MAX_TOKENS], np.uint16) for e in encodings]

@@ -71,8 +71,9 @@ TERMS = (
     Term("n_clusters", "How many clusters spectral clustering was asked for."),
     Term(
         "Pattern",
-        "The commonest pair (last token, answer) of a cluster. Precision: share of its members "
-        "that follow it; recall: share of the selected predictions following it that are members.",
+        "The pair (last token, answer) that fits a cluster best, by F1. Precision: of all "
+        "clustered predictions that follow it, the share in this cluster; recall: of this "
+        "cluster's members, the share that follow it.",
     ),
     Term("p(L)", "Distribution of single predictions' losses; its mean is the mean loss.", "", _QM),
     Term(

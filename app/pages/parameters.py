@@ -27,7 +27,8 @@ def _blank(value: object) -> object:
 Blank = BeforeValidator(_blank)
 Count = Annotated[int | None, Blank, Field(ge=0, le=MAX_COUNT)]
 Amount = Annotated[float | None, Blank, Field(allow_inf_nan=False)]
-Name = Annotated[str | None, Query(max_length=200)]
+# No zero byte: PostgreSQL refuses it in text.
+Name = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class ClusterQuery(BaseModel):

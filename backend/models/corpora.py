@@ -22,7 +22,7 @@ class Tokenizer(Base, Created):
 class Corpus(Base, Created):
     """An ordered list of documents, each cut to its first `max_tokens` tokens.
 
-    `prefix` holds the token ids put before every document; it is position 0 of the model's input.
+    `prefix` holds at most one token id, put before every document; it is their position 0.
     """
 
     __tablename__ = "corpus"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.models.base import Base, Created
@@ -32,8 +32,8 @@ class Model(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     suite_id: Mapped[int] = mapped_column(ForeignKey("suite.id"))
     name: Mapped[str]
-    parameters: Mapped[int]
-    nonembedding_parameters: Mapped[int]
+    parameters: Mapped[int] = mapped_column(BigInteger)
+    nonembedding_parameters: Mapped[int] = mapped_column(BigInteger)
     config: Mapped[dict[str, Any]]
 
     suite: Mapped[Suite] = relationship(back_populates="models")
@@ -51,7 +51,7 @@ class Checkpoint(Base, Created):
     id: Mapped[int] = mapped_column(primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
     step: Mapped[int]
-    tokens_seen: Mapped[int | None]
+    tokens_seen: Mapped[int | None] = mapped_column(BigInteger)
     key: Mapped[str]
     location: Mapped[str]
 

@@ -225,6 +225,14 @@ def _context(
     )
 
 
+def _documents(session: Session, corpus_id: int, members: Sequence[_Member]) -> dict[int, Document]:
+    wanted = {member.place.document for member in members}
+    rows = session.scalars(
+        select(Document).where(Document.corpus_id == corpus_id, Document.index.in_(wanted))
+    )
+    return {row.index: row for row in rows}
+
+
 def contexts(
     store: Store,
     cluster_id: int,
@@ -260,15 +268,7 @@ def contexts(
             if answer in {None, member.answer} and last in {None, member.last}
         ]
         page, following = paged(_ordered(held, order, losses), offset, limit)
-        documents = {
-            d.index: d
-            for d in session.scalars(
-                select(Document).where(
-                    Document.corpus_id == corpus.id,
-                    Document.index.in_([m.place.document for m in page]),
-                )
-            )
-        }
+        documents = _documents(session, corpus.id, page)
     return ContextPage(
         contexts=tuple(
             _context(read, m, documents[m.place.document], losses, context) for m in page
@@ -279,12 +279,16 @@ def contexts(
 
 
 def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
-    """Return cosines between a cluster's members, the most central `limit` of them.
+    """Return cosines between a cluster's members, ordered so that alike ones are neighbours.
+
+    Of more than `limit` members it takes `limit`, evenly from the most to the least central.
 
     Raises:
         NotFoundError: there is no such cluster.
         InvalidInputError: a limit out of range.
     """
+    from compute.cluster_scores import leading_order
+
     limited(limit, MAX_SUB_MATRIX)
     with store.session() as session:
         row, _ = _found(session, cluster_id)
@@ -292,14 +296,15 @@ def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
             select(ClusterMember.row, ClusterMember.prediction)
             .where(ClusterMember.cluster_id == cluster_id)
             .order_by(ClusterMember.position)
-            .limit(limit)
         ).all()
         similarity = row.clustering.discovery.similarity
-        rows = np.array([member[0] for member in members])
-        values = np.asarray(cosines(store, similarity)[np.ix_(rows, rows)], np.float64)
+    chosen = np.linspace(0, len(members) - 1, min(limit, len(members))).astype(int)
+    rows = np.array([members[i][0] for i in chosen])
+    values = np.asarray(cosines(store, similarity)[np.ix_(rows, rows)], np.float64)
+    order = leading_order(values)
     return SubMatrix(
-        predictions=tuple(member[1] for member in members),
-        values=tuple(tuple(line) for line in values.round(4).tolist()),
+        predictions=tuple(members[chosen[i]][1] for i in order),
+        values=tuple(tuple(line) for line in values[np.ix_(order, order)].round(4).tolist()),
         n_members=row.size,
     )
 

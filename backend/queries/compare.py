@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from backend import arrays
 from backend.db import Store
-from backend.errors import InvalidInputError, NotFoundError
+from backend.errors import InvalidInputError
 from backend.models import Cluster, Clustering, Selection
+from backend.queries.clusterings import finished_clustering
 
 MAX_RANKS = 400
 Labels = NDArray[np.int64]
@@ -68,7 +69,7 @@ def compare(store: Store, a: int, b: int, *, limit: int = 100) -> Comparison:
         InvalidInputError: they are of different corpora, or share no prediction.
     """
     with store.session() as session:
-        first, second = _clustering(session, a), _clustering(session, b)
+        first, second = finished_clustering(session, a), finished_clustering(session, b)
         labels_a, labels_b = _common_labels(first, second)
         ids_a, ids_b = _cluster_ids(session, a), _cluster_ids(session, b)
     table = contingency(labels_a, labels_b, first.n_clusters, second.n_clusters)
@@ -84,15 +85,6 @@ def compare(store: Store, a: int, b: int, *, limit: int = 100) -> Comparison:
         truncated=max(table.shape) > limit,
         matches=best_matches(table, ids_a, ids_b),
     )
-
-
-def _clustering(session: Session, clustering_id: int) -> Clustering:
-    clustering = session.get(Clustering, clustering_id)
-    if clustering is None:
-        raise NotFoundError(
-            f"There is no clustering {clustering_id}", "GET /api/v1/clusterings lists them"
-        )
-    return clustering
 
 
 def _cluster_ids(session: Session, clustering_id: int) -> list[int]:

@@ -113,7 +113,11 @@ def _memberships(session: Session, corpus: Corpus, index: int) -> tuple[Membersh
         .join(Similarity, Similarity.id == Discovery.similarity_id)
         .join(Selection, Selection.id == Similarity.selection_id)
         .outerjoin(Annotation, Annotation.cluster_id == Cluster.id)
-        .where(ClusterMember.prediction == index, Selection.corpus_id == corpus.id)
+        .where(
+            ClusterMember.prediction == index,
+            Selection.corpus_id == corpus.id,
+            Discovery.completed_at.is_not(None),
+        )
         .order_by(Discovery.id, Clustering.n_clusters)
     )
     return tuple(

@@ -155,17 +155,25 @@ def _document_means(
         ).all()
     )
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    sums = np.add.reduceat(losses.astype(np.float64), starts, axis=0)
-    return sums / counts[:, None], counts.astype(np.float64)
+    # Column by column: one column in float64 is all that must fit in memory.
+    sums = [np.add.reduceat(column.astype(np.float64), starts) for column in losses.T]
+    return np.stack(sums, axis=1) / counts[:, None], counts.astype(np.float64)
 
 
 def _fit(session: Session, curve_set: CurveSet, losses: NDArray[np.float16]) -> dict[str, Any]:
+    """Return {"fit": …} or {"no_fit_reason": …}, numbers all finite."""
     from compute.fits import fit_power_law
 
     means, weights = _document_means(session, curve_set.corpus, losses)
     x = np.array(curve_set.axis_values)
     y = losses.mean(axis=0, dtype=np.float64)
-    return asdict(fit_power_law(x, y, y_by_unit=means, weights=weights, seed=0))
+    try:
+        fit = fit_power_law(x, y, y_by_unit=means, weights=weights, seed=0)
+    except ValueError as error:
+        return {"fit": None, "no_fit_reason": str(error)}
+    if not np.isfinite([fit.exponent, fit.r_squared, *fit.interval]).all():
+        return {"fit": None, "no_fit_reason": "the mean loss does not change along the axis"}
+    return {"fit": asdict(fit)}
 
 
 def _summary(store: Store, session: Session, curve_set: CurveSet) -> dict[str, Any]:
@@ -180,7 +188,7 @@ def _summary(store: Store, session: Session, curve_set: CurveSet) -> dict[str, A
         "mean_nats": losses.mean(axis=0, dtype=np.float64).tolist(),
         "histogram_edges": [*HISTOGRAM_EDGES[:-1].tolist(), None],
         "histograms": _histograms(losses),
-        "fit": _fit(session, curve_set, losses),
+        **_fit(session, curve_set, losses),
     }
 
 

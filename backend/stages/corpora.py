@@ -27,6 +27,7 @@ from backend.tokens import parse_tokenizer
 CHUNK_PREDICTIONS = 65_536
 MAX_TOKENS = 1_048_576
 _BATCH = 256
+_BATCH_CHARACTERS = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class CorpusSpec:
         files: JSON lines or text files, in order.
         tokenizer: a `tokenizer.json`.
         max_tokens: T, documents are cut to their first T tokens (published 1024).
-        prefix: token ids put before every document (none for Pythia).
+        prefix: at most one token id, put before every document, where it is position 0 and
+            counts for max_tokens (none for Pythia).
         limit: keep the first so many documents, None for all.
         chunk_predictions: a chunk closes at the first document end at or after so many.
     """
@@ -67,6 +69,10 @@ def _check(spec: CorpusSpec, tokenizer: HubTokenizer) -> None:
             f"max_tokens is {spec.max_tokens}", f"Choose 2 to {MAX_TOKENS}", "max_tokens"
         )
     size = tokenizer.get_vocab_size(with_added_tokens=True)
+    if len(spec.prefix) > 1:
+        raise InvalidInputError(
+            f"prefix has {len(spec.prefix)} tokens", "Give one token id, or none", "prefix"
+        )
     for token in spec.prefix:
         if not 0 <= token < size:
             raise InvalidInputError(
@@ -76,29 +82,44 @@ def _check(spec: CorpusSpec, tokenizer: HubTokenizer) -> None:
             )
 
 
+def _batches(documents: Iterator[RawDocument]) -> Iterator[list[RawDocument]]:
+    batch: list[RawDocument] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document.text)
+        if len(batch) == _BATCH or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
 def _tokenised(
-    documents: Iterator[RawDocument], tokenizer: HubTokenizer, max_tokens: int
+    documents: Iterator[RawDocument], tokenizer: HubTokenizer, spec: CorpusSpec
 ) -> Iterator[_Tokenised]:
     dtype = np.uint16 if tokenizer.get_vocab_size(with_added_tokens=True) <= 1 << 16 else np.uint32
-    while batch := list(islice(documents, _BATCH)):
+    room = spec.max_tokens - len(spec.prefix)
+    for batch in _batches(documents):
         encodings = tokenizer.encode_batch([d.text for d in batch], add_special_tokens=False)
         for raw, encoding in zip(batch, encodings, strict=True):
-            is_cut = len(encoding.ids) > max_tokens
-            text = raw.text[: encoding.offsets[max_tokens - 1][1]] if is_cut else raw.text
-            yield _Tokenised(raw, text, np.array(encoding.ids[:max_tokens], dtype), is_cut)
+            is_cut = len(encoding.ids) > room
+            text = raw.text[: encoding.offsets[room - 1][1]] if is_cut else raw.text
+            ids = np.array([*spec.prefix, *encoding.ids[:room]], dtype)
+            yield _Tokenised(raw, text, ids, is_cut)
 
 
 def _read_all(spec: CorpusSpec, tokenizer: HubTokenizer, progress: Progress) -> list[_Tokenised]:
     raw = (document for path in spec.files for document in read_documents(path))
     kept = []
     with progress.task(f"tokenise {spec.name}", total=spec.limit or 0, unit="documents") as bar:
-        for document in _tokenised(islice(raw, spec.limit), tokenizer, spec.max_tokens):
+        for document in _tokenised(islice(raw, spec.limit), tokenizer, spec):
             kept.append(document)
             bar.advance()
     if not any(len(document.ids) > 1 for document in kept):
         raise InvalidInputError(
             f"no document of {', '.join(str(f) for f in spec.files)} has two tokens",
-            "A prediction needs a token before it: give longer documents",
+            "A prefix counts as one. A prediction needs a token before it: give longer documents",
         )
     return kept
 
@@ -188,6 +209,12 @@ def _insert(
 def _existing(session: Session, name: str, key: str) -> Corpus | None:
     by_key = session.scalars(select(Corpus).where(Corpus.key == key)).one_or_none()
     by_name = session.scalars(select(Corpus).where(Corpus.name == name)).one_or_none()
+    if by_key is not None and by_key.name != name:
+        raise InvalidInputError(
+            f"these documents are stored already, as corpus {by_key.name}",
+            f"Use {by_key.name}, or change the documents or how they are cut",
+            "name",
+        )
     if by_name is not None and by_name.key != key:
         raise InvalidInputError(
             f"the name {name} belongs to another corpus (key {by_name.key[:12]})",

@@ -20,14 +20,15 @@ from backend.stages.suites import add_suite
 BUNDLED = Path(__file__).resolve().parent.parent / "data" / "mini-suite"
 SUITE = "mini"
 CORPUS = "mini-held-out"
+N_DOCUMENTS = 836
 DESCRIPTION = (
     "Five GPT-NeoX models of growing size, trained on the same 6.55 M tokens of Linux kernel "
     "documentation, Python and C source and prose, in the same order"
 )
-# Prefix and length are those of training: <|endoftext|> first, 256 positions.
+# Prefix and length are those of training: <|endoftext|> first, 256 tokens with it.
 MAX_TOKENS, PREFIX = 256, (0,)
 # The smallest models get almost nothing right within 0.1 nats, so gradients are those of the
-# middle one, under 0.2 nats: 3,070 predictions.
+# middle one, under 0.2 nats.
 REFERENCE_MODEL, THRESHOLD_NATS = "s3", 0.2
 N_CLUSTERS = (*range(10, 101, 10), 125, 150, 200, 250, 300, 400)
 
@@ -44,7 +45,8 @@ class DemoSpec:
     @property
     def corpus(self) -> str:
         """Name of the corpus; a part of the documents is a corpus of its own."""
-        return CORPUS if self.n_documents is None else f"{CORPUS}-{self.n_documents}"
+        whole = self.n_documents is None or self.n_documents >= N_DOCUMENTS
+        return CORPUS if whole else f"{CORPUS}-{self.n_documents}"
 
 
 def corpus_spec(spec: DemoSpec) -> CorpusSpec:

@@ -38,13 +38,21 @@ class _Unit:
     chunk: int
     corpus: Corpus
     folder: str
+    checkpoint_key: str
     vocabulary_size: int
 
 
 def _evaluation_row(
     session: Session, corpus: Corpus, checkpoint: Checkpoint, compute: Compute
 ) -> Evaluation:
-    key = result_key("evaluation", corpus=corpus.key, checkpoint=checkpoint.key, dtype="float32")
+    # Equal weights in two suites, or at two steps, are two evaluations: each belongs to a curve.
+    key = result_key(
+        "evaluation",
+        corpus=corpus.key,
+        checkpoint=checkpoint.key,
+        place=[checkpoint.model.suite.name, checkpoint.model.name, checkpoint.step],
+        dtype="float32",
+    )
     row = session.scalars(select(Evaluation).where(Evaluation.key == key)).one_or_none()
     if row is None:
         row = Evaluation(
@@ -87,7 +95,7 @@ def _finish_if_complete(session: Session, evaluation: Evaluation) -> None:
     count = session.scalar(
         select(func.count()).select_from(LossChunk).where(LossChunk.evaluation_id == evaluation.id)
     )
-    if count != evaluation.n_chunks:
+    if count != evaluation.n_chunks or evaluation.completed_at is not None:
         return
     losses = evaluation_losses(session, evaluation).astype(np.float64)
     evaluation.mean_loss_nats = float(losses.mean())
@@ -133,7 +141,7 @@ def _arguments(store: Store, unit: _Unit, device: str) -> tuple[Any, ...]:
     with store.session() as session:
         documents = read_chunk(session, unit.corpus, unit.chunk).documents
     WORK_LOG.info("evaluate %s chunk %d", unit.key[:16], unit.chunk)
-    return unit.folder, unit.vocabulary_size, device, documents, unit.corpus.prefix
+    return unit.folder, unit.checkpoint_key, unit.vocabulary_size, device, documents
 
 
 def _computed(
@@ -141,7 +149,7 @@ def _computed(
 ) -> Iterator[tuple[_Unit, NDArray[np.float32]]]:
     with _executor(compute, len(units)) as pool:
         if pool is None:
-            evaluate_worker.quiet()
+            evaluate_worker.prepare(threads=1)
             for unit in units:
                 yield unit, evaluate_worker.chunk_losses(*_arguments(store, unit, compute.device))
             return
@@ -172,7 +180,7 @@ def _plan(
             row = _evaluation_row(session, corpus, checkpoint, compute)
             ids.append(row.id)
             units += [
-                _Unit(row.id, row.key, chunk, corpus, checkpoint.location, size)
+                _Unit(row.id, row.key, chunk, corpus, checkpoint.location, checkpoint.key, size)
                 for chunk in _missing(session, row)
             ]
     return ids, units
@@ -211,4 +219,8 @@ def evaluate(
             ) from error
         except ValueError as error:
             raise InvalidInputError(str(error), "Finished chunks are kept") from error
+    with store.begin() as session:
+        # Two processes that commit the last two chunks at once each miss the other's.
+        for evaluation_id in ids:
+            _finish_if_complete(session, session.get_one(Evaluation, evaluation_id))
     return ids

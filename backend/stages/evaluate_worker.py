@@ -12,14 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.keys import files_key
+
 
 def start(threads: int) -> None:
-    """Prepare a child: fix the number of threads, and end with the parent however it ends."""
+    """Prepare a child: threads, no bars, and an end with the parent however it ends."""
     # Ctrl-C reaches the whole process group; the parent alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prepare(threads)
     parent = parent_process()
-    if parent is not None:  # watched before the seconds that importing torch takes
+    if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def prepare(threads: int) -> None:
+    """Fix the number of threads of this process, and keep the model library quiet."""
     import torch
 
     torch.set_num_threads(threads)
@@ -40,22 +47,45 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-@lru_cache(maxsize=1)
-def _model(folder: str, vocabulary_size: int, device: str) -> Any:
-    from compute.checkpoints import load_model
+def load_registered(folder: str, key: str, vocabulary_size: int, device: str) -> Any:
+    """Return the model of a registered checkpoint.
 
-    return load_model(Path(folder), vocabulary_size=vocabulary_size, device=device)
+    Raises:
+        ValueError: the folder cannot be used, or its files are not those that were registered.
+    """
+    from compute.checkpoints import load_model, weight_files
+
+    path = Path(folder)
+    model = load_model(path, vocabulary_size=vocabulary_size, device=device)
+    if files_key([path / "config.json", *weight_files(path)]) != key:
+        raise ValueError(
+            f"{folder}: the files changed since the checkpoint was registered; restore them, or "
+            "register the changed weights as another suite"
+        )
+    return model
+
+
+@lru_cache(maxsize=1)
+def _model(folder: str, key: str, vocabulary_size: int, device: str) -> Any:
+    return load_registered(folder, key, vocabulary_size, device)
 
 
 def chunk_losses(
     folder: str,
+    key: str,
     vocabulary_size: int,
     device: str,
     documents: Sequence[NDArray[Any]],
-    prefix: Sequence[int],
 ) -> NDArray[np.float32]:
-    """Return the losses (nats) of one chunk's predictions under the checkpoint in `folder`."""
+    """Return the losses (nats) of one chunk's predictions under the checkpoint in `folder`.
+
+    Raises:
+        ValueError: the checkpoint cannot be used, or a loss is not finite; names the folder.
+    """
     from compute.losses import document_losses
 
-    model = _model(folder, vocabulary_size, device)
-    return document_losses(model, documents, prefix=prefix)
+    model = _model(folder, key, vocabulary_size, device)
+    try:
+        return document_losses(model, documents)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error

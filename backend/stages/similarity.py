@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
@@ -17,7 +16,7 @@ from backend.models import Selection, Similarity, SimilarityStripe
 from backend.models.base import now
 from backend.similarities import selection_indexes
 from backend.stages.devices import Compute
-from backend.stages.evaluate_worker import quiet
+from backend.stages.evaluate_worker import load_registered, quiet
 from backend.stages.progress import WORK_LOG, Progress
 from backend.stages.provenance import provenance
 
@@ -40,15 +39,16 @@ def _gradient_bytes(device: str) -> int:
 
 
 def _similarity_row(session: Session, selection: Selection, compute: Compute) -> Similarity:
-    from compute.stripes import STRIPE_ROWS, n_stripes
+    from compute.stripes import n_stripes, stripe_rows
 
     checkpoint = selection.evaluation.checkpoint
+    rows = stripe_rows(checkpoint.model.nonembedding_parameters)
     key = result_key(
         "similarity",
         selection=selection.key,
         checkpoint=checkpoint.key,
         measure=MEASURE,
-        stripe_rows=STRIPE_ROWS,
+        stripe_rows=rows,
     )
     row = session.scalars(select(Similarity).where(Similarity.key == key)).one_or_none()
     if row is None:
@@ -59,8 +59,8 @@ def _similarity_row(session: Session, selection: Selection, compute: Compute) ->
             measure=MEASURE,
             parameters={},
             size=selection.size,
-            stripe_rows=STRIPE_ROWS,
-            n_stripes=n_stripes(selection.size),
+            stripe_rows=rows,
+            n_stripes=n_stripes(selection.size, rows),
             completed_at=None,
             provenance=provenance(device=compute.device, threads=compute.threads),
         )
@@ -73,17 +73,15 @@ def _gradients(
     session: Session, selection: Selection, compute: Compute
 ) -> tuple[Callable[[int, int], Any], dict[str, Any]]:
     """Return (gradient rows first..last on demand, what they are of)."""
-    from compute import checkpoints, gradients
+    from compute import gradients
 
     corpus, checkpoint = selection.corpus, selection.evaluation.checkpoint
     quiet()
-    model = checkpoints.load_model(
-        Path(checkpoint.location),
-        vocabulary_size=corpus.tokenizer.vocabulary_size,
-        device=compute.device,
+    model = load_registered(
+        checkpoint.location, checkpoint.key, corpus.tokenizer.vocabulary_size, compute.device
     )
     contexts, targets = gradients.prediction_contexts(
-        read_all(session, corpus), selection_indexes(session, selection.id), prefix=corpus.prefix
+        read_all(session, corpus), selection_indexes(session, selection.id)
     )
     blocks = gradients.linear_blocks(model)
     about = {

@@ -51,7 +51,7 @@ export function tableRows({ data, layout }) {
 function quoted(value) {
   if (typeof value === "number" || value === null || value === undefined) return String(value ?? "");
   // A spreadsheet would run text that begins like a formula.
-  const safe = /^[=+\-@]/.test(value) ? `'${value}` : value;
+  const safe = /^[=+\-@\t\r＝＋－＠]/.test(value) ? `'${value}` : value;
   return `"${safe.replaceAll('"', '""')}"`;
 }
 

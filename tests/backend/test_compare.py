@@ -23,6 +23,7 @@ from backend.models import (
     Suite,
     Tokenizer,
 )
+from backend.models.base import now
 from backend.queries.compare import (
     adjusted_rand_index,
     best_matches,
@@ -134,7 +135,14 @@ def _clustering(
         n_stripes=1,
         provenance={},
     )
-    discovery = Discovery(key=key, name=key, similarity=similarity, parameters={}, provenance={})
+    discovery = Discovery(
+        key=key,
+        name=key,
+        similarity=similarity,
+        parameters={},
+        provenance={},
+        completed_at=now(),
+    )
     labels = arrays.columns(np.array([0, 0, 0, 1], dtype=np.int32))
     return Clustering(key=key, discovery=discovery, n_clusters=2, inertia=0.0, **labels)
 

@@ -142,6 +142,28 @@ def test_whatever_changes_a_corpus_changes_its_key(
     assert other.key != first.key
 
 
+def test_equal_documents_under_another_name_are_refused(store: Store, tmp_path: Path) -> None:
+    file = written(tmp_path, ["some words here", "and more"])
+    add_corpus(store, spec_of(file, "one"), Silent())
+    before = dump(store)
+    with pytest.raises(InvalidInputError, match="stored already, as corpus one"):
+        add_corpus(store, spec_of(file, "two"), Silent())
+    assert dump(store) == before
+
+
+def test_a_prefix_is_position_zero_and_counts_for_the_length(store: Store, tmp_path: Path) -> None:
+    file = written(tmp_path, ["many words of text, more than fit", "", "a"])
+    plain = add_corpus(store, spec_of(file, "plain", max_tokens=5), Silent())
+    prefixed = add_corpus(store, spec_of(file, "prefixed", max_tokens=5, prefix=(7,)), Silent())
+    with store.session() as session:
+        without, with_prefix = read_all(session, plain), read_all(session, prefixed)
+    assert with_prefix[0].tolist() == [7, *without[0][:4].tolist()]
+    assert with_prefix[1].tolist() == [7]
+    assert with_prefix[2].tolist() == [7, *without[2].tolist()]
+    # The first token of a text is a prediction then: 4, 0 and 1 of them.
+    assert prefixed.n_predictions == 5
+
+
 def test_a_name_that_belongs_to_another_corpus_is_refused(store: Store, tmp_path: Path) -> None:
     add_corpus(store, spec_of(written(tmp_path, ["some words"])), Silent())
     before = dump(store)
@@ -154,6 +176,7 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "name": ({"name": "../x"}, "corpus name"),
     "length": ({"max_tokens": 1}, "max_tokens is 1"),
     "prefix": ({"prefix": (4096,)}, "prefix token 4096"),
+    "long prefix": ({"prefix": (1, 2)}, "prefix has 2 tokens"),
     "negative prefix": ({"prefix": (-1,)}, "prefix token -1"),
     "no tokenizer": ({"tokenizer": Path("none.json")}, r"none\.json is not a file"),
     "another file's tokenizer": ({"tokenizer": Path(__file__)}, "tokenizer cannot be read"),

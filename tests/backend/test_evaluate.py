@@ -51,7 +51,7 @@ def test_stored_losses_are_those_of_the_model_within_half_precision(
             row = session.get_one(Evaluation, evaluation_id)
             stored = evaluation_losses(session, row)
             model = load_model(Path(row.checkpoint.location), vocabulary_size=4096)
-            losses = document_losses(model, documents, prefix=corpus.prefix)
+            losses = document_losses(model, documents)
             error = np.abs(stored.astype(np.float64) - losses)
             # Batches of a chunk differ from batches of the whole corpus by rounding.
             assert (error <= np.maximum(1e-3, 5e-4 * losses) + 1e-5).all()
@@ -213,3 +213,50 @@ class _Killed:
         if folder == self.folder:
             os.kill(os.getpid(), signal.SIGKILL)
         return evaluate_worker.chunk_losses(folder, *arguments)
+
+
+def test_equal_weights_in_two_suites_are_evaluated_for_both(store: Store, tmp_path: Path) -> None:
+    corpus = small_corpus(store, documents=4)
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        add_suite(store, small_suite(folder, s1=(800,)), name, "", Silent())
+    with store.session() as session:
+        ids = list(session.scalars(select(Checkpoint.id)))
+    evaluate(store, corpus, ids, ONE_CORE, Silent())
+    with store.session() as session:
+        home = session.get_one(Corpus, corpus.id)
+        finished = [
+            finished_evaluations(session, home, suite_named(session, name))
+            for name in ("one", "two")
+        ]
+    assert [len(rows) for rows in finished] == [1, 1]
+
+
+def test_weights_that_changed_since_they_were_registered_are_refused(
+    planned: tuple[Store, Corpus, list[int]], tmp_path: Path
+) -> None:
+    store, corpus, ids = planned
+    path = tmp_path / "suite" / "models" / "s1" / "step800" / "model.safetensors"
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    save_file({**tensors, name: tensors[name] * 3}, path, metadata={"format": "pt"})
+    evaluate_worker._model.cache_clear()
+    with pytest.raises(InvalidInputError, match="step800: the files changed since"):
+        evaluate(store, corpus, ids[-1:], ONE_CORE, Silent())
+
+
+def test_an_evaluation_whose_chunks_are_all_there_is_finished_by_the_next_run(
+    planned: tuple[Store, Corpus, list[int]],
+) -> None:
+    store, corpus, ids = planned
+    (evaluation_id,) = evaluate(store, corpus, ids[:1], ONE_CORE, Silent())
+    with store.begin() as session:  # as two processes leave it that commit the last two at once
+        row = session.get_one(Evaluation, evaluation_id)
+        mean = row.mean_loss_nats
+        row.completed_at = row.mean_loss_nats = row.share_under_tenth_nat = None
+    evaluate(store, corpus, ids[:1], ONE_CORE, Silent())
+    with store.session() as session:
+        row = session.get_one(Evaluation, evaluation_id)
+        assert row.completed_at is not None
+        assert row.mean_loss_nats == mean

@@ -1,7 +1,6 @@
 """A run that is killed at any moment is finished by the same command, computing nothing twice."""
 
 import json
-import os
 import random
 import re
 import signal
@@ -51,8 +50,15 @@ class Undisturbed:
     """A run that nobody killed."""
 
     content_hash: str
-    seconds: float
     work: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: so many units of work after the start, and a little later."""
+
+    units: int
+    seconds_more: float
 
 
 def work_lines(data_dir: Path) -> list[str]:
@@ -84,14 +90,12 @@ def hash_of(data_dir: Path) -> str:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     data_dir = tmp_path_factory.mktemp("undisturbed")
-    start = time.monotonic()
     ran = quanta(data_dir, *DEMO)
-    seconds = time.monotonic() - start
     assert ran.returncode == 0, ran.stderr
     lines = work_lines(data_dir)
     assert len(lines) == len(set(lines)), "an undisturbed run computes each unit once"
     assert committed(data_dir) == set(lines), "every computed unit is committed"
-    return Undisturbed(hash_of(data_dir), seconds, frozenset(lines))
+    return Undisturbed(hash_of(data_dir), frozenset(lines))
 
 
 def group_members(group: int) -> list[int]:
@@ -109,8 +113,8 @@ def group_members(group: int) -> list[int]:
     return members
 
 
-def run_and_kill(data_dir: Path, after: float) -> bool:
-    """Run the demo and kill its first process after some seconds; False if it ended before."""
+def run_and_kill(data_dir: Path, moment: Moment) -> None:
+    """Run the demo and kill its first process when so many units have been computed."""
     process = subprocess.Popen(
         command(*DEMO),
         env=environment(data_dir),
@@ -119,27 +123,28 @@ def run_and_kill(data_dir: Path, after: float) -> bool:
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # a group of its own: its children can be found after its death
     )
-    try:
-        process.wait(timeout=after)
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)  # the process alone, not its children
-    killed = process.wait() == -signal.SIGKILL
+    known = len(work_lines(data_dir))
+    while len(work_lines(data_dir)) < known + moment.units and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(moment.seconds_more)
+    process.kill()  # the process alone, not its children
+    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
     deadline = time.monotonic() + ORPHAN_SECONDS
     while group_members(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert group_members(process.pid) == [], f"orphans {ORPHAN_SECONDS} s after the kill"
-    return killed
 
 
-def kill_moments(cycles: int, seconds: float, seed: int) -> Iterator[float]:
-    """One random moment in each equal part of an undisturbed run, the last part first."""
+def kill_moments(cycles: int, units: int, seed: int) -> Iterator[Moment]:
+    """One random moment in each equal part of an undisturbed run's work, the last part first."""
     rng = random.Random(seed)
     for part in reversed(range(cycles)):
-        yield seconds * (part + rng.random()) / cycles
+        least, most = part * (units - 1) // cycles, (part + 1) * (units - 1) // cycles - 1
+        yield Moment(rng.randint(least, max(least, most)), 0.05 * rng.random())
 
 
-def assert_survives(data_dir: Path, undisturbed: Undisturbed, *moments: float) -> None:
-    """Kill one run after another, each after some seconds, then run to the end."""
+def assert_survives(data_dir: Path, undisturbed: Undisturbed, *moments: Moment) -> None:
+    """Kill one run after another, each at its moment, then run to the end."""
     kept: set[str] = set()
     for moment in moments:
         known = len(work_lines(data_dir))
@@ -164,13 +169,14 @@ def assert_survives(data_dir: Path, undisturbed: Undisturbed, *moments: float) -
 def test_a_killed_demo_is_finished_as_if_undisturbed(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    for cycle, after in enumerate(kill_moments(5, undisturbed.seconds, seed=0)):
-        assert_survives(tmp_path / str(cycle), undisturbed, after)
+    for cycle, moment in enumerate(kill_moments(5, len(undisturbed.work), seed=0)):
+        assert_survives(tmp_path / str(cycle), undisturbed, moment)
 
 
 @pytest.mark.soak
 def test_a_demo_killed_at_many_moments_is_finished_as_if_undisturbed(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    for cycle, after in enumerate(kill_moments(25, undisturbed.seconds, seed=1)):
-        assert_survives(tmp_path / str(cycle), undisturbed, after, after / 3, after / 2)
+    for cycle, moment in enumerate(kill_moments(25, len(undisturbed.work), seed=1)):
+        early = Moment(moment.units // 3, moment.seconds_more)
+        assert_survives(tmp_path / str(cycle), undisturbed, early, early, early)

@@ -10,7 +10,7 @@ from backend.db import Store, make_engine, open_store
 from backend.errors import NotFoundError, NotReadyError, StoreError
 from backend.lookup import checkpoint_at, corpus_named, finished_evaluation, model_named
 from backend.lookup import suite_named as suite_of
-from backend.models import Base, CurveChunk, LossChunk
+from backend.models import Base, Checkpoint, CurveChunk, LossChunk, Model, Suite
 from backend.models.base import ArrayColumns
 from backend.settings import Settings
 from tests.stores import Pipeline, run_pipeline
@@ -157,3 +157,24 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: P
 def test_any_spelling_of_postgresql_takes_the_driver_that_is_shipped(scheme: str) -> None:
     settings = Settings(database_url=f"{scheme}://u@h/d")
     assert settings.url == "postgresql+psycopg://u@h/d"
+
+
+def test_sizes_of_published_models_fit(any_store: Store) -> None:
+    with any_store.begin() as session:
+        suite = Suite(name="pythia", description="", tokenizer_key="")
+        model = Model(
+            suite=suite,
+            name="12b",
+            parameters=11_846_072_320,
+            nonembedding_parameters=11_327_027_200,
+            config={},
+        )
+        tokens_seen = 2_097_152 * 143_000
+        model.checkpoints.append(
+            Checkpoint(step=143_000, tokens_seen=tokens_seen, key="", location="")
+        )
+        session.add(suite)
+    with any_store.session() as session:
+        (checkpoint,) = session.scalars(select(Checkpoint))
+        assert checkpoint.tokens_seen == 299_892_736_000
+        assert checkpoint.model.nonembedding_parameters == 11_327_027_200

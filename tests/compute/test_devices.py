@@ -27,7 +27,6 @@ def test_losses_agree_between_devices(model: str) -> None:
         document_losses(
             load_model(final_checkpoint(model), vocabulary_size=4096, device=device),
             texts,
-            prefix=(0,),
             sizes=BATCH_SIZES[sizes],
         )
         for device, sizes in (("cpu", "cpu"), (OTHER, "cuda"))
@@ -38,7 +37,7 @@ def test_losses_agree_between_devices(model: str) -> None:
 def test_cosines_and_eigenvalues_agree_between_devices() -> None:
     texts = documents()[:24]
     chosen = np.arange(0, sum(len(t) - 1 for t in texts), 97)
-    contexts, targets = prediction_contexts(texts, chosen, prefix=(0,))
+    contexts, targets = prediction_contexts(texts, chosen)
     matrices = []
     for device, sizes in (("cpu", "cpu"), (OTHER, "cuda")):
         model = load_model(final_checkpoint("s2"), vocabulary_size=4096, device=device)

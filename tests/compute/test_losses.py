@@ -17,35 +17,31 @@ from tests.bundled import documents, final_checkpoint
 from tests.factories import VOCABULARY, random_documents, tiny_model
 
 TOLERANCE_NATS = 1e-4
-PREFIX = (0,)
 ARCHITECTURES = ["gpt_neox", "gpt2", "llama", "gemma2"]
 
 model_of = cache(tiny_model)
 
 
 @torch.inference_mode()
-def reference_losses(model: Any, document: Sequence[int], prefix: Sequence[int]) -> list[float]:
+def reference_losses(model: Any, document: Sequence[int]) -> list[float]:
     """Losses of one document through the model's own forward pass, log-softmax in float32."""
-    ids = [*prefix, *(int(token) for token in document)]
-    if len(document) < 2:
+    ids = [int(token) for token in document]
+    if len(ids) < 2:
         return []
     logits = model(input_ids=torch.tensor([ids])).logits[0].float()
-    first = len(prefix) + 1  # position of the first predicted token
-    answers = torch.tensor(ids[first:])[:, None]
-    return (-logits[first - 1 : -1].log_softmax(-1).gather(1, answers)[:, 0]).tolist()
+    answers = torch.tensor(ids[1:])[:, None]
+    return (-logits[:-1].log_softmax(-1).gather(1, answers)[:, 0]).tolist()
 
 
-def all_reference_losses(
-    model: Any, chosen: Sequence[NDArray[Any]], prefix: Sequence[int]
-) -> NDArray[np.float32]:
-    return np.array([x for d in chosen for x in reference_losses(model, d, prefix)], np.float32)
+def all_reference_losses(model: Any, chosen: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    return np.array([x for d in chosen for x in reference_losses(model, d)], np.float32)
 
 
 def assert_bundled_model_equals_transformers(name: str, stride: int) -> None:
     model = load_model(final_checkpoint(name), vocabulary_size=4096)
     chosen = documents()[::stride]
-    losses = document_losses(model, chosen, prefix=PREFIX)
-    expected = all_reference_losses(model, chosen, PREFIX)
+    losses = document_losses(model, chosen)
+    expected = all_reference_losses(model, chosen)
     assert losses.shape == expected.shape
     assert np.abs(losses - expected).max() <= TOLERANCE_NATS
 
@@ -67,14 +63,11 @@ def test_losses_of_the_largest_bundled_models_equal_transformers_on_all_document
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("prefix", [(), (0,), (5, 6, 7)])
-def test_losses_equal_the_models_own_forward_pass(
-    architecture: str, prefix: tuple[int, ...]
-) -> None:
+def test_losses_equal_the_models_own_forward_pass(architecture: str) -> None:
     model = model_of(architecture)
     chosen = random_documents([9, 0, 2, 30, 1, 9, 31])
-    losses = document_losses(model, chosen, prefix=prefix)
-    expected = all_reference_losses(model, chosen, prefix)
+    losses = document_losses(model, chosen)
+    expected = all_reference_losses(model, chosen)
     np.testing.assert_allclose(losses, expected, rtol=0, atol=TOLERANCE_NATS)
 
 
@@ -89,18 +82,17 @@ def test_capped_logits_are_not_taken_for_a_plain_head(architecture: str, plain: 
 @settings(max_examples=40, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 24), max_size=8),
-    prefix=st.lists(st.integers(0, VOCABULARY - 1), max_size=3),
     tokens=st.integers(1, 200),
     logits_bytes=st.sampled_from([1, 16 * 4 * VOCABULARY, 1 << 20]),
     seed=st.integers(0, 2**16),
 )
 def test_batching_changes_losses_by_rounding_only(
-    lengths: list[int], prefix: list[int], tokens: int, logits_bytes: int, seed: int
+    lengths: list[int], tokens: int, logits_bytes: int, seed: int
 ) -> None:
     model = model_of("gpt_neox")
     chosen = random_documents(lengths, seed)
-    losses = document_losses(model, chosen, prefix=prefix, sizes=BatchSizes(tokens, logits_bytes))
-    expected = all_reference_losses(model, chosen, prefix)
+    losses = document_losses(model, chosen, sizes=BatchSizes(tokens, logits_bytes))
+    expected = all_reference_losses(model, chosen)
     assert losses.shape == (sum(max(n - 1, 0) for n in lengths),)
     np.testing.assert_allclose(losses, expected, rtol=0, atol=TOLERANCE_NATS)
 
@@ -143,7 +135,7 @@ def test_losses_are_of_float32_arithmetic_whatever_the_stored_dtype(
     loaded = load_model(folder, vocabulary_size=VOCABULARY)
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     losses = document_losses(loaded, chosen)
-    expected = all_reference_losses(model.float(), chosen, ())
+    expected = all_reference_losses(model.float(), chosen)
     np.testing.assert_allclose(losses, expected, rtol=0, atol=TOLERANCE_NATS)
 
 
@@ -159,9 +151,9 @@ def test_losses_are_never_negative() -> None:
 
 def test_a_document_longer_than_learned_positions_is_refused_and_one_that_fits_is_not() -> None:
     model = model_of("gpt2")  # 64 positions
-    assert document_losses(model, random_documents([64]), prefix=PREFIX).shape == (63,)
+    assert document_losses(model, random_documents([65])).shape == (64,)
     with pytest.raises(ValueError, match="document 1 needs 65 positions, the model has 64"):
-        document_losses(model, random_documents([3, 65]), prefix=PREFIX)
+        document_losses(model, random_documents([3, 66]))
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])

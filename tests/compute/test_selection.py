@@ -78,3 +78,10 @@ def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     losses = np.zeros(9, np.float32)
     with pytest.raises(ValueError, match="threshold"):
         select_predictions(losses, None, **{"threshold_nats": 0.5, **wrong})
+
+
+def test_a_threshold_is_not_rounded_to_the_losses_dtype() -> None:
+    # float16 has no 0.1: the nearest below is 0.09998, which is under it.
+    losses = np.array([0.0999755859375, 0.0999755859375, 0.10003662109375], np.float16)
+    chosen = select_predictions(losses, None, threshold_nats=0.1)
+    assert chosen.indexes.tolist() == [0, 1]

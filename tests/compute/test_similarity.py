@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compute.similarity import cosine_matrix, cosine_stripes, unit_rows
-from compute.stripes import assembled, n_stripes
+from compute.stripes import assembled, n_stripes, stripe_rows
 
 
 def rows_of(size: int, n_parameters: int, seed: int) -> Tensor:
@@ -116,3 +116,10 @@ def test_missing_stripes_are_refused() -> None:
     stripes = [values for _, values in cosine_stripes(lambda a, b: rows[a:b], 20, stripe_rows=10)]
     with pytest.raises(ValueError, match="stripes hold 10 rows, want 20"):
         assembled(stripes[:1], 20)
+
+
+def test_stripes_of_large_models_are_thinner_so_that_a_block_fits() -> None:
+    assert stripe_rows(334_368) == 256
+    assert stripe_rows(18_915_328) * 18_915_328 * 4 <= 2 << 30
+    assert stripe_rows(18_915_328) == 28
+    assert stripe_rows(10**11) == 8

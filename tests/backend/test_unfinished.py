@@ -1,0 +1,51 @@
+"""A discovery that is not finished is nowhere shown as one."""
+
+import pytest
+from sqlalchemy import select
+
+from backend.db import Store
+from backend.errors import NotFoundError
+from backend.models import Cluster, ClusterMember, Discovery
+from backend.queries import clusterings, clusters, compare, overview, predictions
+from backend.queries.clusterings import ClusterFilter
+
+
+@pytest.fixture
+def unfinished(writable_store: Store) -> Store:
+    """The miniature demo as a kill during clustering leaves it."""
+    with writable_store.begin() as session:
+        for discovery in session.scalars(select(Discovery)):
+            discovery.completed_at = None
+    return writable_store
+
+
+def test_an_unfinished_discovery_is_not_listed(unfinished: Store) -> None:
+    assert clusterings.list_clusterings(unfinished) == ()
+    view = overview.overview(unfinished)
+    assert view.clusterings == ()
+    assert view.default_clustering is None
+    assert view.rank_frequency is None
+
+
+def test_no_token_names_a_cluster_of_an_unfinished_discovery(unfinished: Store) -> None:
+    with unfinished.session() as session:
+        member = session.scalars(select(ClusterMember)).first()
+        assert member is not None
+    corpus = overview.overview(unfinished).corpora[0].id
+    assert predictions.prediction(unfinished, corpus, member.prediction).clusters == ()
+
+
+def test_clusterings_of_an_unfinished_discovery_are_not_found(unfinished: Store) -> None:
+    with unfinished.session() as session:
+        cluster = session.scalars(select(Cluster)).first()
+        assert cluster is not None
+    home = cluster.clustering_id
+    with pytest.raises(NotFoundError):
+        clusterings.clustering(unfinished, home)
+    with pytest.raises(NotFoundError):
+        clusterings.list_clusters(unfinished, home, ClusterFilter())
+    with pytest.raises(NotFoundError):
+        compare.compare(unfinished, home, home)
+    for query in (clusters.cluster, clusters.contexts, clusters.sub_matrix):
+        with pytest.raises(NotFoundError):
+            query(unfinished, cluster.id)
