@@ -84,11 +84,13 @@ def has_plain_head(model: Any) -> bool:
 
 def longest_input(model: Any) -> int | None:
     """Return the number of positions of a model with learned position embeddings, else None."""
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions: int | None = getattr(model.config, "max_position_embeddings", None)
+    if positions is None:
+        return None
     tokens = model.get_input_embeddings()
     tables = [m for m in model.base_model.modules() if isinstance(m, nn.Embedding)]
-    learned = positions and any(m.num_embeddings >= positions for m in tables if m is not tokens)
-    return int(positions) if learned else None
+    learned = any(m.num_embeddings >= positions for m in tables if m is not tokens)
+    return positions if learned else None
 
 
 def _cross_entropy(
