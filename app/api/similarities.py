@@ -9,7 +9,7 @@ from starlette.responses import Response
 from app.api.arrow import DOCUMENTED, WantsArrow, matrix_stream
 from app.deps import MAX_INTEGER, Id, StoreDep
 from backend.queries import similarities
-from backend.queries.views import SelectionRow, SimilarityView
+from backend.queries.quanta_views import SelectionRow, SimilarityView
 
 router = APIRouter(prefix="/api/v1", tags=["quanta"])
 

@@ -11,7 +11,7 @@ from app.templating import query, render
 from backend.queries import clusterings
 from backend.queries import clusters as cluster_queries
 from backend.queries.heat import SCALES
-from backend.queries.views import ClusterPage, ClusterView, ContextPage
+from backend.queries.quanta_views import ClusterPage, ClusterView, ContextPage
 
 router = APIRouter(include_in_schema=False)
 

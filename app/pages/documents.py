@@ -19,14 +19,7 @@ from app.pages.parameters import Name
 from app.templating import query, render
 from backend.queries import corpora
 from backend.queries import heat as heats
-from backend.queries.views import (
-    DocumentView,
-    Heat,
-    HeatChoices,
-    HeatModel,
-    Measure,
-    TokenValue,
-)
+from backend.queries.views import DocumentView, Heat, HeatChoices, HeatModel, Measure, TokenValue
 
 router = APIRouter(include_in_schema=False)
 

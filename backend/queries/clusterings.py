@@ -20,10 +20,7 @@ from backend.models import (
     Discovery,
     Selection,
 )
-from backend.queries.reading import Reader, limited, offset_of, paged, reader, stamp
-from backend.queries.similarities import selection_row
-from backend.queries.suites import curve_sets
-from backend.queries.views import (
+from backend.queries.quanta_views import (
     ClusteringRow,
     ClusteringView,
     ClusterPage,
@@ -31,6 +28,9 @@ from backend.queries.views import (
     RankFrequency,
     Slope,
 )
+from backend.queries.reading import Reader, limited, offset_of, paged, reader, stamp
+from backend.queries.similarities import selection_row
+from backend.queries.suites import curve_sets
 from backend.similarities import clustering_labels
 
 Sort = Literal[

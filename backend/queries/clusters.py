@@ -24,10 +24,7 @@ from backend.models import (
 from backend.models.base import now
 from backend.queries.clusterings import cluster_rows, clustering_row, finished_clustering
 from backend.queries.losses import SuiteLosses, suite_losses
-from backend.queries.reading import Place, Reader, limited, offset_of, paged, reader, stamp
-from backend.queries.similarities import selection_row
-from backend.queries.suites import curve_sets
-from backend.queries.views import (
+from backend.queries.quanta_views import (
     Annotation,
     ClusterView,
     Context,
@@ -38,6 +35,9 @@ from backend.queries.views import (
     Neighbour,
     SubMatrix,
 )
+from backend.queries.reading import Place, Reader, limited, offset_of, paged, reader, stamp
+from backend.queries.similarities import selection_row
+from backend.queries.suites import curve_sets
 from backend.similarities import cosines
 
 Order = Literal["similarity", "loss", "document"]

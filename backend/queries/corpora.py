@@ -8,13 +8,7 @@ from backend.errors import NotFoundError
 from backend.lookup import corpus_named
 from backend.models import Corpus, Document
 from backend.queries.reading import limited, offset_of, reader, stamp
-from backend.queries.views import (
-    CorpusRow,
-    DocumentPage,
-    DocumentRow,
-    DocumentView,
-    SourceRow,
-)
+from backend.queries.views import CorpusRow, DocumentPage, DocumentRow, DocumentView, SourceRow
 
 MAX_DOCUMENTS = 500
 

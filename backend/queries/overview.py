@@ -14,8 +14,8 @@ from backend.queries.clusterings import (
     rank_frequency,
 )
 from backend.queries.corpora import corpus_rows
+from backend.queries.quanta_views import ClusteringRow, ClusterRow, Overview
 from backend.queries.suites import curve_sets, scaling_view, suite_view
-from backend.queries.views import ClusteringRow, ClusterRow, Overview
 
 N_HIGHLIGHTS = 6
 # Fine enough that a cluster is one skill, coarse enough that it has members to look at.

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.models import Selection, Similarity
+from backend.queries.quanta_views import SelectionRow, SimilarityView
 from backend.queries.reading import limited, stamp
-from backend.queries.views import SelectionRow, SimilarityView
 from backend.similarities import cosines
 
 MAX_ROWS = 256

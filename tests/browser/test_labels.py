@@ -7,7 +7,8 @@ from app.figures.base import payload
 from app.figures.labels import plotly_text, visible
 from app.figures.quanta import count_figure
 from app.pages.tokens import is_plain, joined, pieces
-from backend.queries.views import Count, Token
+from backend.queries.quanta_views import Count
+from backend.queries.views import Token
 from tests.browser.conftest import Visit
 from tests.browser.test_views import first_cluster
 
