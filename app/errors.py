@@ -177,7 +177,7 @@ def _of_quanta(request: Request, error: Exception) -> Response:
         # Paths, hosts and the driver's words are for the log, not for clients.
         return error_response(
             request,
-            Refusal(status, "the store cannot be used", "Look for this request id in the log"),
+            Refusal(status, "the store cannot be used; the log says why", error.remedy),
         )
     return error_response(request, Refusal(status, error.problem, error.remedy, fields))
 

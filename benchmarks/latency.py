@@ -63,8 +63,15 @@ def _targets(base: str) -> tuple[list[str], list[str]]:
     middle = min(clusterings, key=lambda row: abs(row["n_clusters"] - 100))["id"]
     listed = json.loads(_get(f"{api}/clusterings/{middle}/clusters"))["clusters"]
     biggest, small = listed[0]["id"], listed[-1]["id"]
-    home = f"/corpora/{corpus}"
-    pages = [
+    pages = _pages(corpus, middle, largest, biggest, small)
+    figures = _figures(suite, corpus, largest, biggest)
+    routes = _routes(suite, corpus, middle, largest, biggest)
+    return pages + figures, [f"/api/v1{route}" for route in routes]
+
+
+def _pages(corpus: str, middle: int, largest: int, biggest: int, small: int) -> list[str]:
+    """Return the pages."""
+    return [
         "/",
         f"/clusterings/{middle}",
         f"/clusterings/{largest}?sort=coherence&descending=true",
@@ -78,7 +85,23 @@ def _targets(base: str) -> tuple[list[str], list[str]]:
         "/glossary",
         "/api",
     ]
-    routes = [
+
+
+def _figures(suite: str, corpus: str, largest: int, biggest: int) -> list[str]:
+    """Return what pages fetch to draw."""
+    return [
+        f"/figures/clusterings/{largest}",
+        f"/figures/clusters/{biggest}",
+        f"/figures/clusters/{biggest}/similarity",
+        f"/figures/predictions/{corpus}/12345",
+        f"/figures/scaling?suite={suite}&corpus={corpus}&axis=N",
+    ]
+
+
+def _routes(suite: str, corpus: str, middle: int, largest: int, biggest: int) -> list[str]:
+    """Return the API routes."""
+    home = f"/corpora/{corpus}"
+    return [
         "/suites",
         f"/suites/{suite}",
         "/corpora",
@@ -101,14 +124,6 @@ def _targets(base: str) -> tuple[list[str], list[str]]:
         f"/clusters/{biggest}/contexts",
         f"/clusters/{biggest}/similarity",
     ]
-    figures = [
-        f"/figures/clusterings/{largest}",
-        f"/figures/clusters/{biggest}",
-        f"/figures/clusters/{biggest}/similarity",
-        f"/figures/predictions/{corpus}/12345",
-        f"/figures/scaling?suite={suite}&corpus={corpus}&axis=N",
-    ]
-    return pages + figures, [f"/api/v1{route}" for route in routes]
 
 
 def _latencies_ms(url: str) -> list[float]:
