@@ -21,8 +21,8 @@ from tests.processes import ROOT, command, environment, quanta
 from tests.stores import DATABASE
 
 DEMO = (
-    *("demo", "--documents", "16", "--n-clusters", "3,5", "--workers", "2"),
-    *("--chunk-predictions", "1000", "--json"),
+    *("demo", "--documents", "12", "--n-clusters", "3,5", "--workers", "2"),
+    *("--chunk-predictions", "1200", "--json"),
 )
 ORPHAN_SECONDS = 5.0
 
