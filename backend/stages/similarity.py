@@ -73,6 +73,8 @@ def _gradients(
     session: Session, selection: Selection, compute: Compute
 ) -> tuple[Callable[[int, int], Any], dict[str, Any]]:
     """Return (gradient rows first..last on demand, what they are of)."""
+    import torch
+
     from compute import gradients
 
     corpus, checkpoint = selection.corpus, selection.evaluation.checkpoint
@@ -90,7 +92,13 @@ def _gradients(
     }
 
     def rows(first: int, last: int) -> Any:
-        return gradients.prediction_gradients(model, contexts[first:last], targets[first:last])
+        # Backward passes of small models are many short operations: on a busy core several
+        # threads wait for each other. The products of large matrices are where they pay.
+        torch.set_num_threads(1)
+        try:
+            return gradients.prediction_gradients(model, contexts[first:last], targets[first:last])
+        finally:
+            torch.set_num_threads(compute.threads)
 
     return rows, about
 
