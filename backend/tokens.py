@@ -8,6 +8,7 @@ names the others.
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -137,7 +138,8 @@ class Vocabulary:
 
     def _joined(self, ids: Sequence[int]) -> list[Token]:
         if len(ids) == 1:
-            return [self.token(ids[0])]
+            # Part of a character whose other tokens are not there: cut off, or never valid.
+            return [replace(self.token(ids[0]), part_of=(ids[0],))]
         whole = b"".join(self._raw(i) for i in ids).decode()
         members = tuple(ids)
         first = Token(text=self.text(ids[0]), id=ids[0], shown=whole, part_of=members)

@@ -83,7 +83,8 @@ def test_an_id_outside_the_vocabulary_is_the_replacement_sign(token_id: int) -> 
 def test_an_unfinished_character_is_not_joined_with_what_cannot_end_it() -> None:
     half = ids_of("🜂")[:-1]
     tokens = vocabulary().tokens([*half, *ids_of("x")])
-    assert [token.part_of for token in tokens] == [()] * len(tokens)
+    # Each says that it is part of a character, the others of which are not there.
+    assert [token.part_of for token in tokens] == [*((i,) for i in half), ()]
     assert tokens[-1].shown == "x"
     assert REPLACEMENT in tokens[0].shown
 

@@ -223,4 +223,5 @@ def test_a_split_character_is_shown_once_and_says_so(hostile: Visit) -> None:
     hostile.open(found)
     page.locator(".document .t.part").first.hover()
     expect(page.locator("#tip")).to_contain_text("one character shared by tokens")
-    assert "\ufffd" not in page.locator(".document").inner_text()
+    # Only a document that is cut inside its last character has a part without its neighbours.
+    assert "\ufffd" not in page.locator(".document").inner_text().rstrip("\ufffd\n ")
