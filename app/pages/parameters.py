@@ -5,16 +5,9 @@ from typing import Annotated, Literal
 from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Sort = Literal[
-    "rank",
-    "size",
-    "coherence",
-    "mean_loss",
-    "answer_entropy",
-    "n_documents",
-    "pattern_precision",
-]
-Order = Literal["similarity", "loss", "document"]
+from backend.queries.clusterings import Sort
+from backend.queries.clusters import Order
+
 ContextLength = Literal["32", "64", "128", "all"]
 MAX_CONTEXT = 1024
 MAX_COUNT = 1_000_000_000
