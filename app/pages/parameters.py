@@ -18,8 +18,9 @@ def _blank(value: object) -> object:
 
 
 Blank = BeforeValidator(_blank)
-Count = Annotated[int | None, Blank, Field(ge=0, le=MAX_COUNT)]
-Amount = Annotated[float | None, Blank, Field(allow_inf_nan=False)]
+# Bounds are on the number alone: they cannot be asked of an empty field.
+Count = Annotated[Annotated[int, Field(ge=0, le=MAX_COUNT)] | None, Blank]
+Amount = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, Blank]
 # No zero byte: PostgreSQL refuses it in text.
 Name = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
