@@ -40,7 +40,7 @@ class ClusterQuery(BaseModel):
     max_loss: Amount = None
     min_entropy: Amount = None
     max_entropy: Amount = None
-    answer: Annotated[str | None, Blank, Field(max_length=100)] = None
+    answer: Annotated[Annotated[str, Field(max_length=100)] | None, Blank] = None
     cursor: Annotated[str | None, Field(max_length=200)] = None
 
     def changed(self) -> dict[str, object]:
@@ -55,8 +55,8 @@ class ContextQuery(BaseModel):
 
     ctx: ContextLength = "64"
     order: Order = "similarity"
-    answer: Annotated[int | None, Blank, Field(ge=0, le=MAX_COUNT)] = None
-    last: Annotated[int | None, Blank, Field(ge=0, le=MAX_COUNT)] = None
+    answer: Count = None
+    last: Count = None
     colour: Literal["none", "loss"] = "none"
     cursor: Annotated[str | None, Field(max_length=200)] = None
 

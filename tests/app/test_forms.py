@@ -27,3 +27,11 @@ def test_values_out_of_range_are_refused_by_name(client: TestClient, name: str, 
         return
     assert answer.status_code == 422
     assert name in answer.text
+
+
+def test_empty_filters_of_contexts_count_as_not_given(client: TestClient) -> None:
+    clustering = client.get("/api/v1/clusterings").json()["clusterings"][0]["id"]
+    page = client.get(f"/api/v1/clusterings/{clustering}/clusters").json()
+    cluster = page["clusters"][0]["id"]
+    answer = client.get(f"/clusters/{cluster}", params={"answer": "", "last": ""})
+    assert answer.status_code == 200
