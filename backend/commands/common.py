@@ -1,0 +1,66 @@
+"""What all commands share: options, progress, the opened store, number lists."""
+
+import json
+import logging
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from backend.cli_progress import Bars
+from backend.db import Store, open_store
+from backend.settings import Settings, settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, no progress.")]
+Workers = Annotated[int | None, typer.Option(help="Evaluation processes; one a core if left out.")]
+
+MAX_NUMBERS = 10_000
+
+
+def bars(as_json: bool) -> Bars:
+    """Return progress bars on standard error, silent for scripts."""
+    return Bars(Console(stderr=True, quiet=as_json))
+
+
+def result(as_json: bool, text: str, **fields: Any) -> None:
+    """Print one JSON object, or text for people."""
+    typer.echo(json.dumps(fields) if as_json else text)
+
+
+def _log_work(config: Settings) -> None:
+    """Append one line for every computed unit of work to `quanta.log` in the data directory."""
+    handler = logging.FileHandler(config.data_dir / "quanta.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("quanta.work")
+    for former in log.handlers:
+        former.close()
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def opened_store() -> Store:
+    """Return the store, created and migrated if it is missing."""
+    config = settings()
+    store = open_store(config)
+    _log_work(config)
+    return store
+
+
+def numbers(text: str, parameter: str) -> tuple[int, ...]:
+    """Parse "10,20,30" or "10-100:10" (from, to and including, by)."""
+    found: list[int] = []
+    try:
+        for part in text.split(","):
+            bounds, _, by = part.partition(":")
+            first, _, last = bounds.partition("-")
+            found += range(int(first), int(last or first) + 1, int(by or 1))[:MAX_NUMBERS]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r}; write numbers such as 10,20 or 10-100:10", param_hint=parameter
+        ) from error
+    if len(found) >= MAX_NUMBERS:
+        raise typer.BadParameter(
+            f"{text!r} are {MAX_NUMBERS} numbers or more", param_hint=parameter
+        )
+    return tuple(found)
