@@ -150,6 +150,10 @@ class Hub:
         # The person's token belongs to the hub of the environment, not to any other address.
         return False if self.endpoint else None
 
+    def _check_stop(self) -> None:
+        if self.stop.is_set():
+            raise StoppedError
+
     def _wait(self, seconds: float, why: str) -> None:
         if seconds > 1:
             self.say(f"{why}; asking again in {seconds:.0f} s")
@@ -271,6 +275,7 @@ class Hub:
         held = _feed(part, hasher)
         if part.exists() and held >= file.size:
             return str(hasher.hexdigest()) if held == file.size else None
+        self._check_stop()
         url = hf_hub_url(
             location.repository, file.name, revision=location.commit, endpoint=self.address
         )
@@ -283,15 +288,14 @@ class Hub:
             if not is_resumed:  # a server without ranges sends the whole file again
                 hasher, held = file.hasher(), 0
             with part.open("ab" if is_resumed else "wb") as target:
-                for block in response.iter_bytes(_BLOCK):
-                    if self.stop.is_set():
-                        raise StoppedError
+                for block in response.iter_bytes():
                     held += len(block)
                     if held > file.size:
                         return None
                     target.write(block)
                     hasher.update(block)
                     reached(held)
+                    self._check_stop()
         if held < file.size:
             raise httpx2.RemoteProtocolError(f"{held} of {file.size} bytes came")
         return str(hasher.hexdigest())

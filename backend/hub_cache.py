@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -115,11 +116,13 @@ class _Entry:
         return max(int(self.facts().get("bytes", 0)), self.bytes_on_disk)
 
     @property
-    def used_at(self) -> float:
-        return self.facts_file.stat().st_mtime if self.facts_file.exists() else 0.0
+    def used_at(self) -> int:
+        return self.facts_file.stat().st_mtime_ns if self.facts_file.exists() else 0
 
     def touch(self) -> None:
-        os.utime(self.facts_file)
+        # Given in full: the file system's own clock takes uses within milliseconds for one.
+        used = time.time_ns()
+        os.utime(self.facts_file, ns=(used, used))
 
     def remove(self) -> None:
         self.facts_file.unlink(missing_ok=True)
@@ -182,6 +185,7 @@ class HubCache:
                 fcntl.flock(lock, fcntl.LOCK_SH)
             entry.touch()
             yield WeightsFolder(entry.folder, entry.facts()["key"])
+            entry.touch()
         finally:
             lock.close()
 
