@@ -159,7 +159,7 @@ def test_patience_ends(hub: StandIn, status: int) -> None:
 
 def test_what_is_not_there_is_asked_for_once(hub: StandIn, location: HubLocation) -> None:
     client = Hub(hub.url, QUICK)
-    with pytest.raises(NotFoundError, match="pythia-9t.* does not have it"):
+    with pytest.raises(NotFoundError, match=r"pythia-9t.* does not have it"):
         client.branches("EleutherAI/pythia-9t")
     gone = HubLocation(REPOSITORY, "f" * 40, hub.url)
     with pytest.raises(NotFoundError, match=r"pythia-70m@ffffffffffff.* no such revision"):
