@@ -94,6 +94,7 @@ class StandIn:
         commits: {(repository, commit): files}.
         refusals: {part of a path: [(status, headers), …]}, each answered once, in order.
         cuts: {file name: [bytes after which the connection ends, …]}, each done once, in order.
+        stalls: {file name: bytes after which nothing more comes until `go_on` is set}.
         lies: {file name: bytes sent instead}.
         ranges: whether ranges are answered; without, the whole file comes.
         requests: (path, Range header) of every request, in order.
@@ -104,6 +105,8 @@ class StandIn:
     commits: dict[tuple[str, str], Files] = field(default_factory=dict)
     refusals: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
     cuts: dict[str, list[int]] = field(default_factory=dict)
+    stalls: dict[str, int] = field(default_factory=dict)
+    go_on: threading.Event = field(default_factory=threading.Event)
     lies: Files = field(default_factory=dict)
     ranges: bool = True
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -209,6 +212,11 @@ class _Handler(BaseHTTPRequestHandler):
             first, status = int(asked[1]), 206
             headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
         body = content[first:]
+        if name in self.hub.stalls and not self.hub.go_on.is_set():
+            self._answer(status, body, headers, sent=self.hub.stalls[name])
+            self.hub.go_on.wait(120)
+            self.close_connection = True
+            return
         cuts = self.hub.cuts.get(name)
         if cuts:
             self._answer(status, body, headers, sent=cuts.pop(0))
@@ -252,6 +260,7 @@ def running(hub: StandIn) -> Iterator[StandIn]:
     try:
         yield hub
     finally:
+        hub.go_on.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -2,7 +2,10 @@
 
 import json
 import re
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from backend.settings import Settings, settings
 from backend.stages.progress import WORK_LOG
 from compute.losses import document_losses
 from tests.hub import SIZES, STEPS, StandIn, model, running, saved, tokenizer_json, with_pythia
-from tests.processes import free_port, quanta
+from tests.processes import ROOT, command, environment, free_port, quanta
 
 Run = Callable[..., tuple[int, str, str]]
 REPOSITORY = "EleutherAI/pythia-70m"
@@ -274,6 +277,51 @@ def test_a_name_that_is_both_or_neither_says_so(hub: StandIn, run: Run, tmp_path
     code, _, err = run("suite", "add", "./pythia", "--step", "0")
     assert (code, "--step is for suites of the catalogue" in err) == (2, True)
     parsed(run("suite", "add", "hub:pythia", "--endpoint", hub.url, "--model", "70m", "--json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_command_that_ends_in_the_middle_of_a_file_is_continued_there(
+    hub: StandIn, run: Run, texts: Path, tmp_path: Path, end: signal.Signals
+) -> None:
+    parsed(
+        run("suite", "add", "pythia", "--endpoint", hub.url, "--model", "70m", "--step", "1000",
+            "--json")
+    )  # fmt: skip
+    parsed(run("corpus", "add", str(texts), "--name", "t", "--tokenizer", "pythia", "--json"))
+    hub.stalls["model.safetensors"] = 20_000
+    process = subprocess.Popen(
+        command("evaluate", "pythia", "t", "--workers", "1"),
+        env=environment(tmp_path / "data"),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+    )
+    part = Path("model.safetensors.part")
+    deadline = time.monotonic() + 120
+    while sum(p.stat().st_size for p in (tmp_path / "data/hub").glob(f"*/*/{part}")) < 20_000:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(end)
+    process.communicate(timeout=60)
+    hub.go_on.set()
+    hub.requests.clear()
+    assert len(parsed(run("evaluate", "pythia", "t", "--workers", "1", "--json"))) == 1
+    sent = [asked for path, asked in hub.requests if path.endswith("/model.safetensors")]
+    assert set(sent) == {"bytes=20000-"}
+    (held,) = (tmp_path / "data/hub").glob("*/*/model.safetensors")
+    commit = hub.branches[REPOSITORY]["step1000"]
+    assert held.read_bytes() == hub.commits[REPOSITORY, commit]["model.safetensors"]
+
+
+@pytest.mark.slow
+def test_two_processes_share_what_one_fetched(hub: StandIn, run: Run, texts: Path) -> None:
+    added = parsed(run("suite", "add", "pythia", "--endpoint", hub.url, "--model", "70m", "--json"))
+    parsed(run("corpus", "add", str(texts), "--name", "t", "--tokenizer", "pythia", "--json"))
+    assert added["suites"][0]["models"] == {"pythia-70m": list(STEPS)}
+    done = parsed(run("evaluate", "pythia", "t", "--workers", "2", "--json"))
+    assert [e["step"] for e in done["evaluations"]] == list(STEPS)
+    assert set(hub.fetched("model.safetensors").values()) == {1}
 
 
 @pytest.mark.slow
