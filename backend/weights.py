@@ -15,6 +15,9 @@ from backend.stages.progress import Progress
 MEGABYTE = 1_000_000
 __all__ = ["WeightsFolder", "checkpoint_folder", "is_remote", "prefetched"]
 
+# Read and found whole by this process; whoever loads weights compares them with their key again.
+_VERIFIED: set[Path] = set()
+
 
 def hub_cache(store: Store, progress: Progress) -> HubCache:
     """Return the store's cache of weights from hubs."""
@@ -23,6 +26,7 @@ def hub_cache(store: Store, progress: Progress) -> HubCache:
         settings.hub_dir.resolve(),
         round(settings.hub_cache_gb * GIGABYTE),
         lambda endpoint: Hub(endpoint, say=progress.say),
+        _VERIFIED,
     )
 
 

@@ -104,12 +104,32 @@ def _commits(spec: HubSpec, model: CatalogueModel, branches: dict[str, str]) -> 
     return kept
 
 
-def _file(hub: Hub, location: HubLocation, name: str, folder: Path) -> Path | None:
+def _fetched(hub: Hub, location: HubLocation, folder: Path, *names: str) -> set[str]:
+    """Fetch the files of these names into `folder`; return the names that are there."""
     files = hub.files(location)
-    if name not in files:
-        return None
-    hub.download(location, files[name], folder)
-    return folder / name
+    present = {name for name in names if name in files}
+    for name in present:
+        hub.download(location, files[name], folder)
+    return present
+
+
+def _fetch_facts(
+    hub: Hub, repository: str, commit: str, branches: dict[str, str], folder: Path
+) -> None:
+    """Fetch configuration and tokenizer of a commit into `folder`."""
+    location = HubLocation(repository, commit)
+    present = _fetched(hub, location, folder, CONFIG, TOKENIZER)
+    if CONFIG not in present:
+        raise InvalidInputError(
+            f"{location.short} has no {CONFIG}", "Choose another revision: --step", "step"
+        )
+    # Some revisions lie without their tokenizer; it does not change during training.
+    if TOKENIZER not in present and MAIN in branches:
+        present |= _fetched(hub, HubLocation(repository, branches[MAIN]), folder, TOKENIZER)
+    if TOKENIZER not in present:
+        raise InvalidInputError(
+            f"{repository} has no {TOKENIZER}", "Only models with one can be registered"
+        )
 
 
 def _found(
@@ -118,27 +138,16 @@ def _found(
     from compute import checkpoints
 
     commits = _commits(spec, model, branches)
-    last = HubLocation(model.repository, commits[max(commits)])
-    if _file(hub, last, CONFIG, folder) is None:
-        raise InvalidInputError(
-            f"{last.short} has no {CONFIG}", "Choose another revision: --step", "step"
-        )
-    # Some revisions lie without their tokenizer; it does not change during training.
-    tokenizer = _file(hub, last, TOKENIZER, folder)
-    if tokenizer is None and MAIN in branches:
-        main = HubLocation(model.repository, branches[MAIN])
-        tokenizer = _file(hub, main, TOKENIZER, folder)
-    if tokenizer is None:
-        raise InvalidInputError(
-            f"{model.repository} has no {TOKENIZER}", "Only models with one can be registered"
-        )
+    _fetch_facts(hub, model.repository, commits[max(commits)], branches, folder)
     try:
         counts = checkpoints.counts_of_config(folder)
         config = checkpoints.read_config(folder)
     except checkpoints.CheckpointError as error:
-        raise InvalidInputError(f"{last.short}: {error}", "Nothing was registered") from error
-    data = tokenizer.read_bytes()
-    return _Found(model, commits, config, counts.total, counts.nonembedding, data)
+        raise InvalidInputError(
+            f"{model.repository} step {max(commits)}: {error}", "Nothing was registered"
+        ) from error
+    tokenizer = (folder / TOKENIZER).read_bytes()
+    return _Found(model, commits, config, counts.total, counts.nonembedding, tokenizer)
 
 
 def _branches(hub: Hub, spec: HubSpec, model: CatalogueModel) -> dict[str, str]:
