@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, contains_eager
+from sqlalchemy.orm import Session, contains_eager, undefer
 
 from backend.errors import NotFoundError, NotReadyError
-from backend.models import Checkpoint, Corpus, Evaluation, Model, Suite
+from backend.models import Checkpoint, Corpus, Evaluation, Model, Suite, Tokenizer
 
 
 def _known(names: Iterable[str]) -> str:
@@ -30,6 +30,16 @@ def suite_named(session: Session, name: str) -> Suite:
         known = _known(session.scalars(select(Suite.name).order_by(Suite.name)))
         raise NotFoundError(f"there is no suite {name!r}", known)
     return row
+
+
+def tokenizer_of_suite(session: Session, name: str) -> Tokenizer | None:
+    """Return the tokenizer of a suite, None if there is no such suite or it was not kept."""
+    return session.scalars(
+        select(Tokenizer)
+        .join(Suite, Suite.tokenizer_key == Tokenizer.key)
+        .where(Suite.name == name)
+        .options(undefer(Tokenizer.json))
+    ).one_or_none()
 
 
 def model_named(suite: Suite, name: str) -> Model:

@@ -153,7 +153,8 @@ def _corpus_key(spec: CorpusSpec, tokenizer_key: str, documents: Sequence[_Token
     )
 
 
-def _stored_tokenizer(session: Session, data: bytes, tokenizer: HubTokenizer) -> Tokenizer:
+def stored_tokenizer(session: Session, data: bytes, tokenizer: HubTokenizer) -> Tokenizer:
+    """Return the row of a `tokenizer.json`, made if there is none."""
     key = bytes_key(data)
     row = session.scalars(select(Tokenizer).where(Tokenizer.key == key)).one_or_none()
     if row is None:
@@ -247,7 +248,7 @@ def add_corpus(store: Store, spec: CorpusSpec, progress: Progress) -> Corpus:
         corpus = Corpus(
             key=key,
             name=spec.name,
-            tokenizer=_stored_tokenizer(session, data, tokenizer),
+            tokenizer=stored_tokenizer(session, data, tokenizer),
             max_tokens=spec.max_tokens,
             prefix=list(spec.prefix),
             chunk_predictions=spec.chunk_predictions,

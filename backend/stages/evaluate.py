@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import groupby, zip_longest
 from multiprocessing import active_children, get_context
 from typing import Any
 
@@ -25,6 +26,7 @@ from backend.stages import evaluate_worker
 from backend.stages.devices import Compute
 from backend.stages.progress import WORK_LOG, Progress
 from backend.stages.provenance import provenance
+from backend.weights import WeightsFolder, checkpoint_folder, is_remote, prefetched
 
 TENTH_NAT = 0.1
 
@@ -37,8 +39,7 @@ class _Unit:
     key: str
     chunk: int
     corpus: Corpus
-    folder: str
-    checkpoint_key: str
+    checkpoint: Checkpoint
     vocabulary_size: int
 
 
@@ -137,33 +138,61 @@ def _executor(compute: Compute, units: int) -> Iterator[ProcessPoolExecutor | No
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _arguments(store: Store, unit: _Unit, device: str) -> tuple[Any, ...]:
+def _arguments(store: Store, unit: _Unit, folder: WeightsFolder, device: str) -> tuple[Any, ...]:
     with store.session() as session:
         documents = read_chunk(session, unit.corpus, unit.chunk).documents
     WORK_LOG.info("evaluate %s chunk %d", unit.key[:16], unit.chunk)
-    return unit.folder, unit.checkpoint_key, unit.vocabulary_size, device, documents
+    return str(folder.path), folder.key, unit.vocabulary_size, device, documents
+
+
+def _groups(units: Sequence[_Unit]) -> list[list[_Unit]]:
+    """Return units that share open weights: a hub's checkpoint alone, so that it may be evicted."""
+    grouped = groupby(units, lambda u: u.checkpoint.id if is_remote(u.checkpoint) else 0)
+    return [list(members) for _, members in grouped]
 
 
 def _computed(
-    store: Store, units: Sequence[_Unit], compute: Compute
+    store: Store, units: Sequence[_Unit], compute: Compute, progress: Progress
 ) -> Iterator[tuple[_Unit, NDArray[np.float32]]]:
+    groups = _groups(units)
     with _executor(compute, len(units)) as pool:
-        if pool is None:
-            evaluate_worker.prepare(threads=1)
-            for unit in units:
-                yield unit, evaluate_worker.chunk_losses(*_arguments(store, unit, compute.device))
-            return
-        # A few units ahead keep every process busy without holding the corpus in memory.
-        waiting: dict[Future[NDArray[np.float32]], _Unit] = {}
-        queue = iter(units)
-        for unit in queue:
-            arguments = _arguments(store, unit, compute.device)
-            waiting[pool.submit(evaluate_worker.chunk_losses, *arguments)] = unit
-            if len(waiting) > compute.workers:
-                done = next(as_completed(waiting))
-                yield waiting.pop(done), done.result()
-        for done in as_completed(list(waiting)):
-            yield waiting[done], done.result()
+        for group, following in zip_longest(groups, groups[1:]):
+            with ExitStack() as stack:
+                folders = {
+                    unit.checkpoint.id: stack.enter_context(
+                        checkpoint_folder(store, unit.checkpoint, progress)
+                    )
+                    for unit in {unit.checkpoint.id: unit for unit in group}.values()
+                }
+                coming = following[0].checkpoint if following else None
+                stack.enter_context(prefetched(store, coming, progress))
+                yield from _computed_group(store, group, folders, compute, pool)
+
+
+def _computed_group(
+    store: Store,
+    units: Sequence[_Unit],
+    folders: dict[int, WeightsFolder],
+    compute: Compute,
+    pool: ProcessPoolExecutor | None,
+) -> Iterator[tuple[_Unit, NDArray[np.float32]]]:
+    def arguments(unit: _Unit) -> tuple[Any, ...]:
+        return _arguments(store, unit, folders[unit.checkpoint.id], compute.device)
+
+    if pool is None:
+        evaluate_worker.prepare(threads=1)
+        for unit in units:
+            yield unit, evaluate_worker.chunk_losses(*arguments(unit))
+        return
+    # A few units ahead keep every process busy without holding the corpus in memory.
+    waiting: dict[Future[NDArray[np.float32]], _Unit] = {}
+    for unit in units:
+        waiting[pool.submit(evaluate_worker.chunk_losses, *arguments(unit))] = unit
+        if len(waiting) > compute.workers:
+            done = next(as_completed(waiting))
+            yield waiting.pop(done), done.result()
+    for done in as_completed(list(waiting)):
+        yield waiting[done], done.result()
 
 
 def _plan(
@@ -180,7 +209,7 @@ def _plan(
             row = _evaluation_row(session, corpus, checkpoint, compute)
             ids.append(row.id)
             units += [
-                _Unit(row.id, row.key, chunk, corpus, checkpoint.location, checkpoint.key, size)
+                _Unit(row.id, row.key, chunk, corpus, checkpoint, size)
                 for chunk in _missing(session, row)
             ]
     return ids, units
@@ -209,7 +238,7 @@ def evaluate(
     title = f"evaluate {len(ids)} checkpoints"
     with progress.task(title, total=total, unit="predictions", done=done) as bar:
         try:
-            for unit, losses in _computed(store, units, compute) if units else ():
+            for unit, losses in _computed(store, units, compute, progress) if units else ():
                 _commit(store, unit, losses)
                 bar.advance(len(losses))
         except BrokenProcessPool as error:

@@ -19,6 +19,7 @@ from backend.stages.devices import Compute
 from backend.stages.evaluate_worker import load_registered, quiet
 from backend.stages.progress import WORK_LOG, Progress
 from backend.stages.provenance import provenance
+from backend.weights import checkpoint_folder
 
 MEASURE = "cosine"
 # Unit gradients that are kept between stripes; beyond it they are computed again, never wrong.
@@ -70,7 +71,7 @@ def _similarity_row(session: Session, selection: Selection, compute: Compute) ->
 
 
 def _gradients(
-    session: Session, selection: Selection, compute: Compute
+    store: Store, session: Session, selection: Selection, compute: Compute, progress: Progress
 ) -> tuple[Callable[[int, int], Any], dict[str, Any]]:
     """Return (gradient rows first..last on demand, what they are of)."""
     import torch
@@ -79,9 +80,10 @@ def _gradients(
 
     corpus, checkpoint = selection.corpus, selection.evaluation.checkpoint
     quiet()
-    model = load_registered(
-        checkpoint.location, checkpoint.key, corpus.tokenizer.vocabulary_size, compute.device
-    )
+    with checkpoint_folder(store, checkpoint, progress) as folder:
+        model = load_registered(
+            str(folder.path), folder.key, corpus.tokenizer.vocabulary_size, compute.device
+        )
     contexts, targets = gradients.prediction_contexts(
         read_all(session, corpus), selection_indexes(session, selection.id)
     )
@@ -111,9 +113,10 @@ def _compute_stripes(
     from compute.similarity import cosine_stripes
 
     torch.set_num_threads(compute.threads)
-    with store.begin() as session:
+    with store.session() as session:
         selection = session.get_one(Selection, similarity.selection_id)
-        rows, about = _gradients(session, selection, compute)
+        rows, about = _gradients(store, session, selection, compute, progress)
+    with store.begin() as session:
         session.get_one(Similarity, similarity.id).parameters = about
     size, step = similarity.size, similarity.stripe_rows
     fit = _gradient_bytes(compute.device) // (4 * about["n_parameters"] * step)
