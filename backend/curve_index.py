@@ -15,14 +15,14 @@ from backend.cache import cache_name, memory_map
 from backend.db import Store
 from backend.losses import loss_matrix
 from backend.models import CurveSet, Evaluation
-from compute.curve_layout import block_shape, fill_blocks
+from compute.curve_layout import BLOCK, block_shape, fill_blocks
 
 if TYPE_CHECKING:
     from compute.curve_search import AskedCurve, Nearest
 
 # Plain comparison of so many losses takes less time than it takes to load the compiled search.
 MAX_COMPARED = 20_000_000
-_BLOCKS_AT_ONCE = 16_384
+_BLOCKS_AT_ONCE = 8_192
 _log = logging.getLogger("quanta.search")
 
 
@@ -101,7 +101,7 @@ def curve_index(store: Store, session: Session, curve_set: CurveSet) -> CurveInd
     def fill(array: NDArray[Any]) -> None:
         fill_blocks(losses, array)
 
-    name = cache_name("curve-blocks", *(e.key for e in evaluations))
+    name = cache_name(f"curve-blocks-{BLOCK}", *(e.key for e in evaluations))
     blocks = memory_map(store, name, block_shape(*losses.shape), "float16", fill)
     return CurveIndex(np.array(curve_set.axis_values), losses, blocks)
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float16, UInt8, UInt16
+from jaxtyping import Bool, Float16, UInt8, UInt16, UInt64
 
 from compute.curve_kernels import LEVELLED, PLAIN, SCALED, nearest_of_blocks
 from compute.curve_layout import BLOCK
 from compute.curve_search import FLAT_STD_NATS, AskedCurve, Nearest, asked_curve, merged
 
 # One turn of a thread: long beside the cost of taking it, short beside the whole.
-_BLOCKS_A_TURN = 2_048
+_BLOCKS_A_TURN = 1_024
 MAX_THREADS = 8
 
 
@@ -50,8 +50,11 @@ def nearest_in_blocks(
     chosen = np.empty(0, np.uint8) if mask is None else np.ascontiguousarray(mask).view(np.uint8)
     bits = blocks.view(np.uint16)
     # One specialisation of the compiled code, whatever the arrays came from.
-    bits.flags.writeable = chosen.flags.writeable = False
-    task = _Task(bits, n_rows, asked, limit, chosen, after or (-1.0, -1), itertools.count())
+    if chosen.ctypes.data % 8:
+        chosen = chosen.copy()  # words must lie on whole addresses
+    words = chosen[: len(chosen) // 8 * 8].view(np.uint64)
+    bits.flags.writeable = chosen.flags.writeable = words.flags.writeable = False
+    task = _Task(bits, n_rows, asked, limit, chosen, words, after or (-1.0, -1), itertools.count())
     workers = max(1, min(n_threads or _cores(), -(-len(bits) // _BLOCKS_A_TURN)))
     if workers == 1 or limit == 0:
         return task.nearest(0)
@@ -67,6 +70,7 @@ class _Task:
     asked: AskedCurve
     limit: int
     mask: UInt8[np.ndarray, " rows"]
+    words: UInt64[np.ndarray, " words"]
     after: tuple[float, int]
     turns: Iterator[int]
 
@@ -84,7 +88,8 @@ class _Task:
                 break
             span = (first, min(first + _BLOCKS_A_TURN, len(self.bits)), self.n_rows)
             found = (distances, indices, shifts)
-            size = nearest_of_blocks(self.bits, span, query, self.mask, self.after, found, size)
+            masks = (self.mask, self.words)
+            size = nearest_of_blocks(self.bits, span, query, masks, self.after, found, size)
         return Nearest(indices[:size], distances[:size], asked.shifts[shifts[:size]])
 
 

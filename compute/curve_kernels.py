@@ -28,6 +28,15 @@ from compute.curve_layout import BLOCK
 # Twice what one float32 operation is off by at most: it covers terms of second order.
 _UNIT = 2.0**-23
 PLAIN, LEVELLED, SCALED = 0, 1, 2
+# Masks are read eight rows at a time.
+_WORD = 8
+_N_WORDS = BLOCK // _WORD
+_ALL = np.uint64(0x0101010101010101)
+_TOP_BYTE = np.uint64(56)
+# So few curves of a block are sooner measured than the block is looked at.
+_FEW = 1
+# Counts of a block are kept in a byte: many of them are added at once.
+assert BLOCK <= 255, BLOCK
 
 
 @intrinsic
@@ -169,11 +178,11 @@ def _largest_products(values, products, total, best):
 @no_type_check
 def _near(best, means, root, margin, hits):
     """Mark the curves whose distance may be at most root²; return how many there are."""
-    found = 0
+    found = np.uint8(0)
     for i in range(BLOCK):
         limit = root + margin * means[i]
         hits[i] = best[i] <= limit * limit
-        found += hits[i]
+        found = np.uint8(found + hits[i])
     return found
 
 
@@ -187,12 +196,12 @@ def _alike(values, weights, means, floor, least, margin, total, best, hits):
         weight = weights[j]
         for i in range(BLOCK):
             total[i] += weight * (values[j, i] * values[j, i])
-    found = 0
+    found = np.uint8(0)
     for i in range(BLOCK):
         std = math.sqrt(total[i])
         slack = margin * (means[i] + std)
         hits[i] = (best[i] + slack >= least * std) & (std + slack >= floor)
-        found += hits[i]
+        found = np.uint8(found + hits[i])
     return found
 
 
@@ -227,16 +236,29 @@ def _candidates(block, asked, light, work, kind, flat_std, largest, bound):
 
 @_compiled
 @no_type_check
-def _is_any(mask, first, last):
-    found = np.uint8(0)
-    for i in range(first, last):
-        found |= mask[i]
-    return found != 0
+def _wanted_of(mask, words, first, last, wanted):
+    """Put the mask of a block into `wanted`; return how many of its rows may be found."""
+    if len(mask) == 0:
+        wanted[:] = _ALL
+        return BLOCK
+    if last - first == BLOCK and last <= len(words) * _WORD:
+        for k in range(_N_WORDS):
+            wanted[k] = words[first // _WORD + k]
+    else:
+        # The last rows may be no whole words.
+        wanted[:] = 0
+        as_bytes = wanted.view(np.uint8)
+        for row in range(first, last):
+            as_bytes[row - first] = mask[row]
+    found = np.uint64(0)
+    for k in range(_N_WORDS):
+        found += wanted[k]  # byte by byte: none grows beyond the number of words
+    return np.int64((found * _ALL) >> _TOP_BYTE)  # the sum of the bytes
 
 
 @_compiled
 @no_type_check
-def nearest_of_blocks(blocks, span, query, mask, after, found, size):
+def nearest_of_blocks(blocks, span, query, masks, after, found, size):
     """Take the nearest curves of some blocks in among those found so far.
 
     Args:
@@ -244,7 +266,8 @@ def nearest_of_blocks(blocks, span, query, mask, after, found, size):
         span: (first block, last block, exclusive, number of curves in all blocks).
         query: (asked curve at every shift, made ready, (shifts, points); weights; PLAIN, LEVELLED
             or SCALED; the least standard deviation that compares if SCALED).
-        mask: 1 for rows that may be found, uint8; empty for all.
+        masks: (1 for rows that may be found, uint8, empty for all; the same, eight rows in a
+            uint64, as far as they go).
         after: (distance, index): only what comes behind it counts.
         found: (distances, indices, numbers of shifts) of the nearest so far, changed in place.
         size: how many these are.
@@ -252,29 +275,43 @@ def nearest_of_blocks(blocks, span, query, mask, after, found, size):
     Returns:
         How many there are now.
     """
-    shifted, weights, kind, flat_std = query
-    distances, indices, shifts = found
-    light = weights.astype(np.float32)
-    asked = (shifted * weights if kind == SCALED else shifted).astype(np.float32)
-    largest = np.abs(shifted).max()
-    work = _work(len(weights))
-    hits = work[4]
-    curve = np.empty(len(weights), np.float64)
+    distances = found[0]
+    light = query[1].astype(np.float32)
+    asked = (query[0] * query[1] if query[2] == SCALED else query[0]).astype(np.float32)
+    largest = np.abs(query[0]).max()
+    work = _work(len(light))
+    hits = work[4].view(np.uint64)
+    wanted = np.empty(_N_WORDS, np.uint64)
+    curve = np.empty(len(light), np.float64)
     for b in range(span[0], span[1]):
         first, last = b * BLOCK, min(b * BLOCK + BLOCK, span[2])
-        if len(mask) > 0 and not _is_any(mask, first, last):
+        n_wanted = _wanted_of(masks[0], masks[1], first, last, wanted)
+        if n_wanted == 0:
             continue
-        bound = distances[size - 1] if size == len(distances) else np.inf
-        if not _candidates(blocks[b], asked, light, work, kind, flat_std, largest, bound):
-            continue
-        for row in range(first, last):
-            if not hits[row - first] or (len(mask) > 0 and not mask[row]):
+        if n_wanted <= _FEW:
+            hits[:] = _ALL
+        else:
+            bound = distances[size - 1] if size == len(distances) else np.inf
+            if not _candidates(blocks[b], asked, light, work, query[2], query[3], largest, bound):
                 continue
-            if not _read(blocks[b], row - first, weights, kind, flat_std, curve):
-                continue
+        for k in range(_N_WORDS):
+            if hits[k] & wanted[k]:
+                hits[k] &= wanted[k]
+                rows = (first + k * _WORD, min(last, first + k * _WORD + _WORD))
+                size = _taken_in(blocks[b], first, rows, work[4], query, after, found, size, curve)
+    return size
+
+
+@_compiled
+@no_type_check
+def _taken_in(block, first, rows, hits, query, after, found, size, curve):
+    """Measure the marked ones of some rows of a block; return how many are found now."""
+    shifted, weights, kind, flat_std = query
+    for row in range(rows[0], rows[1]):
+        if hits[row - first] and _read(block, row - first, weights, kind, flat_std, curve):
             distance, s = _measured(curve, shifted, weights)
             if distance < np.inf and _is_behind(distance, row, after[0], after[1]):
-                size = _placed(distance, row, s, distances, indices, shifts, size)
+                size = _placed(distance, row, s, found[0], found[1], found[2], size)
     return size
 
 
