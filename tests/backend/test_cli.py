@@ -245,7 +245,7 @@ def test_a_device_that_is_not_there_is_refused(
 
 
 def test_every_command_explains_itself(run: Run) -> None:
-    groups: list[tuple[str, ...]] = [(), ("db",), ("corpus",), ("suite",)]
+    groups: list[tuple[str, ...]] = [(), ("db",), ("corpus",), ("suite",), ("export",)]
     for group in groups:
         code, out, _ = run(*group, "--help")
         assert code == 0
@@ -254,6 +254,26 @@ def test_every_command_explains_itself(run: Run) -> None:
         code, out, _ = run(name, "--help")
         assert code == 0
         assert "chunk-predictions" not in out
+
+
+def test_an_export_says_what_it_wrote_and_keeps_what_is_there(
+    run: Run, copy: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "curves.csv"
+    arguments = ["export", "curves", "mini", "mini-held-out-60", "--out", str(out), "--limit", "9"]
+    code, printed, _ = run(*arguments, "--json")
+    made = only_object(printed)
+    assert (code, made["format"], made["rows"], made["file"]) == (0, "csv", 9, str(out))
+    assert made["bytes"] == out.stat().st_size
+    assert out.read_text().splitlines()[0] == ",".join(f'"{n}"' for n in made["columns"])
+    assert (made["metadata"]["unit"], made["metadata"]["axis"]) == ("nats", "N")
+    code, printed, err = run(*arguments, "--json")
+    assert (code, printed) == (2, "")
+    assert "--force" in err
+    assert run(*arguments, "--force")[0] == 0
+    code, _, err = run(*arguments[:-3], str(tmp_path / "curves.xlsx"))
+    assert code == 2
+    assert "parquet, arrow, csv, json" in err
 
 
 @pytest.mark.slow
