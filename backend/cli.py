@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from backend import db
 from backend.commands.common import Json, Workers, bars, numbers, opened_store, result
 from backend.commands.corpus import corpus_cli
-from backend.commands.export import export_cli
+from backend.commands.export_predictions import export_cli
 from backend.commands.suite import suite_cli
 from backend.db import Store, open_store
 from backend.errors import QuantaError

@@ -23,15 +23,16 @@ Format = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 First = Annotated[int, typer.Option(help="Index of the first prediction.")]
-Limit = Annotated[int | None, typer.Option(help="At most so many; all if left out.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many; all if left out.")]
 Axis = Annotated[str, typer.Option(help="N, over sizes, or S, over the steps of one model.")]
 Model = Annotated[str | None, typer.Option(help="Of axis S; the largest if left out.")]
 Context = Annotated[int, typer.Option(help="Tokens before each answer.")]
 
 
-def _write(
+def write_export(
     table_of: "Callable[[Store], Table]", out: Path, format: str | None, force: bool, as_json: bool
 ) -> None:
+    """Write a table that a command exports, and say what was written."""
     from backend.exchange.table_files import format_of, write_table
 
     chosen = format_of(out, format)
@@ -65,7 +66,7 @@ def export_losses(
     from backend.exchange.exports import Range, losses_table
 
     wanted = Range(first, limit)
-    _write(lambda s: losses_table(s, suite, corpus, wanted), out, format, force, as_json)
+    write_export(lambda s: losses_table(s, suite, corpus, wanted), out, format, force, as_json)
 
 
 @export_cli.command("curves")
@@ -85,7 +86,7 @@ def export_curves(
     from backend.exchange.exports import Range, curves_table, named_curve_set
 
     wanted = Range(first, limit)
-    _write(
+    write_export(
         lambda s: curves_table(s, named_curve_set(s, suite, corpus, axis, model), wanted),
         *(out, format, force, as_json),
     )
@@ -103,4 +104,6 @@ def export_clusters(
     """Every cluster of a clustering, a row for each member with its context."""
     from backend.exchange.exports import clusters_table
 
-    _write(lambda s: clusters_table(s, clustering, context=context), out, format, force, as_json)
+    write_export(
+        lambda s: clusters_table(s, clustering, context=context), out, format, force, as_json
+    )

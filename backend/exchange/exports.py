@@ -24,6 +24,7 @@ from backend.models import Annotation, Cluster, Clustering, ClusterMember, Corpu
 from backend.queries.clusterings import finished_clustering
 from backend.queries.losses import SuiteLosses, suite_losses
 from backend.queries.reading import reader
+from backend.queries.search import FoundRows
 from backend.queries.suites import curve_sets
 from backend.stages.provenance import program_version
 
@@ -59,11 +60,6 @@ class Range:
 def _blocks(first: int, last: int, size: int = BLOCK_ROWS) -> Iterator[Rows]:
     for start in range(first, last, size):
         yield np.arange(start, min(start + size, last), dtype=np.int64)
-
-
-def _chosen_blocks(chosen: Rows, size: int) -> Iterator[Rows]:
-    for start in range(0, len(chosen), size):
-        yield chosen[start : start + size]
 
 
 def _metadata(kind: str, corpus: Corpus, suite: Suite, **more: Any) -> dict[str, str]:
@@ -130,9 +126,7 @@ def named_curve_set(store: Store, suite: str, corpus: str, axis: str, model: str
     return rows[-1].id
 
 
-def _curve_columns(
-    store: Store, session: Session, curve_set: CurveSet, held: SuiteLosses
-) -> list[Column]:
+def _curve_columns(store: Store, curve_set: CurveSet, held: SuiteLosses) -> list[Column]:
     chosen = held.columns(curve_set.evaluation_ids)
     checkpoints = [held.evaluations[column].checkpoint for column in chosen]
     labels = [c.model.name if curve_set.axis == "N" else f"step{c.step}" for c in checkpoints]
@@ -145,28 +139,10 @@ def _curve_columns(
     ]
 
 
-def curves_table(
-    store: Store,
-    curve_set_id: int,
-    chosen: NDArray[np.bool_] | Range,
-    *,
-    context: int = 0,
-    kind: str = "curves",
-    **facts: Any,
-) -> Table:
-    """Return curves with class and scores, in the order of the corpus.
-
-    Args:
-        store: holds them.
-        curve_set_id: the curve set.
-        chosen: which predictions: a mask over the corpus, or a range.
-        context: so many tokens before each answer, with the document's id and source; 0: none.
-        kind: what the table is called in its metadata.
-        facts: more metadata.
-
-    Raises:
-        InvalidInputError: a range outside the corpus, or `context` out of range.
-    """
+def _curves(
+    store: Store, curve_set_id: int, kind: str, context: int = 0
+) -> tuple[Corpus, list[Column], dict[str, str]]:
+    """Return (corpus, columns of predictions with their curves, metadata)."""
     if not 0 <= context <= MAX_CONTEXT:
         raise InvalidInputError(f"context is {context}", f"Choose 0 to {MAX_CONTEXT}", "context")
     with store.session() as session:
@@ -174,9 +150,9 @@ def curves_table(
         home, family = curve_set.corpus, curve_set.suite
         read = reader(store, session, home)
         held = suite_losses(store, session, home, family)
-        listed = [*columns.places(store, read)]
+        listed = columns.places(store, read)
         listed += columns.contexts(store, read, context) if context else []
-        listed += _curve_columns(store, session, curve_set, held)
+        listed += _curve_columns(store, curve_set, held)
         metadata = _metadata(
             kind,
             home,
@@ -186,14 +162,40 @@ def curves_table(
             axis_values=curve_set.axis_values,
             curve_set_key=curve_set.key,
             thresholds=curve_set.thresholds,
-            **facts,
         )
+    return home, listed, metadata
+
+
+def curves_table(store: Store, curve_set_id: int, wanted: Range) -> Table:
+    """Return the curves of predictions with class and scores, in the order of the corpus.
+
+    Raises:
+        InvalidInputError: a range outside the corpus.
+    """
+    home, listed, metadata = _curves(store, curve_set_id, "curves")
+    first, last = wanted.within(home.n_predictions)
+    return Table(listed, _blocks(first, last), last - first, metadata)
+
+
+def predictions_table(store: Store, found: FoundRows, *, context: int = 32) -> Table:
+    """Return predictions that a search found, in its order, with what stands before them.
+
+    Args:
+        store: holds them.
+        found: the search's rows.
+        context: so many tokens before each answer, with the document's id and source; 0: none.
+
+    Raises:
+        InvalidInputError: `context` out of range.
+    """
+    _, listed, metadata = _curves(store, found.curve_set, "predictions", context)
+    rows = found.rows
+    listed = columns.of_prediction(listed, rows.indices)
+    if rows.distances is not None:
+        listed.insert(1, columns.numbers("distance", rows.distances, pa.float64()))
+    metadata |= {"n_matching": str(found.n_matching), "truncated": found.truncated or ""}
     size = CONTEXT_ROWS if context else BLOCK_ROWS
-    if isinstance(chosen, Range):
-        first, last = chosen.within(home.n_predictions)
-        return Table(listed, _blocks(first, last, size), last - first, metadata)
-    rows = np.flatnonzero(chosen).astype(np.int64)
-    return Table(listed, _chosen_blocks(rows, size), len(rows), metadata)
+    return Table(listed, _blocks(0, len(rows.indices), size), len(rows.indices), metadata)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from backend.exchange.exports import (
     curves_table,
     losses_table,
     named_curve_set,
+    predictions_table,
 )
 from backend.exchange.spreadsheet import FORMULA_STARTS, neutralised
 from backend.exchange.table_files import FORMATS, Column, Format, Table, pieces, write_table
@@ -33,6 +34,8 @@ from backend.models import Cluster, Clustering, ClusterMember, CurveSet
 from backend.queries.clusters import contexts
 from backend.queries.losses import suite_losses
 from backend.queries.predictions import prediction
+from backend.queries.search import Search, SearchFilters, Shape, found_rows, search
+from backend.queries.text_filters import TextFilter
 
 SUITE, CORPUS = "mini", "mini-held-out-60"
 
@@ -111,23 +114,46 @@ def test_curves_are_those_stored(
     np.testing.assert_array_equal(np.stack(curves, axis=1).astype(np.float16), values)
 
 
-def test_a_chosen_prediction_is_shown_as_on_its_page(mini_store: Store, tmp_path: Path) -> None:
-    curve_set_id = named_curve_set(mini_store, SUITE, CORPUS, "N", None)
-    with mini_store.session() as session:
-        mask = np.zeros(corpus_named(session, CORPUS).n_predictions, np.bool_)
-    mask[[0, 17, 300, len(mask) - 1]] = True
-    table = curves_table(mini_store, curve_set_id, mask, context=8)
-    assert table.n_rows == 4
-    for row in written(table, tmp_path, "parquet").to_pylist():
+def test_found_predictions_are_shown_as_on_their_pages(mini_store: Store, tmp_path: Path) -> None:
+    wanted = Search(filters=SearchFilters(text=TextFilter(token_pattern="the")), sort="final")
+    found = found_rows(mini_store, wanted, 5, 60)
+    table = predictions_table(mini_store, found, context=8)
+    rows = written(table, tmp_path, "parquet").to_pylist()
+    assert [row["prediction"] for row in rows] == [
+        m.index for m in search(mini_store, wanted).matches[:5]
+    ]
+    for row in rows:
         view = prediction(mini_store, CORPUS, row["prediction"], context=8)
         assert row["document"] == view.document
         assert row["position"] == view.position
         assert (row["answer"], row["answer_id"]) == (view.token.text, view.token.id)
+        assert "the" in row["answer"]
         assert row["context"] == "".join(v.token.shown for v in view.context[:-1])
         assert (row["document_id"], row["source"]) == (view.document_id, view.source)
         (curve,) = [c for c in view.curves if c.axis == "N"]
         assert row["curve_class"] == curve.curve_class
         assert {name: row[name] for name in curve.scores} == curve.scores
+
+
+def test_the_nearest_curves_come_with_their_distances(mini_store: Store, tmp_path: Path) -> None:
+    wanted = Search(shape=Shape(example=17), limit=20)
+    table = predictions_table(mini_store, found_rows(mini_store, wanted, 20, 60), context=0)
+    read = written(table, tmp_path, "arrow")
+    matches = search(mini_store, wanted).matches
+    assert read["prediction"].to_pylist() == [m.index for m in matches]
+    assert read["distance"].to_pylist() == [m.distance for m in matches]
+    assert "context" not in read.column_names
+
+
+def test_nothing_found_is_a_table_without_rows(mini_store: Store, tmp_path: Path) -> None:
+    filters = SearchFilters(text=TextFilter(text="no document says this"))
+    for shape in (None, Shape(example=0)):
+        found = found_rows(mini_store, Search(shape=shape, filters=filters), None, 60)
+        path = tmp_path / f"{shape is None}.json"
+        write_table(predictions_table(mini_store, found), path, "json")
+        document = json.loads(path.read_text())
+        assert document["rows"] == []
+        assert document["metadata"]["n_matching"] == "0"
 
 
 @pytest.mark.parametrize("format", FORMATS)
