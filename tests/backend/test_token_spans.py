@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -89,6 +89,7 @@ def test_what_a_cut_left_behind_follows_what_is_known() -> None:
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0▁"), max_size=40)
 
 
+@settings(deadline=None)
 @given(text=ANY, lowercase=st.booleans())
 def test_places_never_fall_and_cover_the_text(text: str, lowercase: bool) -> None:
     data, tokenizer, words = llama(lowercase)
@@ -99,15 +100,22 @@ def test_places_never_fall_and_cover_the_text(text: str, lowercase: bool) -> Non
     assert covered == set(range(len(text.encode())))
 
 
-@given(text=ANY | st.just(CHARACTERS), kept=st.integers(0, 30))
-def test_byte_level_tokens_are_the_text_in_pieces(text: str, kept: int) -> None:
+@cache
+def byte_level() -> tuple[TokenPlaces, Tokenizer, Vocabulary]:
     data = TOKENIZER.read_bytes()
     tokenizer = parse_tokenizer(data)
     words = Vocabulary(tokenizer)
+    return TokenPlaces(data, words), tokenizer, words
+
+
+@settings(deadline=None)  # the first example reads the tokenizer
+@given(text=ANY | st.just(CHARACTERS), kept=st.integers(0, 30))
+def test_byte_level_tokens_are_the_text_in_pieces(text: str, kept: int) -> None:
+    places, tokenizer, words = byte_level()
     encoding = tokenizer.encode(text, add_special_tokens=False)
     ids = encoding.ids[:kept]
     raw = text[: encoding.offsets[len(ids) - 1][1] if ids else 0].encode()
-    spans = TokenPlaces(data, words).spans(np.array(ids, np.uint16), raw)
+    spans = places.spans(np.array(ids, np.uint16), raw)
     for token, first, last in zip(ids, spans.starts, spans.ends, strict=True):
         assert raw[first:last] == words.bytes[token]
 
