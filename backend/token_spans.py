@@ -7,6 +7,7 @@ their places. Others (SentencePiece's first space, normalised text) are asked of
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,11 @@ class TokenPlaces:
 
     def __init__(self, data: bytes, words: Vocabulary) -> None:
         self._data = data
-        self._words = words
+        # All entries in one array: a document's tokens are joined without a loop over them. The
+        # last, empty entry stands for every id that the vocabulary does not have.
+        self._bytes = np.frombuffer(b"".join(words.bytes), np.uint8)
+        self._lengths = np.array([*map(len, words.bytes), 0], np.int64)
+        self._starts = np.cumsum(self._lengths) - self._lengths
 
     @cached_property
     def _tokenizer(self) -> HubTokenizer:
@@ -57,43 +62,38 @@ class TokenPlaces:
         tokenizer.no_padding()
         return tokenizer
 
-    def _pieces(self, ids: Sequence[int]) -> list[bytes]:
-        held = self._words.bytes
-        return [held[i] if 0 <= i < len(held) else b"" for i in ids]
-
-    def spans(self, ids: Sequence[int], text: bytes) -> Spans:
+    def spans(self, ids: NDArray[Any], text: bytes) -> Spans:
         """Return the places of `ids` in `text`, the UTF-8 that they were made from.
 
         The text may end before the tokens do (spaces cut off) or after them (inside a character).
         """
-        pieces = self._pieces(ids)
-        joined = b"".join(pieces)
-        common = min(len(joined), len(text))
-        if joined[:common] != text[:common]:
-            return self._asked(ids, text)
-        ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
-        return _clipped(np.concatenate([[0], ends[:-1]])[: len(ends)], ends, len(text))
+        entries = np.minimum(ids, len(self._lengths) - 1).astype(np.int64)
+        lengths = self._lengths[entries]
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        size = int(ends[-1]) if len(ends) else 0
+        joined = self._bytes[np.repeat(self._starts[entries] - starts, lengths) + np.arange(size)]
+        common = min(size, len(text))
+        if np.array_equal(joined[:common], np.frombuffer(text, np.uint8)[:common]):
+            return _clipped(starts, ends, len(text))
+        return self._asked(ids, lengths, text)
 
-    def _asked(self, ids: Sequence[int], text: bytes) -> Spans:
+    def _asked(self, ids: NDArray[Any], lengths: NDArray[np.int64], text: bytes) -> Spans:
         encoding = self._tokenizer.encode(text.decode(), add_special_tokens=False)
         places = _byte_offsets(text)
-        same = _common_length(ids, encoding.ids)
+        same = _common_length(ids.tolist(), encoding.ids)
         chars = np.array(encoding.offsets[:same], np.int64).reshape(same, 2)
-        # A byte that is written as a token of its own has no width in characters: it is there
-        # for the whole of its character.
-        chars[:, 1] = np.where(
-            (chars[:, 0] == chars[:, 1]) & (chars[:, 0] < len(places) - 1),
-            chars[:, 1] + [len(piece) > 0 for piece in self._pieces(ids[:same])],
-            chars[:, 1],
-        )
-        starts, ends = places[chars[:, 0]], places[chars[:, 1]]
+        # A byte that is a token of its own may be given no width in characters: it is there for
+        # the whole of its character.
+        narrow = (chars[:, 0] == chars[:, 1]) & (lengths[:same] > 0)
+        last = np.minimum(chars[:, 1] + narrow, len(places) - 1)
+        starts, ends = places[chars[:, 0]], places[last]
         # The end of a text that was cut may be tokenised otherwise than before: what is left
         # follows, each token as long as its own text.
-        begun = int(ends[-1]) if same else 0
-        rest = np.cumsum([len(p) for p in self._pieces(ids[same:])], dtype=np.int64) + begun
+        after = np.cumsum(lengths[same:]) + (ends[-1] if same else 0)
         return _clipped(
-            np.concatenate([starts, np.concatenate([[begun], rest[:-1]])[: len(rest)]]),
-            np.concatenate([ends, rest]),
+            np.concatenate([starts, after - lengths[same:]]),
+            np.concatenate([ends, after]),
             len(text),
         )
 

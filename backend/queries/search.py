@@ -177,6 +177,41 @@ def search(store: Store, wanted: Search) -> SearchResult:
         )
 
 
+@dataclass(frozen=True)
+class FoundRows:
+    """Found predictions without what is known of them; see `SearchResult`.
+
+    Attributes:
+        curve_set: id of the curves that were searched.
+        rows: the predictions in order.
+        n_matching: how many pass the filters, exactly.
+        truncated: why a text filter is not whole, None if it is.
+    """
+
+    curve_set: int
+    rows: Rows
+    n_matching: int
+    truncated: str | None
+
+
+def found_rows(store: Store, wanted: Search, limit: int | None, text_seconds: float) -> FoundRows:
+    """Return the first `limit` predictions that a question asks for, all of them for None.
+
+    Raises:
+        NotFoundError, InvalidInputError, NotReadyError: as `search`.
+    """
+    with store.session() as session:
+        curve_set = _curve_set(session, wanted)
+        index = curve_index(store, session, curve_set)
+        asked, sort = _asked(index, wanted), _sort(wanted)
+        passing = matching(store, session, curve_set, index, wanted.filters, text_seconds)
+    ask = _Asked(store, curve_set, index, asked, sort, wanted.order == "desc")
+    # Never 0: the search of nearest curves wants a number of them.
+    most = max(1, passing.n_matching if limit is None else min(limit, passing.n_matching))
+    rows = ask.rows(passing.mask, most, None)
+    return FoundRows(curve_set.id, rows, passing.n_matching, passing.truncated)
+
+
 def curve_map(store: Store, wanted: Search) -> CurveMap:
     """Return the map of the curves that a question is about, with those that pass its filters.
 

@@ -104,9 +104,14 @@ _recent = _Recent()
 
 
 def matching(
-    store: Store, session: Session, curve_set: CurveSet, index: CurveIndex, wanted: SearchFilters
+    store: Store,
+    session: Session,
+    curve_set: CurveSet,
+    index: CurveIndex,
+    wanted: SearchFilters,
+    text_seconds: float = TEXT_SECONDS,
 ) -> Matching:
-    """Return which predictions have all that `wanted` asks for.
+    """Return which predictions have all that `wanted` asks for, text within `text_seconds`.
 
     Raises:
         InvalidInputError: a filter that cannot be used, by its name.
@@ -133,7 +138,7 @@ def _matching(
             f"corpus {corpus.name} has no document {document}",
             f"Its documents are 0 to {corpus.n_documents - 1}",
         )
-    found = text_mask(store, session, corpus, wanted.text, TEXT_SECONDS)
+    found = text_mask(store, session, corpus, wanted.text, text_seconds)
     masks = [
         found.mask,
         _class_mask(store, curve_set, wanted.classes),

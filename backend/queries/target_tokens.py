@@ -4,10 +4,9 @@ A pattern is tried once on every entry of the vocabulary; the table of its answe
 token id, then serves all predictions.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,6 @@ _BLOCK = 1 << 18
 _DOCUMENTS = 4_096
 _MAX_TABLES = 64
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Deadline:
@@ -41,17 +38,6 @@ class Deadline:
     def reason(self, done: str) -> str:
         """Return why a result is not whole; `done` says how far it got."""
         return f"the time limit of {self.seconds:g} s was reached: {done}"
-
-    def all_of(self, values: Iterable[T]) -> list[T] | None:
-        """Return all values, None if the time is up before the last of them."""
-        taken: list[T] = []
-        if self.is_over():
-            return None
-        for value in values:
-            taken.append(value)
-            if self.is_over():
-                return None
-        return taken
 
 
 def target_ids(store: Store, read: Reader) -> NDArray[Any]:

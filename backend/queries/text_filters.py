@@ -99,12 +99,17 @@ class _Text:
     def __init__(self, text: str) -> None:
         self._wanted = text.encode()
 
-    def ends(self, text: bytes) -> Iterator[int]:
-        at = text.find(self._wanted)
+    def ends(self, text: bytes, deadline: Deadline) -> list[int] | None:
+        """Return the byte after each hit, None if the time is up."""
+        if deadline.is_over():
+            return None
+        wanted, size, ends = self._wanted, len(self._wanted), []
+        at = text.find(wanted)
         while at >= 0:
-            yield at + len(self._wanted)
+            ends.append(at + size)
             # From the next byte: no character begins inside another, so none is cut.
-            at = text.find(self._wanted, at + 1)
+            at = text.find(wanted, at + 1)
+        return ends
 
 
 class _Regex:
@@ -113,8 +118,18 @@ class _Regex:
     def __init__(self, pattern: Pattern) -> None:
         self._pattern = pattern
 
-    def ends(self, text: bytes) -> Iterator[int]:
-        return (last for first, last in self._pattern.spans(text) if last > first)
+    def ends(self, text: bytes, deadline: Deadline) -> list[int] | None:
+        """Return the byte after each hit, None if the time is up."""
+        if deadline.is_over():
+            return None
+        ends = []
+        for first, last in self._pattern.spans(text):
+            # Each match may have read all that is left of a long document.
+            if deadline.is_over():
+                return None
+            if last > first:
+                ends.append(last)
+        return ends
 
 
 def _searches(wanted: TextFilter) -> list[_Text | _Regex]:
@@ -191,7 +206,7 @@ class _Scan:
         found = np.zeros_like(self._mask)
         total = int(self._wanted.sum())
         for n_searched, (document, text) in enumerate(self._texts(session)):
-            ends = deadline.all_of(search.ends(text))
+            ends = search.ends(text, deadline)
             if ends is None:
                 reason = f"{n_searched:,} of {total:,} documents were searched"
                 return found, deadline.reason(reason)
@@ -226,7 +241,8 @@ class _Scan:
             return
         read = self._read
         prefix = len(read.corpus.prefix)
-        spans = self._places.spans(read.ids(document)[prefix:], text)
+        ids = read.tokens[read.starts[document] + prefix : read.starts[document + 1]]
+        spans = self._places.spans(ids, text)
         tokens = spans.overlapping(*_last_characters(text, ends))
         first, last = read.predictions[document : document + 2].tolist()
         # Position p of the document is prediction first + p - 1; position 0 is none.
