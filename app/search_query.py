@@ -3,6 +3,7 @@
 Both become one `backend.queries.search.Search`. An empty field of a form counts as not given.
 """
 
+from collections.abc import Iterable
 from math import isfinite
 from typing import Annotated, Literal, Self, get_args
 
@@ -13,6 +14,7 @@ from app.pages.parameters import Blank
 from backend.errors import InvalidInputError
 from backend.queries.search import (
     MAX_MATCHES,
+    SEARCH_FORMULAS,
     Invariance,
     Order,
     Preset,
@@ -68,6 +70,10 @@ def _names(value: object) -> object:
 def _filled(value: object) -> object:
     names = _names(value)
     return [name for name in names if name != ""] if isinstance(names, list) else names
+
+
+def _words(names: Iterable[str], prefix: str = "") -> str:
+    return ". ".join(f"{name}: {SEARCH_FORMULAS[prefix + name]}" for name in names)
 
 
 class FilterFields(BaseModel):
@@ -180,14 +186,14 @@ class SearchQuery(FilterFields):
         description="Search for this curve: x:y of 2 to 16 knots; y in nats",
     )
     preset: Annotated[Preset | None, Blank] = Field(
-        default=None, description="Search for a named curve"
+        default=None, description=f"Search for a named curve. {_words(get_args(Preset), 'preset ')}"
     )
     at: Number = Field(default=None, description="For preset=step: the first low point, from 1")
     like: Count = Field(default=None, description="Search for the curve of this prediction")
     inv: Annotated[tuple[InvarianceOrNone, ...], BeforeValidator(_filled)] = Field(
         default=(),
-        description="What the distance ignores: level, scale, shift, or none of them; default: "
-        "level for a preset, else none",
+        description="What the distance ignores; default: level for a preset, else none. "
+        + _words(get_args(Invariance)),
     )
     sort: Annotated[Sort | None, Blank] = Field(
         default=None, description="Default: distance if a curve is searched for, else index"

@@ -123,12 +123,13 @@ def compiled_search(*, wait: bool) -> "Callable[..., Nearest] | None":
 @lru_cache(maxsize=1)
 def _loading() -> "Future[Callable[..., Nearest] | None]":
     pool = ThreadPoolExecutor(1, thread_name_prefix="load-search")
-    future = pool.submit(_load)
+    future = pool.submit(loaded_search)
     pool.shutdown(wait=False)
     return future
 
 
-def _load() -> "Callable[..., Nearest] | None":
+def loaded_search() -> "Callable[..., Nearest] | None":
+    """Return the compiled search, compiling it if need be; None if that is not possible."""
     try:
         from compute.curve_blocks import compiled
 

@@ -47,7 +47,8 @@ class Plane:
         return placed
 
 
-def _sample(n_predictions: int) -> NDArray[np.int64]:
+def sampled(n_predictions: int) -> NDArray[np.int64]:
+    """Return the predictions on the map, ascending: all, or a fixed sample."""
     if n_predictions <= MAX_POINTS:
         return np.arange(n_predictions)
     drawn = np.random.default_rng(SEED).choice(n_predictions, MAX_POINTS, replace=False)
@@ -56,7 +57,7 @@ def _sample(n_predictions: int) -> NDArray[np.int64]:
 
 def curve_plane(store: Store, curve_set: CurveSet, index: CurveIndex) -> Plane:
     """Return the plane of a curve set, from the cache."""
-    sample = _sample(index.n_predictions)
+    sample = sampled(index.n_predictions)
     n_points = len(index.axis)
 
     def fill(array: NDArray[Any]) -> None:

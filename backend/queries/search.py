@@ -30,11 +30,45 @@ from backend.queries.search_order import (
 )
 from backend.queries.suites import curve_sets
 from backend.queries.views import Axis
+from compute.curve_shapes import PRESET_FORMULAS
 
 if TYPE_CHECKING:
     from compute.curve_search import AskedCurve
 
-__all__ = ["Match", "MatchScores", "Search", "SearchFilters", "SearchResult", "Shape", "search"]
+__all__ = [
+    "SEARCH_FORMULAS",
+    "FoundRows",
+    "Match",
+    "MatchScores",
+    "Search",
+    "SearchFilters",
+    "SearchResult",
+    "Shape",
+    "curve_map",
+    "found_rows",
+    "search",
+]
+
+# Words on every choice, for the API's document and for pages.
+SEARCH_FORMULAS = {
+    "level": "both curves lose their mean (weighted as the distance is)",
+    "scale": "both lose their mean and are divided by their standard deviation; the distance is "
+    "then 2 − 2 × correlation, and curves whose deviation is below 0.05 nats are never found",
+    "shift": "least distance over shifts of the asked curve by whole points, at most half of the "
+    "axis and 16 points either way, its end values repeated; the shorter shift counts, then left",
+    **{f"preset {name}": words for name, words in PRESET_FORMULAS.items()},
+}
+
+__all__ = [
+    "SEARCH_FORMULAS",
+    "Match",
+    "MatchScores",
+    "Search",
+    "SearchFilters",
+    "SearchResult",
+    "Shape",
+    "search",
+]
 
 MAX_MATCHES = 200
 Invariance = Literal["level", "scale", "shift"]

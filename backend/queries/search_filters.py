@@ -74,7 +74,7 @@ class Matching:
     truncated: str | None = None
 
 
-class _Recent:
+class Recent:
     """The last few answers of filters: pages and redrawn curves mostly ask for the same again."""
 
     def __init__(self) -> None:
@@ -82,6 +82,7 @@ class _Recent:
         self._found: OrderedDict[str, Matching] = OrderedDict()
 
     def get(self, key: str) -> Matching | None:
+        """Return an answer that is kept."""
         with self._lock:
             found = self._found.get(key)
             if found is not None:
@@ -89,6 +90,7 @@ class _Recent:
             return found
 
     def put(self, key: str, found: Matching) -> None:
+        """Keep an answer in place of the oldest ones, within `KEPT_BYTES`."""
         if found.mask is None or found.mask.nbytes > KEPT_BYTES:
             return
         found.mask.flags.writeable = False
@@ -100,7 +102,7 @@ class _Recent:
                 self._found.popitem(last=False)
 
 
-_recent = _Recent()
+_recent = Recent()
 
 
 def matching(
@@ -122,7 +124,7 @@ def matching(
     key = f"{store.settings.cache_dir.resolve()}|{store.engine.url}|{curve_set.key}|{wanted!r}"
     found = _recent.get(key)
     if found is None:
-        found = _matching(store, session, curve_set, index, wanted)
+        found = _matching(store, session, curve_set, index, wanted, text_seconds)
         # What a time limit cut off may be whole the next time.
         if found.truncated is None:
             _recent.put(key, found)
@@ -130,7 +132,12 @@ def matching(
 
 
 def _matching(
-    store: Store, session: Session, curve_set: CurveSet, index: CurveIndex, wanted: SearchFilters
+    store: Store,
+    session: Session,
+    curve_set: CurveSet,
+    index: CurveIndex,
+    wanted: SearchFilters,
+    text_seconds: float,
 ) -> Matching:
     corpus, document = curve_set.corpus, wanted.text.document
     if document is not None and document >= corpus.n_documents:
