@@ -59,17 +59,6 @@ SEARCH_FORMULAS = {
     **{f"preset {name}": words for name, words in PRESET_FORMULAS.items()},
 }
 
-__all__ = [
-    "SEARCH_FORMULAS",
-    "Match",
-    "MatchScores",
-    "Search",
-    "SearchFilters",
-    "SearchResult",
-    "Shape",
-    "search",
-]
-
 MAX_MATCHES = 200
 Invariance = Literal["level", "scale", "shift"]
 Preset = Literal["step", "smooth", "inverse", "u", "hump", "late", "early", "flat"]
