@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from backend.queries.views import ScalingPoint
 
-WIDTH, HEIGHT = 480, 250
-LEFT, TOP, RIGHT, BOTTOM = 30, 12, 468, 204
+WIDTH, HEIGHT = 400, 236
+LEFT, TOP, RIGHT, BOTTOM = 28, 12, 388, 192
 LEAST_TOP_NATS = 10.0
 Y_TICKS = 5
-MIN_TICK_GAP = 44  # units of the pad; labels closer than this would touch
+MIN_TICK_GAP = 40  # units of the pad; labels closer than this would touch
 MAX_DOTS = 12
 SPARK = (4.0, 4.0, 128.0, 40.0)
 ICON = (2.0, 2.0, 26.0, 14.0)
@@ -103,7 +103,7 @@ def _spaced(shares: Sequence[float], labels: Sequence[str]) -> list[str]:
     last = -math.inf
     for share, label in zip(shares, labels, strict=True):
         at = share * (RIGHT - LEFT)
-        is_shown = at - last >= max(MIN_TICK_GAP, 7 * len(label))
+        is_shown = at - last >= max(MIN_TICK_GAP, 8 * len(label))
         last = at if is_shown else last
         kept.append(label if is_shown else "")
     return kept

@@ -43,11 +43,11 @@ TERMS = (
     ),
     Term(
         "Curve distance",
-        "How far a prediction's curve is from the one asked for: root mean square of their "
-        "difference, every point weighted by the logarithm of the axis that it stands for. What "
-        "an invariance ignores is fitted first: a constant (level), a factor (scale), a move along "
+        "How far a prediction's curve is from the one asked for: mean square of their difference, "
+        "nats², every point weighted by the stretch of the log axis that it stands for. What an "
+        "invariance ignores is taken out first: a constant (level), a factor (scale), a move along "
         "the axis (shift).",
-        "√(Σ wᵢ (ℓᵢ − qᵢ)²), Σ wᵢ = 1",
+        "Σ wᵢ (ℓᵢ − qᵢ)², Σ wᵢ = 1",
     ),
     Term(
         "Emergence",

@@ -65,10 +65,11 @@ class Preset:
 
 @dataclass(frozen=True)
 class Chip:
-    """A part of the question; `href` asks without it."""
+    """A part of the question; `href` asks without it, that is without these fields."""
 
     text: str
     href: str
+    fields: tuple[str, ...] = ()
 
 
 _ICONS: dict[str, tuple[str, str, tuple[float, ...]]] = {
@@ -102,7 +103,7 @@ def presets(items: Items, n_points: int) -> list[Preset]:
     )
     shapes = []
     for name, (text, hint, icon) in _ICONS.items():
-        at = {"at": n_points // 2} if name == "step" else {}
+        at = {"at": n_points // 2 + 1} if name == "step" else {}
         href = address(PATH, items, (*SHAPE, "sort", "order"), preset=name, **at)
         is_current = asked.get("preset") == name
         shapes.append(Preset(text, href, preset_icon(icon), hint, is_current))
@@ -139,10 +140,9 @@ def filter_chips(items: Items) -> list[Chip]:
     for name, value in items:
         if name not in _WORDS:
             continue
-        drop: tuple[str | tuple[str, str], ...] = ((name, value),) if name == "cls" else (name,)
-        if name == "only_largest":
-            drop = ("only_largest", "right")
-        chips.append(Chip(_WORDS[name].format(value), address(PATH, items, drop)))
+        fields = (name, "right") if name == "only_largest" else (name,)
+        drop = ((name, value),) if name == "cls" else fields
+        chips.append(Chip(_WORDS[name].format(value), address(PATH, items, drop), fields))
     return chips
 
 
@@ -159,8 +159,8 @@ def shape_chips(items: Items, labels: Sequence[str]) -> list[Chip]:
         if name in asked:
             text = words.format(asked[name])
             at = asked.get("at", "")
-            if asked[name] == "step" and at.isdigit() and 0 < int(at) < len(labels):
-                text += f" at {labels[int(at)]}"
+            if asked[name] == "step" and at.isdigit() and 1 <= int(at) <= len(labels):
+                text += f" at {labels[int(at) - 1]}"
             chips.append(Chip(text, address(PATH, items, (*SHAPE, "inv"))))
     return chips
 

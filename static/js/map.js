@@ -204,7 +204,7 @@ function select(list) {
   const url = new URL(location.href);
   for (const name of ["cursor", "lasso"]) url.searchParams.delete(name);
   if (list.length > 2) {
-    const [x0, y0, x1, y1] = points.bounds;
+    const [x0, x1, y0, y1] = points.bounds;
     const number = (value) => Number(value.toPrecision(4));
     url.searchParams.set("lasso", list.map(([u, v]) => `${number(x0 + u * (x1 - x0))}:${number(y0 + v * (y1 - y0))}`).join(","));
   }
@@ -342,7 +342,7 @@ function countClasses() {
 
 /** The lasso of the address, in units of the map. */
 function drawnLasso() {
-  const [x0, y0, x1, y1] = points.bounds;
+  const [x0, x1, y0, y1] = points.bounds;
   const text = new URLSearchParams(location.search).get("lasso");
   return (text ?? "").split(",").filter(Boolean).map((corner) => {
     const [x, y] = corner.split(":").map(Number);
