@@ -84,16 +84,20 @@ def search_page(
     request: Request, store: StoreDep, asked: Annotated[SearchQuery, Query()]
 ) -> Response:
     """Search predictions by the shape of their curve, their text and their scores."""
-    question = _question(store, given(request.query_params.multi_items()), asked)
+    items = given(request.query_params.multi_items())
     view: SearchResult | None = None
     refusal: InvalidInputError | None = None
-    if question.scaling:
-        try:
-            view = searches.search(store, asked)
-        except InvalidInputError as error:
-            if error.parameter not in FIELDS:
-                raise
-            refusal = error
+    try:
+        view = searches.search(store, asked.search(limit=PAGE_SIZE))
+    except InvalidInputError as error:
+        if error.parameter not in FIELDS:
+            raise
+        refusal = error
+    except NotReadyError:
+        if items:  # something was named that is not there; an empty page would hide that
+            raise
+    question = _question(store, items, asked, view)
+    place = {"cursor": asked.cursor} if asked.cursor else {}
     return render(
         request,
         "predictions.html",
@@ -103,20 +107,23 @@ def search_page(
         view=view,
         banner=refusal,
         page_size=PAGE_SIZE,
-        api=address(API, question.items, limit=PAGE_SIZE) if view else None,
+        api=address(API, items, **place) if view else None,
         **_asked_context(question, view, refusal),
         **_found_context(store, question, view),
     )
 
 
-def _question(store: Store, items: Items, asked: SearchQuery) -> Question:
-    choice = scaling_choice(store, asked.corpus, asked.suite)
+def _question(
+    store: Store, items: Items, asked: SearchQuery, view: SearchResult | None
+) -> Question:
+    corpus, suite = (view.corpus, view.suite) if view else (asked.corpus, asked.suite)
+    choice = scaling_choice(store, corpus, suite)
     scaling = None
     if choice.corpus and choice.suite:
         try:
             scaling = suites.scaling(store, choice.suite.id, choice.corpus, asked.axis, asked.model)
         except NotReadyError:
-            if items:  # what was named is not there; an empty page would hide that
+            if items:
                 raise
     return Question(items, asked, choice, scaling)
 
@@ -140,7 +147,7 @@ def _asked_context(
         "chips": _chips(question, pad),
         "kinds": parts.kinds(question.items),
         "invariances": parts.INVARIANCES,
-        "asked_inv": ",".join(question.all("inv")).split(","),
+        "asked_inv": view.invariances if view else ",".join(question.all("inv")).split(","),
         "asked_classes": question.all("cls"),
         "sorts": SORTS,
         "opened": {name: any(map(question.all, fields)) for name, fields in GROUPS.items()},
@@ -164,9 +171,12 @@ def _literal(question: Question, refusal: InvalidInputError | None) -> str | Non
 
 def _knots(question: Question, view: SearchResult | None) -> list[tuple[float, float]]:
     """Return the drawn curve, or the points of the preset or example that stands in for it."""
-    if sketch := question.form["sketch"]:
-        pairs = [part.partition(":") for part in sketch.split(",")]
-        return [(float(x), float(nats)) for x, _, nats in pairs]
+    if question.asked.sketch:
+        try:
+            shape = question.asked.shape()
+        except InvalidInputError:  # said at its field
+            return []
+        return sorted((shape and shape.sketch) or ())
     if view and view.query_nats:
         return list(zip(view.x, view.query_nats, strict=True))
     return []
@@ -226,7 +236,7 @@ def _facts(view: SearchResult, match: Match) -> Sequence[tuple[str, str]]:
         ("drop", number(scores.total_drop)),
         ("sharpness", number(scores.sharpness)),
         ("emergence", f"{view.axis} {si(emergence)}" if emergence is not None else "–"),
-        ("final", f"{number(scores['final_loss'])} nats"),
+        ("final", f"{number(scores.final_loss)} nats"),
     ]
     if match.distance is not None:
         facts.insert(0, ("distance", number(match.distance, 3)))
@@ -238,10 +248,11 @@ def _facts(view: SearchResult, match: Match) -> Sequence[tuple[str, str]]:
 def _excuses(store: Store, question: Question) -> list[parts.Chip]:
     """Return the filters without which something would match; all of them if none alone helps."""
     chips = parts.filter_chips(question.items)
-    asked = question.asked.model_dump(exclude={"cursor"})
+    fields = SearchQuery.model_fields
     helpful = []
     for chip in chips[:MAX_EXCUSES]:
-        eased = SearchQuery(**{**asked, **dict.fromkeys(chip.fields), "limit": 1})
-        if searches.search(store, eased).n_matching:
+        changes = {name: fields[name].default for name in (*chip.fields, "cursor")}
+        eased = question.asked.model_copy(update=changes)
+        if searches.search(store, eased.search(limit=1)).n_matching:
             helpful.append(chip)
     return helpful or chips

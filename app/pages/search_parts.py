@@ -111,10 +111,10 @@ def presets(items: Items, n_points: int) -> list[Preset]:
 
 
 _WORDS = {
-    "text": "contains “{}”",
-    "regex": "matches /{}/",
+    "text": "text “{}”",
+    "regex": "text /{}/",
     "token": "answer “{}”",
-    "token_pattern": "answer matches /{}/",
+    "token_pattern": "answer /{}/",
     "source": "source {}",
     "document": "document {}",
     "cls": "class {}",

@@ -28,6 +28,7 @@ function startForms() {
     form.addEventListener("formdata", (event) => {
       for (const [name, value] of [...event.formData]) {
         const field = form.elements.namedItem(name);
+        if (field instanceof RadioNodeList) continue; // one of several: an empty one may mean none
         if (value === "" || value === field?.dataset?.default) event.formData.delete(name);
       }
     });

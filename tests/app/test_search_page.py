@@ -227,6 +227,7 @@ def test_the_map_survives_packing_within_its_budget() -> None:
         n_matching=5,
         truncated=None,
         shares=(0.9, 0.05),
+        classes=CURVE_CLASSES,
         index=np.sort(rng.choice(total, n, replace=False)),
         x=rng.normal(0, 9, n).astype(np.float32),
         y=rng.normal(0, 3, n).astype(np.float32),
@@ -280,7 +281,7 @@ def test_addresses_keep_what_is_not_taken_away() -> None:
 
 def test_chips_name_each_filter_once() -> None:
     items = [("text", "{x}"), ("drop_min", "2"), ("preset", "u"), ("corpus", "c")]
-    assert [chip.text for chip in filter_chips(items)] == ["contains “{x}”", "drop ≥ 2 nats"]
+    assert [chip.text for chip in filter_chips(items)] == ["text “{x}”", "drop ≥ 2 nats"]
 
 
 def test_small_curves_are_drawn_over_the_log_axis() -> None:
