@@ -9,7 +9,16 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 
 from app import errors
 from app.access import Access, log_to_stderr
-from app.api import arrow, clusterings, clusters, corpora, operation, similarities, suites
+from app.api import (
+    arrow,
+    clusterings,
+    clusters,
+    corpora,
+    operation,
+    predictions,
+    similarities,
+    suites,
+)
 from app.api.openapi import described_application
 from app.etag import Conditional
 from app.metrics import Metrics
@@ -25,6 +34,7 @@ MIN_COMPRESSED_BYTES = 1024
 API_ROUTERS = (
     suites.router,
     corpora.router,
+    predictions.router,
     similarities.router,
     clusterings.router,
     clusters.router,

@@ -19,6 +19,7 @@ DESCRIPTION = (
 TAGS = [
     {"name": "suites", "description": "Models, checkpoints and their evaluations"},
     {"name": "corpora", "description": "Documents, tokens, losses and predictions"},
+    {"name": "search", "description": "Predictions by curve shape, text and scores"},
     {"name": "scaling", "description": "Mean loss over model size and training step"},
     {"name": "quanta", "description": "Selections, similarities, clusterings and clusters"},
     {"name": "operation", "description": "Liveness, readiness and metrics"},
