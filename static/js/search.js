@@ -64,6 +64,7 @@ export function start() {
     startMap(map);
     onKey("u", focusMap);
   }
+  form.dataset.state = "ready";
   // A page kept by the browser has the drawing of its last moment, not that of its address.
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 }

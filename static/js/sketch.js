@@ -135,18 +135,21 @@ function focusKnot(i) {
   (all(".knot", pad)[at] ?? pad).focus({ preventScroll: true });
 }
 
-/** Put a knot at u (by default between this one and the next, or after the last). */
+/** Where the next knot goes: behind this one, or into the widest gap if there is no room. */
+function freePlace() {
+  if (!knots.length) return [0, tidy(axis.top / 2)];
+  if (knots.length === 1) return [knots[0][0] < 0.5 ? 1 : 0, knots[0][1]];
+  const gap = (i) => knots[i + 1][0] - knots[i][0];
+  const gaps = knots.slice(1).map((_, i) => gap(i));
+  let i = Math.min(at, gaps.length - 1);
+  if (gap(i) < 4 * GAP) i = gaps.indexOf(Math.max(...gaps));
+  return [(knots[i][0] + knots[i + 1][0]) / 2, tidy((knots[i][1] + knots[i + 1][1]) / 2)];
+}
+
+/** Put a knot at u, or at the free place. */
 function addKnot(u = null, nats = null) {
   if (knots.length >= MOST) return say(`${MOST} knots are the most`);
-  if (u === null) {
-    if (!knots.length) [u, nats] = [0, tidy(axis.top / 2)];
-    else if (knots.length === 1) [u, nats] = [knots[0][0] < 0.5 ? 1 : 0, knots[0][1]];
-    else {
-      const i = at < knots.length - 1 ? at : at - 1;
-      u = (knots[i][0] + knots[i + 1][0]) / 2;
-      nats = tidy((knots[i][1] + knots[i + 1][1]) / 2);
-    }
-  }
+  if (u === null) [u, nats] = freePlace();
   const near = knots.findIndex((knot) => Math.abs(knot[0] - u) < GAP);
   if (near >= 0) knots[near] = [knots[near][0], nats];
   else knots = [...knots, [u, nats]].sort((a, b) => a[0] - b[0]);
