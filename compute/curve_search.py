@@ -206,7 +206,7 @@ def nearest_by_comparison(
     Returns:
         At most `limit` curves in order of (distance, index).
     """
-    found = [_merged([], limit)]
+    found = [merged([], limit)]
     for first in range(0, len(curves), ROWS_AT_ONCE):
         block = curves[first : first + ROWS_AT_ONCE]
         distance, shift = shape_distances(block, asked)
@@ -217,7 +217,7 @@ def nearest_by_comparison(
         if after is not None:
             rows = rows[_follows(distance[rows], rows + first, after)]
         part = Nearest(rows + first, distance[rows], shift[rows])
-        found = [_merged([*found, part], limit)]
+        found = [merged([*found, part], limit)]
     return found[0]
 
 
@@ -231,8 +231,8 @@ def _follows(
     return follows
 
 
-def _merged(parts: list[Nearest], limit: int) -> Nearest:
-    """The first of several results together."""
+def merged(parts: list[Nearest], limit: int) -> Nearest:
+    """The nearest of several results together, at most `limit`."""
     none = np.empty(0, dtype=np.int64)
     indices = np.concatenate([none, *(part.indices for part in parts)])
     distances = np.concatenate([none.astype(np.float64), *(part.distances for part in parts)])

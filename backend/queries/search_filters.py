@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.curve_index import CurveIndex
+from backend.curve_index import CurveIndex, half_bits
 from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError
 from backend.losses import curve_scores
@@ -155,16 +155,6 @@ def _half_between(values: NDArray[np.float16], least: float | None, most: float 
 
 
 _INFINITY = int(np.array(np.inf, np.float16).view(np.uint16))
-
-
-def half_bits(value: float) -> int:
-    """Return the bits of the least float16 that is >= value and >= 0."""
-    if value <= 0:
-        return 0
-    with np.errstate(over="ignore"):
-        half = np.array(value, np.float16)
-    bits = int(half.view(np.uint16))
-    return bits + 1 if float(half) < value else bits
 
 
 def _published_mask(store: Store, curve_set: CurveSet, published: str | None) -> Mask | None:

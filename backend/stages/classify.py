@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend import arrays
 from backend.arrays import MAX_LOSS_NATS
+from backend.curve_index import compiled_search, curve_index
 from backend.db import Store
 from backend.errors import NotReadyError
 from backend.keys import result_key
@@ -228,6 +229,14 @@ def _classify_one(store: Store, curve_set_id: int, progress: Progress) -> None:
         row.completed_at = now()
 
 
+def _index(store: Store, curve_set_ids: Sequence[int]) -> None:
+    """Lay the curves out for search and compile it, so that no request has to wait for either."""
+    with store.session() as session:
+        for curve_set_id in curve_set_ids:
+            curve_index(store, session, session.get_one(CurveSet, curve_set_id))
+    compiled_search(wait=True)
+
+
 def classify(store: Store, corpus: Corpus, suite: Suite, progress: Progress) -> list[int]:
     """Classify all curves of a suite on a corpus, over size and over the steps of each model.
 
@@ -245,5 +254,6 @@ def classify(store: Store, corpus: Corpus, suite: Suite, progress: Progress) -> 
         ]
     for curve_set_id in ids:
         _classify_one(store, curve_set_id, progress)
+    _index(store, ids)
     fill_cluster_curves(store, progress)
     return ids
