@@ -201,9 +201,10 @@ function removeHere() {
 /** Forget the curve. */
 export function clearSketch() {
   const had = knots.length > 0;
+  const isHere = pad.contains(document.activeElement);
   knots = [];
   update();
-  if (pad.contains(document.activeElement)) pad.focus({ preventScroll: true });
+  if (isHere) pad.focus({ preventScroll: true });
   if (had) say("curve cleared");
 }
 
