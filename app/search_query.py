@@ -39,6 +39,7 @@ CurveClass = Literal[
     "hump",
     "irregular",
 ]
+InvarianceOrNone = Literal["level", "scale", "shift", "none"]
 Published = Literal["monogenic", "polygenic"]
 Name = Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank]
 ModelName = Annotated[Annotated[str, Field(pattern=MODEL_PATTERN)] | None, Blank]
@@ -183,7 +184,7 @@ class SearchQuery(FilterFields):
     )
     at: Number = Field(default=None, description="For preset=step: the first low point, from 1")
     like: Count = Field(default=None, description="Search for the curve of this prediction")
-    inv: Annotated[tuple[Invariance | Literal["none"], ...], BeforeValidator(_filled)] = Field(
+    inv: Annotated[tuple[InvarianceOrNone, ...], BeforeValidator(_filled)] = Field(
         default=(),
         description="What the distance ignores: level, scale, shift, or none of them; default: "
         "level for a preset, else none",

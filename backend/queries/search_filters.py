@@ -1,6 +1,8 @@
 """Which predictions a search may find: text, class, scores, published rules, sizes, clusters."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ from backend.queries.curve_map import inside_lasso
 from backend.queries.text_filters import TextFilter, text_mask
 
 TEXT_SECONDS = 2.0
+KEPT_BYTES = 256 << 20
 # A loss below ln 2 is p > 1/2: certainly the model's first choice.
 RIGHT_NATS = float(np.log(2))
 Range = tuple[float | None, float | None]
@@ -71,6 +74,35 @@ class Matching:
     truncated: str | None = None
 
 
+class _Recent:
+    """The last few answers of filters: pages and redrawn curves mostly ask for the same again."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._found: OrderedDict[str, Matching] = OrderedDict()
+
+    def get(self, key: str) -> Matching | None:
+        with self._lock:
+            found = self._found.get(key)
+            if found is not None:
+                self._found.move_to_end(key)
+            return found
+
+    def put(self, key: str, found: Matching) -> None:
+        if found.mask is None or found.mask.nbytes > KEPT_BYTES:
+            return
+        found.mask.flags.writeable = False
+        with self._lock:
+            self._found[key] = found
+            while sum(one.mask.nbytes for one in self._found.values() if one.mask is not None) > (
+                KEPT_BYTES
+            ):
+                self._found.popitem(last=False)
+
+
+_recent = _Recent()
+
+
 def matching(
     store: Store, session: Session, curve_set: CurveSet, index: CurveIndex, wanted: SearchFilters
 ) -> Matching:
@@ -80,6 +112,21 @@ def matching(
         InvalidInputError: a filter that cannot be used, by its name.
         NotFoundError: an unknown document or cluster.
     """
+    if wanted == SearchFilters():
+        return Matching(None, index.n_predictions)
+    key = f"{store.settings.cache_dir.resolve()}|{store.engine.url}|{curve_set.key}|{wanted!r}"
+    found = _recent.get(key)
+    if found is None:
+        found = _matching(store, session, curve_set, index, wanted)
+        # What a time limit cut off may be whole the next time.
+        if found.truncated is None:
+            _recent.put(key, found)
+    return found
+
+
+def _matching(
+    store: Store, session: Session, curve_set: CurveSet, index: CurveIndex, wanted: SearchFilters
+) -> Matching:
     corpus, document = curve_set.corpus, wanted.text.document
     if document is not None and document >= corpus.n_documents:
         raise NotFoundError(
