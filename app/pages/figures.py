@@ -1,9 +1,9 @@
 """Figures as JSON, fetched by the pages when a plot comes into view."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from app.deps import (
@@ -17,6 +17,7 @@ from app.deps import (
     SuiteQuery,
 )
 from app.figures.base import payload
+from app.figures.curve_map import packed
 from app.figures.losses import (
     class_figure,
     histogram_figure,
@@ -29,7 +30,8 @@ from app.figures.quanta import (
     rank_frequency_figure,
     similarity_figure,
 )
-from backend.queries import clusterings, clusters, predictions, suites
+from app.search_query import SearchQuery
+from backend.queries import clusterings, clusters, predictions, search, suites
 from backend.queries.views import Axis
 
 router = APIRouter(prefix="/figures", include_in_schema=False)
@@ -77,6 +79,13 @@ def prediction_figures(
             for axis in sorted(axes)
         }
     )
+
+
+@router.get("/curve-map")
+def curve_map_points(store: StoreDep, asked: Annotated[SearchQuery, Query()]) -> Response:
+    """Return the map of curves as bytes."""
+    found = search.curve_map(store, asked.search())
+    return Response(packed(found), media_type="application/octet-stream")
 
 
 @router.get("/scaling")

@@ -41,6 +41,20 @@ TERMS = (
         "Loss of one prediction along model size N or training step S. On step axes, step 0 is "
         "drawn left of a break, because a logarithmic axis has no place for it.",
     ),
+    Term(
+        "Curve distance",
+        "How far a prediction's curve is from the one asked for: mean square of their difference, "
+        "nats², every point weighted by the stretch of the log axis that it stands for. What an "
+        "invariance ignores is taken out first: a constant (level), a factor (scale), a move along "
+        "the axis (shift).",
+        "Σ wᵢ (ℓᵢ − qᵢ)², Σ wᵢ = 1",
+    ),
+    Term(
+        "Emergence",
+        "Where on the axis a curve's decreasing fit has fallen by half of its drop, between points "
+        "by the logarithm of the axis. Not defined where the curve never falls, or has already "
+        "fallen at the first point.",
+    ),
     Term("Envelope", "At each rank, the largest cluster size over all n_clusters.", source=_QM),
     Term(
         "Flat-high",
@@ -58,8 +72,14 @@ TERMS = (
         source=_QM,
     ),
     Term("Inverse", "Class of a curve: loss rises by 1 nat or more from first to last point."),
+    Term("Irregular", "Class of a curve that no other class holds."),
     Term("Learned", "Class of a curve: loss below 0.3 nats everywhere."),
     Term("Loss", "How surprised a model is by the actual token, in nats.", "−ln p(actual token)"),
+    Term(
+        "Map of curves",
+        "Every curve as a point: the two principal components of the loss curves, so that near "
+        "points have curves of similar height and shape. Large corpora show a fixed sample.",
+    ),
     Term(
         "Monogenic",
         "Class of a curve that falls in one place: a decreasing isotonic fit drops by 2 nats or "
@@ -69,6 +89,12 @@ TERMS = (
     ),
     Term("N", "Non-embedding parameters of a model.", source=_QM),
     Term("n_clusters", "How many clusters spectral clustering was asked for."),
+    Term(
+        "Only the k largest get right",
+        "The k largest models each give the answer a probability above one half, every smaller "
+        "model one half or less: above one half, it is certainly a model's first choice.",
+        "ℓ < ln 2",
+    ),
     Term(
         "Pattern",
         "The pair (last token, answer) that fits a cluster best, by F1. Precision: of all "

@@ -10,8 +10,9 @@ from app.pages import (
     predictions,
     reference,
     scaling,
+    search,
 )
 
 router = APIRouter()
-for part in (overview, clusters, predictions, documents, scaling, reference, figures):
+for part in (overview, clusters, predictions, search, documents, scaling, reference, figures):
     router.include_router(part.router)
