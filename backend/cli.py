@@ -56,6 +56,9 @@ def evaluate(
     corpus: str,
     model: Annotated[list[str] | None, typer.Option(help="Only these models.")] = None,
     step: Annotated[list[int] | None, typer.Option(help="Only these steps.")] = None,
+    measures: Annotated[
+        str, typer.Option(help="Store beside the loss: rank,entropy, or either.")
+    ] = "",
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -72,7 +75,8 @@ def evaluate(
             for m in models
             for s in (step or [c.step for c in m.checkpoints])
         ]
-    run(store, row, checkpoints, devices.resolve(settings(), workers), bars(as_json))
+    named = [name.strip() for name in measures.split(",") if name.strip()]
+    run(store, row, checkpoints, devices.resolve(settings(), workers), bars(as_json), named)
     with store.session() as session:
         rows = session.scalars(
             select(Evaluation)

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
-from backend.models import Checkpoint, Corpus, Discovery, Model, Suite
+from backend.measures import MEASURES, stored_chunks
+from backend.models import Checkpoint, Corpus, Discovery, Evaluation, Model, Suite
 from backend.stages.classify import classify
 from backend.stages.corpora import CHUNK_PREDICTIONS, CorpusSpec, add_corpus
 from backend.stages.devices import Compute
@@ -73,7 +75,7 @@ def is_built(store: Store, spec: DemoSpec) -> bool:
     """Whether the demo's last result is there, without importing anything heavy."""
     with store.session() as session:
         corpus = session.scalars(select(Corpus).where(Corpus.name == spec.corpus)).one_or_none()
-        if corpus is None:
+        if corpus is None or not _is_measured(session, corpus):
             return False
         parameters = [
             (d.parameters["n_clusters"], d.similarity.selection.parameters["threshold_nats"])
@@ -81,6 +83,12 @@ def is_built(store: Store, spec: DemoSpec) -> bool:
             if d.similarity.selection.corpus_id == corpus.id
         ]
     return (sorted(spec.n_clusters), spec.threshold_nats) in parameters
+
+
+def _is_measured(session: Session, corpus: Corpus) -> bool:
+    """Whether every evaluation has its measures: stores of older versions do not."""
+    rows = session.scalars(select(Evaluation).where(Evaluation.corpus_id == corpus.id))
+    return all(len(stored_chunks(session, row)) == row.n_chunks for row in rows)
 
 
 def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progress) -> int:
@@ -95,7 +103,7 @@ def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progres
             .where(Suite.name == SUITE)
             .order_by(Model.nonembedding_parameters.desc(), Checkpoint.step)
         ).all()
-    evaluate(store, corpus, checkpoints, compute, progress)
+    evaluate(store, corpus, checkpoints, compute, progress, MEASURES)
     with store.session() as session:
         suite = suite_named(session, SUITE)
         reference = checkpoint_at(model_named(suite, REFERENCE_MODEL), None)
