@@ -122,12 +122,12 @@ def chunk_measures(
 
 
 def chunk_values(
-    with_measures: bool,
     folder: str,
     key: str,
     vocabulary_size: int,
     device: str,
     documents: Sequence[NDArray[Any]],
+    with_measures: bool = False,
 ) -> dict[str, NDArray[Any]]:
     """Return the losses of one chunk's predictions, with the measures beside them if wanted."""
     place = (folder, key, vocabulary_size, device, documents)
