@@ -9,7 +9,16 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 
 from app import errors
 from app.access import Access, log_to_stderr
-from app.api import arrow, clusterings, clusters, corpora, operation, similarities, suites
+from app.api import (
+    arrow,
+    clusterings,
+    clusters,
+    corpora,
+    jobs,
+    operation,
+    similarities,
+    suites,
+)
 from app.api.openapi import described_application
 from app.etag import Conditional
 from app.metrics import Metrics
@@ -28,6 +37,7 @@ API_ROUTERS = (
     similarities.router,
     clusterings.router,
     clusters.router,
+    jobs.router,
     operation.router,
 )
 

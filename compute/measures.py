@@ -113,7 +113,7 @@ def batch_measures(
     step = max(16, logits_bytes // (4 * model.config.vocab_size))
     blocks = zip(torch.split(source, step), torch.split(actual, step), strict=True)
     parts = [block_measures(head(block), tokens, target) for block, tokens in blocks]
-    return torch.cat(parts, 1).unflatten(1, wanted.shape)
+    return torch.cat(parts, 1).view(-1, *wanted.shape)
 
 
 def _same(logits: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:

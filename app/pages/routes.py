@@ -6,6 +6,7 @@ from app.pages import (
     clusters,
     documents,
     figures,
+    jobs,
     overview,
     predictions,
     reference,
@@ -13,5 +14,5 @@ from app.pages import (
 )
 
 router = APIRouter()
-for part in (overview, clusters, predictions, documents, scaling, reference, figures):
+for part in (overview, clusters, predictions, documents, jobs, scaling, reference, figures):
     router.include_router(part.router)

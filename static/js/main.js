@@ -53,6 +53,7 @@ async function startParts() {
   if (one(".plot")) parts.push(import("./plot.js"));
   if (one("[data-heat]")) parts.push(import("./heat.js"));
   if (one("[data-annotation]")) parts.push(import("./cluster.js"));
+  if (one("[data-job], [data-paste]")) parts.push(import("./jobs.js"));
   if (one(".operation")) parts.push(import("./reference.js"));
   for (const part of await Promise.all(parts)) part.start();
 }
