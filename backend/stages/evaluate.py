@@ -168,14 +168,8 @@ def _arguments(store: Store, unit: _Unit, device: str) -> tuple[Any, ...]:
         documents = read_chunk(session, unit.corpus, unit.chunk).documents
     what = "evaluate" if unit.losses else "measure"
     WORK_LOG.info("%s %s chunk %d", what, unit.key[:16], unit.chunk)
-    return (
-        bool(unit.measures),
-        unit.folder,
-        unit.checkpoint_key,
-        unit.vocabulary_size,
-        device,
-        documents,
-    )
+    weights = (unit.folder, unit.checkpoint_key, unit.vocabulary_size)
+    return *weights, device, documents, bool(unit.measures)
 
 
 def _computed(
