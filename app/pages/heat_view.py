@@ -16,7 +16,7 @@ NAMES = {
     "p_token": "p(chosen token)",
     "rank": "rank of the actual token",
     "entropy": "entropy of the prediction",
-    "difference": "loss less that of another checkpoint",
+    "difference": "difference of losses",
 }
 
 
