@@ -27,6 +27,7 @@ from app.paths import static_dir
 from app.security import BodyLimit, Guard, SecurityHeaders
 from app.static_files import CachedStatic
 from backend.db import Store, open_store
+from backend.jobs import queue
 from backend.settings import Settings, settings
 
 COMPRESSION_LEVEL = 5
@@ -68,6 +69,7 @@ def _opened_store() -> Store:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    queue.warm()
     yield
     app.state.store.engine.dispose()
 

@@ -56,7 +56,8 @@ def find_token(session: Session, corpus: Corpus, wanted: str) -> int:
             f"there is no token id {number}", f"Ids are 0 to {len(words.bytes) - 1}", "target"
         )
     known = _ids_by_bytes(words)
-    encoded = _plain(wanted).encode("utf-8", "replace")
+    # Half a surrogate pair has bytes that no token has.
+    encoded = _plain(wanted).encode("utf-8", "surrogatepass")
     found = known.get(encoded)
     if found is None or not wanted:
         raise InvalidInputError(

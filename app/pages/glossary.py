@@ -41,6 +41,11 @@ TERMS = (
         "Loss of one prediction along model size N or training step S. On step axes, step 0 is "
         "drawn left of a break, because a logarithmic axis has no place for it.",
     ),
+    Term(
+        "Entropy",
+        "How undecided a model is about the next token, in nats, whatever the token then is.",
+        "H = −Σ p ln p over the vocabulary",
+    ),
     Term("Envelope", "At each rank, the largest cluster size over all n_clusters.", source=_QM),
     Term(
         "Flat-high",
@@ -58,6 +63,7 @@ TERMS = (
         source=_QM,
     ),
     Term("Inverse", "Class of a curve: loss rises by 1 nat or more from first to last point."),
+    Term("Job", "Computing that was asked for on a page or by the API; it survives restarts."),
     Term("Learned", "Class of a curve: loss below 0.3 nats everywhere."),
     Term("Loss", "How surprised a model is by the actual token, in nats.", "−ln p(actual token)"),
     Term(
@@ -69,6 +75,11 @@ TERMS = (
     ),
     Term("N", "Non-embedding parameters of a model.", source=_QM),
     Term("n_clusters", "How many clusters spectral clustering was asked for."),
+    Term(
+        "p(chosen token)",
+        "Probability that a model gives to one chosen token in the place of every token of a text.",
+        source=_QM,
+    ),
     Term(
         "Pattern",
         "The pair (last token, answer) that fits a cluster best, by F1. Precision: of all "
@@ -102,6 +113,11 @@ TERMS = (
         _QM,
     ),
     Term("Quantum", "A piece of knowledge or skill that is either learned or not.", source=_QM),
+    Term(
+        "Rank of a token",
+        "Place of the actual token among all tokens by probability; 1 is the model's first choice.",
+        "1 + number of tokens with a larger logit, at most 65,535",
+    ),
     Term(
         "Rank–frequency",
         "Cluster sizes by rank. The quantization model says that quanta are used with power-law "

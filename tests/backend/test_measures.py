@@ -1,5 +1,7 @@
 """Stored measures: beside the losses or after them, and what heat makes of them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sqlalchemy import func, select
@@ -52,7 +54,7 @@ def test_measures_come_after_losses_without_changing_them(
             )
             for name in ("rank", "entropy")
         }
-    expected = document_measures(load_model(folder, vocabulary_size=4096), documents)
+    expected = document_measures(load_model(Path(folder), vocabulary_size=4096), documents)
     assert parts["rank"].dtype == np.uint16
     assert parts["entropy"].dtype == np.float16
     # Batches of a chunk differ from batches of the whole corpus by rounding.
@@ -83,7 +85,7 @@ def test_ranks_and_entropies_of_a_document_are_those_of_the_model(mini_store: St
         assert row is not None
         place = row.checkpoint.model.name, row.checkpoint.step, row.checkpoint.location
     model, step, folder = place
-    expected = document_measures(load_model(folder, vocabulary_size=4096), [document])
+    expected = document_measures(load_model(Path(folder), vocabulary_size=4096), [document])
     ranks = heat(mini_store, CORPUS, index, request("rank", model=model, step=step))
     entropies = heat(mini_store, CORPUS, index, request("entropy", model=model, step=step))
     assert ranks.values[0] is None
