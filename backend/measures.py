@@ -1,6 +1,6 @@
 """Stored measures beside the loss: rank and entropy of every prediction, by chunk."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,22 +50,6 @@ def stored_chunks(session: Session, evaluation: Evaluation) -> dict[int, set[str
     for chunk, name in rows:
         found.setdefault(chunk, set()).add(name)
     return found
-
-
-def measured_evaluations(
-    session: Session, evaluation_ids: Collection[int], chunk: int, name: str
-) -> set[int]:
-    """Return which evaluations have a measure of a chunk."""
-    return set(
-        session.scalars(
-            select(MeasureChunk.evaluation_id).where(
-                MeasureChunk.evaluation_id.in_(evaluation_ids),
-                MeasureChunk.chunk == chunk,
-                MeasureChunk.name == name,
-                MeasureChunk.version == VERSIONS["measures"],
-            )
-        )
-    )
 
 
 def chunk_measure(

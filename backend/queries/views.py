@@ -264,12 +264,11 @@ class HeatChoices:
 
 @dataclass(frozen=True)
 class HeatModel:
-    """A model and its evaluated steps, ascending; `ready` are those whose measure is stored."""
+    """A model and its evaluated steps, ascending."""
 
     name: str
     nonembedding_parameters: int
     steps: tuple[int, ...]
-    ready: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
