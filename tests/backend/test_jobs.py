@@ -53,6 +53,8 @@ def working(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def until(true: Callable[[], Any], what: str) -> None:
