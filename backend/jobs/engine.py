@@ -27,7 +27,8 @@ QUEUE = "quanta-jobs"
 WORKFLOW = "job"
 POLL_SECONDS = 0.25
 RECOVERIES = 5
-DEAD = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
+DEAD = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "REFUSED"})
+SERIALIZER = DBOSPortableJSONSerializer()
 
 
 def _refused(_self: object, *_value: object) -> Any:
@@ -72,7 +73,7 @@ def prepare(settings: Settings) -> None:
 def _client(url: str) -> DBOSClient:
     return DBOSClient(
         system_database_url=url,
-        serializer=DBOSPortableJSONSerializer(),
+        serializer=SERIALIZER,
         application_name=NAME,
         retry_connection_errors=False,
     )
@@ -103,11 +104,14 @@ def enqueue(settings: Settings, job_id: str) -> bool:
 
 
 def state(settings: Settings, job_id: str) -> str | None:
-    """Return what the engine says of a job, None if it does not know it."""
-    found = _client(system_url(settings)).list_workflows(
-        workflow_ids=[job_id], load_input=False, load_output=False
-    )
-    return str(found[0].status) if found else None
+    """Return what the engine says of a job, None if it does not know it.
+
+    A row in another form than JSON is never executed, and would wait for ever: it is `REFUSED`.
+    """
+    row = _client(system_url(settings))._sys_db.get_workflow_status(job_id)
+    if row is None:
+        return None
+    return str(row["status"]) if row["serialization"] == SERIALIZER.name() else "REFUSED"
 
 
 Plan = Callable[[str], list[Any]]
@@ -133,7 +137,7 @@ def launch(
         "system_database_url": system_url(settings),
         "application_version": VERSION,
         "executor_id": executor_id,
-        "serializer": DBOSPortableJSONSerializer(),
+        "serializer": SERIALIZER,
         "log_level": "WARNING",
     }
     DBOS(config=config)

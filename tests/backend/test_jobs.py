@@ -249,10 +249,8 @@ def test_a_pickled_row_in_the_engines_tables_is_never_unpickled(
 
 
 def test_arguments_in_the_engines_tables_are_json(jobs_store: Store) -> None:
-    from dbos import DBOSPortableJSONSerializer
-
     assert engine.DefaultSerializer().name() == "py_pickle"
     with pytest.raises(TypeError, match="never read"):
         engine.DefaultSerializer().deserialize("gASVAAA=")
-    text = DBOSPortableJSONSerializer().serialize({"namedArgs": {}, "positionalArgs": ["j1"]})
+    text = engine.SERIALIZER.serialize({"namedArgs": {}, "positionalArgs": ["j1"]})
     assert json.loads(text)["positionalArgs"] == ["j1"]
