@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from backend.db import Store, open_store
-from backend.errors import NotReadyError
+from backend.errors import NotReadyError, QuantaError
 from backend.lookup import checkpoint_at, corpus_named, model_named, suite_named
 from backend.measures import MEASURES
 from backend.models import Corpus
@@ -60,7 +60,7 @@ def _opened(settings: str) -> tuple[Store, Compute]:
     return open_store(config), resolve(config, 1)
 
 
-def perform(settings: str, kind: str, parameters: Parameters, unit: Unit) -> None:
+def perform(settings: str, kind: str, parameters: Parameters, unit: Unit) -> list[str] | None:
     """Compute and commit one unit of a job.
 
     Args:
@@ -69,15 +69,20 @@ def perform(settings: str, kind: str, parameters: Parameters, unit: Unit) -> Non
         parameters: of the job, as checked.
         unit: one of its plan.
 
-    Raises:
-        QuantaError: it cannot be done; the same unit would fail again.
+    Returns:
+        None, or problem and remedy if it cannot be done: the same unit would fail again. Words,
+        since an error of ours does not survive the way to another process.
     """
     store, compute = _opened(settings)
     run: dict[str, Callable[[Store, Compute, Parameters, Unit], None]] = {
         "measure": _measure,
         "paste": _paste,
     }
-    run[kind](store, compute, parameters, unit)
+    try:
+        run[kind](store, compute, parameters, unit)
+    except QuantaError as error:
+        return [error.problem, error.remedy]
+    return None
 
 
 def _checkpoint_id(session: Session, parameters: Parameters, unit: Unit) -> int:

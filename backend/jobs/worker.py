@@ -35,7 +35,9 @@ class Worker:
         """Do one unit; on an error that would come again, note it and return False."""
         job = board.job(self.store, job_id)
         try:
-            self.child.call(steps.perform, self._settings, job.kind, job.parameters, unit)
+            failure = self.child.call(steps.perform, self._settings, job.kind, job.parameters, unit)
+            if failure is not None:
+                raise QuantaError(*failure)
         except QuantaError as error:
             board.fail(self.store, job_id, error)
             return False
