@@ -15,6 +15,7 @@ from app.api import (
     clusters,
     corpora,
     exports,
+    jobs,
     operation,
     predictions,
     similarities,
@@ -28,6 +29,7 @@ from app.paths import static_dir
 from app.security import BodyLimit, Guard, SecurityHeaders
 from app.static_files import CachedStatic
 from backend.db import Store, open_store
+from backend.jobs import queue
 from backend.settings import Settings, settings
 
 COMPRESSION_LEVEL = 5
@@ -40,6 +42,7 @@ API_ROUTERS = (
     similarities.router,
     clusterings.router,
     clusters.router,
+    jobs.router,
     operation.router,
 )
 
@@ -70,6 +73,7 @@ def _opened_store() -> Store:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    queue.warm()
     yield
     app.state.store.engine.dispose()
 

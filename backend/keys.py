@@ -9,6 +9,9 @@ from typing import Any
 VERSIONS = {
     "corpus": 1,
     "evaluation": 1,
+    "measures": 1,
+    "target_loss": 1,
+    "job": 1,
     "selection": 1,
     "similarity": 1,
     "discovery": 1,

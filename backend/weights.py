@@ -13,7 +13,7 @@ from backend.models import Checkpoint
 from backend.stages.progress import Progress
 
 MEGABYTE = 1_000_000
-__all__ = ["WeightsFolder", "checkpoint_folder", "is_remote", "prefetched"]
+__all__ = ["WeightsFolder", "checkpoint_folder", "is_here", "is_remote", "prefetched"]
 
 # Read and found whole by this process; whoever loads weights compares them with their key again.
 _VERIFIED: set[Path] = set()
@@ -33,6 +33,12 @@ def hub_cache(store: Store, progress: Progress) -> HubCache:
 def is_remote(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint's weights are fetched when they are needed."""
     return parse_location(checkpoint.location) is not None
+
+
+def is_here(store: Store, checkpoint: Checkpoint, progress: Progress) -> bool:
+    """Whether a checkpoint's weights can be opened without asking a hub."""
+    location = parse_location(checkpoint.location)
+    return location is None or hub_cache(store, progress).is_held(location)
 
 
 @contextmanager

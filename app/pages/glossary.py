@@ -55,6 +55,11 @@ TERMS = (
         "by the logarithm of the axis. Not defined where the curve never falls, or has already "
         "fallen at the first point.",
     ),
+    Term(
+        "Entropy",
+        "How undecided a model is about the next token, in nats, whatever the token then is.",
+        "H = −Σ p ln p over the vocabulary",
+    ),
     Term("Envelope", "At each rank, the largest cluster size over all n_clusters.", source=_QM),
     Term(
         "Flat-high",
@@ -73,6 +78,7 @@ TERMS = (
     ),
     Term("Inverse", "Class of a curve: loss rises by 1 nat or more from first to last point."),
     Term("Irregular", "Class of a curve that no other class holds."),
+    Term("Job", "Computing that was asked for on a page or by the API; it survives restarts."),
     Term("Learned", "Class of a curve: loss below 0.3 nats everywhere."),
     Term("Loss", "How surprised a model is by the actual token, in nats.", "−ln p(actual token)"),
     Term(
@@ -94,6 +100,11 @@ TERMS = (
         "The k largest models each give the answer a probability above one half, every smaller "
         "model one half or less: above one half, it is certainly a model's first choice.",
         "ℓ < ln 2",
+    ),
+    Term(
+        "p(chosen token)",
+        "Probability that a model gives to one chosen token in the place of every token of a text.",
+        source=_QM,
     ),
     Term(
         "Pattern",
@@ -128,6 +139,11 @@ TERMS = (
         _QM,
     ),
     Term("Quantum", "A piece of knowledge or skill that is either learned or not.", source=_QM),
+    Term(
+        "Rank of a token",
+        "Place of the actual token among all tokens by probability; 1 is the model's first choice.",
+        "1 + number of tokens with a larger logit, at most 65,535",
+    ),
     Term(
         "Rank–frequency",
         "Cluster sizes by rank. The quantization model says that quanta are used with power-law "

@@ -6,6 +6,7 @@ from app.pages import (
     clusters,
     documents,
     figures,
+    jobs,
     overview,
     predictions,
     reference,
@@ -14,5 +15,16 @@ from app.pages import (
 )
 
 router = APIRouter()
-for part in (overview, clusters, predictions, search, documents, scaling, reference, figures):
+PARTS = (
+    overview,
+    clusters,
+    predictions,
+    search,
+    documents,
+    jobs,
+    scaling,
+    reference,
+    figures,
+)
+for part in PARTS:
     router.include_router(part.router)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Axis = Literal["N", "S"]
-Measure = Literal["loss", "p"]
+Measure = Literal["loss", "p", "rank", "entropy", "difference", "p_token"]
 
 
 @dataclass(frozen=True)
@@ -223,8 +223,15 @@ class DocumentView:
 class Heat:
     """One value a token under one checkpoint; the first token's value is None.
 
-    `scale` is the locked (low, high) of the measure, the same for every model, step and document;
-    `classes` are colour classes 0..63 on that scale (None where there is no value).
+    `scale` is the (low, high) of the colours: the measure's own, the same for every model, step and
+    document, unless the request sets it or unlocks it; `classes` are colour classes 0..63 on it
+    (None where there is no value), on a log scale if `is_log`, dark at both ends and neutral in
+    the middle if `is_diverging`.
+
+    `measure` "difference" is the loss less that of `other_model` at `other_step`, nats: negative
+    where the first is better. "p_token" is the probability of `target` in the token's place.
+    `histogram` counts values in equal parts of `bounds` (of its logarithm if `is_log`); values
+    beyond an end count in its last part.
     """
 
     corpus: str
@@ -233,10 +240,18 @@ class Heat:
     model: str
     step: int
     measure: Measure
+    unit: str
     values: tuple[float | None, ...]
     classes: tuple[int | None, ...]
     scale: tuple[float, float]
+    bounds: tuple[float, float]
+    is_log: bool
+    is_diverging: bool
+    histogram: tuple[int, ...]
     mean: float | None
+    other_model: str | None = None
+    other_step: int | None = None
+    target: Token | None = None
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ async function startParts() {
   if (one("[data-heat]")) parts.push(import("./heat.js"));
   if (one("[data-annotation]")) parts.push(import("./cluster.js"));
   if (one("[data-search]")) parts.push(import("./search.js"));
+  if (one("[data-job], [data-paste]")) parts.push(import("./jobs.js"));
   if (one(".operation")) parts.push(import("./reference.js"));
   for (const part of await Promise.all(parts)) part.start();
 }
