@@ -6,6 +6,8 @@ from io import StringIO
 
 from starlette.responses import StreamingResponse
 
+from backend.queries.views import Token
+
 Cell = str | int | float | bool | None
 Row = Sequence[Cell]
 # Spreadsheets run a cell that starts with one of these; full-width forms count too.
@@ -17,6 +19,11 @@ def harmless(cell: Cell) -> Cell:
     if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS):
         return f"'{cell}"
     return cell
+
+
+def text_of(token: Token | None) -> str:
+    """Return a token's text, empty where there is none."""
+    return token.text if token else ""
 
 
 def csv_lines(rows: Iterable[Row]) -> str:

@@ -80,18 +80,26 @@ def _evaluation(
     )
 
 
+def first_suite(session: Session, corpus: Corpus) -> Suite | None:
+    """Return the first suite that is evaluated on a corpus, None if none is."""
+    for suite in session.scalars(select(Suite).order_by(Suite.id)):
+        if finished_evaluations(session, corpus, suite):
+            return suite
+    return None
+
+
 def default_suite(session: Session, corpus: Corpus) -> Suite:
     """Return the first suite that is evaluated on a corpus.
 
     Raises:
         NotFoundError: none is.
     """
-    for suite in session.scalars(select(Suite).order_by(Suite.id)):
-        if finished_evaluations(session, corpus, suite):
-            return suite
-    raise NotFoundError(
-        f"no suite is evaluated on {corpus.name}", f"Run `quanta evaluate SUITE {corpus.name}`"
-    )
+    suite = first_suite(session, corpus)
+    if suite is None:
+        raise NotFoundError(
+            f"no suite is evaluated on {corpus.name}", f"Run `quanta evaluate SUITE {corpus.name}`"
+        )
+    return suite
 
 
 def heat(

@@ -12,6 +12,7 @@ from backend.db import Store
 from backend.documents import read_all
 from backend.errors import InvalidInputError
 from backend.keys import result_key
+from backend.lookup import evaluation_of, tokenizer_of, weights_of
 from backend.models import Selection, Similarity, SimilarityStripe
 from backend.models.base import now
 from backend.similarities import selection_indexes
@@ -41,7 +42,7 @@ def _gradient_bytes(device: str) -> int:
 def _similarity_row(session: Session, selection: Selection, compute: Compute) -> Similarity:
     from compute.stripes import n_stripes, stripe_rows
 
-    checkpoint = selection.evaluation.checkpoint
+    checkpoint = evaluation_of(selection).checkpoint
     rows = stripe_rows(checkpoint.model.nonembedding_parameters)
     key = result_key(
         "similarity",
@@ -77,11 +78,10 @@ def _gradients(
 
     from compute import gradients
 
-    corpus, checkpoint = selection.corpus, selection.evaluation.checkpoint
+    corpus, checkpoint = selection.corpus, evaluation_of(selection).checkpoint
     quiet()
-    model = load_registered(
-        checkpoint.location, checkpoint.key, corpus.tokenizer.vocabulary_size, compute.device
-    )
+    size = tokenizer_of(corpus).vocabulary_size
+    model = load_registered(weights_of(checkpoint), checkpoint.key, size, compute.device)
     contexts, targets = gradients.prediction_contexts(
         read_all(session, corpus), selection_indexes(session, selection.id)
     )
