@@ -186,13 +186,13 @@ def open_losses(path: Path, n_models: int) -> NDArray[np.floating[Any]]:
     return np.asarray(losses)
 
 
-def _refuse(
+def _refusal(
     path: Path, values: NDArray[Any], factor: float, first: int, entries: Sequence[ModelEntry]
-) -> None:
-    """Name the first value of a block that cannot be stored."""
+) -> InvalidInputError:
+    """Return an error that names the first value of a block that cannot be stored."""
     usable = np.isfinite(values) & (values >= 0) & (values * factor < MAX_LOSS_NATS)
     row, column = np.argwhere(~usable)[0].tolist()
-    raise InvalidInputError(
+    return InvalidInputError(
         f"{path}: the loss of prediction {first + row} under {entries[column].title} is "
         f"{values[row, column]} (times {factor:.6g} nats), want finite, >= 0 and "
         f"< {MAX_LOSS_NATS:g} nats",
@@ -200,23 +200,24 @@ def _refuse(
     )
 
 
-def stored_block(block: NDArray[np.floating[Any]], factor: float) -> NDArray[np.float16] | None:
-    """Return a block as it is stored, one row a model, or None if some value cannot be.
+def stored_block(
+    block: NDArray[np.floating[Any]], factor: float
+) -> tuple[NDArray[np.float16], NDArray[np.float32]] | None:
+    """Return a block as it is stored, one row a model, also as float32; None if it cannot be.
 
     Args:
         block: (predictions, models), any float dtype and byte order.
         factor: nats in one unit of the block.
     """
-    wide = np.dtype(np.float64 if block.dtype.itemsize == 8 else np.float32)
-    values: NDArray[np.floating[Any]] = block.astype(wide, order="K", copy=False)
-    if factor != 1.0:
-        values = np.multiply(values, factor, dtype=wide)
+    from compute.halves import rounded_halves
+
     # A NaN makes both comparisons false.
-    if not (values.min() >= 0 and values.max() < MAX_LOSS_NATS):
+    if not (block.min() >= 0 and float(block.max()) * factor < MAX_LOSS_NATS):
         return None
-    halves = values.astype(np.float16)
-    halves.view(np.uint16)[...] &= 0x7FFF  # only -0.0 has a sign here
-    return np.ascontiguousarray(halves.T)
+    columns = np.ascontiguousarray(block.T, np.float32)
+    if factor != 1.0:
+        columns = columns * np.float32(factor)
+    return rounded_halves(columns)
 
 
 class _Source:
@@ -233,21 +234,22 @@ class _Source:
         last = span.first_prediction + span.n_predictions
         for start in range(0, len(self.entries), GROUP_COLUMNS):
             block = self.losses[span.first_prediction : last, start : start + GROUP_COLUMNS]
-            halves = stored_block(block, factor)
-            if halves is None:
+            found = stored_block(block, factor)
+            if found is None:
                 group = self.entries[start : start + GROUP_COLUMNS]
-                _refuse(self.spec.file, np.asarray(block), factor, span.first_prediction, group)
-            assert halves is not None
-            for column, values in enumerate(halves, start):
-                stored = arrays.columns(values)
-                self._note(self.columns[column], values, stored["checksum"])
+                raise _refusal(
+                    self.spec.file, np.asarray(block), factor, span.first_prediction, group
+                )
+            for column, (halves, wide) in enumerate(zip(*found, strict=True), start):
+                stored = arrays.columns(halves)
+                self._note(self.columns[column], wide, stored["checksum"])
                 yield column, stored
 
-    def _note(self, column: _Column, values: NDArray[np.float16], checksum: str) -> None:
-        wide = values.astype(np.float32)  # float16 has another 0.1
+    def _note(self, column: _Column, values: NDArray[np.float32], checksum: str) -> None:
         column.digest.update(checksum.encode())
-        column.total += float(wide.sum(dtype=np.float64))
-        column.under += int(np.count_nonzero(wide < TENTH_NAT))
+        column.total += float(values.sum(dtype=np.float64))
+        # Not as float16, which has another 0.1.
+        column.under += int(np.count_nonzero(values < TENTH_NAT))
 
     def keys(self, corpus_key: str | None) -> tuple[str, list[str]]:
         """Return (key of the corpus, keys of the evaluations) once all chunks were read."""
@@ -310,6 +312,7 @@ def _new_evaluations(
         tokenizer_key=None,
     )
     models: dict[str, Model] = {}
+    made_with = provenance(imported=spec.file.name, unit=spec.unit)  # slow: once for all
     rows = []
     for i, entry in enumerate(entries):
         if entry.name not in models:
@@ -332,7 +335,7 @@ def _new_evaluations(
                 completed_at=None,
                 mean_loss_nats=None,
                 share_under_tenth_nat=None,
-                provenance=provenance(imported=spec.file.name, unit=spec.unit),
+                provenance=made_with,
             )
         )
     session.add_all(rows)

@@ -367,8 +367,10 @@ def test_every_finite_loss_keeps_the_stores_precision(
     rows: list[tuple[float, float, float]], kind: str, factor: float
 ) -> None:
     block = np.array(rows).astype(kind)
-    stored = stored_block(block, factor)
-    assert stored is not None
+    found = stored_block(block, factor)
+    assert found is not None
+    stored, wide = found
+    np.testing.assert_array_equal(stored, wide)
     nats = block.astype(np.float64) * factor
     assert stored.shape == nats.T.shape
     assert (np.abs(stored.T.astype(np.float64) - nats) <= tolerance(nats)).all()
