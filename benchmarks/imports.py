@@ -111,7 +111,10 @@ def worst_error(store: Store, folder: Path, ids: tuple[int, ...]) -> tuple[float
 
 
 def classify_rates(store: Store, ids: tuple[int, ...]) -> tuple[float, float]:
-    """Return curves a second by wall clock and by CPU time, classes and scores computed and encoded, over the first chunks."""
+    """Return curves a second by wall clock and by CPU time, over the first chunks.
+
+    Classes and scores are computed and encoded as they are stored.
+    """
     with store.session() as session:
         corpus = corpus_named(session, "bench")
         losses = loss_matrix(store, corpus, [session.get_one(Evaluation, i) for i in ids])
