@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Int16, UInt8
 
+from compute.columns import average_ranks, running
 from compute.isotonic import isotonic_decreasing
 
 CURVE_CLASSES: tuple[str, ...] = (
@@ -25,7 +26,6 @@ CURVE_CLASSES: tuple[str, ...] = (
 )
 UNDEFINED_CLASS = 255
 MIN_POINTS = 3
-MAX_PAIRED_POINTS = 24  # above, sorting rows is faster than comparing every two columns
 BLOCK_PREDICTIONS = 16_384  # of seven points, intermediate columns stay in a core's cache
 BLOCK_VALUES = 1 << 20  # losses a block: bounds memory when the axis is long
 
@@ -293,56 +293,10 @@ def _spearman(losses: Float[np.ndarray, "predictions points"]) -> Float[np.ndarr
     n_points = losses.shape[1]
     position = np.arange(n_points)
     x = position - (n_points - 1) / 2
-    y = _average_ranks(losses) - (n_points - 1) / 2
+    y = average_ranks(losses) - (n_points - 1) / 2
     spread = np.einsum("ij,ij->i", y, y)
     result = np.zeros(len(losses))
     np.divide(y @ x, np.sqrt(spread * (x @ x)), out=result, where=spread > 0)
-    return result
-
-
-def _average_ranks(
-    values: Float[np.ndarray, "predictions points"],
-) -> Float[np.ndarray, "predictions points"]:
-    """Ranks from 0 within each row, equal values sharing their mean rank."""
-    if values.shape[1] <= MAX_PAIRED_POINTS:
-        return _paired_ranks(values)
-    order = np.argsort(values, axis=1, kind="stable")
-    ordered = np.take_along_axis(values, order, axis=1)
-    position = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    new = np.ones(values.shape, dtype=bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    ends = np.ones(values.shape, dtype=bool)
-    ends[:, :-1] = new[:, 1:]
-    first = np.maximum.accumulate(np.where(new, position, 0), axis=1)
-    last = np.where(ends, position, values.shape[1])[:, ::-1]
-    last = np.minimum.accumulate(last, axis=1)[:, ::-1]
-    ranks = np.empty(values.shape)
-    np.put_along_axis(ranks, order, (first + last) / 2, axis=1)
-    return ranks
-
-
-def _paired_ranks(
-    values: Float[np.ndarray, "predictions points"],
-) -> Float[np.ndarray, "predictions points"]:
-    """The same from comparing every two columns: faster than sorting many short rows."""
-    doubled = np.zeros((values.shape[1], len(values)), dtype=np.int8)
-    for i, low in enumerate(values.T):
-        for j in range(i + 1, len(doubled)):
-            high = values[:, j]
-            wins = (low < high).view(np.int8) + (low <= high).view(np.int8)  # of j over i: 0, 1, 2
-            doubled[j] += wins
-            doubled[i] += 2 - wins
-    return (doubled / 2).T
-
-
-def _running(
-    extreme: np.ufunc, values: Float[np.ndarray, "predictions points"]
-) -> Float[np.ndarray, "predictions points"]:
-    """Largest or least of each row so far, column by column."""
-    result = np.empty_like(values)
-    result[:, 0] = values[:, 0]
-    for j in range(1, values.shape[1]):
-        extreme(result[:, j - 1], values[:, j], out=result[:, j])
     return result
 
 
@@ -350,7 +304,7 @@ def _largest_rise(
     losses: Float[np.ndarray, "predictions points"],
 ) -> Float[np.ndarray, " predictions"]:
     """Largest rise above the least earlier loss; 0 where there is none."""
-    rises = losses - _running(np.minimum, losses)
+    rises = losses - running(np.minimum, losses)
     largest: Float[np.ndarray, " predictions"] = rises.max(axis=1)
     return largest
 
@@ -386,10 +340,10 @@ def _plateau_edges(
     """Max and min of [:, :j], then max and min of [:, j:], for j = 1, 2, …"""
     backwards = losses[:, ::-1]
     return (
-        _running(np.maximum, losses)[:, :-1],
-        _running(np.minimum, losses)[:, :-1],
-        _running(np.maximum, backwards)[:, ::-1][:, 1:],
-        _running(np.minimum, backwards)[:, ::-1][:, 1:],
+        running(np.maximum, losses)[:, :-1],
+        running(np.minimum, losses)[:, :-1],
+        running(np.maximum, backwards)[:, ::-1][:, 1:],
+        running(np.minimum, backwards)[:, ::-1][:, 1:],
     )
 
 

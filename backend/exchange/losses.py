@@ -8,6 +8,7 @@ transaction, so that a fault anywhere leaves nothing behind. Losses are stored a
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,16 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from backend import arrays, names
-from backend.arrays import MAX_LOSS_NATS
 from backend.db import Store
 from backend.documents import ChunkSpan, chunk_spans
 from backend.errors import InvalidInputError
-from backend.exchange.json_files import read_json, shown
+from backend.exchange.loss_files import (
+    ModelEntry,
+    open_losses,
+    read_models,
+    refusal,
+    stored_block,
+)
 from backend.keys import result_key
 from backend.lookup import corpus_named
 from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, Model, Suite
@@ -33,24 +39,8 @@ from backend.stages.provenance import provenance
 
 NATS = {"nats": 1.0, "bits": math.log(2)}  # nats in one unit
 TENTH_NAT = 0.1
-MAX_STEP = 2**31 - 1
-MAX_PARAMETERS = 2**63 - 1
 # Columns that are converted together; bounds memory when there are a thousand models.
 GROUP_COLUMNS = 32
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One column of the array: a model of N = `nonembedding_parameters` after `step` steps."""
-
-    name: str
-    nonembedding_parameters: int
-    step: int
-
-    @property
-    def title(self) -> str:
-        """The column as people name it."""
-        return f"{self.name} step {self.step}"
 
 
 @dataclass(frozen=True)
@@ -92,134 +82,6 @@ class _Column:
     under: int = 0
 
 
-def _integer(value: object, least: int, most: int, where: str) -> int:
-    # 1.5e7 is how some programs write whole numbers.
-    whole = int(value) if isinstance(value, float) and value.is_integer() else value
-    if isinstance(whole, bool) or not isinstance(whole, int) or not least <= whole <= most:
-        raise InvalidInputError(
-            f"{where} is {shown(value)}", f"Give a whole number from {least} to {most}"
-        )
-    return whole
-
-
-def _entry(record: object, where: str) -> ModelEntry:
-    if not isinstance(record, dict) or not isinstance(record.get("name"), str):
-        raise InvalidInputError(
-            f"{where} is {shown(record)}",
-            'Write {"name": "small", "nonembedding_parameters": 1000, "step": 100}',
-        )
-    parameters = record.get("nonembedding_parameters")
-    return ModelEntry(
-        name=names.check(record["name"], f"{where}: model name"),
-        nonembedding_parameters=_integer(
-            parameters, 1, MAX_PARAMETERS, f"{where}: nonembedding_parameters"
-        ),
-        step=_integer(record.get("step"), 0, MAX_STEP, f"{where}: step"),
-    )
-
-
-def read_models(path: Path) -> tuple[ModelEntry, ...]:
-    """Return the columns that a MODELS.json describes, in its order.
-
-    Raises:
-        InvalidInputError: not JSON of that form, a (name, step) twice, or a name with two sizes.
-    """
-    records = read_json(path)
-    if not isinstance(records, list) or not records:
-        raise InvalidInputError(
-            f"{path} holds no list of models",
-            'Write [{"name": "small", "nonembedding_parameters": 1000, "step": 100}, …]',
-        )
-    entries = tuple(_entry(r, f"{path}, model {i}") for i, r in enumerate(records))
-    sizes: dict[str, int] = {}
-    places: dict[tuple[str, int], int] = {}
-    for i, entry in enumerate(entries):
-        if entry.nonembedding_parameters != sizes.setdefault(entry.name, _size(entry)):
-            raise InvalidInputError(
-                f"{path}, model {i}: {entry.name} has {_size(entry)} non-embedding parameters "
-                f"here and {sizes[entry.name]} before",
-                "Give models of different sizes different names",
-            )
-        first = places.setdefault((entry.name, entry.step), i)
-        if first != i:
-            raise InvalidInputError(
-                f"{path}: models {first} and {i} are both {entry.title}",
-                "Give every column its own name and step",
-            )
-    return entries
-
-
-def _size(entry: ModelEntry) -> int:
-    return entry.nonembedding_parameters
-
-
-def open_losses(path: Path, n_models: int) -> NDArray[np.floating[Any]]:
-    """Return the memory-mapped array of a `.npy` file with one column a model.
-
-    Raises:
-        InvalidInputError: not a whole `.npy` file of that shape, or not of plain floats.
-    """
-    if not path.is_file():
-        raise InvalidInputError(f"{path} is not a file", "Give a .npy file")
-    try:
-        # Never unpickles: arrays of objects are refused by their header.
-        losses = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # numpy raises whatever its parser of headers does
-        raise InvalidInputError(
-            f"{path} cannot be read as one .npy array ({error})",
-            "Write it with numpy.save(path, losses), floats only",
-        ) from error
-    if losses.dtype.kind != "f" or losses.dtype.itemsize not in (2, 4, 8):
-        raise InvalidInputError(
-            f"{path} holds {shown(str(losses.dtype))}", "Give float16, float32 or float64"
-        )
-    if losses.ndim != 2 or losses.shape[1] != n_models or not losses.shape[0]:
-        raise InvalidInputError(
-            f"{path} has shape {losses.shape}, the models are {n_models}",
-            f"Give an array of shape (predictions, {n_models})",
-        )
-    extra = path.stat().st_size - int(losses.offset) - losses.nbytes
-    if extra:
-        raise InvalidInputError(
-            f"{path} is {extra} bytes longer than its header says", "Write the file again"
-        )
-    return np.asarray(losses)
-
-
-def _refusal(
-    path: Path, values: NDArray[Any], factor: float, first: int, entries: Sequence[ModelEntry]
-) -> InvalidInputError:
-    """Return an error that names the first value of a block that cannot be stored."""
-    usable = np.isfinite(values) & (values >= 0) & (values * factor < MAX_LOSS_NATS)
-    row, column = np.argwhere(~usable)[0].tolist()
-    return InvalidInputError(
-        f"{path}: the loss of prediction {first + row} under {entries[column].title} is "
-        f"{values[row, column]} (times {factor:.6g} nats), want finite, >= 0 and "
-        f"< {MAX_LOSS_NATS:g} nats",
-        "Correct or drop that prediction; nothing was stored",
-    )
-
-
-def stored_block(
-    block: NDArray[np.floating[Any]], factor: float
-) -> tuple[NDArray[np.float16], NDArray[np.float32]] | None:
-    """Return a block as it is stored, one row a model, also as float32; None if it cannot be.
-
-    Args:
-        block: (predictions, models), any float dtype and byte order.
-        factor: nats in one unit of the block.
-    """
-    from compute.halves import rounded_halves
-
-    # A NaN makes both comparisons false.
-    if not (block.min() >= 0 and float(block.max()) * factor < MAX_LOSS_NATS):
-        return None
-    columns = np.ascontiguousarray(block.T, np.float32)
-    if factor != 1.0:
-        columns = columns * np.float32(factor)
-    return rounded_halves(columns)
-
-
 class _Source:
     """The file's chunks as rows of the store, with running facts of every column."""
 
@@ -237,13 +99,17 @@ class _Source:
             found = stored_block(block, factor)
             if found is None:
                 group = self.entries[start : start + GROUP_COLUMNS]
-                raise _refusal(
+                raise refusal(
                     self.spec.file, np.asarray(block), factor, span.first_prediction, group
                 )
             for column, (halves, wide) in enumerate(zip(*found, strict=True), start):
                 stored = arrays.columns(halves)
                 self._note(self.columns[column], wide, stored["checksum"])
                 yield column, stored
+
+    def converted(self, span: ChunkSpan) -> list[tuple[int, dict[str, Any]]]:
+        """Return all rows of one chunk."""
+        return list(self.rows(span))
 
     def _note(self, column: _Column, values: NDArray[np.float32], checksum: str) -> None:
         column.digest.update(checksum.encode())
@@ -343,6 +209,19 @@ def _new_evaluations(
     return rows
 
 
+def _one_ahead(
+    source: _Source, spans: Sequence[ChunkSpan]
+) -> Iterator[tuple[ChunkSpan, list[tuple[int, dict[str, Any]]]]]:
+    """Yield the rows of every chunk; the next is converted while the database takes one."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(source.converted, spans[0])
+        for span, following in zip(spans, [*spans[1:], None], strict=True):
+            rows = waiting.result()
+            if following is not None:
+                waiting = pool.submit(source.converted, following)
+            yield span, rows
+
+
 def _store(session: Session, source: _Source, progress: Progress) -> ImportedLosses:
     spec, n_predictions = source.spec, len(source.losses)
     home = _home(session, spec, n_predictions)
@@ -350,10 +229,10 @@ def _store(session: Session, source: _Source, progress: Progress) -> ImportedLos
     evaluations = _new_evaluations(session, spec, corpus, source.entries)
     spans = chunk_spans(session, corpus)
     with progress.task(f"import {spec.name}", n_predictions, unit="predictions") as bar:
-        for span in spans:
+        for span, chunk in _one_ahead(source, spans):
             rows = [
                 {"evaluation_id": evaluations[column].id, "chunk": span.chunk, **stored}
-                for column, stored in source.rows(span)
+                for column, stored in chunk
             ]
             session.execute(insert(LossChunk), rows)
             bar.advance(span.n_predictions)
