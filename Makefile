@@ -57,6 +57,7 @@ bench: $(VENV)/.developer
 	$(BIN)/python -m benchmarks.gradients
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.search --real
+	$(BIN)/python -m benchmarks.imports
 
 wheel: $(VENV)/.developer
 	$(BIN)/python -m build --wheel --no-isolation

@@ -13,6 +13,7 @@ from backend import db
 from backend.commands.common import Json, Workers, bars, numbers, opened_store, result
 from backend.commands.corpus import corpus_cli
 from backend.commands.export_predictions import export_cli
+from backend.commands.imports import import_cli
 from backend.commands.suite import suite_cli
 from backend.commands.worker import worker
 from backend.db import Store, open_store
@@ -38,6 +39,7 @@ cli.add_typer(corpus_cli, name="corpus")
 cli.add_typer(export_cli, name="export")
 cli.add_typer(suite_cli, name="suite")
 cli.command()(worker)
+cli.add_typer(import_cli, name="import")
 
 INTERRUPTED = 130  # Typer's exit code for Ctrl-C
 

@@ -24,6 +24,51 @@ class DocumentChunk:
     documents: tuple[NDArray[Any], ...]
 
 
+@dataclass(frozen=True)
+class ChunkSpan:
+    """Which predictions one chunk holds."""
+
+    chunk: int
+    first_prediction: int
+    n_predictions: int
+
+
+def chunk_spans(session: Session, corpus: Corpus) -> list[ChunkSpan]:
+    """Return the spans of all chunks; without text, each has `chunk_predictions` but the last."""
+    if not corpus.has_text:
+        starts = range(0, corpus.n_predictions, corpus.chunk_predictions)
+        return [
+            ChunkSpan(i, first, min(corpus.chunk_predictions, corpus.n_predictions - first))
+            for i, first in enumerate(starts)
+        ]
+    rows = session.execute(
+        select(TokenChunk.chunk, TokenChunk.first_prediction, TokenChunk.n_predictions)
+        .where(TokenChunk.corpus_id == corpus.id)
+        .order_by(TokenChunk.chunk)
+    )
+    return [ChunkSpan(chunk, first, count) for chunk, first, count in rows]
+
+
+# Units of a bootstrap where documents are not known: as long as published documents.
+BLOCK_PREDICTIONS = 1024
+
+
+def document_counts(session: Session, corpus: Corpus) -> NDArray[np.int64]:
+    """Return the number of predictions of each document that has any, in order.
+
+    Without text, blocks of 1,024 predictions stand for documents, whose lengths are not known.
+    """
+    if not corpus.has_text:
+        full, rest = divmod(corpus.n_predictions, BLOCK_PREDICTIONS)
+        return np.array([BLOCK_PREDICTIONS] * full + [rest] * bool(rest), np.int64)
+    counts = session.scalars(
+        select(Document.n_predictions)
+        .where(Document.corpus_id == corpus.id, Document.n_predictions > 0)
+        .order_by(Document.index)
+    )
+    return np.array(counts.all(), np.int64)
+
+
 def _split(tokens: NDArray[Any], lengths: Sequence[int]) -> tuple[NDArray[Any], ...]:
     return tuple(np.split(tokens, np.cumsum(lengths)[:-1]))
 

@@ -17,6 +17,8 @@ VERSIONS = {
     "discovery": 1,
     "clustering": 1,
     "curve_set": 1,
+    "imported_losses": 1,
+    "imported_labels": 1,
 }
 _BLOCK = 1 << 20
 

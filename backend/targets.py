@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, undefer
 from backend import arrays
 from backend.errors import InvalidInputError
 from backend.keys import result_key
+from backend.lookup import tokenizer_of
 from backend.models import Checkpoint, Corpus, TargetLoss
 from backend.tokens import Vocabulary, vocabulary
 
@@ -45,9 +46,10 @@ def find_token(session: Session, corpus: Corpus, wanted: str) -> int:
     found only by its id.
 
     Raises:
-        InvalidInputError: the tokenizer has no such token; names some that begin like it.
+        InvalidInputError: the tokenizer has no such token (names some that begin like it), or the
+            corpus no text.
     """
-    words = vocabulary(session, corpus.tokenizer_id)
+    words = vocabulary(session, tokenizer_of(corpus).id)
     number = wanted.removeprefix("id:")
     if number != wanted and number.isascii() and number.isdigit() and len(number) < 10:
         if int(number) < len(words.bytes):

@@ -9,6 +9,7 @@ from backend.errors import InvalidInputError
 from backend.hub import Hub
 from backend.hub_cache import GIGABYTE, HubCache, WeightsFolder, prefetching
 from backend.hub_names import HubLocation, parse_location
+from backend.lookup import weights_of
 from backend.models import Checkpoint
 from backend.stages.progress import Progress
 
@@ -32,12 +33,12 @@ def hub_cache(store: Store, progress: Progress) -> HubCache:
 
 def is_remote(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint's weights are fetched when they are needed."""
-    return parse_location(checkpoint.location) is not None
+    return parse_location(weights_of(checkpoint)) is not None
 
 
 def is_here(store: Store, checkpoint: Checkpoint, progress: Progress) -> bool:
     """Whether a checkpoint's weights can be opened without asking a hub."""
-    location = parse_location(checkpoint.location)
+    location = parse_location(weights_of(checkpoint))
     return location is None or hub_cache(store, progress).is_held(location)
 
 
@@ -52,9 +53,9 @@ def checkpoint_folder(
     Raises:
         QuantaError: the weights cannot be had; the message says why and what to do.
     """
-    location = parse_location(checkpoint.location)
+    location = parse_location(weights_of(checkpoint))
     if location is None:
-        yield WeightsFolder(Path(checkpoint.location), checkpoint.key)
+        yield WeightsFolder(Path(weights_of(checkpoint)), checkpoint.key)
         return
     cache = hub_cache(store, progress)
     with ExitStack() as stack:
@@ -103,6 +104,6 @@ def _check_size(checkpoint: Checkpoint, location: HubLocation, folder: WeightsFo
 @contextmanager
 def prefetched(store: Store, checkpoint: Checkpoint | None, progress: Progress) -> Iterator[None]:
     """Fetch a checkpoint in the background while the block lasts; None and folders need nothing."""
-    location = parse_location(checkpoint.location) if checkpoint else None
+    location = parse_location(weights_of(checkpoint)) if checkpoint else None
     with prefetching(hub_cache(store, progress), location):
         yield

@@ -7,6 +7,7 @@ from io import StringIO
 from starlette.responses import StreamingResponse
 
 from backend.exchange.spreadsheet import neutralised
+from backend.queries.views import Token
 
 Cell = str | int | float | bool | None
 Row = Sequence[Cell]
@@ -15,6 +16,11 @@ Row = Sequence[Cell]
 def harmless(cell: Cell) -> Cell:
     """Return `cell` as a spreadsheet may open it: text that would be a formula gets a '."""
     return neutralised(cell) if isinstance(cell, str) else cell
+
+
+def text_of(token: Token | None) -> str:
+    """Return a token's text, empty where there is none."""
+    return token.text if token else ""
 
 
 def csv_lines(rows: Iterable[Row]) -> str:

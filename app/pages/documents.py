@@ -86,7 +86,7 @@ def document(
         shown=shown,
         targets=heat_view.common_targets(view),
         target=shown.target or heat_view.NEWLINE,
-        names=heat_view.NAMES,
+        names=heat_view.measures(choice, shown.measure),
         scale=MEASURES[shown.measure],
         max_text=MAX_TEXT,
         kept=query(**shown.kept(place)),

@@ -18,6 +18,7 @@ NAMES = {
     "entropy": "entropy of the prediction",
     "difference": "difference of losses",
 }
+OF_LOSSES = ("loss", "p", "difference")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,13 @@ def common_targets(view: DocumentView) -> list[Target]:
     # Signs stand for other characters when they are read back.
     named = [(spelled(t), n) for t, n in common if not set(t) & {"⏎", "⇥", "␠"}]
     return [Target(NEWLINE, newlines), *(Target(t, n) for t, n in named[:N_COMMON])]
+
+
+def measures(choice: HeatChoices | None, shown: str) -> dict[str, str]:
+    """Return the names of the measures that a suite can have, and of the one that is shown."""
+    if choice is None or choice.has_weights:
+        return NAMES
+    return {name: words for name, words in NAMES.items() if name in {*OF_LOSSES, shown}}
 
 
 def edges(scale: Scale) -> list[float]:

@@ -56,7 +56,7 @@ class Hit:
     facts: tuple[tuple[str, str], ...]
     href: str
     like: str
-    place: str
+    place: str | None
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _hit(question: Question, view: SearchResult, match: Match, top: float) -> Hi
         facts=tuple(_facts(view, match)),
         href=address(here, [item for item in kept if item[0] == "suite"]),
         like=address(parts.PATH, kept, like=match.index),
-        place=f"/documents/{view.corpus}/{match.document}",
+        place=None if match.document is None else f"/documents/{view.corpus}/{match.document}",
     )
 
 

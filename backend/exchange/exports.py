@@ -23,7 +23,7 @@ from backend.lookup import corpus_named, model_named, suite_named
 from backend.models import Annotation, Cluster, Clustering, ClusterMember, Corpus, CurveSet, Suite
 from backend.queries.clusterings import finished_clustering
 from backend.queries.losses import SuiteLosses, suite_losses
-from backend.queries.reading import reader
+from backend.queries.reading import reader_if_text
 from backend.queries.search import FoundRows
 from backend.queries.suites import curve_sets
 from backend.stages.provenance import program_version
@@ -62,14 +62,14 @@ def _blocks(first: int, last: int, size: int = BLOCK_ROWS) -> Iterator[Rows]:
         yield np.arange(start, min(start + size, last), dtype=np.int64)
 
 
-def _metadata(kind: str, corpus: Corpus, suite: Suite, **more: Any) -> dict[str, str]:
+def _metadata(kind: str, corpus: Corpus, suite: Suite | None, **more: Any) -> dict[str, str]:
     facts = {
         "program": "quanta-explorer",
         "version": program_version(),
         "kind": kind,
         "corpus": corpus.name,
         "corpus_key": corpus.key,
-        "suite": suite.name,
+        "suite": suite.name if suite else "",
         "unit": "nats",
         **more,
     }
@@ -139,6 +139,14 @@ def _curve_columns(store: Store, curve_set: CurveSet, held: SuiteLosses) -> list
     ]
 
 
+def _text_columns(store: Store, session: Session, corpus: Corpus, context: int) -> list[Column]:
+    """Return index, place, answer and context of predictions; without text, the index alone."""
+    read = reader_if_text(store, session, corpus)
+    if read is None:
+        return [Column("prediction", pa.int64(), pa.array)]
+    return columns.places(store, read) + (columns.contexts(store, read, context) if context else [])
+
+
 def _curves(
     store: Store, curve_set_id: int, kind: str, context: int = 0
 ) -> tuple[Corpus, list[Column], dict[str, str]]:
@@ -148,10 +156,8 @@ def _curves(
     with store.session() as session:
         curve_set = session.get_one(CurveSet, curve_set_id)
         home, family = curve_set.corpus, curve_set.suite
-        read = reader(store, session, home)
         held = suite_losses(store, session, home, family)
-        listed = columns.places(store, read)
-        listed += columns.contexts(store, read, context) if context else []
+        listed = _text_columns(store, session, home, context)
         listed += _curve_columns(store, curve_set, held)
         metadata = _metadata(
             kind,
@@ -248,6 +254,8 @@ def _cluster_columns(session: Session, clustering_id: int, members: _Members) ->
 def clusters_table(store: Store, clustering_id: int, *, context: int = 64) -> Table:
     """Return every member of every cluster with its context, and its loss where it was selected.
 
+    Imported clusters have no loss, since no model selected them, and without text no context.
+
     Raises:
         NotFoundError: there is no such clustering.
         InvalidInputError: `context` out of range.
@@ -257,16 +265,14 @@ def clusters_table(store: Store, clustering_id: int, *, context: int = 64) -> Ta
     with store.session() as session:
         clustering: Clustering = finished_clustering(session, clustering_id)
         selection = clustering.discovery.similarity.selection
-        home, checkpoint = selection.corpus, selection.evaluation.checkpoint
-        family = checkpoint.model.suite
-        read = reader(store, session, home)
+        home, evaluation = selection.corpus, selection.evaluation
+        checkpoint = evaluation.checkpoint if evaluation else None
+        family = checkpoint.model.suite if checkpoint else None
         members = _members(session, clustering_id)
-        loss = suite_losses(store, session, home, family).column(selection.evaluation_id)
-        of_members = [
-            *columns.places(store, read),
-            *columns.contexts(store, read, context),
-            columns.numbers("loss_nats", loss, pa.float32()),
-        ]
+        of_members = _text_columns(store, session, home, context)
+        if evaluation and family:
+            loss = suite_losses(store, session, home, family).column(evaluation.id)
+            of_members.append(columns.numbers("loss_nats", loss, pa.float32()))
         listed = _cluster_columns(session, clustering_id, members)
         metadata = _metadata(
             "clusters",
@@ -275,8 +281,8 @@ def clusters_table(store: Store, clustering_id: int, *, context: int = 64) -> Ta
             clustering=clustering_id,
             clustering_key=clustering.key,
             n_clusters=clustering.n_clusters,
-            model=checkpoint.model.name,
-            step=checkpoint.step,
+            model=checkpoint.model.name if checkpoint else "",
+            step=checkpoint.step if checkpoint else "",
         )
     listed += columns.of_prediction(of_members, members.prediction)
     size = len(members.prediction)

@@ -15,8 +15,10 @@ from backend.lookup import (
     checkpoint_at,
     corpus_named,
     finished_evaluations,
+    has_weights,
     model_named,
     suite_named,
+    tokenizer_of,
 )
 from backend.models import Checkpoint, Corpus, Document, Suite
 from backend.targets import find_token
@@ -72,6 +74,7 @@ def _needed(asked: Asked, name: Literal["corpus", "target", "text", "document"])
 
 def _measure(session: Session, asked: Asked) -> dict[str, Any]:
     corpus = corpus_named(session, _needed(asked, "corpus"))
+    tokenizer_of(corpus)  # refuses one without text
     document = _needed(asked, "document")
     if session.get(Document, (corpus.id, document)) is None:
         raise NotFoundError(
@@ -90,13 +93,23 @@ def _measure(session: Session, asked: Asked) -> dict[str, Any]:
 
 def _suite(session: Session, corpus: Corpus, name: str | None) -> Suite:
     if name:
-        return suite_named(session, name)
+        return _with_weights(suite_named(session, name))
     for suite in session.scalars(select(Suite).order_by(Suite.id)):
-        if finished_evaluations(session, corpus, suite):
+        if has_weights(suite) and finished_evaluations(session, corpus, suite):
             return suite
     raise NotReadyError(
         f"no suite is evaluated on {corpus.name}", f"Run `quanta evaluate SUITE {corpus.name}`"
     )
+
+
+def _with_weights(suite: Suite) -> Suite:
+    if not has_weights(suite):
+        raise InvalidInputError(
+            f"suite {suite.name} was imported as losses: it has no weights to compute with",
+            "Choose another suite; `quanta suite add` registers weights",
+            "suite",
+        )
+    return suite
 
 
 def _places(checkpoints: Sequence[Checkpoint]) -> list[list[str | int]]:
@@ -151,7 +164,7 @@ def _home(session: Session, asked: Asked) -> tuple[Suite, Corpus]:
     if name:
         corpus = corpus_named(session, name)
         suite = _suite(session, corpus, asked.get("suite"))
-        if corpus.tokenizer.key != suite.tokenizer_key:
+        if tokenizer_of(corpus).key != suite.tokenizer_key:
             raise InvalidInputError(
                 f"corpus {corpus.name} has another tokenizer than suite {suite.name}",
                 "Leave corpus out, or name one that was added with the suite's tokenizer",
@@ -160,14 +173,14 @@ def _home(session: Session, asked: Asked) -> tuple[Suite, Corpus]:
         return suite, corpus
     wanted = asked.get("suite")
     suites = (
-        [suite_named(session, wanted)]
+        [_with_weights(suite_named(session, wanted))]
         if wanted
         else session.scalars(select(Suite).order_by(Suite.id)).all()
     )
     corpora = session.scalars(select(Corpus).order_by(Corpus.id)).all()
     for suite in suites:
         for corpus in corpora:
-            if corpus.tokenizer.key == suite.tokenizer_key:
+            if corpus.tokenizer is not None and corpus.tokenizer.key == suite.tokenizer_key:
                 return suite, corpus
     raise NotReadyError(
         "no corpus has the tokenizer of a suite yet", "Run `quanta demo`, or `quanta corpus add`"

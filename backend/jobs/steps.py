@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store, open_store
 from backend.errors import NotReadyError, QuantaError
-from backend.lookup import checkpoint_at, corpus_named, model_named, suite_named
+from backend.lookup import checkpoint_at, corpus_named, model_named, suite_named, tokenizer_of
 from backend.measures import MEASURES
 from backend.models import Corpus
 from backend.settings import Settings
@@ -127,7 +127,7 @@ def _paste(store: Store, compute: Compute, parameters: Parameters, unit: Unit) -
 def _tokenise(store: Store, parameters: Parameters) -> Corpus:
     with store.session() as session:
         like = corpus_named(session, parameters["corpus"])
-        tokenizer = bytes(like.tokenizer.json)
+        tokenizer = bytes(tokenizer_of(like).json)
         max_tokens, prefix = like.max_tokens, tuple(like.prefix)
     with TemporaryDirectory(prefix="quanta-paste-") as folder:
         document = {"id": "pasted text", "source": "pasted", "text": parameters["text"]}

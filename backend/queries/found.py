@@ -40,7 +40,7 @@ class Match:
 
     Attributes:
         index: of the prediction.
-        document: index of its document.
+        document: index of its document; None, and no tokens, in a corpus without text.
         distance: to the asked curve, nats² (a pure number if scale is ignored); None without a
             shape, or if the curve is too flat to compare.
         shift: points of the axis that the asked curve was shifted by, right is positive.
@@ -53,14 +53,14 @@ class Match:
     """
 
     index: int
-    document: int
+    document: int | None
     distance: float | None
     shift: int | None
     curve_class: str
     scores: MatchScores
     loss_nats: tuple[float, ...]
     before: tuple[Token, ...]
-    answer: Token
+    answer: Token | None
     after: tuple[Token, ...]
 
 
@@ -98,7 +98,7 @@ def class_name(code: int) -> str:
 
 
 def described(
-    store: Store, read: Reader, curve_set: CurveSet, index: CurveIndex, rows: Rows
+    store: Store, read: Reader | None, curve_set: CurveSet, index: CurveIndex, rows: Rows
 ) -> tuple[Match, ...]:
     """Return found predictions with their curves, scores and texts."""
     codes = curve_scores(store, curve_set, "curve_class")[rows.indices]
@@ -106,7 +106,7 @@ def described(
     curves = index.rows(rows.indices).astype(np.float64).tolist()
     found = []
     for i, prediction in enumerate(rows.indices.tolist()):
-        before, answer, after, document = _text(read, prediction)
+        before, answer, after, document = _text(read, prediction) if read else _WITHOUT_TEXT
         distance = None if rows.distances is None else finite(rows.distances[i])
         found.append(
             Match(
@@ -125,7 +125,12 @@ def described(
     return tuple(found)
 
 
-def _text(read: Reader, prediction: int) -> tuple[tuple[Token, ...], Token, tuple[Token, ...], int]:
+# Tokens before, answer, tokens after, document.
+_Text = tuple[tuple[Token, ...], Token | None, tuple[Token, ...], int | None]
+_WITHOUT_TEXT: _Text = ((), None, (), None)
+
+
+def _text(read: Reader, prediction: int) -> _Text:
     place = read.place(prediction)
     ids = read.ids(place.document)
     first = max(0, place.position - TOKENS_BEFORE)

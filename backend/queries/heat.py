@@ -15,6 +15,7 @@ from backend.lookup import (
     checkpoint_at,
     corpus_named,
     finished_evaluations,
+    has_weights,
     model_named,
     suite_named,
 )
@@ -35,7 +36,7 @@ def _choices(session: Session, corpus: Corpus, suite: Suite) -> HeatChoices:
         known = models.get(model.name)
         steps = (*known.steps, step) if known else (step,)
         models[model.name] = HeatModel(model.name, model.nonembedding_parameters, steps)
-    return HeatChoices(suite.name, tuple(models.values()))
+    return HeatChoices(suite.name, has_weights(suite), tuple(models.values()))
 
 
 def heat_choices(store: Store, corpus: str, suite: str | None = None) -> tuple[HeatChoices, ...]:
@@ -78,18 +79,26 @@ def _evaluation(
     )
 
 
+def first_suite(session: Session, corpus: Corpus) -> Suite | None:
+    """Return the first suite that is evaluated on a corpus, None if none is."""
+    for suite in session.scalars(select(Suite).order_by(Suite.id)):
+        if finished_evaluations(session, corpus, suite):
+            return suite
+    return None
+
+
 def default_suite(session: Session, corpus: Corpus) -> Suite:
     """Return the first suite that is evaluated on a corpus.
 
     Raises:
         NotFoundError: none is.
     """
-    for suite in session.scalars(select(Suite).order_by(Suite.id)):
-        if finished_evaluations(session, corpus, suite):
-            return suite
-    raise NotFoundError(
-        f"no suite is evaluated on {corpus.name}", f"Run `quanta evaluate SUITE {corpus.name}`"
-    )
+    suite = first_suite(session, corpus)
+    if suite is None:
+        raise NotFoundError(
+            f"no suite is evaluated on {corpus.name}", f"Run `quanta evaluate SUITE {corpus.name}`"
+        )
+    return suite
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,7 @@ class HeatRequest:
     is_locked: bool = True
 
 
+ONLY_LOSSES = "Its losses were imported without weights: choose loss, p or difference"
 DEFAULT_TARGET = "⏎"
 
 
@@ -163,9 +173,10 @@ def _stored(frame: _Frame) -> _Values:
     found = chunk_measure(frame.session, frame.evaluation, document.chunk, name)
     if found is None:
         suite, corpus = frame.suite.name, frame.corpus.name
+        how = f"Run `quanta evaluate {suite} {corpus} --measures rank,entropy`"
         raise NotReadyError(
             f"{name} is not stored for {_called(frame.evaluation)} on {corpus}",
-            f"Run `quanta evaluate {suite} {corpus} --measures rank,entropy`",
+            how if has_weights(frame.suite) else ONLY_LOSSES,
         )
     chunk_start = frame.session.scalars(
         select(TokenChunk.first_prediction).where(
@@ -209,7 +220,9 @@ def _p_token(frame: _Frame) -> _Values:
         raise NotReadyError(
             f"p({spelled(shown.text)}) is not computed for document {frame.document.index} under "
             f"{_called(frame.evaluation)}",
-            "Press Compute on the document's page, or POST /api/v1/jobs with kind measure",
+            "Press Compute on the document's page, or POST /api/v1/jobs with kind measure"
+            if has_weights(frame.suite)
+            else ONLY_LOSSES,
         )
     return np.exp(-np.asarray(found, np.float64)), {"target": shown}
 

@@ -17,7 +17,7 @@ from backend.lookup import corpus_named, model_named, suite_named
 from backend.models import Corpus, CurveSet, Evaluation, Suite
 from backend.queries.curve_map import CurveMap, map_points
 from backend.queries.found import Match, MatchScores, Rows, described
-from backend.queries.reading import limited, reader
+from backend.queries.reading import limited, reader_if_text
 from backend.queries.search_filters import Mask, SearchFilters, matching
 from backend.queries.search_order import (
     cursor_behind,
@@ -180,7 +180,7 @@ def search(store: Store, wanted: Search) -> SearchResult:
         rows = ask.rows(passing.mask, wanted.limit + 1, place)
         page = rows.first(wanted.limit)
         is_last = len(rows.indices) <= wanted.limit
-        read = reader(store, session, curve_set.corpus)
+        read = reader_if_text(store, session, curve_set.corpus)
         return SearchResult(
             corpus=curve_set.corpus.name,
             suite=curve_set.suite.name,

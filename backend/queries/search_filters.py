@@ -140,7 +140,7 @@ def _matching(
     text_seconds: float,
 ) -> Matching:
     corpus, document = curve_set.corpus, wanted.text.document
-    if document is not None and document >= corpus.n_documents:
+    if corpus.has_text and document is not None and document >= corpus.n_documents:
         raise NotFoundError(
             f"corpus {corpus.name} has no document {document}",
             f"Its documents are 0 to {corpus.n_documents - 1}",

@@ -29,6 +29,7 @@ def _model_row(model: Model, evaluations: dict[int, Evaluation]) -> ModelRow:
                 step=checkpoint.step,
                 key=checkpoint.key,
                 tokens_seen=checkpoint.tokens_seen,
+                has_weights=checkpoint.location is not None,
                 evaluation=found.key if found else None,
                 mean_loss_nats=found.mean_loss_nats if found else None,
                 share_under_tenth_nat=found.share_under_tenth_nat if found else None,
@@ -59,6 +60,7 @@ def suite_view(session: Session, suite: Suite, corpus: Corpus | None) -> SuiteVi
         id=suite.name,
         description=suite.description,
         corpus=corpus.name if corpus else None,
+        has_weights=any(c.location is not None for m in suite.models for c in m.checkpoints),
         models=tuple(_model_row(model, by_checkpoint) for model in suite.models),
     )
 

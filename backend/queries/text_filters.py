@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import InvalidInputError
+from backend.lookup import tokenizer_of
 from backend.models import Corpus, Document, TokenChunk
 from backend.queries.reading import Reader, reader
 from backend.queries.target_tokens import Deadline, token_mask
@@ -79,6 +80,7 @@ def text_mask(
     """
     if wanted == TextFilter():
         return TextMatches(None)
+    _check_text_is_here(corpus, wanted)
     deadline = Deadline(monotonic() + deadline_s, deadline_s)
     searches = _searches(wanted)
     read = reader(store, session, corpus)
@@ -87,10 +89,20 @@ def text_mask(
     if documents is not None:
         mask &= np.repeat(documents, np.diff(read.predictions))
     for search in searches:
-        places = token_places(session, corpus.tokenizer_id)
+        places = token_places(session, tokenizer_of(corpus).id)
         found, reason = _Scan(read, places, mask).searched(session, search, deadline)
         mask, truncated = found, truncated or reason
     return TextMatches(mask, truncated)
+
+
+def _check_text_is_here(corpus: Corpus, wanted: TextFilter) -> None:
+    if not corpus.has_text:
+        name = next(name for name, value in vars(wanted).items() if value is not None)
+        raise InvalidInputError(
+            f"corpus {corpus.name} was imported without text: there is no {name} to look for",
+            "Leave it out, or choose another corpus",
+            name,
+        )
 
 
 class _Text:

@@ -14,11 +14,12 @@ from backend import arrays
 from backend.arrays import MAX_LOSS_NATS
 from backend.curve_index import compiled_search, curve_index
 from backend.db import Store
+from backend.documents import chunk_spans, document_counts
 from backend.errors import NotReadyError
 from backend.keys import result_key
 from backend.lookup import finished_evaluations
 from backend.losses import SCORE_DTYPES, curve_scores, loss_matrix
-from backend.models import Corpus, CurveChunk, CurveSet, Evaluation, Suite, TokenChunk
+from backend.models import Corpus, CurveChunk, CurveSet, Evaluation, Suite
 from backend.models.base import now
 from backend.stages.cluster_curves import fill_cluster_curves
 from backend.stages.progress import WORK_LOG, Progress
@@ -146,15 +147,7 @@ def _document_means(
     session: Session, corpus: Corpus, losses: NDArray[np.float16]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (mean loss of each document at each point, its number of predictions)."""
-    from backend.models import Document
-
-    counts = np.array(
-        session.scalars(
-            select(Document.n_predictions)
-            .where(Document.corpus_id == corpus.id, Document.n_predictions > 0)
-            .order_by(Document.index)
-        ).all()
-    )
+    counts = document_counts(session, corpus)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     # Column by column: one column in float64 is all that must fit in memory.
     sums = [np.add.reduceat(column.astype(np.float64), starts) for column in losses.T]
@@ -203,11 +196,7 @@ def _classify_one(store: Store, curve_set_id: int, progress: Progress) -> None:
         losses = loss_matrix(store, corpus, evaluations)
         of_model = f" of {curve_set.model.name}" if curve_set.model else ""
         title = f"classify curves over {curve_set.axis}{of_model}"
-        spans = session.execute(
-            select(TokenChunk.chunk, TokenChunk.first_prediction, TokenChunk.n_predictions)
-            .where(TokenChunk.corpus_id == corpus.id)
-            .order_by(TokenChunk.chunk)
-        ).all()
+        spans = chunk_spans(session, corpus)
         done = set(
             session.scalars(
                 select(CurveChunk.chunk)
@@ -217,11 +206,12 @@ def _classify_one(store: Store, curve_set_id: int, progress: Progress) -> None:
             )
         )
     with progress.task(title, total=len(spans), unit="chunks", done=len(done)) as bar:
-        for chunk, first, count in spans:
-            if chunk in done:
+        for span in spans:
+            if span.chunk in done:
                 continue
+            part = losses[span.first_prediction : span.first_prediction + span.n_predictions]
             with store.begin() as session:
-                session.add_all(_chunk_rows(curve_set, chunk, losses[first : first + count]))
+                session.add_all(_chunk_rows(curve_set, span.chunk, part))
             bar.advance()
     with store.begin() as session:
         row = session.get_one(CurveSet, curve_set_id)

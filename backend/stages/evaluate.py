@@ -19,6 +19,7 @@ from backend.db import Store
 from backend.documents import read_chunk
 from backend.errors import InvalidInputError, QuantaError
 from backend.keys import VERSIONS, result_key
+from backend.lookup import tokenizer_of, weights_of
 from backend.losses import evaluation_losses
 from backend.measures import checked_measures, stored_chunks, stored_measure
 from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk, Suite
@@ -95,12 +96,13 @@ def check_tokenizer(corpus: Corpus, suite: Suite) -> None:
     """Refuse a suite whose models were trained with another tokenizer than the corpus's.
 
     Raises:
-        InvalidInputError: the tokenizers differ.
+        InvalidInputError: the tokenizers differ, or the corpus has none.
     """
-    if suite.tokenizer_key != corpus.tokenizer.key:
+    tokenizer, wanted = tokenizer_of(corpus), suite.tokenizer_key or "none"
+    if wanted != tokenizer.key:
         raise InvalidInputError(
             f"suite {suite.name} and corpus {corpus.name} have different tokenizers "
-            f"({suite.tokenizer_key[:12]}, {corpus.tokenizer.key[:12]})",
+            f"({wanted[:12]}, {tokenizer.key[:12]})",
             "Add the corpus again with the suite's tokenizer.json",
         )
 
@@ -234,10 +236,11 @@ def _plan(
     ids, units = [], []
     with store.begin() as session:
         corpus = session.get_one(Corpus, corpus_id)
-        size = corpus.tokenizer.vocabulary_size
         for checkpoint_id in checkpoint_ids:
             checkpoint = session.get_one(Checkpoint, checkpoint_id)
+            weights_of(checkpoint)  # refuses one that was imported as losses
             check_tokenizer(corpus, checkpoint.model.suite)
+            size = tokenizer_of(corpus).vocabulary_size
             row = _evaluation_row(session, corpus, checkpoint, compute)
             ids.append(row.id)
             units += [

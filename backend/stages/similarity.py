@@ -12,6 +12,7 @@ from backend.db import Store
 from backend.documents import read_all
 from backend.errors import InvalidInputError
 from backend.keys import result_key
+from backend.lookup import evaluation_of, tokenizer_of
 from backend.models import Selection, Similarity, SimilarityStripe
 from backend.models.base import now
 from backend.similarities import selection_indexes
@@ -42,7 +43,7 @@ def _gradient_bytes(device: str) -> int:
 def _similarity_row(session: Session, selection: Selection, compute: Compute) -> Similarity:
     from compute.stripes import n_stripes, stripe_rows
 
-    checkpoint = selection.evaluation.checkpoint
+    checkpoint = evaluation_of(selection).checkpoint
     rows = stripe_rows(checkpoint.model.nonembedding_parameters)
     key = result_key(
         "similarity",
@@ -78,12 +79,11 @@ def _gradients(
 
     from compute import gradients
 
-    corpus, checkpoint = selection.corpus, selection.evaluation.checkpoint
+    corpus, checkpoint = selection.corpus, evaluation_of(selection).checkpoint
     quiet()
+    size = tokenizer_of(corpus).vocabulary_size
     with checkpoint_folder(store, checkpoint, progress) as folder:
-        model = load_registered(
-            str(folder.path), folder.key, corpus.tokenizer.vocabulary_size, compute.device
-        )
+        model = load_registered(str(folder.path), folder.key, size, compute.device)
     contexts, targets = gradients.prediction_contexts(
         read_all(session, corpus), selection_indexes(session, selection.id)
     )

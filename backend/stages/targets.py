@@ -6,6 +6,7 @@ from backend import arrays
 from backend.db import Store
 from backend.documents import read_chunk
 from backend.errors import InvalidInputError
+from backend.lookup import tokenizer_of
 from backend.models import Checkpoint, Corpus, Document, TargetLoss
 from backend.stages import evaluate_worker
 from backend.stages.evaluate import check_tokenizer
@@ -32,7 +33,7 @@ def measure_target(
         row = session.get_one(Document, (corpus_id, document))
         chunk = read_chunk(session, corpus, row.chunk)
         tokens = chunk.documents[document - chunk.first_document]
-        size = corpus.tokenizer.vocabulary_size
+        size = tokenizer_of(corpus).vocabulary_size
     WORK_LOG.info("target %s", key[:16])
     with checkpoint_folder(store, checkpoint, Silent()) as folder:
         try:
