@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from backend import db
 from backend.commands.common import Json, Workers, bars, numbers, opened_store, result
 from backend.commands.corpus import corpus_cli
+from backend.commands.fit import fit_cli
 from backend.commands.suite import suite_cli
 from backend.db import Store, open_store
 from backend.errors import QuantaError
@@ -33,6 +34,7 @@ cli = typer.Typer(
 db_cli = typer.Typer(no_args_is_help=True, help="The database.")
 cli.add_typer(db_cli, name="db")
 cli.add_typer(corpus_cli, name="corpus")
+cli.add_typer(fit_cli, name="fit")
 cli.add_typer(suite_cli, name="suite")
 
 INTERRUPTED = 130  # Typer's exit code for Ctrl-C
