@@ -13,7 +13,7 @@ VERSIONS = {
     "similarity": 1,
     "discovery": 1,
     "clustering": 1,
-    "curve_set": 1,
+    "curve_set": 2,
 }
 _BLOCK = 1 << 20
 
