@@ -1,9 +1,10 @@
 """Broken neural scaling laws: smooth curves of several power-law segments.
 
-y = a + b·x^-c0 · Π_i (1 + (x/d_i)^(1/f_i))^(-c_i·f_i), i = 1 … n (arXiv:2210.14891). Break i sits at
-x = d_i, f_i is how wide it is, and beyond it the exponent has grown by c_i; n = 0 is a power law
-above a floor. Everything is computed from ln x and ln y, so that no power can overflow. The fit
-minimises the squared residuals of ln y: a grid of starts, then non-linear least squares.
+y = a + b·x^-c0 · Π_i (1 + (x/d_i)^(1/f_i))^(-c_i·f_i), i = 1 … n. Source: arXiv:2210.14891.
+Break i sits at x = d_i, f_i is how wide it is, and beyond it the exponent has grown by c_i; n = 0
+is a power law above a floor. Everything is computed from ln x and ln y, so that no power can
+overflow. The fit minimises the squared residuals of ln y: a grid of starts, then non-linear least
+squares.
 """
 
 from dataclasses import dataclass
@@ -271,7 +272,8 @@ def _ln_power(vector: _Vector, ln_x: _Points) -> _Points:
 
 def _ln_law(vector: _Vector, ln_x: _Points) -> _Points:
     with np.errstate(divide="ignore"):  # ln 0 = -inf is what a floor of 0 means
-        return np.logaddexp(np.log(vector[0]), _ln_power(vector, ln_x))
+        value: _Points = np.logaddexp(np.log(vector[0]), _ln_power(vector, ln_x))
+    return value
 
 
 def _jacobian(vector: _Vector, ln_x: _Points) -> Float[np.ndarray, "points parameters"]:
@@ -302,11 +304,19 @@ def _refined(
 ) -> tuple[_Vector, float]:
     """Return the least-squares vector near a start, and its sum of squares."""
     tolerance, most = effort
+
+    def residuals(vector: _Vector) -> _Points:
+        missed: _Points = _ln_law(vector, ln_x) - ln_y
+        return missed
+
+    def jacobian(vector: _Vector) -> Float[np.ndarray, "points parameters"]:
+        return _jacobian(vector, ln_x)
+
     low, high = _bounds(ln_x, ln_y, (len(start) - 3) // 3)
     found = least_squares(
-        lambda vector: _ln_law(vector, ln_x) - ln_y,
+        residuals,
         np.clip(start, low, high),
-        lambda vector: _jacobian(vector, ln_x),
+        jacobian,
         (low, high),
         x_scale="jac",
         ftol=tolerance,
@@ -346,10 +356,8 @@ def _starts(ln_x: _Points, ln_y: _Points, n_breaks: int) -> list[_Vector]:
     With those given, ln(y - a) is linear in ln b and every c: one small least-squares problem each.
     """
     y = np.exp(ln_y)
-    places = np.interp(
-        np.linspace(0, 1, N_PLACES + 2)[1:-1], np.linspace(0, 1, len(ln_x)), ln_x
-    )
-    found = []
+    places = np.interp(np.linspace(0, 1, N_PLACES + 2)[1:-1], np.linspace(0, 1, len(ln_x)), ln_x)
+    found: list[tuple[float, int, _Vector]] = []
     for share, f in product(FLOOR_SHARES, WIDTHS if n_breaks else WIDTHS[:1]):
         floor = share * y.min()
         for chosen in combinations(places, n_breaks):

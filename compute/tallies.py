@@ -54,10 +54,9 @@ def class_sums(
     """
     defined = classes < n_classes
     kept, codes = losses[defined], classes[defined]
-    columns = [np.bincount(codes, minlength=n_classes).astype(np.float64)]
-    for column in kept.T:
-        columns.append(np.bincount(codes, column.astype(np.float64), n_classes))
-    return np.stack(columns, axis=1)
+    counts = np.bincount(codes, minlength=n_classes).astype(np.float64)
+    sums = [np.bincount(codes, column.astype(np.float64), n_classes) for column in kept.T]
+    return np.stack([counts, *sums], axis=1)
 
 
 def unit_sums(

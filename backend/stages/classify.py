@@ -163,9 +163,7 @@ def _classify_one(store: Store, curve_set_id: int, progress: Progress) -> None:
         done = set(
             session.scalars(
                 select(CurveChunk.chunk)
-                .where(
-                    CurveChunk.curve_set_id == curve_set_id, CurveChunk.name.in_(SCORE_DTYPES)
-                )
+                .where(CurveChunk.curve_set_id == curve_set_id, CurveChunk.name.in_(SCORE_DTYPES))
                 .group_by(CurveChunk.chunk)
                 .having(func.count() == len(SCORE_DTYPES))
             )

@@ -26,9 +26,7 @@ def unit_sizes(session: Session, corpus: Corpus, chunk: int, n_predictions: int)
     """Return how many predictions each document of a chunk has; windows stand in for documents."""
     found = session.scalars(
         select(Document.n_predictions)
-        .where(
-            Document.corpus_id == corpus.id, Document.chunk == chunk, Document.n_predictions > 0
-        )
+        .where(Document.corpus_id == corpus.id, Document.chunk == chunk, Document.n_predictions > 0)
         .order_by(Document.index)
     ).all()
     sizes = np.array(found, dtype=np.int64)
