@@ -27,6 +27,7 @@ QUICK, THOROUGH = (1e-7, 40), (1e-13, 400)  # tolerance and most evaluations of 
 C_LIMIT = 50.0  # |c| beyond it stands for a jump that no data resolve
 
 Values = Float[np.ndarray, " points"] | Int[np.ndarray, " points"]
+Asked = Float[np.ndarray, " asked"] | Int[np.ndarray, " asked"]
 _Vector = Float[np.ndarray, " parameters"]
 _Points = Float[np.ndarray, " points"]
 
@@ -161,7 +162,7 @@ def bootstrap_broken_law(
     x: Values,
     y: Values,
     law: BrokenLaw,
-    at: Values,
+    at: Asked,
     *,
     n_bootstrap: int = 100,
     level: float = 0.95,

@@ -26,7 +26,10 @@ HATCHES = {
     "hump": "-",
     "irregular": ".",
 }
+HATCH = {"fillmode": "overlay", "size": 6, "solidity": 0.2}
 MAX_DENSITY_NATS = 14
+# Above the plot, where it hides nothing; entries of one width stand in columns.
+LEGEND: Layout = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 
 def scaling_figures(view: ScalingDetail, unit: Unit) -> Mapping[str, go.Figure]:
@@ -78,7 +81,8 @@ def mean_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
         role="mean",
         mode="lines+markers",
         line={"width": 1},
-        marker={"size": 7},
+        # Points left out of the fit are drawn by a trace of their own, in grey.
+        marker={"size": [7 if view.law is None or _is_used(view.law, v) else 0 for v in x]},
         customdata=whole_labels,
         hovertemplate=f"%{{customdata}}<br>%{{y:.4f}} {unit}<extra></extra>",
     )
@@ -189,8 +193,10 @@ def _densities(
         trace["meta"] = {"role": "ramp", "at": i / max(len(found.indexes) - 1, 1)}
         trace["hovertemplate"] = f"{labels[index]}<br>%{{x:.2f}} {unit}: %{{y:.3g}}<extra></extra>"
         traces.append(trace)
-    legend = {"orientation": "v", "x": 1, "xanchor": "right", "y": 1, "yanchor": "top"}
-    return figure(traces, layout | {"legend": legend, "showlegend": True})
+    if weighted:  # the first steps know nothing: one narrow peak that would flatten all others
+        tops = [max(trace["y"], default=0.0) for trace in traces]
+        layout["yaxis"]["range"] = [0, 1.05 * min(max(tops), 2 * tops[-1]) or 1.0]
+    return figure(traces, layout | {"legend": {**LEGEND, "entrywidth": 44}, "showlegend": True})
 
 
 def share_figure(view: ScalingDetail) -> go.Figure:
@@ -224,7 +230,7 @@ def drop_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
         y = [in_unit(value, unit) for value in known[name].drop_nats]
         bar: Trace = {"type": "bar", "name": name, "x": names, "y": y}
         bar["meta"] = {"role": "class", "name": name}
-        bar["marker"] = {"pattern": {"shape": HATCHES.get(name, ""), "size": 5, "solidity": 0.25}}
+        bar["marker"] = {"pattern": {**HATCH, "shape": HATCHES.get(name, "")}}
         bar["hovertemplate"] = f"{name}<br>%{{x}}: %{{y:+.4f}} {unit}<extra></extra>"
         traces.append(bar)
     falls = [in_unit(a - b, unit) for a, b in pairwise(p.mean_loss_nats for p in view.points)]
@@ -234,9 +240,9 @@ def drop_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
     layout: Layout = {
         "barmode": "relative",
         "bargap": 0.35,
-        "xaxis": axis("", type="category", tickangle="auto", showgrid=False),
+        "xaxis": axis("", type="category", showgrid=False),
         "yaxis": axis(f"fall of the mean ({unit})", zeroline=True),
-        "legend": {"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
+        "legend": {**LEGEND, "entrywidth": 84},
         "showlegend": True,
     }
     return figure([*traces, total], layout)
@@ -257,9 +263,10 @@ def induction_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
         trace |= {"line": {"width": 2, **style}, "marker": {"size": 6}, "meta": {"role": role}}
         trace |= {"customdata": labels}
         trace["hovertemplate"] = f"{name} · %{{customdata}}<br>%{{y:.4f}} {unit}<extra></extra>"
-        side = "top right" if role == "mean" else "bottom left"
-        at = 0 if role == "mean" else -1
-        traces += [trace, end_label(x[at], y[at], name, role, side)]
+        side = "top left" if role == "mean" else "bottom left"
+        traces += [trace, end_label(x[-1], y[-1], name, role, side)]
     layout = {"xaxis": axis_layout(view.axis, x)["xaxis"]}
-    layout["yaxis"] = axis(f"mean loss ({unit})")
+    values = [value for trace in traces for value in trace["y"]]
+    room = 0.12 * (max(values) - min(values)) or 0.1
+    layout["yaxis"] = axis(f"mean loss ({unit})", range=[min(values) - room, max(values) + room])
     return figure(traces, layout)

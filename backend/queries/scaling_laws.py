@@ -34,6 +34,12 @@ class MeanCurve:
     interval_of: str
 
 
+def _parameter(name: str, value: float, interval: tuple[float, float]) -> LawParameter:
+    # A floor that the search pushes to its bound ends at 1e-14 or so: that is 0.
+    numbers = (0.0 if abs(one) < 1e-12 else one for one in (value, *interval))
+    return LawParameter(name, *map(finite, numbers))
+
+
 def _grid(x: Array) -> Array:
     return np.geomspace(x.min(), x.max(), N_GRID)
 
@@ -97,8 +103,8 @@ def power_law_fit(curve: MeanCurve) -> tuple[PowerLaw, LawFit]:
         kind="power",
         formula="L = A·x^−α",
         parameters=(
-            LawParameter("α", fit.exponent, *map(finite, fit.interval)),
-            LawParameter("A", finite(fit.amplitude), *map(finite, fit.amplitude_interval)),
+            _parameter("α", fit.exponent, fit.interval),
+            _parameter("A", fit.amplitude, fit.amplitude_interval),
         ),
         n_bootstrap=fit.n_bootstrap,
         interval_of=curve.interval_of,
@@ -135,7 +141,7 @@ def _broken(x: tuple[float, ...], y: tuple[float, ...], used: tuple[bool, ...]) 
     )
     values = bnsl.parameters_of(fit.law)
     parameters = tuple(
-        LawParameter(name, finite(value), *map(finite, band.parameters[name]))
+        _parameter(name, value, band.parameters[name])
         for name, value in values.items()
         if name != "ln_b" or not math.isfinite(values["b"])
     )
