@@ -66,7 +66,7 @@ def test_the_law_stands_in_the_page_as_in_the_api(
 ) -> None:
     law = api(client, names)["law"]
     page = client.get("/scaling").text
-    assert "%.4g" % law["parameters"][0]["value"] in page
+    assert f"{law['parameters'][0]['value']:.4g}" in page
     assert figures(client, names, fit="none").keys() == set(FIGURES) - {"residuals"}
     assert api(client, names, fit="none")["fit"] is None
 
@@ -89,7 +89,6 @@ def test_empty_fields_count_as_not_given(client: TestClient) -> None:
         ("first", "0"),
         ("last", "nan"),
         ("last", "1e999"),
-        ("unit", "bans"),
         ("fit", "spline"),
         ("subset", "cluster:x"),
         ("subset", "no-such-class"),
@@ -99,9 +98,15 @@ def test_empty_fields_count_as_not_given(client: TestClient) -> None:
 def test_values_that_mean_nothing_are_refused_by_name(
     client: TestClient, names: dict[str, Any], path: str, name: str, value: str
 ) -> None:
-    if path == "/api/v1/scaling" and name == "unit":
-        return  # the API gives nats and has no such parameter
     asked = {"suite": names["suite"], "corpus": names["corpus"], name: value}
     answer = client.get(path, params=asked)
     assert answer.status_code == 422
     assert name in answer.text
+
+
+@pytest.mark.parametrize("path", ["/scaling", "/figures/scaling"])
+def test_losses_are_shown_in_nats_or_bits_only(
+    client: TestClient, names: dict[str, Any], path: str
+) -> None:
+    asked = {"suite": names["suite"], "corpus": names["corpus"], "unit": "bans"}
+    assert client.get(path, params=asked).status_code == 422
