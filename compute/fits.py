@@ -86,13 +86,10 @@ def fit_power_law(
         floor: "zero", or "free" to fit it, >= 0.
         y_by_unit: y of each unit at each point, finite.
         weights: of units, such as their number of predictions; >= 0, equal if left out.
-        y_resamples: resampled y where they are known already (`resampled_means`), instead of units.
+        y_resamples: resampled y where known already (`resampled_means`), in place of units.
         n_bootstrap: resamples; 0 for none; those given count instead.
         level: coverage of the interval.
         seed: seed or generator of the resamples.
-
-    Returns:
-        The fit to x and y, and the interval.
 
     Raises:
         ValueError: too few points, values not positive, x repeated, or arguments out of range.

@@ -82,7 +82,7 @@ def mean_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
         mode="lines+markers",
         line={"width": 1},
         # Points left out of the fit are drawn by a trace of their own, in grey.
-        marker={"size": [7 if view.law is None or _is_used(view.law, v) else 0 for v in x]},
+        marker={"size": _sizes(view), "opacity": 1, "line": {"width": 0}},
         customdata=whole_labels,
         hovertemplate=f"%{{customdata}}<br>%{{y:.4f}} {unit}<extra></extra>",
     )
@@ -96,6 +96,10 @@ def mean_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
 
 def _is_used(law: LawFit, x: float) -> bool:
     return law.first <= x <= law.last
+
+
+def _sizes(view: ScalingDetail) -> list[int]:
+    return [7 if view.law is None or _is_used(view.law, x) else 0 for x in _x(view)]
 
 
 def _left_out(
@@ -234,7 +238,7 @@ def drop_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
         bar["hovertemplate"] = f"{name}<br>%{{x}}: %{{y:+.4f}} {unit}<extra></extra>"
         traces.append(bar)
     falls = [in_unit(a - b, unit) for a, b in pairwise(p.mean_loss_nats for p in view.points)]
-    total: Trace = {"type": "scatter", "mode": "markers", "name": "fall of the mean", "x": names}
+    total: Trace = {"type": "scatter", "mode": "markers", "name": "the mean", "x": names}
     total |= {"y": falls, "marker": {"size": 9, "symbol": "diamond"}, "meta": {"role": "mean"}}
     total["hovertemplate"] = f"fall of the mean<br>%{{x}}: %{{y:.4f}} {unit}<extra></extra>"
     layout: Layout = {
@@ -242,7 +246,7 @@ def drop_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
         "bargap": 0.35,
         "xaxis": axis("", type="category", showgrid=False),
         "yaxis": axis(f"fall of the mean ({unit})", zeroline=True),
-        "legend": {**LEGEND, "entrywidth": 84},
+        "legend": {**LEGEND, "entrywidth": 62},
         "showlegend": True,
     }
     return figure([*traces, total], layout)
