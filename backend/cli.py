@@ -13,6 +13,7 @@ from backend import db
 from backend.commands.common import Json, Workers, bars, numbers, opened_store, result
 from backend.commands.corpus import corpus_cli
 from backend.commands.export_predictions import export_cli
+from backend.commands.fit import fit_cli
 from backend.commands.imports import import_cli
 from backend.commands.suite import suite_cli
 from backend.commands.worker import worker
@@ -37,6 +38,7 @@ db_cli = typer.Typer(no_args_is_help=True, help="The database.")
 cli.add_typer(db_cli, name="db")
 cli.add_typer(corpus_cli, name="corpus")
 cli.add_typer(export_cli, name="export")
+cli.add_typer(fit_cli, name="fit")
 cli.add_typer(suite_cli, name="suite")
 cli.command()(worker)
 cli.add_typer(import_cli, name="import")

@@ -49,26 +49,6 @@ def chunk_spans(session: Session, corpus: Corpus) -> list[ChunkSpan]:
     return [ChunkSpan(chunk, first, count) for chunk, first, count in rows]
 
 
-# Units of a bootstrap where documents are not known: as long as published documents.
-BLOCK_PREDICTIONS = 1024
-
-
-def document_counts(session: Session, corpus: Corpus) -> NDArray[np.int64]:
-    """Return the number of predictions of each document that has any, in order.
-
-    Without text, blocks of 1,024 predictions stand for documents, whose lengths are not known.
-    """
-    if not corpus.has_text:
-        full, rest = divmod(corpus.n_predictions, BLOCK_PREDICTIONS)
-        return np.array([BLOCK_PREDICTIONS] * full + [rest] * bool(rest), np.int64)
-    counts = session.scalars(
-        select(Document.n_predictions)
-        .where(Document.corpus_id == corpus.id, Document.n_predictions > 0)
-        .order_by(Document.index)
-    )
-    return np.array(counts.all(), np.int64)
-
-
 def _split(tokens: NDArray[Any], lengths: Sequence[int]) -> tuple[NDArray[Any], ...]:
     return tuple(np.split(tokens, np.cumsum(lengths)[:-1]))
 

@@ -28,7 +28,22 @@ TERMS = (
         "Spread of the answer tokens of a cluster, in nats. 0: all members have the same answer.",
         "H = −Σ pₐ ln pₐ",
     ),
+    Term(
+        "BNSL",
+        "Broken neural scaling law: power-law segments joined by smooth breaks, above a floor a. "
+        "The number of breaks is the one that best predicts the last fifth of the points from "
+        "the others. The interval refits resampled residuals.",
+        "L = a + b·x^−c₀ · Π (1 + (x/dᵢ)^(1/fᵢ))^(−cᵢ·fᵢ)",
+        "arXiv:2210.14891",
+    ),
     Term("Checkpoint", "One model at one training step.", source=_PYTHIA),
+    Term(
+        "Class contribution",
+        "What the predictions of one class of curves add to the fall of the mean loss from one "
+        "point to the next. Over all classes the contributions sum to the fall.",
+        "Σ of a class (L before − L after) / number of all predictions",
+        _QM,
+    ),
     Term("Cluster", "Predictions that spectral clustering groups; candidates for a quantum."),
     Term(
         "Coherence",
@@ -76,9 +91,22 @@ TERMS = (
         "explains them.",
         source=_QM,
     ),
+    Term(
+        "Induction mean",
+        "Mean loss of the predictions whose last three tokens, answer included, already occurred "
+        "in the document: those that copying can explain.",
+        "the trigram ending at p also ends at some p′ < p",
+        _QM,
+    ),
     Term("Inverse", "Class of a curve: loss rises by 1 nat or more from first to last point."),
     Term("Irregular", "Class of a curve that no other class holds."),
     Term("Job", "Computing that was asked for on a page or by the API; it survives restarts."),
+    Term(
+        "L·p(L)",
+        "The integrand of the mean loss: loss times its density. The area under it is the mean.",
+        "mean = ∫ L·p(L) dL",
+        _QM,
+    ),
     Term("Learned", "Class of a curve: loss below 0.3 nats everywhere."),
     Term("Loss", "How surprised a model is by the actual token, in nats.", "−ln p(actual token)"),
     Term(
@@ -150,6 +178,11 @@ TERMS = (
         "frequencies, so the envelope should be a line with slope −(1 + α_N).",
         "p_k ∝ k^−(1+α)",
         _QM,
+    ),
+    Term(
+        "RMSLE",
+        "Root mean squared error of ln L between a law and the measured means.",
+        "√(mean of (ln L − ln law)²)",
     ),
     Term("S", "Training step."),
     Term("Selection", "The predictions that QDG starts from: those with a loss below a threshold."),

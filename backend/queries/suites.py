@@ -152,8 +152,10 @@ def scaling_view(session: Session, curve_set: CurveSet) -> ScalingView:
     )
 
 
-def scaling(store: Store, suite: str, corpus: str, axis: Axis, model: str | None) -> ScalingView:
-    """Return the mean loss of a suite along one axis; for "S", of the largest model for None.
+def find_curve_set(
+    session: Session, suite: str, corpus: str, axis: str, model: str | None
+) -> CurveSet:
+    """Return the newest finished curve set along an axis; for "S", of the largest model for None.
 
     Raises:
         NotFoundError: an unknown name.
@@ -162,17 +164,26 @@ def scaling(store: Store, suite: str, corpus: str, axis: Axis, model: str | None
     """
     if axis not in {"N", "S"}:
         raise InvalidInputError(f"axis {axis!r}", "Choose N or S", "axis")
+    home, family = corpus_named(session, corpus), suite_named(session, suite)
+    wanted = model_named(family, model).id if model and axis == "S" else None
+    rows = [
+        row
+        for row in curve_sets(session, home, family)
+        if row.axis == axis and wanted in {None, row.model_id}
+    ]
+    if not rows:
+        raise NotReadyError(
+            f"there are no curves of {model or suite} on {corpus} over {axis}",
+            f"Run `quanta classify {suite} {corpus}`",
+        )
+    return rows[-1]
+
+
+def scaling(store: Store, suite: str, corpus: str, axis: Axis, model: str | None) -> ScalingView:
+    """Return the mean loss of a suite along one axis, without what needs more than a summary.
+
+    Raises:
+        QuantaError: as `find_curve_set`.
+    """
     with store.session() as session:
-        home, family = corpus_named(session, corpus), suite_named(session, suite)
-        wanted = model_named(family, model).id if model and axis == "S" else None
-        rows = [
-            row
-            for row in curve_sets(session, home, family)
-            if row.axis == axis and wanted in {None, row.model_id}
-        ]
-        if not rows:
-            raise NotReadyError(
-                f"there are no curves of {model or suite} on {corpus} over {axis}",
-                f"Run `quanta classify {suite} {corpus}`",
-            )
-        return scaling_view(session, rows[-1])
+        return scaling_view(session, find_curve_set(session, suite, corpus, axis, model))

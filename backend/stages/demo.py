@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from backend.db import Store
 from backend.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
 from backend.measures import MEASURES, stored_chunks
-from backend.models import Checkpoint, Corpus, Discovery, Evaluation, Model, Suite
+from backend.models import Checkpoint, Corpus, CurveSet, Discovery, Evaluation, Model, Suite
 from backend.stages.classify import classify
 from backend.stages.corpora import CHUNK_PREDICTIONS, CorpusSpec, add_corpus
 from backend.stages.devices import Compute
@@ -76,6 +76,10 @@ def is_built(store: Store, spec: DemoSpec) -> bool:
     with store.session() as session:
         corpus = session.scalars(select(Corpus).where(Corpus.name == spec.corpus)).one_or_none()
         if corpus is None or not _is_measured(session, corpus):
+            return False
+        # Curve sets of an older version lack the aggregates that the Scaling page draws.
+        curve_sets = session.scalars(select(CurveSet).where(CurveSet.corpus_id == corpus.id))
+        if not any("class_sums_nats" in (row.summary or {}) for row in curve_sets):
             return False
         parameters = [
             (d.parameters["n_clusters"], d.similarity.selection.parameters["threshold_nats"])

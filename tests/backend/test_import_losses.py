@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from backend.arrays import MAX_LOSS_NATS
 from backend.content import content_hash
 from backend.db import Store
-from backend.documents import chunk_spans, document_counts
+from backend.documents import chunk_spans
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.exchange.losses import LossesSpec, import_losses
 from backend.lookup import corpus_named, finished_evaluations, suite_named
@@ -23,6 +23,7 @@ from backend.losses import evaluation_losses, loss_matrix
 from backend.models import Base, Corpus, CurveSet, Evaluation, LossChunk, Suite
 from backend.queries import predictions
 from backend.stages.classify import classify
+from backend.stages.curve_tallies import unit_sizes
 from backend.stages.discover import DiscoverySpec, discover
 from backend.stages.evaluate import evaluate
 from backend.stages.progress import Silent
@@ -157,8 +158,8 @@ def test_curves_over_size_and_step_have_the_classes_of_the_stored_losses(
 def test_blocks_stand_for_documents_where_there_is_no_text(store: Store, tmp_path: Path) -> None:
     import_losses(store, written(tmp_path / "f", random_losses(3000)), Silent())
     with store.session() as session:
-        counts = document_counts(session, corpus_named(session, "pythia"))
-    assert counts.tolist() == [1024, 1024, 952]
+        sizes = unit_sizes(session, corpus_named(session, "pythia"), 0, 3000)
+    assert sizes.tolist() == [1024, 1024, 952]
 
 
 def test_losses_of_a_stored_corpus_follow_its_chunks(any_store: Store, tmp_path: Path) -> None:
