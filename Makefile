@@ -55,6 +55,9 @@ bench: $(VENV)/.developer
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.gradients
+	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.search --real
+	$(BIN)/python -m benchmarks.imports
 
 wheel: $(VENV)/.developer
 	$(BIN)/python -m build --wheel --no-isolation

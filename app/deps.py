@@ -59,3 +59,30 @@ Cursor = Annotated[
     str | None,
     Query(pattern=CURSOR_PATTERN, description="`next_cursor` of the page before this one"),
 ]
+
+OtherModel = Annotated[
+    str | None,
+    Query(
+        pattern=MODEL_PATTERN,
+        description="Whose loss is subtracted (difference); default: the next smaller model",
+    ),
+]
+OtherStep = Annotated[
+    int | None,
+    Query(ge=0, le=MAX_INTEGER, description="Its step (difference); default: its last"),
+]
+Target = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        pattern=r"^[^\x00]*$",
+        description="A token (p_token): its text, with ⏎ ⇥ ␠ for what cannot be typed, or id:198",
+    ),
+]
+ScaleEnd = Annotated[
+    float | None,
+    Query(allow_inf_nan=False, description="End of the colour scale; default: the measure's"),
+]
+Lock = Annotated[
+    bool, Query(description="Keep the scale over documents, models and steps; false fits it")
+]

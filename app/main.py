@@ -9,7 +9,18 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 
 from app import errors
 from app.access import Access, log_to_stderr
-from app.api import arrow, clusterings, clusters, corpora, operation, similarities, suites
+from app.api import (
+    arrow,
+    clusterings,
+    clusters,
+    corpora,
+    exports,
+    jobs,
+    operation,
+    predictions,
+    similarities,
+    suites,
+)
 from app.api.openapi import described_application
 from app.etag import Conditional
 from app.metrics import Metrics
@@ -18,6 +29,7 @@ from app.paths import static_dir
 from app.security import BodyLimit, Guard, SecurityHeaders
 from app.static_files import CachedStatic
 from backend.db import Store, open_store
+from backend.jobs import queue
 from backend.settings import Settings, settings
 
 COMPRESSION_LEVEL = 5
@@ -25,9 +37,12 @@ MIN_COMPRESSED_BYTES = 1024
 API_ROUTERS = (
     suites.router,
     corpora.router,
+    predictions.router,
+    exports.router,
     similarities.router,
     clusterings.router,
     clusters.router,
+    jobs.router,
     operation.router,
 )
 
@@ -58,6 +73,7 @@ def _opened_store() -> Store:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    queue.warm()
     yield
     app.state.store.engine.dispose()
 

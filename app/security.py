@@ -10,13 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Refusal, error_response
+from app.errors import Refusal, error_response, is_api
 from backend.binding import LOOPBACK_NAMES, check_bind, is_loopback
 from backend.settings import Settings
 
 __all__ = ["MAX_BODY_BYTES", "BodyLimit", "Guard", "SecurityHeaders", "check_bind"]
 
 MAX_BODY_BYTES = 1 << 20
+FORM = "application/x-www-form-urlencoded"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CSP = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
@@ -70,7 +71,7 @@ class Guard:
         mutates = request.method not in SAFE_METHODS
         refusal = self._host(request.headers) or self._client(request, mutates)
         if refusal is None and mutates:
-            refusal = _origin(request.headers) or _media_type(request.headers)
+            refusal = _origin(request.headers) or _media_type(request)
         return refusal
 
     def _host(self, headers: Headers) -> Refusal | None:
@@ -124,9 +125,12 @@ def _origin(headers: Headers) -> Refusal | None:
     )
 
 
-def _media_type(headers: Headers) -> Refusal | None:
-    sent = headers.get("content-type", "")
-    if sent.partition(";")[0].strip().lower() == "application/json":
+def _media_type(request: Request) -> Refusal | None:
+    sent = request.headers.get("content-type", "")
+    kind = sent.partition(";")[0].strip().lower()
+    # Forms are for pages without scripts; that they come from this server's own pages, the
+    # origin has shown already.
+    if kind == "application/json" or (kind == FORM and not is_api(request.url.path)):
         return None
     return Refusal(
         415,

@@ -13,7 +13,11 @@ from backend import db
 from backend.commands import train as _train  # noqa: F401 - adds its command
 from backend.commands.common import Json, Workers, bars, numbers, opened_store, result
 from backend.commands.corpus import corpus_cli
+from backend.commands.export_predictions import export_cli
+from backend.commands.fit import fit_cli
+from backend.commands.imports import import_cli
 from backend.commands.suite import suite_cli
+from backend.commands.worker import worker
 from backend.db import Store, open_store
 from backend.errors import QuantaError
 from backend.lookup import (
@@ -34,7 +38,11 @@ cli = typer.Typer(
 db_cli = typer.Typer(no_args_is_help=True, help="The database.")
 cli.add_typer(db_cli, name="db")
 cli.add_typer(corpus_cli, name="corpus")
+cli.add_typer(export_cli, name="export")
+cli.add_typer(fit_cli, name="fit")
 cli.add_typer(suite_cli, name="suite")
+cli.command()(worker)
+cli.add_typer(import_cli, name="import")
 
 INTERRUPTED = 130  # Typer's exit code for Ctrl-C
 
@@ -57,6 +65,9 @@ def evaluate(
     corpus: str,
     model: Annotated[list[str] | None, typer.Option(help="Only these models.")] = None,
     step: Annotated[list[int] | None, typer.Option(help="Only these steps.")] = None,
+    measures: Annotated[
+        str, typer.Option(help="Store beside the loss: rank,entropy, or either.")
+    ] = "",
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +84,8 @@ def evaluate(
             for m in models
             for s in (step or [c.step for c in m.checkpoints])
         ]
-    run(store, row, checkpoints, devices.resolve(settings(), workers), bars(as_json))
+    named = [name.strip() for name in measures.split(",") if name.strip()]
+    run(store, row, checkpoints, devices.resolve(settings(), workers), bars(as_json), named)
     with store.session() as session:
         rows = session.scalars(
             select(Evaluation)
@@ -223,9 +235,14 @@ def check(as_json: Json = False) -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="QUANTA_HOST; 127.0.0.1 if left out.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="QUANTA_PORT.")] = None,
+    with_worker: Annotated[
+        bool, typer.Option("--worker/--no-worker", help="Execute jobs beside the server.")
+    ] = True,
 ) -> None:
-    """Serve the dashboard and the API."""
+    """Serve the dashboard and the API, with one worker that executes jobs."""
     import uvicorn
+
+    from backend.jobs.local import LocalWorker
 
     config = settings()
     changes = {"host": host, "port": port}
@@ -233,14 +250,21 @@ def serve(
     _serve_check(config)
     open_store(config)
     typer.echo(f"Quanta Explorer on http://{config.host}:{config.port}", err=True)
-    uvicorn.run(
-        "app.main:create_app",
-        factory=True,
-        host=config.host,
-        port=config.port,
-        log_level="warning",
-        server_header=False,
-    )
+    local = LocalWorker(config)
+    if with_worker:
+        local.start()
+    try:
+        uvicorn.run(
+            "app.main:create_app",
+            factory=True,
+            host=config.host,
+            port=config.port,
+            log_level="warning",
+            server_header=False,
+        )
+    finally:
+        if with_worker:
+            local.stop()
 
 
 def _serve_check(config: Settings) -> None:

@@ -8,6 +8,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -30,11 +31,11 @@ class _RateColumn(ProgressColumn):
 
 
 class _BarTask:
-    def __init__(self, bars: RichProgress, task: int) -> None:
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
         self.bars, self.task = bars, task
 
     def advance(self, amount: int = 1) -> None:
-        self.bars.advance(self.bars.task_ids[self.task], amount)
+        self.bars.advance(self.task, amount)
 
 
 class Bars:
@@ -42,10 +43,23 @@ class Bars:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._drawn: RichProgress | None = None
 
     @contextmanager
     def task(self, title: str, total: int, *, unit: str, done: int = 0) -> Iterator[Task]:
-        """Draw one bar for as long as the task runs."""
+        """Draw one bar for as long as the task runs; a task inside another goes below it."""
+        with self._bars() as bars:
+            task = bars.add_task(title, total=total or None, completed=done, unit=unit)
+            yield _BarTask(bars, task)
+            if len(bars.tasks) > 1:
+                bars.remove_task(task)
+
+    @contextmanager
+    def _bars(self) -> Iterator[RichProgress]:
+        # A terminal has room for one live display.
+        if self._drawn is not None:
+            yield self._drawn
+            return
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -55,8 +69,11 @@ class Bars:
             TimeRemainingColumn(),
         )
         with RichProgress(*columns, console=self.console) as bars:
-            bars.add_task(title, total=total or None, completed=done, unit=unit)
-            yield _BarTask(bars, 0)
+            self._drawn = bars
+            try:
+                yield bars
+            finally:
+                self._drawn = None
 
     def say(self, text: str) -> None:
         """Print one line."""

@@ -21,10 +21,12 @@ from backend.models import (
     Discovery,
     Evaluation,
     LossChunk,
+    MeasureChunk,
     Selection,
     Similarity,
     SimilarityStripe,
     SpectralArray,
+    TargetLoss,
     TokenChunk,
 )
 
@@ -50,6 +52,7 @@ def _array_rows(session: Session) -> Iterator[tuple[str, Any]]:
     joined: list[tuple[str, Any, Any]] = [
         ("tokens", TokenChunk, (Corpus, Corpus.id == TokenChunk.corpus_id)),
         ("losses", LossChunk, (Evaluation, Evaluation.id == LossChunk.evaluation_id)),
+        ("measures", MeasureChunk, (Evaluation, Evaluation.id == MeasureChunk.evaluation_id)),
         ("curves", CurveChunk, (CurveSet, CurveSet.id == CurveChunk.curve_set_id)),
         (
             "cosines",
@@ -62,8 +65,13 @@ def _array_rows(session: Session) -> Iterator[tuple[str, Any]]:
         query = select(parent.key, table).join(parent, condition).options(undefer(table.data))
         for key, row in session.execute(query.execution_options(yield_per=4)):
             part = [getattr(row, name, "") for name in ("chunk", "stripe", "name")]
+            part += [row.version] if kind == "measures" else []
             yield f"{kind} {key} {part}", row
-    keyed: list[tuple[str, Any]] = [("selection", Selection), ("labels", Clustering)]
+    keyed: list[tuple[str, Any]] = [
+        ("selection", Selection),
+        ("labels", Clustering),
+        ("targets", TargetLoss),
+    ]
     for kind, table in keyed:
         query = select(table).options(undefer(table.data)).execution_options(yield_per=4)
         for row in session.scalars(query):

@@ -24,6 +24,31 @@ class DocumentChunk:
     documents: tuple[NDArray[Any], ...]
 
 
+@dataclass(frozen=True)
+class ChunkSpan:
+    """Which predictions one chunk holds."""
+
+    chunk: int
+    first_prediction: int
+    n_predictions: int
+
+
+def chunk_spans(session: Session, corpus: Corpus) -> list[ChunkSpan]:
+    """Return the spans of all chunks; without text, each has `chunk_predictions` but the last."""
+    if not corpus.has_text:
+        starts = range(0, corpus.n_predictions, corpus.chunk_predictions)
+        return [
+            ChunkSpan(i, first, min(corpus.chunk_predictions, corpus.n_predictions - first))
+            for i, first in enumerate(starts)
+        ]
+    rows = session.execute(
+        select(TokenChunk.chunk, TokenChunk.first_prediction, TokenChunk.n_predictions)
+        .where(TokenChunk.corpus_id == corpus.id)
+        .order_by(TokenChunk.chunk)
+    )
+    return [ChunkSpan(chunk, first, count) for chunk, first, count in rows]
+
+
 def _split(tokens: NDArray[Any], lengths: Sequence[int]) -> tuple[NDArray[Any], ...]:
     return tuple(np.split(tokens, np.cumsum(lengths)[:-1]))
 

@@ -9,11 +9,16 @@ from typing import Any
 VERSIONS = {
     "corpus": 1,
     "evaluation": 1,
+    "measures": 1,
+    "target_loss": 1,
+    "job": 1,
     "selection": 1,
     "similarity": 1,
     "discovery": 1,
     "clustering": 1,
-    "curve_set": 1,
+    "curve_set": 2,
+    "imported_losses": 1,
+    "imported_labels": 1,
 }
 _BLOCK = 1 << 20
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, contains_eager
+from sqlalchemy.orm import Session, contains_eager, undefer
 
-from backend.errors import NotFoundError, NotReadyError
-from backend.models import Checkpoint, Corpus, Evaluation, Model, Suite
+from backend.errors import InvalidInputError, NotFoundError, NotReadyError
+from backend.models import Checkpoint, Corpus, Evaluation, Model, Selection, Suite, Tokenizer
 
 
 def _known(names: Iterable[str]) -> str:
@@ -32,6 +32,16 @@ def suite_named(session: Session, name: str) -> Suite:
     return row
 
 
+def tokenizer_of_suite(session: Session, name: str) -> Tokenizer | None:
+    """Return the tokenizer of a suite, None if there is no such suite or it was not kept."""
+    return session.scalars(
+        select(Tokenizer)
+        .join(Suite, Suite.tokenizer_key == Tokenizer.key)
+        .where(Suite.name == name)
+        .options(undefer(Tokenizer.json))
+    ).one_or_none()
+
+
 def model_named(suite: Suite, name: str) -> Model:
     """Return a model of a suite; NotFoundError lists what there is."""
     for model in suite.models:
@@ -48,6 +58,43 @@ def checkpoint_at(model: Model, step: int | None) -> Checkpoint:
             return checkpoint
     known = _known(str(c.step) for c in model.checkpoints)
     raise NotFoundError(f"model {model.name} has no step {step}", known)
+
+
+def has_weights(suite: Suite) -> bool:
+    """Whether there are weights behind a suite's losses; imported losses come without."""
+    return suite.tokenizer_key is not None
+
+
+def weights_of(checkpoint: Checkpoint) -> str:
+    """Return where a checkpoint's weights are; InvalidInputError if only losses were imported."""
+    if checkpoint.location is None:
+        name = f"{checkpoint.model.name} step {checkpoint.step}"
+        raise InvalidInputError(
+            f"{name} of suite {checkpoint.model.suite.name} was imported as losses: it has no "
+            "weights to evaluate or to take gradients of",
+            "Register its weights as a suite of their own with `quanta suite add`",
+        )
+    return checkpoint.location
+
+
+def evaluation_of(selection: Selection) -> Evaluation:
+    """Return what a selection was selected under; InvalidInputError if its labels came without."""
+    if selection.evaluation is None:
+        raise InvalidInputError(
+            f"selection {selection.id} stands for imported labels: no model selected it",
+            "Discover clusters of your own with `quanta discover`",
+        )
+    return selection.evaluation
+
+
+def tokenizer_of(corpus: Corpus) -> Tokenizer:
+    """Return a corpus's tokenizer; InvalidInputError if it was imported without text."""
+    if corpus.tokenizer is None:
+        raise InvalidInputError(
+            f"corpus {corpus.name} was imported without text: it has no tokens",
+            "Add the documents with `quanta corpus add`, then import the losses with --corpus",
+        )
+    return corpus.tokenizer
 
 
 def finished_evaluations(session: Session, corpus: Corpus, suite: Suite) -> list[Evaluation]:

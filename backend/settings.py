@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     token: str = ""
     allowed_hosts: str = ""
+    hub_cache_gb: float = Field(default=50, gt=0)
+    jobs_fetch: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @property
@@ -38,6 +40,11 @@ class Settings(BaseSettings):
     def cache_dir(self) -> Path:
         """Where rebuildable, memory-mapped caches live."""
         return self.data_dir / "cache"
+
+    @property
+    def hub_dir(self) -> Path:
+        """Where weights fetched from a hub are kept, `hub_cache_gb` of them."""
+        return self.data_dir / "hub"
 
 
 @cache

@@ -6,6 +6,7 @@ evaluated in float32.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from torch import nn
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+# Constants that older exports keep beside the parameters: no model reads them, and in float16 the
+# mask's -1e9 is -inf.
+NOT_PARAMETERS = re.compile(r"\.masked_bias$|\.rotary_emb\.inv_freq$")
 
 
 class CheckpointError(ValueError):
@@ -56,16 +60,25 @@ def weight_files(folder: Path) -> list[Path]:
     """
     if (folder / SINGLE_FILE).is_file():
         return [folder / SINGLE_FILE]
-    index = folder / INDEX_FILE
-    if not index.is_file():
+    if not (folder / INDEX_FILE).is_file():
         raise CheckpointError(
             f"{folder / SINGLE_FILE} is missing; save the model with safe_serialization=True"
         )
+    return indexed_files(folder, INDEX_FILE)
+
+
+def indexed_files(folder: Path, index_name: str) -> list[Path]:
+    """Return the files that an index of shards names, in order.
+
+    Raises:
+        CheckpointError: the index cannot be read, or names a file that is not beside it.
+    """
+    index = folder / index_name
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         paths = [Path(name) for name in sorted(names)]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not a safetensors index; copy it again") from error
+        raise CheckpointError(f"{index} is not an index of weights; copy it again") from error
     for path in paths:
         # An index is data from elsewhere: it may name files beside itself, nothing else.
         if path.name != str(path) or not (folder / path).is_file():
@@ -83,6 +96,8 @@ def check_weights(folder: Path) -> None:
         try:
             with safe_open(path, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    if NOT_PARAMETERS.search(name):
+                        continue
                     tensor = tensors.get_tensor(name)
                     if tensor.is_floating_point() and not tensor.isfinite().all():
                         raise CheckpointError(

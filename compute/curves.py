@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Int16, UInt8
 
+from compute.columns import average_ranks, running
 from compute.isotonic import isotonic_decreasing
 
 CURVE_CLASSES: tuple[str, ...] = (
@@ -25,7 +26,7 @@ CURVE_CLASSES: tuple[str, ...] = (
 )
 UNDEFINED_CLASS = 255
 MIN_POINTS = 3
-BLOCK_PREDICTIONS = 65_536
+BLOCK_PREDICTIONS = 16_384  # of seven points, intermediate columns stay in a core's cache
 BLOCK_VALUES = 1 << 20  # losses a block: bounds memory when the axis is long
 
 
@@ -199,11 +200,13 @@ def _block_scores(
     """Scores of one block; non-finite rows are computed as zeros, then blanked."""
     defined = np.isfinite(losses).all(axis=1)
     losses[~defined] = 0
+    slope, r_squared = _line(losses, np.log(axis))
+    # Points are few and predictions many: loops over contiguous columns, not over short rows.
+    losses = np.asfortranarray(losses)
     fit = isotonic_decreasing(losses)
     drop = fit[:, 0] - fit[:, -1]
     sharpness = _window_share(fit, np.log10(axis), limits.window_decades)
     emergence, censored = _half_drop(fit, axis, limits)
-    slope, r_squared = _line(losses, np.log(axis))
     classes = _classes(losses, drop, sharpness, limits)
     return CurveScores(
         total_drop=np.where(defined, drop, np.nan),
@@ -240,7 +243,9 @@ def _window_share(
     basis = np.eye(len(decades))
     weights = np.stack([np.interp(starts, decades, e) - np.interp(ends, decades, e) for e in basis])
     drop = fit[:, 0] - fit[:, -1]
-    best = ((fit - fit[:, -1:]) @ weights).max(axis=1)
+    # Contiguous rows: sums of a product depend on the order of its terms in the last bit.
+    falls = np.ascontiguousarray(fit - fit[:, -1:]) @ weights
+    best = np.ascontiguousarray(falls.T).max(axis=0)
     share = np.full(len(fit), np.nan)
     np.divide(best, drop, out=share, where=drop > 0)
     bounded: Float[np.ndarray, " predictions"] = np.clip(share, 0, 1)
@@ -257,7 +262,10 @@ def _half_drop(
     never = (first - last < limits.never_fell_drop) & (last >= limits.learned)
     censored = np.where(first < limits.learned, -1, never).astype(np.int8)
     level = (first + last) / 2
-    after = np.maximum(np.argmax(fit <= level[:, None], axis=1), 1)
+    above = np.zeros(len(fit), dtype=np.int64)  # the fit never rises: these are the first points
+    for column in fit.T:
+        above += column > level
+    after = np.maximum(above, 1)
     row = np.arange(len(fit))
     left, right = fit[row, after - 1], fit[row, after]
     fraction = np.zeros(len(fit))
@@ -285,37 +293,18 @@ def _spearman(losses: Float[np.ndarray, "predictions points"]) -> Float[np.ndarr
     n_points = losses.shape[1]
     position = np.arange(n_points)
     x = position - (n_points - 1) / 2
-    y = _average_ranks(losses) - (n_points - 1) / 2
+    y = average_ranks(losses) - (n_points - 1) / 2
     spread = np.einsum("ij,ij->i", y, y)
     result = np.zeros(len(losses))
     np.divide(y @ x, np.sqrt(spread * (x @ x)), out=result, where=spread > 0)
     return result
 
 
-def _average_ranks(
-    values: Float[np.ndarray, "predictions points"],
-) -> Float[np.ndarray, "predictions points"]:
-    """Ranks from 0 within each row, equal values sharing their mean rank."""
-    order = np.argsort(values, axis=1, kind="stable")
-    ordered = np.take_along_axis(values, order, axis=1)
-    position = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    new = np.ones(values.shape, dtype=bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    ends = np.ones(values.shape, dtype=bool)
-    ends[:, :-1] = new[:, 1:]
-    first = np.maximum.accumulate(np.where(new, position, 0), axis=1)
-    last = np.where(ends, position, values.shape[1])[:, ::-1]
-    last = np.minimum.accumulate(last, axis=1)[:, ::-1]
-    ranks = np.empty(values.shape)
-    np.put_along_axis(ranks, order, (first + last) / 2, axis=1)
-    return ranks
-
-
 def _largest_rise(
     losses: Float[np.ndarray, "predictions points"],
 ) -> Float[np.ndarray, " predictions"]:
     """Largest rise above the least earlier loss; 0 where there is none."""
-    rises = losses - np.minimum.accumulate(losses, axis=1)
+    rises = losses - running(np.minimum, losses)
     largest: Float[np.ndarray, " predictions"] = rises.max(axis=1)
     return largest
 
@@ -351,16 +340,19 @@ def _plateau_edges(
     """Max and min of [:, :j], then max and min of [:, j:], for j = 1, 2, …"""
     backwards = losses[:, ::-1]
     return (
-        np.maximum.accumulate(losses, axis=1)[:, :-1],
-        np.minimum.accumulate(losses, axis=1)[:, :-1],
-        np.maximum.accumulate(backwards, axis=1)[:, ::-1][:, 1:],
-        np.minimum.accumulate(backwards, axis=1)[:, ::-1][:, 1:],
+        running(np.maximum, losses)[:, :-1],
+        running(np.minimum, losses)[:, :-1],
+        running(np.maximum, backwards)[:, ::-1][:, 1:],
+        running(np.minimum, backwards)[:, ::-1][:, 1:],
     )
 
 
 def _only_index(holds: Bool[np.ndarray, "predictions splits"]) -> Int[np.ndarray, " predictions"]:
     """1 + the column that holds (no curve has two: a later split would break the first)."""
-    return np.where(holds.any(axis=1), 1 + np.argmax(holds, axis=1), -1)
+    index = np.full(len(holds), -1)
+    for j, column in enumerate(holds.T, 1):
+        index[column] = j
+    return index
 
 
 def _classes(

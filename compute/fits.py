@@ -38,6 +38,8 @@ class PowerLawFit:
         level: coverage that the interval aims at, for example 0.95.
         n_bootstrap: resamples that gave a fit (one of fewer than 3 distinct points does not).
         seed: of the resamples; None where a generator was passed.
+        amplitude_interval: likewise of the amplitude.
+        floor_interval: likewise of the floor.
     """
 
     exponent: float
@@ -50,6 +52,8 @@ class PowerLawFit:
     level: float
     n_bootstrap: int
     seed: int | None
+    amplitude_interval: tuple[float, float]
+    floor_interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def fit_power_law(
     floor: FloorRule = "zero",
     y_by_unit: Float[np.ndarray, "units points"] | None = None,
     weights: Weights | None = None,
+    y_resamples: Float[np.ndarray, "resamples points"] | None = None,
     n_bootstrap: int = 1000,
     level: float = 0.95,
     seed: int | np.random.Generator = 0,
@@ -81,12 +86,10 @@ def fit_power_law(
         floor: "zero", or "free" to fit it, >= 0.
         y_by_unit: y of each unit at each point, finite.
         weights: of units, such as their number of predictions; >= 0, equal if left out.
-        n_bootstrap: resamples; 0 for none.
+        y_resamples: resampled y where known already (`resampled_means`), in place of units.
+        n_bootstrap: resamples; 0 for none; those given count instead.
         level: coverage of the interval.
         seed: seed or generator of the resamples.
-
-    Returns:
-        The fit to x and y, and the interval.
 
     Raises:
         ValueError: too few points, values not positive, x repeated, or arguments out of range.
@@ -94,22 +97,108 @@ def fit_power_law(
     xs, ys = _checked_points(x, y)
     if not 0 < level < 1 or n_bootstrap < 0:
         raise ValueError(f"level {level}, n_bootstrap {n_bootstrap}; want 0 < level < 1 and >= 0")
-    generator = np.random.default_rng(seed)
-    if y_by_unit is None:
-        resamples = _point_resamples(xs, ys, n_bootstrap, generator)
-    else:
-        shares = _checked_weights(y_by_unit, weights, len(xs))
-        resamples = _unit_resamples(xs, y_by_unit, shares, n_bootstrap, generator)
-    exponents = np.array([_law(*points, floor).exponent for points in resamples])
+    if y_resamples is None and y_by_unit is not None:
+        y_resamples = resampled_means(y_by_unit, weights, n_bootstrap=n_bootstrap, seed=seed)
+    laws = resampled_laws(
+        x, y, floor=floor, y_resamples=y_resamples, n_bootstrap=n_bootstrap, seed=seed
+    )
+    exponents, amplitudes, floors = (_interval(column, level) for column in laws.T)
     return PowerLawFit(
         **vars(_law(xs, ys, floor)),
         window=(float(xs.min()), float(xs.max())),
         n_points=len(xs),
-        interval=_interval(exponents, level),
+        interval=exponents,
         level=level,
-        n_bootstrap=len(exponents),
+        n_bootstrap=len(laws),
         seed=seed if isinstance(seed, int) else None,
+        amplitude_interval=amplitudes,
+        floor_interval=floors,
     )
+
+
+def resampled_means(
+    y_by_unit: Float[np.ndarray, "units points"],
+    weights: Weights | None = None,
+    *,
+    n_bootstrap: int = 1000,
+    seed: int | np.random.Generator = 0,
+) -> Float[np.ndarray, "resamples points"]:
+    """Return weighted means over units drawn with replacement; those that are not > 0 are left out.
+
+    Raises:
+        ValueError: values that are not finite, or weights that do not fit the units.
+    """
+    shares = _checked_weights(y_by_unit, weights, y_by_unit.shape[1])
+    drawn = list(_unit_means(y_by_unit, shares, n_bootstrap, np.random.default_rng(seed)))
+    return np.array(drawn).reshape(len(drawn), y_by_unit.shape[1])
+
+
+def resampled_laws(
+    x: Values,
+    y: Values,
+    *,
+    floor: FloorRule = "zero",
+    y_resamples: Float[np.ndarray, "resamples points"] | None = None,
+    n_bootstrap: int = 1000,
+    seed: int | np.random.Generator = 0,
+) -> Float[np.ndarray, "resamples 3"]:
+    """Return (exponent, amplitude, floor) of a fit to every resample.
+
+    Args:
+        x: positive, all different.
+        y: positive.
+        floor: as in `fit_power_law`.
+        y_resamples: resampled y, None to draw points with replacement instead.
+        n_bootstrap: number of such draws.
+        seed: seed or generator of the draws.
+
+    Raises:
+        ValueError: points that have no logarithm, or resamples of another axis.
+    """
+    xs, ys = _checked_points(x, y)
+    if y_resamples is None:
+        resamples = _point_resamples(xs, ys, n_bootstrap, np.random.default_rng(seed))
+    elif y_resamples.ndim != 2 or y_resamples.shape[1] != len(xs):
+        raise ValueError(f"y_resamples has shape {y_resamples.shape}, want (…, {len(xs)} points)")
+    else:
+        resamples = ((xs, row) for row in y_resamples)
+    laws = [_law(*points, floor) for points in resamples]
+    rows = [(law.exponent, law.amplitude, law.floor) for law in laws]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), 3)
+
+
+def better_floor(x: Values, y: Values) -> FloorRule:
+    """Return "free" if a floor explains y better than its parameter costs, else "zero".
+
+    The cost is that of Akaike's criterion corrected for few points, of normal residuals of ln y;
+    with fewer than 6 points it is infinite.
+
+    Raises:
+        ValueError: points that have no logarithm.
+    """
+    xs, ys = _checked_points(x, y)
+    scores = []
+    rules: tuple[FloorRule, ...] = ("zero", "free")
+    for rule, spent in zip(rules, (3, 4), strict=True):  # with the variance of the residuals
+        left = len(xs) - spent - 1
+        law = _law(xs, ys, rule)
+        residuals = ln_power_law(xs, law.exponent, law.amplitude, law.floor) - np.log(ys)
+        spread = max(float(np.mean(residuals**2)), np.finfo(np.float64).eps ** 2)
+        penalty = 2 * spent * (1 + (spent + 1) / left) if left > 0 else np.inf
+        scores.append(len(xs) * np.log(spread) + penalty)
+    return "free" if scores[1] < scores[0] else "zero"
+
+
+def ln_power_law(
+    x: Values, exponent: float, amplitude: float, floor: float
+) -> Float[np.ndarray, " points"]:
+    """Return ln(floor + amplitude·x^-exponent) at x > 0, without forming the power."""
+    ln_x = np.log(np.asarray(x, dtype=np.float64))
+    with np.errstate(divide="ignore"):  # ln 0 = -inf is what a floor of 0 means
+        values: Float[np.ndarray, " points"] = np.logaddexp(
+            np.log(floor), np.log(amplitude) - exponent * ln_x
+        )
+    return values
 
 
 def log_log_slope(x: Values, y: Values) -> tuple[float, float, float]:
@@ -241,24 +330,23 @@ def _point_resamples(
             yield x[draw], y[draw]
 
 
-def _unit_resamples(
-    x: Float[np.ndarray, " points"],
+def _unit_means(
     y_by_unit: Float[np.ndarray, "units points"],
     weights: Float[np.ndarray, " units"],
     n_bootstrap: int,
     generator: np.random.Generator,
-) -> Iterator[Resample]:
+) -> Iterator[Float[np.ndarray, " points"]]:
     """Weighted means of units drawn with replacement; one that is not positive is left out."""
     n_units = len(y_by_unit)
     for _ in range(n_bootstrap):
         counts = np.bincount(generator.integers(n_units, size=n_units), minlength=n_units)
         drawn = counts * weights
         if drawn.sum() > 0 and (mean := drawn @ y_by_unit / drawn.sum()).min() > 0:
-            yield x, mean
+            yield mean
 
 
-def _interval(exponents: Float[np.ndarray, " resamples"], level: float) -> tuple[float, float]:
-    if not len(exponents):
+def _interval(values: Float[np.ndarray, " resamples"], level: float) -> tuple[float, float]:
+    if not len(values):
         return np.nan, np.nan
-    low, high = np.quantile(exponents, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -15,55 +15,65 @@ def isotonic_decreasing(
         losses: any unit; float16 and float32 are computed in float64.
 
     Returns:
-        Float64 fit of the same shape; a row with a non-finite value is NaN throughout.
+        Float64 fit of the same shape, columns contiguous; a row with a non-finite value is NaN
+        throughout.
     """
     count, n_points = losses.shape
     values = losses.astype(np.float64)
     finite = np.isfinite(values).all(axis=1)
     values[~finite] = 0
-    means = np.zeros((count, n_points))
-    sizes = np.zeros((count, n_points), dtype=np.int64)
-    top = np.full(count, -1)
-    everyone = np.arange(count)
+    means = np.zeros(count * n_points)
+    sizes = np.zeros(count * n_points)
+    bottom = np.arange(count) * n_points
+    top = bottom - 1  # places in the flat stacks: 1-d takes are much faster than 2-d ones
     for point in range(n_points):
         top += 1
-        means[everyone, top] = values[:, point]
-        sizes[everyone, top] = 1
-        _pool_violators(means, sizes, top)
-    fit = _spread_blocks(means, sizes, top)
+        means[top] = values[:, point]
+        sizes[top] = 1
+        if point:
+            _pool_violators(means, sizes, bottom, top)
+    fit = _spread_blocks(means, sizes, bottom, n_points)
     fit[~finite] = np.nan
     return fit
 
 
 def _pool_violators(
-    means: Float[np.ndarray, "predictions points"],
-    sizes: Int[np.ndarray, "predictions points"],
+    means: Float[np.ndarray, " places"],
+    sizes: Float[np.ndarray, " places"],
+    bottom: Int[np.ndarray, " predictions"],
     top: Int[np.ndarray, " predictions"],
 ) -> None:
     """Merge the last two blocks of each stack, in place, until none rises."""
-    rows = np.flatnonzero(top > 0)
+    rows = np.flatnonzero(top > bottom)
+    last = top[rows]
     while rows.size:
-        last = top[rows]
-        rows = rows[means[rows, last - 1] < means[rows, last]]
-        last = top[rows]
-        below, above = sizes[rows, last - 1], sizes[rows, last]
-        pooled = means[rows, last - 1] * below + means[rows, last] * above
-        means[rows, last - 1] = pooled / (below + above)
-        sizes[rows, last - 1] = below + above
-        top[rows] -= 1
-        rows = rows[top[rows] > 0]
+        rising = np.flatnonzero(means.take(last - 1) < means.take(last))
+        rows, last = rows[rising], last[rising]
+        below, above = sizes.take(last - 1), sizes.take(last)
+        pooled = means.take(last - 1) * below + means.take(last) * above
+        last -= 1
+        sizes[last] = below + above
+        means[last] = pooled / (below + above)
+        top[rows] = last
+        deep = np.flatnonzero(last > bottom[rows])
+        rows, last = rows[deep], last[deep]
 
 
 def _spread_blocks(
-    means: Float[np.ndarray, "predictions points"],
-    sizes: Int[np.ndarray, "predictions points"],
-    top: Int[np.ndarray, " predictions"],
+    means: Float[np.ndarray, " places"],
+    sizes: Float[np.ndarray, " places"],
+    bottom: Int[np.ndarray, " predictions"],
+    n_points: int,
 ) -> Float[np.ndarray, "predictions points"]:
-    """Write each block's mean to the points it covers."""
-    n_points = means.shape[1]
-    live = np.arange(n_points) <= top[:, None]
-    ends = np.cumsum(np.where(live, sizes, 0), axis=1)
-    row, block = np.nonzero(live & (ends < n_points))
-    starts_block = np.zeros(means.shape, dtype=np.int64)
-    starts_block[row, ends[row, block]] = 1
-    return np.take_along_axis(means, np.cumsum(starts_block, axis=1), axis=1)
+    """Write each block's mean to the points it covers; columns of the result are contiguous."""
+    fit = np.empty((n_points, len(bottom))).T
+    place = bottom.copy()
+    left = sizes.take(place)
+    for point in range(n_points):
+        fit[:, point] = means.take(place)
+        if point + 1 < n_points:
+            left -= 1
+            ended = left == 0
+            place += ended
+            left = np.where(ended, sizes.take(place), left)
+    return fit

@@ -85,6 +85,40 @@ def select_predictions(
 def document_masks(
     documents: Sequence[Integer[np.ndarray, " _tokens"]],
 ) -> Bool[np.ndarray, " predictions"]:
-    """Return `induction_mask` of every document, joined in order."""
-    masks = [induction_mask(document) for document in documents]
-    return np.concatenate(masks) if masks else np.zeros(0, bool)
+    """Return `induction_mask` of every document, joined in order.
+
+    All trigrams are sorted at once: of equal ones in a document, all but the first are explained.
+    """
+    lengths = np.array([len(document) for document in documents], dtype=np.int64)
+    explained = np.zeros(int(np.maximum(lengths - 1, 0).sum()), bool)
+    if not explained.size:
+        return explained
+    ids = np.concatenate(list(documents)).astype(np.int64)
+    home = np.repeat(np.arange(len(documents)), lengths)
+    position = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    ends = np.flatnonzero(position >= 2)
+    keys = (home[ends], ids[ends - 2], ids[ends - 1], ids[ends])
+    order, again = _repeats(keys)
+    # A token at position p >= 1 is prediction number (tokens before it) - (documents up to it).
+    with_first = np.cumsum(lengths > 0)
+    prediction = ends - with_first[home[ends]]
+    explained[prediction[order[1:][again]]] = True
+    return explained
+
+
+def _repeats(
+    keys: tuple[Int[np.ndarray, " trigrams"], ...],
+) -> tuple[Int[np.ndarray, " trigrams"], Bool[np.ndarray, " pairs"]]:
+    """Return a stable order of rows of keys, and whether each row in it equals the one before."""
+    bits = [int(key.max(initial=0)).bit_length() for key in keys]
+    if sum(bits) < 64:  # one number a row sorts several times faster
+        packed = np.zeros(len(keys[0]), np.int64)
+        for key, width in zip(keys, bits, strict=True):
+            packed = (packed << width) | key
+        keys = (packed,)
+    order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys[::-1])
+    again = np.ones(max(len(order) - 1, 0), bool)
+    for key in keys:
+        ordered = key[order]
+        again &= ordered[1:] == ordered[:-1]
+    return order, again

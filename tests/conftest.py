@@ -20,12 +20,17 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from backend.db import Store, open_store
 from backend.settings import Settings
 from backend.stages.progress import WORK_LOG
 from tests import stores
 from tests.processes import Server, serving
+
+# How long an example takes says more of the machine's other work than of the code.
+settings.register_profile("quanta", deadline=None)
+settings.load_profile("quanta")
 
 
 def _opened(folder: Path, database_url: str = "") -> Store:

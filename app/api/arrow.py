@@ -47,7 +47,21 @@ def matrix_stream(
     flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     lists = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     batch = pa.record_batch([rows, lists], names=[index_name, value_name])
-    batch = batch.replace_schema_metadata(dict(metadata))
+    return _stream(batch.replace_schema_metadata(dict(metadata)))
+
+
+def table_stream(columns: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> Response:
+    """Return an Arrow stream of columns of equal length.
+
+    Args:
+        columns: arrays by name.
+        metadata: strings for the schema.
+    """
+    batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
+    return _stream(batch.replace_schema_metadata(dict(metadata)))
+
+
+def _stream(batch: Any) -> Response:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)

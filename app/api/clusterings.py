@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from app.api.tables import Row, csv_response
+from app.api.tables import Row, csv_response, text_of
 from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
 from backend.db import Store
 from backend.queries import clusterings, compare
@@ -130,11 +130,12 @@ def _csv_row(row: ClusterRow) -> Row:
     return (
         *(row.id, row.rank, row.size, row.n_documents, row.coherence, row.mean_cosine),
         *(row.mean_loss_nats, row.answer_entropy_nats),
-        *(row.top_answer.text, row.top_answer.id, row.top_answer_share),
-        *(row.pattern_last.text, row.pattern_answer.text),
+        *(text_of(row.top_answer), row.top_answer.id if row.top_answer else None),
+        row.top_answer_share,
+        *(text_of(row.pattern_last), text_of(row.pattern_answer)),
         *(row.pattern_precision, row.pattern_recall),
         *(row.label, "; ".join(row.tags)),
-        *("".join(token.shown for token in row.example), row.example_answer.text),
+        *("".join(token.shown for token in row.example), text_of(row.example_answer)),
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from app.api.openapi import MUTATION_PROBLEMS
-from app.api.tables import Row, csv_response
+from app.api.tables import Row, csv_response, text_of
 from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
 from backend.queries import clusters
 from backend.queries.clusters import MAX_CONTEXT, MAX_CONTEXTS, Order
@@ -112,7 +112,8 @@ def _csv_row(item: Context) -> Row:
     text = "".join(value.token.shown for value in item.tokens[:-1])
     return (
         *(item.prediction, item.row, item.position, item.document, item.document_id, item.source),
-        *(text, item.answer.text, item.answer.id, item.loss_nats, item.truncated),
+        *(text, text_of(item.answer), item.answer.id if item.answer else None),
+        *(item.loss_nats, item.truncated),
     )
 
 

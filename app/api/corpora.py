@@ -13,12 +13,17 @@ from app.deps import (
     CorpusName,
     Cursor,
     DocumentIndex,
+    Lock,
     OptionalModel,
     OptionalStep,
     OptionalSuite,
+    OtherModel,
+    OtherStep,
     PredictionIndex,
+    ScaleEnd,
     StoreDep,
     SuiteQuery,
+    Target,
 )
 from backend.errors import InvalidInputError
 from backend.queries import corpora, heat, losses, predictions
@@ -106,10 +111,34 @@ def document_heat(
     suite: OptionalSuite = None,
     model: OptionalModel = None,
     step: OptionalStep = None,
-    measure: Annotated[Measure, Query(description="Loss in nats or p(actual token)")] = "loss",
+    measure: Annotated[Measure, Query(description="Which value; nats, probability or rank")] = (
+        "loss"
+    ),
+    other_model: OtherModel = None,
+    other_step: OtherStep = None,
+    target: Target = None,
+    lo: ScaleEnd = None,
+    hi: ScaleEnd = None,
+    lock: Lock = True,
 ) -> Heat:
-    """One value a token under one checkpoint, on a scale that all checkpoints share."""
-    return heat.heat(store, corpus, document, suite=suite, model=model, step=step, measure=measure)
+    """One value a token under one checkpoint, on a scale that all checkpoints share.
+
+    A measure that is not computed yet is a 409: POST /api/v1/jobs with kind measure computes p of
+    a chosen token.
+    """
+    request = heat.HeatRequest(
+        suite=suite,
+        model=model,
+        step=step,
+        measure=measure,
+        other_model=other_model,
+        other_step=other_step,
+        target=target,
+        low=lo,
+        high=hi,
+        is_locked=lock,
+    )
+    return heat.heat(store, corpus, document, request)
 
 
 @router.get("/{corpus}/predictions/{prediction}")

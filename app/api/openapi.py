@@ -19,8 +19,10 @@ DESCRIPTION = (
 TAGS = [
     {"name": "suites", "description": "Models, checkpoints and their evaluations"},
     {"name": "corpora", "description": "Documents, tokens, losses and predictions"},
+    {"name": "search", "description": "Predictions by curve shape, text and scores"},
     {"name": "scaling", "description": "Mean loss over model size and training step"},
     {"name": "quanta", "description": "Selections, similarities, clusterings and clusters"},
+    {"name": "jobs", "description": "Computing what is not stored yet, in the background"},
     {"name": "operation", "description": "Liveness, readiness and metrics"},
 ]
 _EXAMPLE = {

@@ -6,8 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.deps import CorpusQuery, OptionalCorpus, OptionalModel, StoreDep, SuiteName, SuiteQuery
+from app.scaling_query import Law, Place, Subset
 from backend.queries import suites
-from backend.queries.views import Axis, ScalingView, SuiteView
+from backend.queries.scaling import scaling_detail
+from backend.queries.scaling_views import ScalingDetail, ScalingRequest
+from backend.queries.views import Axis, SuiteView
 
 router = APIRouter(prefix="/api/v1")
 
@@ -39,6 +42,12 @@ def scaling(
     corpus: CorpusQuery,
     axis: Annotated[Axis, Query(description="N: model size; S: training step")] = "N",
     model: OptionalModel = None,
-) -> ScalingView:
-    """Mean loss along an axis with its power law, loss histograms and shares by curve class."""
-    return suites.scaling(store, suite, corpus, axis, model)
+    fit: Law = "power",
+    first: Place = None,
+    last: Place = None,
+    subset: Subset = "all",
+) -> ScalingDetail:
+    """Mean loss along an axis with its law, p(L), classes and their parts in the fall."""
+    return scaling_detail(
+        store, ScalingRequest(suite, corpus, axis, model, fit, first, last, subset)
+    )

@@ -6,17 +6,21 @@ from io import StringIO
 
 from starlette.responses import StreamingResponse
 
+from backend.exchange.spreadsheet import neutralised
+from backend.queries.views import Token
+
 Cell = str | int | float | bool | None
 Row = Sequence[Cell]
-# Spreadsheets run a cell that starts with one of these; full-width forms count too.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def harmless(cell: Cell) -> Cell:
     """Return `cell` as a spreadsheet may open it: text that would be a formula gets a '."""
-    if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS):
-        return f"'{cell}"
-    return cell
+    return neutralised(cell) if isinstance(cell, str) else cell
+
+
+def text_of(token: Token | None) -> str:
+    """Return a token's text, empty where there is none."""
+    return token.text if token else ""
 
 
 def csv_lines(rows: Iterable[Row]) -> str:

@@ -1,9 +1,7 @@
-"""Figures of losses: scaling of the mean, how losses are spread, the curve of one prediction."""
+"""Figures of losses: shares of classes, the curve of one prediction."""
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
 
 import plotly.graph_objects as go
 
@@ -14,12 +12,11 @@ from app.figures.base import (
     axis,
     end_label,
     figure,
-    log_axis,
     size_axis,
     step_layout,
 )
 from app.figures.labels import plotly_text
-from backend.queries.views import Curve, PowerLaw, ScalingView
+from backend.queries.views import Curve
 
 CLASSES = (
     "monogenic",
@@ -33,85 +30,9 @@ CLASSES = (
 )
 
 
-def scaling_figure(view: ScalingView) -> go.Figure:
-    """Return mean loss along the axis with the power law and its interval."""
-    x = [point.x for point in view.points]
-    y = [point.mean_loss_nats for point in view.points]
-    traces = _law(view.fit, x) if view.fit else []
-    labels = [plotly_text(point.label) for point in view.points]
-    traces += along_axis(
-        x,
-        y,
-        name="mean loss",
-        role="mean",
-        mode="lines+markers",
-        line={"width": 1},
-        marker={"size": 7},
-        customdata=labels,
-        hovertemplate="%{customdata}<br>%{y:.4f} nats<extra></extra>",
-    )
-    layout = _axis_layout(view.axis, x)
-    layout["yaxis"] = layout.get("yaxis", {}) | log_axis("mean loss (nats)", y)
-    return figure(traces, layout)
-
-
-def _axis_layout(name: str, x: Sequence[float]) -> Layout:
+def axis_layout(name: str, x: Sequence[float]) -> Layout:
+    """Return the horizontal axis of sizes or, with a broken tick for step 0, of steps."""
     return step_layout(x) if name == "S" else {"xaxis": size_axis(x)}
-
-
-def _law(fit: PowerLaw, x: Sequence[float]) -> list[Trace]:
-    inside = sorted({value for value in x if fit.first <= value <= fit.last and value > 0})
-    if not inside:
-        return []
-    centre = math.exp(sum(math.log(value) for value in inside) / len(inside))
-    height = fit.amplitude * centre**-fit.alpha
-
-    def along(alpha: float) -> list[float]:
-        return [height * (value / centre) ** -alpha for value in inside]
-
-    flat: Trace = {"type": "scatter", "mode": "lines", "x": inside, "hoverinfo": "skip"}
-    edge: Trace = {**flat, "line": {"width": 0}, "meta": {"role": "band"}}
-    low: Trace = {**edge, "name": "interval", "y": along(fit.interval[0])}
-    high: Trace = {**edge, "name": "interval", "y": along(fit.interval[1]), "fill": "tonexty"}
-    line: Trace = {**flat, "name": "power law", "y": along(fit.alpha), "meta": {"role": "accent"}}
-    line["line"] = {"width": 2}
-    text = f"α = {fit.alpha:.3f}"
-    end = end_label(inside[-1], along(fit.alpha)[-1], text, "accent")
-    return [low, high, line, end]
-
-
-def histogram_figure(view: ScalingView) -> go.Figure:
-    """Return p(L), the share of predictions in each bin of loss, one line a point of the axis."""
-    centres = _centres(view.histogram_edges)
-    last = max(len(view.histograms) - 1, 1)
-    traces: list[Trace] = []
-    for i, (point, row) in enumerate(zip(view.points, view.histograms, strict=True)):
-        traces.append(_density(centres, row, plotly_text(point.label), i / last))
-    layout: Layout = {
-        "xaxis": axis("loss of one prediction (nats)", rangemode="tozero"),
-        "yaxis": axis("share of predictions", type="log", tickformat="~%", dtick=1),
-    }
-    return figure(traces, layout | {"legend": _legend(), "showlegend": True})
-
-
-def _centres(edges: Sequence[float | None]) -> list[float]:
-    """Return the middle of every bin; an open last bin is drawn as wide as its neighbour."""
-    closed = [edge for edge in edges if edge is not None]
-    if len(closed) < len(edges):
-        closed.append(2 * closed[-1] - closed[-2])
-    return [(low + high) / 2 for low, high in pairwise(closed)]
-
-
-def _legend() -> Layout:
-    return {"orientation": "v", "x": 1, "xanchor": "right", "y": 1, "yanchor": "top"}
-
-
-def _density(x: Sequence[float], row: Sequence[float], name: str, at: float) -> Trace:
-    hover = f"{name}<br>%{{x:.2f}} nats: %{{y:.2%}}<extra></extra>"
-    line: dict[str, Any] = {"width": 1.5, "shape": "hvh"}
-    y = [share if share > 0 else None for share in row]
-    trace: Trace = {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": y}
-    return {**trace, "line": line, "meta": {"role": "ramp", "at": at}, "hovertemplate": hover}
 
 
 def class_figure(shares: dict[str, float]) -> go.Figure:
@@ -154,7 +75,7 @@ def prediction_figure(curves: Sequence[Curve]) -> go.Figure:
     x = [value for curve in curves for value in curve.x]
     if any(curve.step_zero_nats is not None for curve in curves):
         x.append(0.0)
-    layout = _axis_layout(curves[0].axis, x)
+    layout = axis_layout(curves[0].axis, x)
     tops = [value for trace in traces for value in trace["y"] if value is not None]
     top = 1.1 * max(tops, default=1.0) or 1.0
     layout["yaxis"] = layout.get("yaxis", {}) | axis("loss (nats)", range=[0, top])

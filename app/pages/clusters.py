@@ -10,8 +10,8 @@ from app.pages.parameters import ClusterQuery, ContextQuery
 from app.templating import query, render
 from backend.queries import clusterings
 from backend.queries import clusters as cluster_queries
-from backend.queries.heat import SCALES
 from backend.queries.quanta_views import ClusterPage, ClusterView, ContextPage
+from backend.queries.scales import MEASURES
 
 router = APIRouter(include_in_schema=False)
 
@@ -98,7 +98,7 @@ def cluster(
         orders=ORDERS,
         next_page=next_page,
         filtered=_filtered(view, shown),
-        scale=SCALES["loss"],
+        scale=MEASURES["loss"].bounds,
         api=f"/api/v1/clusters/{cluster_id}",
         contexts_api=_contexts_api(cluster_id, shown),
     )

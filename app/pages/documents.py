@@ -1,30 +1,25 @@
-"""Pages of documents: the list of a corpus, and one document coloured by loss."""
+"""Pages of documents: the list of a corpus, and one document coloured by one value."""
 
-import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.deps import (
-    CorpusName,
-    Cursor,
-    DocumentIndex,
-    OptionalModel,
-    OptionalStep,
-    OptionalSuite,
-    StoreDep,
-)
-from app.pages.parameters import Name
+from app.deps import CorpusName, Cursor, DocumentIndex, StoreDep
+from app.pages import heat_view
+from app.pages.parameters import HeatQuery, Name
 from app.templating import query, render
+from backend.errors import NotReadyError
+from backend.jobs.kinds import MAX_TEXT
 from backend.queries import corpora
 from backend.queries import heat as heats
-from backend.queries.views import DocumentView, Heat, HeatChoices, HeatModel, Measure, TokenValue
+from backend.queries.scales import MEASURES
+from backend.queries.views import Heat
 
 router = APIRouter(include_in_schema=False)
 
 PAGE_SIZE = 50
-UNITS = {"loss": "nats", "p": "probability"}
 
 
 @router.get("/documents/{corpus}")
@@ -51,6 +46,7 @@ def documents(
         page=page,
         source=source,
         is_first=cursor is None,
+        max_text=MAX_TEXT,
         next_page=following,
         api=f"/api/v1/corpora/{corpus}/documents" + query(source=source, cursor=cursor),
     )
@@ -62,20 +58,14 @@ def document(
     store: StoreDep,
     corpus: CorpusName,
     index: DocumentIndex,
-    suite: OptionalSuite = None,
-    model: OptionalModel = None,
-    step: OptionalStep = None,
-    measure: Measure = "loss",
+    shown: Annotated[HeatQuery, Query()],
 ) -> Response:
-    """Show every token of a document coloured by its loss or its probability."""
+    """Show every token of a document coloured by one value."""
     view = corpora.document(store, corpus, index)
     choices = [choice for choice in heats.heat_choices(store, corpus) if choice.models]
-    frame = None
-    if choices:
-        frame = heats.heat(
-            store, corpus, index, suite=suite, model=model, step=step, measure=measure
-        )
-    choice = _chosen(choices, frame)
+    frame, pending = _frame(store, corpus, index, shown.request()) if choices else (None, None)
+    place = frame or (pending.place if pending else None)
+    choice = heat_view.chosen(choices, place)
     api = f"/api/v1/corpora/{corpus}/documents/{index}"
     return render(
         request,
@@ -85,36 +75,45 @@ def document(
         view=view,
         choices=choices,
         choice=choice,
-        models=_by_size(choice),
+        models=heat_view.by_size(choice),
         frame=frame,
-        values=_values(view, frame),
+        place=place,
+        pending=pending,
+        values=heat_view.with_values(view, frame),
         levels=frame.classes if frame else (None,) * len(view.tokens),
-        models_json=_models_json(choice),
-        measure=measure,
-        unit=UNITS[measure],
-        api=api + ("/heat" + _heat_query(frame) if frame else ""),
+        bars=heat_view.bars(frame) if frame else [],
+        models_json=heat_view.models_json(choice),
+        shown=shown,
+        targets=heat_view.common_targets(view),
+        target=shown.target or heat_view.NEWLINE,
+        names=heat_view.measures(choice, shown.measure),
+        scale=MEASURES[shown.measure],
+        max_text=MAX_TEXT,
+        kept=query(**shown.kept(place)),
+        api=api + ("/heat" + query(**shown.kept(place)) if place else ""),
     )
 
 
-def _chosen(choices: list[HeatChoices], frame: Heat | None) -> HeatChoices | None:
-    wanted = frame.suite if frame else None
-    return next((choice for choice in choices if choice.suite == wanted), None)
+@dataclass(frozen=True)
+class Pending:
+    """Why a measure has no values yet; `place` is the checkpoint it would be shown under."""
+
+    place: Heat
+    problem: str
+    remedy: str
+    can_compute: bool
 
 
-def _values(view: DocumentView, frame: Heat | None) -> list[TokenValue]:
-    values = frame.values if frame else (None,) * len(view.tokens)
-    return [replace(item, value=one) for item, one in zip(view.tokens, values, strict=True)]
-
-
-def _models_json(choice: HeatChoices | None) -> str:
-    """Return the evaluated steps of every model, for the sliders."""
-    return json.dumps({model.name: model.steps for model in _by_size(choice)})
-
-
-def _by_size(choice: HeatChoices | None) -> list[HeatModel]:
-    models = choice.models if choice else ()
-    return sorted(models, key=lambda model: model.nonembedding_parameters)
-
-
-def _heat_query(frame: Heat) -> str:
-    return query(suite=frame.suite, model=frame.model, step=frame.step, measure=frame.measure)
+def _frame(
+    store: StoreDep, corpus: str, index: int, wanted: heats.HeatRequest
+) -> tuple[Heat | None, Pending | None]:
+    try:
+        return heats.heat(store, corpus, index, wanted), None
+    except NotReadyError as error:
+        if wanted.measure not in {"rank", "entropy", "p_token"}:
+            raise
+        # A checkpoint that is not evaluated at all is refused here again.
+        plain = replace(wanted, measure="loss", low=None, high=None)
+        place = heats.heat(store, corpus, index, plain)
+        can_compute = wanted.measure == "p_token"
+        return None, Pending(place, error.problem, error.remedy, can_compute)

@@ -1,36 +1,32 @@
 """Figures as JSON, fetched by the pages when a plot comes into view."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from app.deps import (
     CorpusName,
-    CorpusQuery,
     Id,
-    OptionalModel,
     OptionalSuite,
     PredictionIndex,
     StoreDep,
-    SuiteQuery,
 )
 from app.figures.base import payload
-from app.figures.losses import (
-    class_figure,
-    histogram_figure,
-    prediction_figure,
-    scaling_figure,
-)
+from app.figures.curve_map import packed
+from app.figures.losses import prediction_figure
 from app.figures.quanta import (
     band_figure,
     count_figure,
     rank_frequency_figure,
     similarity_figure,
 )
-from backend.queries import clusterings, clusters, predictions, suites
-from backend.queries.views import Axis
+from app.figures.scaling import scaling_figures
+from app.scaling_query import ScalingFigures
+from app.search_query import SearchQuery
+from backend.queries import clusterings, clusters, predictions, search
+from backend.queries.scaling import scaling_detail
 
 router = APIRouter(prefix="/figures", include_in_schema=False)
 
@@ -79,20 +75,15 @@ def prediction_figures(
     )
 
 
+@router.get("/curve-map")
+def curve_map_points(store: StoreDep, asked: Annotated[SearchQuery, Query()]) -> Response:
+    """Return the map of curves as bytes."""
+    found = search.curve_map(store, asked.search())
+    return Response(packed(found), media_type="application/octet-stream")
+
+
 @router.get("/scaling")
-def scaling_figures(
-    store: StoreDep,
-    suite: SuiteQuery,
-    corpus: CorpusQuery,
-    axis: Axis = "N",
-    model: OptionalModel = None,
-) -> Response:
-    """Return mean loss, p(L) and shares of classes along one axis."""
-    view = suites.scaling(store, suite, corpus, axis, model)
-    return _answer(
-        {
-            "mean": scaling_figure(view),
-            "histogram": histogram_figure(view),
-            "classes": class_figure(view.class_shares),
-        }
-    )
+def scaling(store: StoreDep, wanted: Annotated[ScalingFigures, Query()]) -> Response:
+    """Return the figures of the Scaling page."""
+    view = scaling_detail(store, wanted.request(wanted.suite, wanted.corpus))
+    return _answer(scaling_figures(view, wanted.unit))

@@ -28,7 +28,22 @@ TERMS = (
         "Spread of the answer tokens of a cluster, in nats. 0: all members have the same answer.",
         "H = −Σ pₐ ln pₐ",
     ),
+    Term(
+        "BNSL",
+        "Broken neural scaling law: power-law segments joined by smooth breaks, above a floor a. "
+        "The number of breaks is the one that best predicts the last fifth of the points from "
+        "the others. The interval refits resampled residuals.",
+        "L = a + b·x^−c₀ · Π (1 + (x/dᵢ)^(1/fᵢ))^(−cᵢ·fᵢ)",
+        "arXiv:2210.14891",
+    ),
     Term("Checkpoint", "One model at one training step.", source=_PYTHIA),
+    Term(
+        "Class contribution",
+        "What the predictions of one class of curves add to the fall of the mean loss from one "
+        "point to the next. Over all classes the contributions sum to the fall.",
+        "Σ of a class (L before − L after) / number of all predictions",
+        _QM,
+    ),
     Term("Cluster", "Predictions that spectral clustering groups; candidates for a quantum."),
     Term(
         "Coherence",
@@ -40,6 +55,25 @@ TERMS = (
         "Curve",
         "Loss of one prediction along model size N or training step S. On step axes, step 0 is "
         "drawn left of a break, because a logarithmic axis has no place for it.",
+    ),
+    Term(
+        "Curve distance",
+        "How far a prediction's curve is from the one asked for: mean square of their difference, "
+        "nats², every point weighted by the stretch of the log axis that it stands for. What an "
+        "invariance ignores is taken out first: a constant (level), a factor (scale), a move along "
+        "the axis (shift).",
+        "Σ wᵢ (ℓᵢ − qᵢ)², Σ wᵢ = 1",
+    ),
+    Term(
+        "Emergence",
+        "Where on the axis a curve's decreasing fit has fallen by half of its drop, between points "
+        "by the logarithm of the axis. Not defined where the curve never falls, or has already "
+        "fallen at the first point.",
+    ),
+    Term(
+        "Entropy",
+        "How undecided a model is about the next token, in nats, whatever the token then is.",
+        "H = −Σ p ln p over the vocabulary",
     ),
     Term("Envelope", "At each rank, the largest cluster size over all n_clusters.", source=_QM),
     Term(
@@ -57,9 +91,29 @@ TERMS = (
         "explains them.",
         source=_QM,
     ),
+    Term(
+        "Induction mean",
+        "Mean loss of the predictions whose last three tokens, answer included, already occurred "
+        "in the document: those that copying can explain.",
+        "the trigram ending at p also ends at some p′ < p",
+        _QM,
+    ),
     Term("Inverse", "Class of a curve: loss rises by 1 nat or more from first to last point."),
+    Term("Irregular", "Class of a curve that no other class holds."),
+    Term("Job", "Computing that was asked for on a page or by the API; it survives restarts."),
+    Term(
+        "L·p(L)",
+        "The integrand of the mean loss: loss times its density. The area under it is the mean.",
+        "mean = ∫ L·p(L) dL",
+        _QM,
+    ),
     Term("Learned", "Class of a curve: loss below 0.3 nats everywhere."),
     Term("Loss", "How surprised a model is by the actual token, in nats.", "−ln p(actual token)"),
+    Term(
+        "Map of curves",
+        "Every curve as a point: the two principal components of the loss curves, so that near "
+        "points have curves of similar height and shape. Large corpora show a fixed sample.",
+    ),
     Term(
         "Monogenic",
         "Class of a curve that falls in one place: a decreasing isotonic fit drops by 2 nats or "
@@ -69,6 +123,17 @@ TERMS = (
     ),
     Term("N", "Non-embedding parameters of a model.", source=_QM),
     Term("n_clusters", "How many clusters spectral clustering was asked for."),
+    Term(
+        "Only the k largest get right",
+        "The k largest models each give the answer a probability above one half, every smaller "
+        "model one half or less: above one half, it is certainly a model's first choice.",
+        "ℓ < ln 2",
+    ),
+    Term(
+        "p(chosen token)",
+        "Probability that a model gives to one chosen token in the place of every token of a text.",
+        source=_QM,
+    ),
     Term(
         "Pattern",
         "The pair (last token, answer) that fits a cluster best, by F1. Precision: of all "
@@ -103,11 +168,21 @@ TERMS = (
     ),
     Term("Quantum", "A piece of knowledge or skill that is either learned or not.", source=_QM),
     Term(
+        "Rank of a token",
+        "Place of the actual token among all tokens by probability; 1 is the model's first choice.",
+        "1 + number of tokens with a larger logit, at most 65,535",
+    ),
+    Term(
         "Rank–frequency",
         "Cluster sizes by rank. The quantization model says that quanta are used with power-law "
         "frequencies, so the envelope should be a line with slope −(1 + α_N).",
         "p_k ∝ k^−(1+α)",
         _QM,
+    ),
+    Term(
+        "RMSLE",
+        "Root mean squared error of ln L between a law and the measured means.",
+        "√(mean of (ln L − ln law)²)",
     ),
     Term("S", "Training step."),
     Term("Selection", "The predictions that QDG starts from: those with a loss below a threshold."),

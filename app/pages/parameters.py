@@ -5,8 +5,11 @@ from typing import Annotated, Literal
 from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.deps import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN
 from backend.queries.clusterings import Sort
 from backend.queries.clusters import Order
+from backend.queries.heat import HeatRequest
+from backend.queries.views import Heat, Measure
 
 ContextLength = Literal["32", "64", "128", "all"]
 MAX_CONTEXT = 1024
@@ -23,6 +26,53 @@ Count = Annotated[Annotated[int, Field(ge=0, le=MAX_COUNT)] | None, Blank]
 Amount = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, Blank]
 # No zero byte: PostgreSQL refuses it in text.
 Name = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+
+SuiteText = Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank]
+ModelText = Annotated[Annotated[str, Field(pattern=MODEL_PATTERN)] | None, Blank]
+Step = Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank]
+TargetText = Annotated[Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")] | None, Blank]
+
+
+class HeatQuery(BaseModel):
+    """Which value of which checkpoint colours a document, and on which scale."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    suite: SuiteText = None
+    model: ModelText = None
+    step: Step = None
+    measure: Measure = "loss"
+    other_model: ModelText = None
+    other_step: Step = None
+    target: TargetText = None
+    lo: Amount = None
+    hi: Amount = None
+    lock: bool = True
+
+    def request(self) -> HeatRequest:
+        """Return what the query is asked."""
+        return HeatRequest(
+            suite=self.suite,
+            model=self.model,
+            step=self.step,
+            measure=self.measure,
+            other_model=self.other_model,
+            other_step=self.other_step,
+            target=self.target,
+            low=self.lo,
+            high=self.hi,
+            is_locked=self.lock,
+        )
+
+    def kept(self, place: Heat | None) -> dict[str, object]:
+        """Return the parameters of this view for another address: `place` names the checkpoint."""
+        if place is None:
+            return {}
+        said = self.model_dump(exclude_defaults=True)
+        said |= {"suite": place.suite, "model": place.model, "step": place.step}
+        if not self.lock:
+            said["lock"] = "0"
+        return {"measure": self.measure, **said}
 
 
 class ClusterQuery(BaseModel):

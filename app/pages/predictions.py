@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from app.deps import CorpusName, OptionalSuite, PredictionIndex, StoreDep
 from app.templating import query, render
 from backend.queries import predictions
-from backend.queries.heat import SCALES
+from backend.queries.scales import MEASURES
 
 router = APIRouter(include_in_schema=False)
 
@@ -34,6 +34,6 @@ def prediction(
         axes=axes,
         ctx=ctx,
         suite=suite,
-        scale=SCALES["loss"],
+        scale=MEASURES["loss"].bounds,
         api=f"/api/v1/corpora/{corpus}/predictions/{index}" + query(suite=suite),
     )

@@ -6,12 +6,25 @@ from app.pages import (
     clusters,
     documents,
     figures,
+    jobs,
     overview,
     predictions,
     reference,
     scaling,
+    search,
 )
 
 router = APIRouter()
-for part in (overview, clusters, predictions, documents, scaling, reference, figures):
+PARTS = (
+    overview,
+    clusters,
+    predictions,
+    search,
+    documents,
+    jobs,
+    scaling,
+    reference,
+    figures,
+)
+for part in PARTS:
     router.include_router(part.router)

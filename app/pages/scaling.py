@@ -1,15 +1,22 @@
 """The page of scaling laws: how the mean loss falls, and what the mean is made of."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.deps import OptionalCorpus, OptionalModel, OptionalSuite, StoreDep
+from app.deps import StoreDep
+from app.figures.losses import CLASSES
+from app.figures.scaling import in_unit
+from app.scaling_query import ScalingQuery
 from app.templating import query, render
 from backend.errors import QuantaError
 from backend.queries import corpora, suites
-from backend.queries.views import Axis, CorpusRow, ScalingView, SuiteView
+from backend.queries.scaling import scaling_detail
+from backend.queries.scaling_views import ScalingDetail
+from backend.queries.views import CorpusRow, SuiteView
 
 router = APIRouter(include_in_schema=False)
 
@@ -54,30 +61,21 @@ def _is_evaluated(suite: SuiteView) -> bool:
 
 @router.get("/scaling")
 def scaling(
-    request: Request,
-    store: StoreDep,
-    axis: Axis = "N",
-    suite: OptionalSuite = None,
-    corpus: OptionalCorpus = None,
-    model: OptionalModel = None,
+    request: Request, store: StoreDep, wanted: Annotated[ScalingQuery, Query()]
 ) -> Response:
-    """Show mean loss along size or step with its power law, p(L) and the classes of curves."""
-    choice = scaling_choice(store, corpus, suite)
-    view: ScalingView | None = None
+    """Show mean loss along size or step with its law, and what kinds of losses it is made of."""
+    choice = scaling_choice(store, wanted.corpus, wanted.suite)
+    view: ScalingDetail | None = None
     reason = "No suite has been evaluated on a corpus yet."
     if choice.suite and choice.corpus:
         try:
-            view = suites.scaling(store, choice.suite.id, choice.corpus, axis, model)
+            view = scaling_detail(store, wanted.request(choice.suite.id, choice.corpus))
         except QuantaError as error:
-            if model or suite or corpus:
+            if wanted.changed():
                 raise
             reason = f"{error.problem}. {error.remedy}."
-    wanted = query(
-        suite=choice.suite.id if choice.suite else None,
-        corpus=choice.corpus,
-        axis=axis,
-        model=model,
-    )
+    named = {"suite": choice.suite.id if choice.suite else None, "corpus": choice.corpus}
+    given = wanted.changed(**named)
     return render(
         request,
         "scaling.html",
@@ -86,8 +84,18 @@ def scaling(
         view=view,
         reason=reason,
         choice=choice,
-        axis=axis,
-        model=view.model if view else model,
-        figures=f"/figures/scaling{wanted}",
-        api=f"/api/v1/scaling{wanted}",
+        wanted=wanted,
+        axis=wanted.axis,
+        unit=wanted.unit,
+        factor=in_unit(1, wanted.unit),
+        model=view.model if view else wanted.model,
+        classes=[name for name in CLASSES if view and view.class_shares.get(name)],
+        address=partial(_address, wanted, named),
+        figures=f"/figures/scaling{query(**given)}",
+        api=f"/api/v1/scaling{query(**{k: v for k, v in given.items() if k != 'unit'})}",
     )
+
+
+def _address(wanted: ScalingQuery, named: dict[str, Any], **changes: Any) -> str:
+    """Return the page's address with some parameters changed; None leaves one out."""
+    return "/scaling" + query(**{**wanted.changed(**named), **changes})

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from app.figures.labels import mark
-from backend.queries.heat import SCALES, heat_class
+from backend.queries.scales import MEASURES, heat_class
 from backend.queries.views import Token, TokenValue
 
 INDENTATION = 3  # this many spaces and more are indentation and need no marks
@@ -73,7 +73,7 @@ def pieces(text: str, chip: bool = False) -> tuple[Piece, ...]:
 
 def loss_class(value: float | None) -> int | None:
     """Return the colour class of a loss in nats, None where there is none."""
-    return None if value is None else heat_class(value, SCALES["loss"])
+    return None if value is None else heat_class(value, MEASURES["loss"].bounds)
 
 
 class Cell(NamedTuple):
@@ -100,6 +100,7 @@ def cells(
     items: Sequence[TokenValue],
     levels: Iterable[int | None] | None = None,
     *,
+    colours: str = "h",
     unit: str = "nats",
     has_answer: bool = False,
     base: str | None = None,
@@ -109,6 +110,7 @@ def cells(
     Args:
         items: tokens with their values.
         levels: colour class of each; by default that of its loss.
+        colours: "h", or "d" for classes that diverge from zero.
         unit: unit of the values.
         has_answer: the last token is the one that was to be predicted.
         base: address below which predictions lie; makes links of the tokens.
@@ -118,7 +120,7 @@ def cells(
     for i, (item, level) in enumerate(
         zip(items, levels or (loss_class(item.value) for item in items), strict=True)
     ):
-        classes = "t" if level is None else f"t h{level}"
+        classes = "t" if level is None else f"t {colours}{level}"
         classes += (" ans" if i == answer else "") + (" part" if item.token.part_of else "")
         linked = base is not None and item.prediction is not None
         href = f"{base}{item.prediction}" if linked else None

@@ -1,7 +1,6 @@
 """What all commands share: options, progress, the opened store, number lists."""
 
 import json
-import logging
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +8,8 @@ from rich.console import Console
 
 from backend.cli_progress import Bars
 from backend.db import Store, open_store
-from backend.settings import Settings, settings
+from backend.settings import settings
+from backend.stages.progress import log_work
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, no progress.")]
 Workers = Annotated[int | None, typer.Option(help="Evaluation processes; one a core if left out.")]
@@ -27,23 +27,11 @@ def result(as_json: bool, text: str, **fields: Any) -> None:
     typer.echo(json.dumps(fields) if as_json else text)
 
 
-def _log_work(config: Settings) -> None:
-    """Append one line for every computed unit of work to `quanta.log` in the data directory."""
-    handler = logging.FileHandler(config.data_dir / "quanta.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log = logging.getLogger("quanta.work")
-    for former in log.handlers:
-        former.close()
-    log.handlers = [handler]
-    log.setLevel(logging.INFO)
-    log.propagate = False
-
-
 def opened_store() -> Store:
     """Return the store, created and migrated if it is missing."""
     config = settings()
     store = open_store(config)
-    _log_work(config)
+    log_work(config.data_dir)
     return store
 
 

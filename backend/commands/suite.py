@@ -1,31 +1,131 @@
-"""`quanta suite`: suites of models."""
+"""`quanta suite`: suites of models, of the catalogue or from local folders."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy import select
 
-from backend.commands.common import Json, bars, opened_store, result
+from backend import catalogue
+from backend.commands.common import Json, bars, numbers, opened_store, result
+from backend.errors import InvalidInputError
 from backend.models import Suite
 
 suite_cli = typer.Typer(no_args_is_help=True, help="Suites of models.")
+CATALOGUE_PREFIX = "hub:"
+
+
+def _source(text: str) -> Path | tuple[catalogue.Family, ...]:
+    """Return the folder or the suites of the catalogue that an argument stands for."""
+    families = catalogue.families(text.removeprefix(CATALOGUE_PREFIX))
+    folder = Path(text)
+    if families and text.startswith(CATALOGUE_PREFIX):
+        return families
+    if families and folder.exists():
+        raise InvalidInputError(
+            f"{text} is a suite of the catalogue, and there is a folder of that name here",
+            f"Write ./{text} for the folder, {CATALOGUE_PREFIX}{text} for the suite",
+            "source",
+        )
+    if families or folder.is_dir():
+        return families or folder
+    raise InvalidInputError(
+        f"{text!r} is neither a folder nor a suite of the catalogue",
+        f"Give a folder with MODEL/stepS/, or one of {catalogue.known()}",
+        "source",
+    )
 
 
 @suite_cli.command("add")
 def suite_add(
-    folder: Annotated[Path, typer.Argument(help="Holds MODEL/stepS/ and tokenizer.json.")],
-    name: Annotated[str | None, typer.Option(help="Its name; the folder's if left out.")] = None,
+    source: Annotated[str, typer.Argument(help="A folder of models, or a name such as pythia.")],
+    name: Annotated[str | None, typer.Option(help="Its name; the source's if left out.")] = None,
     description: Annotated[str, typer.Option(help="One sentence for people.")] = "",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Catalogue: only these models, such as 70m.")
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Catalogue: only these steps, as 0,1,1000-143000:1000.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Catalogue: the hub; HF_ENDPOINT if left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Register a folder of checkpoints as a suite."""
+    """Register a suite: of the catalogue by name, or a folder of checkpoints.
+
+    Of the catalogue only configurations and the list of steps are fetched; weights come when a
+    checkpoint is evaluated.
+    """
+    found = _source(source)
+    if not isinstance(found, Path):
+        _add_families(found, name, description, model, step, endpoint, as_json)
+        return
+    for option, value in {"--model": model, "--step": step, "--endpoint": endpoint}.items():
+        if value:
+            raise InvalidInputError(
+                f"{option} is for suites of the catalogue, {source} is a folder", "Leave it out"
+            )
     from backend.stages.suites import add_suite
 
     suite = add_suite(
-        opened_store(), folder, name or folder.resolve().name, description, bars(as_json)
+        opened_store(), found, name or found.resolve().name, description, bars(as_json)
     )
     result(as_json, f"suite {suite.name} is registered", suite=suite.name)
+
+
+def _required(step: str | None) -> frozenset[int]:
+    """Return the steps that are named one by one: they must be there; of a range some may not."""
+    parts = step.split(",") if step else []
+    return frozenset(int(part) for part in parts if part.strip().isdigit())
+
+
+def _add_families(
+    families: tuple[catalogue.Family, ...],
+    name: str | None,
+    description: str,
+    model: list[str] | None,
+    step: str | None,
+    endpoint: str | None,
+    as_json: bool,
+) -> None:
+    from backend.hub_names import checked_endpoint
+    from backend.stages.hub_suites import HubSpec, add_hub_suite
+
+    if name and len(families) > 1:
+        raise InvalidInputError(
+            f"--name {name} would stand for {len(families)} suites", "Leave it out", "name"
+        )
+    steps = frozenset(numbers(step, "--step")) if step else None
+    store, progress = opened_store(), bars(as_json)
+    suites: list[dict[str, Any]] = []
+    for family in families:
+        spec = HubSpec(
+            family=family,
+            name=name or family.name,
+            description=description,
+            models=tuple(model) if model else None,
+            steps=steps,
+            required_steps=_required(step),
+            endpoint=checked_endpoint(endpoint),
+        )
+        added = add_hub_suite(store, spec, progress)
+        suites.append(
+            {"suite": added.suite.name, "models": added.models, "notes": list(added.notes)}
+        )
+    result(as_json, "\n".join(_lines(suites)), suite=suites[0]["suite"], suites=suites)
+
+
+def _lines(suites: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for suite in suites:
+        count = sum(len(steps) for steps in suite["models"].values())
+        lines.append(
+            f"suite {suite['suite']} is registered: {len(suite['models'])} models, "
+            f"{count} checkpoints; weights are fetched when they are evaluated"
+        )
+        lines += [f"note: {note}" for note in suite["notes"]]
+    return lines
 
 
 @suite_cli.command("list")

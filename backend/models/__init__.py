@@ -3,6 +3,8 @@
 from backend.models.base import Base
 from backend.models.corpora import Corpus, Document, TokenChunk, Tokenizer
 from backend.models.evaluations import CurveChunk, CurveSet, Evaluation, LossChunk
+from backend.models.jobs import Job
+from backend.models.measures import MeasureChunk, TargetLoss
 from backend.models.quanta import (
     Annotation,
     Cluster,
@@ -31,13 +33,16 @@ __all__ = [
     "Discovery",
     "Document",
     "Evaluation",
+    "Job",
     "LossChunk",
+    "MeasureChunk",
     "Model",
     "Selection",
     "Similarity",
     "SimilarityStripe",
     "SpectralArray",
     "Suite",
+    "TargetLoss",
     "TokenChunk",
     "Tokenizer",
 ]

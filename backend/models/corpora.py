@@ -23,6 +23,8 @@ class Corpus(Base, Created):
     """An ordered list of documents, each cut to its first `max_tokens` tokens.
 
     `prefix` holds at most one token id, put before every document; it is their position 0.
+    A corpus whose losses were imported without text has neither tokenizer nor documents nor token
+    chunks: its predictions are known by index only.
     """
 
     __tablename__ = "corpus"
@@ -30,7 +32,7 @@ class Corpus(Base, Created):
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str] = mapped_column(unique=True)
-    tokenizer_id: Mapped[int] = mapped_column(ForeignKey("tokenizer.id"))
+    tokenizer_id: Mapped[int | None] = mapped_column(ForeignKey("tokenizer.id"))
     max_tokens: Mapped[int]
     prefix: Mapped[list[int]]
     chunk_predictions: Mapped[int]
@@ -40,7 +42,12 @@ class Corpus(Base, Created):
     n_chunks: Mapped[int]
     provenance: Mapped[dict[str, Any]]
 
-    tokenizer: Mapped[Tokenizer] = relationship()
+    tokenizer: Mapped[Tokenizer | None] = relationship()
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there are documents behind the predictions."""
+        return self.tokenizer_id is not None
 
 
 class Document(Base):

@@ -11,34 +11,44 @@ from backend.models.corpora import Corpus
 from backend.models.evaluations import Evaluation
 from backend.models.suites import Checkpoint
 
+# The measure of a similarity that is not here: its clusterings came as labels.
+IMPORTED = "imported"
+
 
 class Selection(Base, ArrayColumns, Created):
-    """Prediction indexes that one checkpoint gets right, ascending; the rows of a similarity."""
+    """Prediction indexes that one checkpoint gets right, ascending; the rows of a similarity.
+
+    For imported labels it holds their samples, and nothing is known of how they were selected.
+    """
 
     __tablename__ = "selection"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(unique=True)
     corpus_id: Mapped[int] = mapped_column(ForeignKey("corpus.id"))
-    evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"))
+    evaluation_id: Mapped[int | None] = mapped_column(ForeignKey("evaluation.id"))
     parameters: Mapped[dict[str, Any]]
     size: Mapped[int]
-    n_under_threshold: Mapped[int]
-    n_induction: Mapped[int]
+    n_under_threshold: Mapped[int | None]
+    n_induction: Mapped[int | None]
 
     corpus: Mapped[Corpus] = relationship()
-    evaluation: Mapped[Evaluation] = relationship()
+    evaluation: Mapped[Evaluation | None] = relationship()
 
 
 class Similarity(Base, Created):
-    """Cosines between loss gradients of a selection; finished when `completed_at` is set."""
+    """Cosines between loss gradients of a selection; finished when `completed_at` is set.
+
+    `measure` "imported" stands for the unknown similarity behind imported labels: it has neither
+    checkpoint nor stripes.
+    """
 
     __tablename__ = "similarity"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(unique=True)
     selection_id: Mapped[int] = mapped_column(ForeignKey("selection.id"))
-    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("checkpoint.id"))
+    checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoint.id"))
     measure: Mapped[str]
     parameters: Mapped[dict[str, Any]]
     size: Mapped[int]
@@ -48,7 +58,12 @@ class Similarity(Base, Created):
     provenance: Mapped[dict[str, Any]]
 
     selection: Mapped[Selection] = relationship()
-    checkpoint: Mapped[Checkpoint] = relationship()
+    checkpoint: Mapped[Checkpoint | None] = relationship()
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether it stands for one that is not here."""
+        return self.measure == IMPORTED
 
 
 class SimilarityStripe(Base, ArrayColumns, Created):
@@ -100,13 +115,17 @@ class Clustering(Base, ArrayColumns, Created):
     key: Mapped[str] = mapped_column(unique=True)
     discovery_id: Mapped[int] = mapped_column(ForeignKey("discovery.id"))
     n_clusters: Mapped[int]
-    inertia: Mapped[float]
+    inertia: Mapped[float | None]
 
     discovery: Mapped[Discovery] = relationship(back_populates="clusterings")
 
 
 class Cluster(Base):
-    """One cluster of one clustering; rank 1 holds the most predictions."""
+    """One cluster of one clustering; rank 1 holds the most predictions.
+
+    What an import does not tell is NULL: coherence and loss without gradients and models, answers
+    and patterns without text.
+    """
 
     __tablename__ = "cluster"
     __table_args__ = (UniqueConstraint("clustering_id", "rank"),)
@@ -115,17 +134,17 @@ class Cluster(Base):
     clustering_id: Mapped[int] = mapped_column(ForeignKey("clustering.id"))
     rank: Mapped[int]
     size: Mapped[int]
-    n_documents: Mapped[int]
+    n_documents: Mapped[int | None]
     coherence: Mapped[float | None]
     mean_cosine: Mapped[float | None]
-    mean_loss_nats: Mapped[float]
-    answer_entropy_nats: Mapped[float]
-    top_answer: Mapped[int]
-    top_answer_share: Mapped[float]
-    pattern_last: Mapped[int]
-    pattern_answer: Mapped[int]
-    pattern_precision: Mapped[float]
-    pattern_recall: Mapped[float]
+    mean_loss_nats: Mapped[float | None]
+    answer_entropy_nats: Mapped[float | None]
+    top_answer: Mapped[int | None]
+    top_answer_share: Mapped[float | None]
+    pattern_last: Mapped[int | None]
+    pattern_answer: Mapped[int | None]
+    pattern_precision: Mapped[float | None]
+    pattern_recall: Mapped[float | None]
     neighbours: Mapped[dict[str, Any]] = mapped_column(deferred=True)
 
     clustering: Mapped[Clustering] = relationship()

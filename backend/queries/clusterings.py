@@ -19,7 +19,9 @@ from backend.models import (
     CurveSet,
     Discovery,
     Selection,
+    Suite,
 )
+from backend.queries.heat import first_suite
 from backend.queries.quanta_views import (
     ClusteringRow,
     ClusteringView,
@@ -28,9 +30,10 @@ from backend.queries.quanta_views import (
     RankFrequency,
     Slope,
 )
-from backend.queries.reading import Reader, limited, offset_of, paged, reader, stamp
+from backend.queries.reading import Reader, limited, offset_of, paged, reader_if_text, stamp
 from backend.queries.similarities import selection_row
 from backend.queries.suites import curve_sets
+from backend.queries.views import Token
 from backend.similarities import clustering_labels
 
 Sort = Literal[
@@ -83,6 +86,8 @@ def clustering_row(clustering: Clustering, largest: int) -> ClusteringRow:
         size=clustering.shape[0],
         largest=largest,
         inertia=clustering.inertia,
+        imported=clustering.discovery.similarity.is_imported,
+        name=clustering.discovery.name,
         created_at=stamp(clustering.created_at),
     )
 
@@ -122,8 +127,17 @@ def finished_clustering(session: Session, clustering_id: int) -> Clustering:
     return row
 
 
+def selection_suite(session: Session, selection: Selection) -> Suite | None:
+    """Return the suite whose losses go with a selection; for imported labels the first there is."""
+    if selection.evaluation is not None:
+        return selection.evaluation.checkpoint.model.suite
+    return first_suite(session, selection.corpus)
+
+
 def _size_curves(session: Session, selection: Selection) -> CurveSet | None:
-    suite = selection.evaluation.checkpoint.model.suite
+    suite = selection_suite(session, selection)
+    if suite is None:
+        return None
     for curve_set in curve_sets(session, selection.corpus, suite):
         if curve_set.axis == "N":
             return curve_set
@@ -158,7 +172,7 @@ def is_coherent(cluster: Cluster) -> bool:
         cluster.coherence is not None
         and cluster.coherence > COHERENT_ABOVE
         and cluster.size >= COHERENT_SIZE
-        and cluster.n_documents >= COHERENT_DOCUMENTS
+        and (cluster.n_documents or 0) >= COHERENT_DOCUMENTS
     )
 
 
@@ -175,24 +189,27 @@ def clustering(store: Store, clustering_id: int) -> ClusteringView:
             select(Cluster).where(Cluster.clustering_id == clustering_id)
         ).all()
         coherent = [c for c in clusters if is_coherent(c)]
+        patterns = [c.pattern_precision or 0.0 for c in coherent]
+        explained = sum(precision >= EXPLAINED_PRECISION for precision in patterns)
+        imported = discovery.similarity.is_imported
         return ClusteringView(
             id=row.id,
             key=row.key,
+            name=discovery.name,
+            imported=imported,
             n_clusters=row.n_clusters,
             size=row.shape[0],
             inertia=row.inertia,
-            seed=discovery.parameters["seed"],
-            n_init=discovery.parameters["n_init"],
-            affinity=discovery.parameters["affinity"],
+            seed=discovery.parameters.get("seed"),
+            n_init=discovery.parameters.get("n_init"),
+            affinity=discovery.parameters.get("affinity"),
             created_at=stamp(row.created_at),
-            similarity_id=discovery.similarity_id,
+            similarity_id=None if imported else discovery.similarity_id,
             selection=selection_row(discovery.similarity.selection),
             siblings=tuple(clustering_rows(session, discovery.id)),
             rank_frequency=rank_frequency(session, discovery),
-            n_coherent=len(coherent),
-            n_explained_by_pattern=sum(
-                c.pattern_precision >= EXPLAINED_PRECISION for c in coherent
-            ),
+            n_coherent=None if imported else len(coherent),
+            n_explained_by_pattern=None if imported else explained,
             coherent_above=COHERENT_ABOVE,
         )
 
@@ -272,13 +289,12 @@ def _curves(
 def _cluster_row(
     cluster: Cluster,
     annotation: Annotation | None,
-    read: Reader,
+    read: Reader | None,
     prediction: int,
     curve: Sequence[float],
 ) -> ClusterRow:
-    place = read.place(prediction)
-    first = max(0, place.position - EXAMPLE_TOKENS)
-    tokens = [v.token for v in read.shown(place.document, first, place.position + 1)]
+    tokens = _example(read, prediction) if read else ()
+    shown = read.token_if if read else _no_token
     return ClusterRow(
         id=cluster.id,
         rank=cluster.rank,
@@ -288,18 +304,29 @@ def _cluster_row(
         mean_cosine=cluster.mean_cosine,
         mean_loss_nats=cluster.mean_loss_nats,
         answer_entropy_nats=cluster.answer_entropy_nats,
-        top_answer=read.token(cluster.top_answer),
+        top_answer=shown(cluster.top_answer),
         top_answer_share=cluster.top_answer_share,
-        pattern_last=read.token(cluster.pattern_last),
-        pattern_answer=read.token(cluster.pattern_answer),
+        pattern_last=shown(cluster.pattern_last),
+        pattern_answer=shown(cluster.pattern_answer),
         pattern_precision=cluster.pattern_precision,
         pattern_recall=cluster.pattern_recall,
         label=annotation.label if annotation else "",
         tags=tuple(annotation.tags) if annotation else (),
-        example=tuple(tokens[:-1]),
-        example_answer=tokens[-1],
+        example=tokens[:-1],
+        example_answer=tokens[-1] if tokens else None,
+        example_prediction=prediction,
         curve_n=tuple(curve),
     )
+
+
+def _no_token(_token_id: int | None) -> Token | None:
+    return None
+
+
+def _example(read: Reader, prediction: int) -> tuple[Token, ...]:
+    place = read.place(prediction)
+    first = max(0, place.position - EXAMPLE_TOKENS)
+    return tuple(v.token for v in read.shown(place.document, first, place.position + 1))
 
 
 def cluster_rows(
@@ -309,7 +336,7 @@ def cluster_rows(
     selection: Selection,
 ) -> tuple[ClusterRow, ...]:
     """Return clusters of one selection as views."""
-    read = reader(store, session, selection.corpus)
+    read = reader_if_text(store, session, selection.corpus)
     clusters = [cluster for cluster, _ in rows]
     examples = _examples(session, clusters)
     curves = _curves(session, clusters, selection)
@@ -346,7 +373,7 @@ def list_clusters(store: Store, clustering_id: int, wanted: ClusterFilter) -> Cl
         selection = home.discovery.similarity.selection
         rows = [r for r in annotated_clusters(session, clustering_id) if _within(r[0], wanted)]
         if wanted.answer:
-            read = reader(store, session, selection.corpus)
+            read = reader_if_text(store, session, selection.corpus)
             rows = [r for r in rows if _names(wanted.answer, r, read)]
         page, cursor = paged(_sorted(rows, wanted), offset, wanted.limit)
         return ClusterPage(
@@ -357,7 +384,8 @@ def list_clusters(store: Store, clustering_id: int, wanted: ClusterFilter) -> Cl
         )
 
 
-def _names(text: str, row: tuple[Cluster, Annotation | None], read: Reader) -> bool:
+def _names(text: str, row: tuple[Cluster, Annotation | None], read: Reader | None) -> bool:
     cluster, annotation = row
+    answer = read.token_if(cluster.top_answer) if read else None
     label = annotation.label if annotation else ""
-    return text in read.vocabulary.text(cluster.top_answer) or text.lower() in label.lower()
+    return (answer is not None and text in answer.text) or text.lower() in label.lower()

@@ -1,7 +1,7 @@
 """One cluster: scores, contexts, curves, sub-matrix, annotation."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,12 @@ from backend.models import (
     Selection,
 )
 from backend.models.base import now
-from backend.queries.clusterings import cluster_rows, clustering_row, finished_clustering
+from backend.queries.clusterings import (
+    cluster_rows,
+    clustering_row,
+    finished_clustering,
+    selection_suite,
+)
 from backend.queries.losses import SuiteLosses, suite_losses
 from backend.queries.quanta_views import (
     Annotation,
@@ -35,7 +40,15 @@ from backend.queries.quanta_views import (
     Neighbour,
     SubMatrix,
 )
-from backend.queries.reading import Place, Reader, limited, offset_of, paged, reader, stamp
+from backend.queries.reading import (
+    Place,
+    Reader,
+    limited,
+    offset_of,
+    paged,
+    reader_if_text,
+    stamp,
+)
 from backend.queries.similarities import selection_row
 from backend.queries.suites import curve_sets
 from backend.similarities import cosines
@@ -52,9 +65,9 @@ MAX_SUB_MATRIX = 500
 class _Member:
     row: int
     prediction: int
-    place: Place
-    last: int
-    answer: int
+    place: Place | None = None  # None, and no tokens: the corpus has no text
+    last: int | None = None
+    answer: int | None = None
 
 
 def _found(session: Session, cluster_id: int) -> tuple[Cluster, Selection]:
@@ -68,13 +81,15 @@ def _found(session: Session, cluster_id: int) -> tuple[Cluster, Selection]:
     return cluster, clustering.discovery.similarity.selection
 
 
-def _members(session: Session, read: Reader, cluster_id: int) -> list[_Member]:
-    """Return members, the most central first."""
+def _members(session: Session, read: Reader | None, cluster_id: int) -> list[_Member]:
+    """Return members, the most central first; imported ones in the order of the samples."""
     rows = session.execute(
         select(ClusterMember.row, ClusterMember.prediction)
         .where(ClusterMember.cluster_id == cluster_id)
         .order_by(ClusterMember.position)
     ).all()
+    if read is None:
+        return [_Member(row, prediction) for row, prediction in rows]
     predictions = np.array([prediction for _, prediction in rows])
     documents = np.searchsorted(read.predictions, predictions, side="right") - 1
     positions = predictions - read.predictions[documents] + 1
@@ -93,12 +108,15 @@ def _members(session: Session, read: Reader, cluster_id: int) -> list[_Member]:
     ]
 
 
-def _counts(read: Reader, ids: Sequence[int], most: int = 12) -> tuple[Count, ...]:
-    counted = sorted(Counter(ids).items(), key=lambda item: (-item[1], item[0]))
+def _counts(read: Reader | None, ids: Sequence[int | None], most: int = 12) -> tuple[Count, ...]:
+    if read is None:
+        return ()
+    known = Counter(token for token in ids if token is not None)
+    counted = sorted(known.items(), key=lambda item: (-item[1], item[0]))
     return tuple(Count(read.token(token), count) for token, count in counted[:most])
 
 
-def _neighbours(session: Session, read: Reader, cluster: Cluster) -> tuple[Neighbour, ...]:
+def _neighbours(session: Session, read: Reader | None, cluster: Cluster) -> tuple[Neighbour, ...]:
     ranks = {int(rank): value for rank, value in cluster.neighbours.items()}
     rows = session.scalars(
         select(Cluster).where(
@@ -106,7 +124,13 @@ def _neighbours(session: Session, read: Reader, cluster: Cluster) -> tuple[Neigh
         )
     )
     found = [
-        Neighbour(row.id, row.rank, row.size, ranks[row.rank], read.token(row.top_answer))
+        Neighbour(
+            row.id,
+            row.rank,
+            row.size,
+            ranks[row.rank],
+            read.token_if(row.top_answer) if read else None,
+        )
         for row in rows
     ]
     return tuple(sorted(found, key=lambda n: -n.mean_cosine))
@@ -168,16 +192,10 @@ def cluster(store: Store, cluster_id: int, *, members: int = 50) -> ClusterView:
         raise InvalidInputError(f"members is {members}", f"Choose 1 to {MAX_MEMBERS}", "members")
     with store.session() as session:
         row, selection = _found(session, cluster_id)
-        read = reader(store, session, selection.corpus)
+        read = reader_if_text(store, session, selection.corpus)
         held = _members(session, read, cluster_id)
         annotation = session.get(AnnotationRow, cluster_id)
-        suite = selection.evaluation.checkpoint.model.suite
-        losses = suite_losses(store, session, selection.corpus, suite)
         shown = [member.prediction for member in held[:members]]
-        bands = [
-            _band(session, row, curve_set, losses, shown)
-            for curve_set in curve_sets(session, selection.corpus, suite)
-        ]
         largest = session.scalar(
             select(Cluster.size).where(
                 Cluster.clustering_id == row.clustering_id, Cluster.rank == 1
@@ -193,22 +211,69 @@ def cluster(store: Store, cluster_id: int, *, members: int = 50) -> ClusterView:
             last_tokens=_counts(read, [m.last for m in held]),
             neighbours=_neighbours(session, read, row),
             annotation=_annotation(annotation),
-            curves=tuple(band for band in bands if band is not None),
+            curves=_bands(store, session, row, selection, shown),
+            has_similarity=not row.clustering.discovery.similarity.is_imported,
+            has_text=read is not None,
         )
 
 
-def _ordered(members: list[_Member], order: str, losses: NDArray[np.float16]) -> list[_Member]:
-    if order == "loss":
+def _bands(
+    store: Store, session: Session, row: Cluster, selection: Selection, shown: Sequence[int]
+) -> tuple[CurveBand, ...]:
+    suite = selection_suite(session, selection)
+    if suite is None:
+        return ()
+    losses = suite_losses(store, session, selection.corpus, suite)
+    bands = [
+        _band(session, row, curve_set, losses, shown)
+        for curve_set in curve_sets(session, selection.corpus, suite)
+    ]
+    return tuple(band for band in bands if band is not None)
+
+
+def _ordered(
+    members: list[_Member], order: str, losses: NDArray[np.float16] | None
+) -> list[_Member]:
+    if order == "loss" and losses is not None:
         return sorted(members, key=lambda m: (float(losses[m.prediction]), m.prediction))
     if order == "document":
         return sorted(members, key=lambda m: m.prediction)
     return members
 
 
+def _losses(store: Store, session: Session, selection: Selection) -> NDArray[np.float16] | None:
+    """Return losses under the selection's checkpoint; for imported labels, the largest model's."""
+    suite = selection_suite(session, selection)
+    if suite is None:
+        return None
+    found = suite_losses(store, session, selection.corpus, suite)
+    evaluation = selection.evaluation
+    return found.column(evaluation.id) if evaluation else found.values[:, -1]
+
+
 def _context(
-    read: Reader, member: _Member, document: Document, losses: NDArray[np.float16], length: int
+    read: Reader | None,
+    member: _Member,
+    documents: Mapping[int, Document],
+    losses: NDArray[np.float16] | None,
+    length: int,
 ) -> Context:
     place = member.place
+    loss = None if losses is None else float(losses[member.prediction])
+    if read is None or place is None:
+        return Context(
+            prediction=member.prediction,
+            row=member.row,
+            position=None,
+            document=None,
+            document_id="",
+            source="",
+            tokens=(),
+            answer=None,
+            loss_nats=loss,
+            truncated=False,
+        )
+    document = documents[place.document]
     first = max(0, place.position - length)
     tokens = read.shown(place.document, first, place.position + 1, losses)
     return Context(
@@ -220,13 +285,13 @@ def _context(
         source=document.source,
         tokens=tokens,
         answer=tokens[-1].token,
-        loss_nats=float(losses[member.prediction]),
+        loss_nats=loss,
         truncated=first > 0,
     )
 
 
 def _documents(session: Session, corpus_id: int, members: Sequence[_Member]) -> dict[int, Document]:
-    wanted = {member.place.document for member in members}
+    wanted = {member.place.document for member in members if member.place}
     rows = session.scalars(
         select(Document).where(Document.corpus_id == corpus_id, Document.index.in_(wanted))
     )
@@ -258,21 +323,17 @@ def contexts(
         raise InvalidInputError(f"order {order!r}", f"Choose {', '.join(ORDERS)}", "order")
     with store.session() as session:
         _, selection = _found(session, cluster_id)
-        corpus, evaluation = selection.corpus, selection.evaluation
-        read = reader(store, session, corpus)
-        suite = evaluation.checkpoint.model.suite
-        losses = suite_losses(store, session, corpus, suite).column(evaluation.id)
+        read = reader_if_text(store, session, selection.corpus)
+        losses = _losses(store, session, selection)
         held = [
             member
             for member in _members(session, read, cluster_id)
             if answer in {None, member.answer} and last in {None, member.last}
         ]
         page, following = paged(_ordered(held, order, losses), offset, limit)
-        documents = _documents(session, corpus.id, page)
+        documents = _documents(session, selection.corpus_id, page)
     return ContextPage(
-        contexts=tuple(
-            _context(read, m, documents[m.place.document], losses, context) for m in page
-        ),
+        contexts=tuple(_context(read, m, documents, losses, context) for m in page),
         n_members=len(held),
         next_cursor=following,
     )
@@ -284,7 +345,7 @@ def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
     Of more than `limit` members it takes `limit`, evenly from the most to the least central.
 
     Raises:
-        NotFoundError: there is no such cluster.
+        NotFoundError: there is no such cluster, or it was imported without gradients.
         InvalidInputError: a limit out of range.
     """
     from compute.cluster_scores import leading_order
@@ -292,12 +353,17 @@ def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
     limited(limit, MAX_SUB_MATRIX)
     with store.session() as session:
         row, _ = _found(session, cluster_id)
+        similarity = row.clustering.discovery.similarity
+        if similarity.is_imported:
+            raise NotFoundError(
+                f"cluster {cluster_id} was imported as labels: there are no gradients to compare",
+                "Only `quanta discover` computes similarities of gradients",
+            )
         members = session.execute(
             select(ClusterMember.row, ClusterMember.prediction)
             .where(ClusterMember.cluster_id == cluster_id)
             .order_by(ClusterMember.position)
         ).all()
-        similarity = row.clustering.discovery.similarity
     chosen = np.linspace(0, len(members) - 1, min(limit, len(members))).astype(int)
     rows = np.array([members[i][0] for i in chosen])
     values = np.asarray(cosines(store, similarity)[np.ix_(rows, rows)], np.float64)

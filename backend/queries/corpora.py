@@ -7,7 +7,7 @@ from backend.db import Store
 from backend.errors import NotFoundError
 from backend.lookup import corpus_named
 from backend.models import Corpus, Document
-from backend.queries.reading import limited, offset_of, reader, stamp
+from backend.queries.reading import NO_TEXT, limited, offset_of, reader, stamp
 from backend.queries.views import CorpusRow, DocumentPage, DocumentRow, DocumentView, SourceRow
 
 MAX_DOCUMENTS = 500
@@ -25,6 +25,7 @@ def _sources(session: Session, corpus: Corpus) -> tuple[SourceRow, ...]:
 
 
 def _row(session: Session, corpus: Corpus) -> CorpusRow:
+    tokenizer = corpus.tokenizer
     return CorpusRow(
         id=corpus.name,
         key=corpus.key,
@@ -33,8 +34,9 @@ def _row(session: Session, corpus: Corpus) -> CorpusRow:
         n_predictions=corpus.n_predictions,
         max_tokens=corpus.max_tokens,
         prefix=tuple(corpus.prefix),
-        tokenizer_key=corpus.tokenizer.key,
-        vocabulary_size=corpus.tokenizer.vocabulary_size,
+        has_text=corpus.has_text,
+        tokenizer_key=tokenizer.key if tokenizer else None,
+        vocabulary_size=tokenizer.vocabulary_size if tokenizer else None,
         sources=_sources(session, corpus),
         created_at=stamp(corpus.created_at),
     )
@@ -98,13 +100,13 @@ def document_row(session: Session, corpus: Corpus, index: int) -> Document:
     """Return one document.
 
     Raises:
-        NotFoundError: the corpus has no such document.
+        NotFoundError: the corpus has no such document, or no text.
     """
     row = session.get(Document, (corpus.id, index))
     if row is None:
+        known = f"Its documents are 0 to {corpus.n_documents - 1}"
         raise NotFoundError(
-            f"corpus {corpus.name} has no document {index}",
-            f"Its documents are 0 to {corpus.n_documents - 1}",
+            f"corpus {corpus.name} has no document {index}", known if corpus.has_text else NO_TEXT
         )
     return row
 

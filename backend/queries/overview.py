@@ -36,7 +36,7 @@ def _highlights(store: Store, session: Session, clustering: Clustering) -> tuple
     selection = clustering.discovery.similarity.selection
     rows = [r for r in annotated_clusters(session, clustering.id) if is_coherent(r[0])]
     rows.sort(key=lambda row: -(row[0].coherence or 0))
-    answers: set[int] = set()
+    answers: set[int | None] = set()
     chosen = []
     for row in rows:
         if row[0].top_answer not in answers:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -23,9 +24,9 @@ from backend.models import (
     Suite,
 )
 from backend.queries.corpora import document_row
-from backend.queries.heat import default_suite
+from backend.queries.heat import first_suite
 from backend.queries.losses import SuiteLosses, suite_losses
-from backend.queries.reading import finite, reader
+from backend.queries.reading import Reader, check_prediction, finite, reader_if_text
 from backend.queries.suites import curve_sets
 from backend.queries.views import Curve, Membership, PredictionView
 
@@ -157,32 +158,53 @@ def prediction(
         )
     with store.session() as session:
         home = corpus_named(session, corpus)
-        read = reader(store, session, home)
-        place = read.place(index)
-        row = document_row(session, home, place.document)
-        family = suite_named(session, suite) if suite else default_suite(session, home)
-        curves = _curves(store, session, home, family, index)
-        memberships = _memberships(session, home, index)
+        check_prediction(home, index)
+        family = suite_named(session, suite) if suite else first_suite(session, home)
         # Values under the largest model at its last step: what the heat page shows first.
-        losses = suite_losses(store, session, home, family).values[:, -1]
+        losses = suite_losses(store, session, home, family).values[:, -1] if family else None
+        read = reader_if_text(store, session, home)
+        return PredictionView(
+            corpus=corpus,
+            index=index,
+            **(_in_text(session, read, index, context, losses) if read else _WITHOUT_TEXT),
+            curves=_curves(store, session, home, family, index) if family else (),
+            formulas=FORMULAS,
+            clusters=_memberships(session, home, index),
+            previous=index - 1 if index else None,
+            next=index + 1 if index + 1 < home.n_predictions else None,
+        )
+
+
+_WITHOUT_TEXT: dict[str, Any] = {
+    "document": None,
+    "document_id": "",
+    "source": "",
+    "license": "",
+    "position": None,
+    "token": None,
+    "context": (),
+    "following": (),
+    "context_truncated": False,
+}
+
+
+def _in_text(
+    session: Session, read: Reader, index: int, context: int, losses: NDArray[np.float16] | None
+) -> dict[str, Any]:
+    """Return where a prediction stands in its document, with the tokens around it."""
+    place = read.place(index)
+    row = document_row(session, read.corpus, place.document)
     first = max(0, place.position - context)
     tokens = read.shown(place.document, first, row.n_tokens, losses)
     end = place.position - first + 1
-    return PredictionView(
-        corpus=corpus,
-        index=index,
-        document=place.document,
-        document_id=row.external_id,
-        source=row.source,
-        license=row.license,
-        position=place.position,
-        token=tokens[end - 1].token,
-        context=tokens[:end],
-        following=tokens[end : end + FOLLOWING],
-        context_truncated=first > 0,
-        curves=curves,
-        formulas=FORMULAS,
-        clusters=memberships,
-        previous=index - 1 if index else None,
-        next=index + 1 if index + 1 < home.n_predictions else None,
-    )
+    return {
+        "document": place.document,
+        "document_id": row.external_id,
+        "source": row.source,
+        "license": row.license,
+        "position": place.position,
+        "token": tokens[end - 1].token,
+        "context": tokens[:end],
+        "following": tokens[end : end + FOLLOWING],
+        "context_truncated": first > 0,
+    }

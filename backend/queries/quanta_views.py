@@ -7,20 +7,24 @@ from backend.queries.views import Axis, CorpusRow, ScalingView, SuiteView, Token
 
 @dataclass(frozen=True)
 class SelectionRow:
-    """Predictions that QDG starts from."""
+    """Predictions that QDG starts from.
+
+    Of imported labels only corpus and size are known; the rest is None.
+    """
 
     id: int
     key: str
+    imported: bool
     corpus: str
-    suite: str
-    model: str
-    step: int
-    threshold_nats: float
-    stride: int
-    induction_filter: bool
+    suite: str | None
+    model: str | None
+    step: int | None
+    threshold_nats: float | None
+    stride: int | None
+    induction_filter: bool | None
     size: int
-    n_under_threshold: int
-    n_induction: int
+    n_under_threshold: int | None
+    n_induction: int | None
     created_at: str
 
 
@@ -50,7 +54,9 @@ class ClusteringRow:
     n_clusters: int
     size: int
     largest: int
-    inertia: float
+    inertia: float | None
+    imported: bool
+    name: str
     created_at: str
 
 
@@ -84,26 +90,31 @@ class RankFrequency:
 
 @dataclass(frozen=True)
 class ClusterRow:
-    """One cluster in a list; `example` is the end of its most central member's context."""
+    """One cluster in a list; `example` is the end of its most central member's context.
+
+    Imported clusters have no gradients, hence no coherence; their members are in the order of the
+    samples. Without text there is no answer, no pattern and no example but its index.
+    """
 
     id: int
     rank: int
     size: int
-    n_documents: int
+    n_documents: int | None
     coherence: float | None
     mean_cosine: float | None
-    mean_loss_nats: float
-    answer_entropy_nats: float
-    top_answer: Token
-    top_answer_share: float
-    pattern_last: Token
-    pattern_answer: Token
-    pattern_precision: float
-    pattern_recall: float
+    mean_loss_nats: float | None
+    answer_entropy_nats: float | None
+    top_answer: Token | None
+    top_answer_share: float | None
+    pattern_last: Token | None
+    pattern_answer: Token | None
+    pattern_precision: float | None
+    pattern_recall: float | None
     label: str
     tags: tuple[str, ...]
     example: tuple[Token, ...]
-    example_answer: Token
+    example_answer: Token | None
+    example_prediction: int
     curve_n: tuple[float, ...]
 
 
@@ -119,23 +130,28 @@ class ClusterPage:
 
 @dataclass(frozen=True)
 class ClusteringView:
-    """A clustering with its siblings (same discovery, other n_clusters)."""
+    """A clustering with its siblings (same discovery, other n_clusters).
+
+    An imported one has neither similarity nor k-means: what comes from them is None.
+    """
 
     id: int
     key: str
+    name: str
+    imported: bool
     n_clusters: int
     size: int
-    inertia: float
-    seed: int
-    n_init: int
-    affinity: str
+    inertia: float | None
+    seed: int | None
+    n_init: int | None
+    affinity: str | None
     created_at: str
-    similarity_id: int
+    similarity_id: int | None
     selection: SelectionRow
     siblings: tuple[ClusteringRow, ...]
     rank_frequency: RankFrequency
-    n_coherent: int
-    n_explained_by_pattern: int
+    n_coherent: int | None
+    n_explained_by_pattern: int | None
     coherent_above: float
 
 
@@ -144,18 +160,19 @@ class Context:
     """One member of a cluster in its document.
 
     `tokens` ends with the answer; `values` are losses under the selection's checkpoint.
-    `truncated` says that the context starts later than the document does.
+    `truncated` says that the context starts later than the document does. In a corpus without
+    text, position, document and answer are None and there are no tokens.
     """
 
     prediction: int
     row: int
-    position: int
-    document: int
+    position: int | None
+    document: int | None
     document_id: str
     source: str
     tokens: tuple[TokenValue, ...]
-    answer: Token
-    loss_nats: float
+    answer: Token | None
+    loss_nats: float | None
     truncated: bool
 
 
@@ -208,7 +225,7 @@ class Neighbour:
     rank: int
     size: int
     mean_cosine: float
-    top_answer: Token
+    top_answer: Token | None
 
 
 @dataclass(frozen=True)
@@ -235,6 +252,8 @@ class ClusterView:
     neighbours: tuple[Neighbour, ...]
     annotation: Annotation
     curves: tuple[CurveBand, ...]
+    has_similarity: bool
+    has_text: bool
 
 
 @dataclass(frozen=True)

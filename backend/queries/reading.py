@@ -39,6 +39,22 @@ def offset_of(cursor: str | None) -> int:
     return int(cursor)
 
 
+NO_TEXT = "It was imported without text: its predictions are known by index only"
+
+
+def check_prediction(corpus: Corpus, prediction: int) -> None:
+    """Refuse an index that a corpus does not have.
+
+    Raises:
+        NotFoundError: it has no such prediction.
+    """
+    if not 0 <= prediction < corpus.n_predictions:
+        raise NotFoundError(
+            f"corpus {corpus.name} has no prediction {prediction}",
+            f"Its predictions are 0 to {corpus.n_predictions - 1}",
+        )
+
+
 def finite(value: float) -> float | None:
     """Return a number, None if it is not finite."""
     return float(value) if np.isfinite(value) else None
@@ -59,9 +75,9 @@ class Reader:
     prediction. Both have one entry more than there are documents.
     """
 
-    def __init__(self, store: Store, session: Session, corpus: Corpus) -> None:
+    def __init__(self, store: Store, session: Session, corpus: Corpus, tokenizer_id: int) -> None:
         self.corpus = corpus
-        self.vocabulary: Vocabulary = vocabulary(session, corpus.tokenizer_id)
+        self.vocabulary: Vocabulary = vocabulary(session, tokenizer_id)
         self.tokens = self._tokens(store, session)
         self.starts, self.predictions = self._offsets(store, session)
 
@@ -100,12 +116,7 @@ class Reader:
         Raises:
             NotFoundError: the corpus has no such prediction.
         """
-        total = self.corpus.n_predictions
-        if not 0 <= prediction < total:
-            raise NotFoundError(
-                f"corpus {self.corpus.name} has no prediction {prediction}",
-                f"Its predictions are 0 to {total - 1}",
-            )
+        check_prediction(self.corpus, prediction)
         document = int(np.searchsorted(self.predictions, prediction, side="right")) - 1
         return Place(document, prediction - int(self.predictions[document]) + 1)
 
@@ -132,6 +143,10 @@ class Reader:
         """Return one token out of context."""
         return self.vocabulary.token(token_id)
 
+    def token_if(self, token_id: int | None) -> Token | None:
+        """Return one token out of context, None for none."""
+        return None if token_id is None else self.token(token_id)
+
 
 def _token_value(
     token: Token, position: int, start: int, losses: NDArray[np.float16] | None
@@ -147,10 +162,24 @@ _readers: dict[str, Reader] = {}
 
 
 def reader(store: Store, session: Session, corpus: Corpus) -> Reader:
-    """Return the reader of a corpus, opened once a process and data directory."""
+    """Return the reader of a corpus, opened once a process and data directory.
+
+    Raises:
+        NotFoundError: the corpus was imported without text.
+    """
+    found = reader_if_text(store, session, corpus)
+    if found is None:
+        raise NotFoundError(f"corpus {corpus.name} has no text", NO_TEXT)
+    return found
+
+
+def reader_if_text(store: Store, session: Session, corpus: Corpus) -> Reader | None:
+    """Return the reader of a corpus, None if it was imported without text."""
+    if corpus.tokenizer_id is None:
+        return None
     key = f"{store.settings.cache_dir.resolve()}|{corpus.key}"
     if key not in _readers:
-        _readers[key] = Reader(store, session, corpus)
+        _readers[key] = Reader(store, session, corpus, corpus.tokenizer_id)
     return _readers[key]
 
 

@@ -19,17 +19,19 @@ SAMPLE_ROWS = 256
 
 def selection_row(selection: Selection) -> SelectionRow:
     """Return a selection as a view."""
-    checkpoint = selection.evaluation.checkpoint
+    checkpoint = selection.evaluation.checkpoint if selection.evaluation else None
+    parameters = selection.parameters
     return SelectionRow(
         id=selection.id,
         key=selection.key,
+        imported=checkpoint is None,
         corpus=selection.corpus.name,
-        suite=checkpoint.model.suite.name,
-        model=checkpoint.model.name,
-        step=checkpoint.step,
-        threshold_nats=selection.parameters["threshold_nats"],
-        stride=selection.parameters["stride"],
-        induction_filter=selection.parameters["induction_filter"],
+        suite=checkpoint.model.suite.name if checkpoint else None,
+        model=checkpoint.model.name if checkpoint else None,
+        step=checkpoint.step if checkpoint else None,
+        threshold_nats=parameters.get("threshold_nats"),
+        stride=parameters.get("stride"),
+        induction_filter=parameters.get("induction_filter"),
         size=selection.size,
         n_under_threshold=selection.n_under_threshold,
         n_induction=selection.n_induction,
@@ -50,6 +52,11 @@ def _finished(session: Session, similarity_id: int) -> Similarity:
     if row is None:
         raise NotFoundError(
             f"there is no similarity {similarity_id}", "A clustering names the one it is made of"
+        )
+    if row.is_imported:
+        raise NotFoundError(
+            f"similarity {similarity_id} is not here: its clusters were imported as labels",
+            "Only `quanta discover` computes similarities of gradients",
         )
     if row.completed_at is None:
         raise NotReadyError(

@@ -29,6 +29,7 @@ def _model_row(model: Model, evaluations: dict[int, Evaluation]) -> ModelRow:
                 step=checkpoint.step,
                 key=checkpoint.key,
                 tokens_seen=checkpoint.tokens_seen,
+                has_weights=checkpoint.location is not None,
                 evaluation=found.key if found else None,
                 mean_loss_nats=found.mean_loss_nats if found else None,
                 share_under_tenth_nat=found.share_under_tenth_nat if found else None,
@@ -59,6 +60,7 @@ def suite_view(session: Session, suite: Suite, corpus: Corpus | None) -> SuiteVi
         id=suite.name,
         description=suite.description,
         corpus=corpus.name if corpus else None,
+        has_weights=any(c.location is not None for m in suite.models for c in m.checkpoints),
         models=tuple(_model_row(model, by_checkpoint) for model in suite.models),
     )
 
@@ -150,8 +152,10 @@ def scaling_view(session: Session, curve_set: CurveSet) -> ScalingView:
     )
 
 
-def scaling(store: Store, suite: str, corpus: str, axis: Axis, model: str | None) -> ScalingView:
-    """Return the mean loss of a suite along one axis; for "S", of the largest model for None.
+def find_curve_set(
+    session: Session, suite: str, corpus: str, axis: str, model: str | None
+) -> CurveSet:
+    """Return the newest finished curve set along an axis; for "S", of the largest model for None.
 
     Raises:
         NotFoundError: an unknown name.
@@ -160,17 +164,26 @@ def scaling(store: Store, suite: str, corpus: str, axis: Axis, model: str | None
     """
     if axis not in {"N", "S"}:
         raise InvalidInputError(f"axis {axis!r}", "Choose N or S", "axis")
+    home, family = corpus_named(session, corpus), suite_named(session, suite)
+    wanted = model_named(family, model).id if model and axis == "S" else None
+    rows = [
+        row
+        for row in curve_sets(session, home, family)
+        if row.axis == axis and wanted in {None, row.model_id}
+    ]
+    if not rows:
+        raise NotReadyError(
+            f"there are no curves of {model or suite} on {corpus} over {axis}",
+            f"Run `quanta classify {suite} {corpus}`",
+        )
+    return rows[-1]
+
+
+def scaling(store: Store, suite: str, corpus: str, axis: Axis, model: str | None) -> ScalingView:
+    """Return the mean loss of a suite along one axis, without what needs more than a summary.
+
+    Raises:
+        QuantaError: as `find_curve_set`.
+    """
     with store.session() as session:
-        home, family = corpus_named(session, corpus), suite_named(session, suite)
-        wanted = model_named(family, model).id if model and axis == "S" else None
-        rows = [
-            row
-            for row in curve_sets(session, home, family)
-            if row.axis == axis and wanted in {None, row.model_id}
-        ]
-        if not rows:
-            raise NotReadyError(
-                f"there are no curves of {model or suite} on {corpus} over {axis}",
-                f"Run `quanta classify {suite} {corpus}`",
-            )
-        return scaling_view(session, rows[-1])
+        return scaling_view(session, find_curve_set(session, suite, corpus, axis, model))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Axis = Literal["N", "S"]
-Measure = Literal["loss", "p"]
+Measure = Literal["loss", "p", "rank", "entropy", "difference", "p_token"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,11 @@ class TokenValue:
 
 @dataclass(frozen=True)
 class CorpusRow:
-    """A corpus in a list; `id` is its name in URLs."""
+    """A corpus in a list; `id` is its name in URLs.
+
+    Without text (`has_text` false) there are no documents and no tokens: its predictions are known
+    by index only.
+    """
 
     id: str
     key: str
@@ -53,8 +57,9 @@ class CorpusRow:
     n_predictions: int
     max_tokens: int
     prefix: tuple[int, ...]
-    tokenizer_key: str
-    vocabulary_size: int
+    has_text: bool
+    tokenizer_key: str | None
+    vocabulary_size: int | None
     sources: tuple["SourceRow", ...]
     created_at: str
 
@@ -70,11 +75,15 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class CheckpointRow:
-    """One checkpoint, with its mean loss on the corpus if it is evaluated there."""
+    """One checkpoint, with its mean loss on the corpus if it is evaluated there.
+
+    Without weights only its losses were imported: nothing more can be computed of it.
+    """
 
     step: int
     key: str
     tokens_seen: int | None
+    has_weights: bool
     evaluation: str | None
     mean_loss_nats: float | None
     share_under_tenth_nat: float | None
@@ -82,10 +91,10 @@ class CheckpointRow:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model of a suite; `nonembedding_parameters` is N."""
+    """One model of a suite; `nonembedding_parameters` is N. `parameters` is None if not known."""
 
     name: str
-    parameters: int
+    parameters: int | None
     nonembedding_parameters: int
     architecture: str
     checkpoints: tuple[CheckpointRow, ...]
@@ -98,6 +107,7 @@ class SuiteView:
     id: str
     description: str
     corpus: str | None
+    has_weights: bool
     models: tuple[ModelRow, ...]
 
 
@@ -182,16 +192,19 @@ class Membership:
 
 @dataclass(frozen=True)
 class PredictionView:
-    """Everything known of one prediction; `context` ends with the predicted token."""
+    """Everything known of one prediction; `context` ends with the predicted token.
+
+    In a corpus without text, document, position and token are None and the context is empty.
+    """
 
     corpus: str
     index: int
-    document: int
+    document: int | None
     document_id: str
     source: str
     license: str
-    position: int
-    token: Token
+    position: int | None
+    token: Token | None
     context: tuple[TokenValue, ...]
     following: tuple[TokenValue, ...]
     context_truncated: bool
@@ -223,8 +236,15 @@ class DocumentView:
 class Heat:
     """One value a token under one checkpoint; the first token's value is None.
 
-    `scale` is the locked (low, high) of the measure, the same for every model, step and document;
-    `classes` are colour classes 0..63 on that scale (None where there is no value).
+    `scale` is the (low, high) of the colours: the measure's own, the same for every model, step and
+    document, unless the request sets it or unlocks it; `classes` are colour classes 0..63 on it
+    (None where there is no value), on a log scale if `is_log`, dark at both ends and neutral in
+    the middle if `is_diverging`.
+
+    `measure` "difference" is the loss less that of `other_model` at `other_step`, nats: negative
+    where the first is better. "p_token" is the probability of `target` in the token's place.
+    `histogram` counts values in equal parts of `bounds` (of its logarithm if `is_log`); values
+    beyond an end count in its last part.
     """
 
     corpus: str
@@ -233,17 +253,29 @@ class Heat:
     model: str
     step: int
     measure: Measure
+    unit: str
     values: tuple[float | None, ...]
     classes: tuple[int | None, ...]
     scale: tuple[float, float]
+    bounds: tuple[float, float]
+    is_log: bool
+    is_diverging: bool
+    histogram: tuple[int, ...]
     mean: float | None
+    other_model: str | None = None
+    other_step: int | None = None
+    target: Token | None = None
 
 
 @dataclass(frozen=True)
 class HeatChoices:
-    """Models and steps with a finished evaluation on the corpus, models by size."""
+    """Models and steps with a finished evaluation on the corpus, models by size.
+
+    Without weights loss, p and difference are all there is.
+    """
 
     suite: str
+    has_weights: bool
     models: tuple["HeatModel", ...]
 
 

@@ -1,6 +1,5 @@
 """Curve sets: every prediction's curve along one axis, with class and scores."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,20 +10,28 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend import arrays
-from backend.arrays import MAX_LOSS_NATS
+from backend.curve_index import compiled_search, curve_index
 from backend.db import Store
+from backend.documents import chunk_spans
 from backend.errors import NotReadyError
 from backend.keys import result_key
 from backend.lookup import finished_evaluations
-from backend.losses import SCORE_DTYPES, curve_scores, loss_matrix
-from backend.models import Corpus, CurveChunk, CurveSet, Evaluation, Suite, TokenChunk
+from backend.losses import SCORE_DTYPES, loss_matrix
+from backend.models import Corpus, CurveChunk, CurveSet, Evaluation, Suite
 from backend.models.base import now
 from backend.stages.cluster_curves import fill_cluster_curves
+from backend.stages.curve_tallies import (
+    HISTOGRAM_EDGES,
+    explained_by_induction,
+    summary,
+    tally_arrays,
+    unit_sizes,
+)
 from backend.stages.progress import WORK_LOG, Progress
 
+__all__ = ["HISTOGRAM_EDGES", "SCORE_DTYPES", "classify"]
+
 MIN_POINTS = 3
-# Losses in nats; the last bin takes everything beyond.
-HISTOGRAM_EDGES = np.append(np.arange(0, 12.01, 0.25), MAX_LOSS_NATS)
 
 
 @dataclass(frozen=True)
@@ -116,80 +123,28 @@ def _stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     return stored
 
 
-def _chunk_rows(curve_set: CurveSet, chunk: int, losses: NDArray[np.float16]) -> list[CurveChunk]:
+def _chunk_rows(
+    curve_set: CurveSet,
+    chunk: int,
+    losses: NDArray[np.float16],
+    sizes: NDArray[Any],
+    explained: NDArray[np.bool_] | None,
+) -> list[CurveChunk]:
+    """Return class, scores and tallies of one chunk.
+
+    `sizes` are those of its documents in predictions, `explained` what induction explains.
+    """
     from compute import curves
 
     WORK_LOG.info("classify %s chunk %d", curve_set.key[:16], chunk)
     thresholds = curves.CurveThresholds(**curve_set.thresholds)
     scores = curves.curve_scores(losses, np.array(curve_set.axis_values), thresholds)
+    found = {name: _stored(getattr(scores, name), dtype) for name, dtype in SCORE_DTYPES.items()}
+    found |= tally_arrays(losses, scores.curve_class, sizes, explained)
     return [
-        CurveChunk(
-            curve_set_id=curve_set.id,
-            chunk=chunk,
-            name=name,
-            **arrays.columns(_stored(getattr(scores, name), dtype)),
-        )
-        for name, dtype in SCORE_DTYPES.items()
+        CurveChunk(curve_set_id=curve_set.id, chunk=chunk, name=name, **arrays.columns(array))
+        for name, array in found.items()
     ]
-
-
-def _histograms(losses: NDArray[np.float16]) -> list[list[float]]:
-    shares = []
-    for column in losses.T:
-        counts, _ = np.histogram(column.astype(np.float32), HISTOGRAM_EDGES)
-        shares.append((counts / len(column)).tolist())
-    return shares
-
-
-def _document_means(
-    session: Session, corpus: Corpus, losses: NDArray[np.float16]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (mean loss of each document at each point, its number of predictions)."""
-    from backend.models import Document
-
-    counts = np.array(
-        session.scalars(
-            select(Document.n_predictions)
-            .where(Document.corpus_id == corpus.id, Document.n_predictions > 0)
-            .order_by(Document.index)
-        ).all()
-    )
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    # Column by column: one column in float64 is all that must fit in memory.
-    sums = [np.add.reduceat(column.astype(np.float64), starts) for column in losses.T]
-    return np.stack(sums, axis=1) / counts[:, None], counts.astype(np.float64)
-
-
-def _fit(session: Session, curve_set: CurveSet, losses: NDArray[np.float16]) -> dict[str, Any]:
-    """Return {"fit": …} or {"no_fit_reason": …}, numbers all finite."""
-    from compute.fits import fit_power_law
-
-    means, weights = _document_means(session, curve_set.corpus, losses)
-    x = np.array(curve_set.axis_values)
-    y = losses.mean(axis=0, dtype=np.float64)
-    try:
-        fit = fit_power_law(x, y, y_by_unit=means, weights=weights, seed=0)
-    except ValueError as error:
-        return {"fit": None, "no_fit_reason": str(error)}
-    if not np.isfinite([fit.exponent, fit.r_squared, *fit.interval]).all():
-        return {"fit": None, "no_fit_reason": "the mean loss does not change along the axis"}
-    return {"fit": asdict(fit)}
-
-
-def _summary(store: Store, session: Session, curve_set: CurveSet) -> dict[str, Any]:
-    from compute.curves import CURVE_CLASSES
-
-    evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
-    losses = loss_matrix(store, curve_set.corpus, evaluations)
-    codes = Counter(curve_scores(store, curve_set, "curve_class").tolist())
-    total = curve_set.corpus.n_predictions
-    return {
-        "classes": {name: codes[code] / total for code, name in enumerate(CURVE_CLASSES)},
-        "mean_nats": losses.mean(axis=0, dtype=np.float64).tolist(),
-        "histogram_edges": [*HISTOGRAM_EDGES[:-1].tolist(), None],
-        "histograms": _histograms(losses),
-        **_fit(session, curve_set, losses),
-    }
 
 
 def _classify_one(store: Store, curve_set_id: int, progress: Progress) -> None:
@@ -202,30 +157,37 @@ def _classify_one(store: Store, curve_set_id: int, progress: Progress) -> None:
         losses = loss_matrix(store, corpus, evaluations)
         of_model = f" of {curve_set.model.name}" if curve_set.model else ""
         title = f"classify curves over {curve_set.axis}{of_model}"
-        spans = session.execute(
-            select(TokenChunk.chunk, TokenChunk.first_prediction, TokenChunk.n_predictions)
-            .where(TokenChunk.corpus_id == corpus.id)
-            .order_by(TokenChunk.chunk)
-        ).all()
+        spans = chunk_spans(session, corpus)
         done = set(
             session.scalars(
                 select(CurveChunk.chunk)
-                .where(CurveChunk.curve_set_id == curve_set_id)
+                .where(CurveChunk.curve_set_id == curve_set_id, CurveChunk.name.in_(SCORE_DTYPES))
                 .group_by(CurveChunk.chunk)
                 .having(func.count() == len(SCORE_DTYPES))
             )
         )
     with progress.task(title, total=len(spans), unit="chunks", done=len(done)) as bar:
-        for chunk, first, count in spans:
-            if chunk in done:
+        for span in spans:
+            if span.chunk in done:
                 continue
+            part = losses[span.first_prediction : span.first_prediction + span.n_predictions]
             with store.begin() as session:
-                session.add_all(_chunk_rows(curve_set, chunk, losses[first : first + count]))
+                sizes = unit_sizes(session, corpus, span.chunk, span.n_predictions)
+                explained = explained_by_induction(session, corpus, span.chunk, span.n_predictions)
+                session.add_all(_chunk_rows(curve_set, span.chunk, part, sizes, explained))
             bar.advance()
     with store.begin() as session:
         row = session.get_one(CurveSet, curve_set_id)
-        row.summary = _summary(store, session, row)
+        row.summary = summary(store, session, row)
         row.completed_at = now()
+
+
+def _index(store: Store, curve_set_ids: Sequence[int]) -> None:
+    """Lay the curves out for search and compile it, so that no request has to wait for either."""
+    with store.session() as session:
+        for curve_set_id in curve_set_ids:
+            curve_index(store, session, session.get_one(CurveSet, curve_set_id))
+    compiled_search(wait=True)
 
 
 def classify(store: Store, corpus: Corpus, suite: Suite, progress: Progress) -> list[int]:
@@ -245,5 +207,6 @@ def classify(store: Store, corpus: Corpus, suite: Suite, progress: Progress) -> 
         ]
     for curve_set_id in ids:
         _classify_one(store, curve_set_id, progress)
+    _index(store, ids)
     fill_cluster_curves(store, progress)
     return ids

@@ -55,7 +55,9 @@ class CorpusSpec:
 
 
 @dataclass(frozen=True)
-class _Tokenised:
+class TokenisedDocument:
+    """A document as it is stored; `text` and `ids` are cut, the prefix included."""
+
     raw: RawDocument
     text: str
     ids: NDArray[Any]
@@ -97,7 +99,7 @@ def _batches(documents: Iterator[RawDocument]) -> Iterator[list[RawDocument]]:
 
 def _tokenised(
     documents: Iterator[RawDocument], tokenizer: HubTokenizer, spec: CorpusSpec
-) -> Iterator[_Tokenised]:
+) -> Iterator[TokenisedDocument]:
     dtype = np.uint16 if tokenizer.get_vocab_size(with_added_tokens=True) <= 1 << 16 else np.uint32
     room = spec.max_tokens - len(spec.prefix)
     for batch in _batches(documents):
@@ -106,10 +108,12 @@ def _tokenised(
             is_cut = len(encoding.ids) > room
             text = raw.text[: encoding.offsets[room - 1][1]] if is_cut else raw.text
             ids = np.array([*spec.prefix, *encoding.ids[:room]], dtype)
-            yield _Tokenised(raw, text, ids, is_cut)
+            yield TokenisedDocument(raw, text, ids, is_cut)
 
 
-def _read_all(spec: CorpusSpec, tokenizer: HubTokenizer, progress: Progress) -> list[_Tokenised]:
+def _read_all(
+    spec: CorpusSpec, tokenizer: HubTokenizer, progress: Progress
+) -> list[TokenisedDocument]:
     raw = (document for path in spec.files for document in read_documents(path))
     kept = []
     with progress.task(f"tokenise {spec.name}", total=spec.limit or 0, unit="documents") as bar:
@@ -124,8 +128,11 @@ def _read_all(spec: CorpusSpec, tokenizer: HubTokenizer, progress: Progress) -> 
     return kept
 
 
-def _chunks(counts: Sequence[int], at_least: int) -> list[tuple[int, int]]:
-    """Return (first document, last document + 1) of each chunk."""
+def chunk_bounds(counts: Sequence[int], at_least: int) -> list[tuple[int, int]]:
+    """Return (first document, last document + 1) of each chunk.
+
+    A chunk closes at the first document end at or after `at_least` predictions.
+    """
     bounds, first, held = [], 0, 0
     for index, count in enumerate(counts):
         held += count
@@ -137,7 +144,9 @@ def _chunks(counts: Sequence[int], at_least: int) -> list[tuple[int, int]]:
     return bounds
 
 
-def _corpus_key(spec: CorpusSpec, tokenizer_key: str, documents: Sequence[_Tokenised]) -> str:
+def _corpus_key(
+    spec: CorpusSpec, tokenizer_key: str, documents: Sequence[TokenisedDocument]
+) -> str:
     digest = hashlib.sha256()
     for d in documents:
         fields = [d.raw.external_id, d.raw.source, d.raw.license, d.text, d.is_cut]
@@ -153,7 +162,8 @@ def _corpus_key(spec: CorpusSpec, tokenizer_key: str, documents: Sequence[_Token
     )
 
 
-def _stored_tokenizer(session: Session, data: bytes, tokenizer: HubTokenizer) -> Tokenizer:
+def stored_tokenizer(session: Session, data: bytes, tokenizer: HubTokenizer) -> Tokenizer:
+    """Return the row of a `tokenizer.json`, made if there is none."""
     key = bytes_key(data)
     row = session.scalars(select(Tokenizer).where(Tokenizer.key == key)).one_or_none()
     if row is None:
@@ -164,12 +174,13 @@ def _stored_tokenizer(session: Session, data: bytes, tokenizer: HubTokenizer) ->
     return row
 
 
-def _insert(
+def insert_documents(
     session: Session,
     corpus: Corpus,
-    documents: Sequence[_Tokenised],
+    documents: Sequence[TokenisedDocument],
     bounds: Sequence[tuple[int, int]],
 ) -> None:
+    """Store the documents of a corpus and their token ids, chunk by chunk."""
     prediction = 0
     for chunk, (first, last) in enumerate(bounds):
         start, rows = prediction, []
@@ -239,7 +250,7 @@ def add_corpus(store: Store, spec: CorpusSpec, progress: Progress) -> Corpus:
     _check(spec, tokenizer)
     documents = _read_all(spec, tokenizer, progress)
     counts = [max(len(d.ids) - 1, 0) for d in documents]
-    bounds = _chunks(counts, spec.chunk_predictions)
+    bounds = chunk_bounds(counts, spec.chunk_predictions)
     key = _corpus_key(spec, bytes_key(data), documents)
     with store.begin() as session:
         if (found := _existing(session, spec.name, key)) is not None:
@@ -247,7 +258,7 @@ def add_corpus(store: Store, spec: CorpusSpec, progress: Progress) -> Corpus:
         corpus = Corpus(
             key=key,
             name=spec.name,
-            tokenizer=_stored_tokenizer(session, data, tokenizer),
+            tokenizer=stored_tokenizer(session, data, tokenizer),
             max_tokens=spec.max_tokens,
             prefix=list(spec.prefix),
             chunk_predictions=spec.chunk_predictions,
@@ -259,5 +270,5 @@ def add_corpus(store: Store, spec: CorpusSpec, progress: Progress) -> Corpus:
         )
         session.add(corpus)
         session.flush()
-        _insert(session, corpus, documents, bounds)
+        insert_documents(session, corpus, documents, bounds)
     return corpus

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
-from backend.models import Checkpoint, Corpus, Discovery, Model, Suite
+from backend.measures import MEASURES, stored_chunks
+from backend.models import Checkpoint, Corpus, CurveSet, Discovery, Evaluation, Model, Suite
 from backend.stages.classify import classify
 from backend.stages.corpora import CHUNK_PREDICTIONS, CorpusSpec, add_corpus
 from backend.stages.devices import Compute
@@ -73,7 +75,11 @@ def is_built(store: Store, spec: DemoSpec) -> bool:
     """Whether the demo's last result is there, without importing anything heavy."""
     with store.session() as session:
         corpus = session.scalars(select(Corpus).where(Corpus.name == spec.corpus)).one_or_none()
-        if corpus is None:
+        if corpus is None or not _is_measured(session, corpus):
+            return False
+        # Curve sets of an older version lack the aggregates that the Scaling page draws.
+        curve_sets = session.scalars(select(CurveSet).where(CurveSet.corpus_id == corpus.id))
+        if not any("class_sums_nats" in (row.summary or {}) for row in curve_sets):
             return False
         parameters = [
             (d.parameters["n_clusters"], d.similarity.selection.parameters["threshold_nats"])
@@ -83,19 +89,39 @@ def is_built(store: Store, spec: DemoSpec) -> bool:
     return (sorted(spec.n_clusters), spec.threshold_nats) in parameters
 
 
+def _is_measured(session: Session, corpus: Corpus) -> bool:
+    """Whether rank and entropy of each model's last step are there: older stores lack them."""
+    last: dict[int, Evaluation] = {}
+    for row in session.scalars(
+        select(Evaluation)
+        .join(Checkpoint)
+        .where(Evaluation.corpus_id == corpus.id)
+        .order_by(Checkpoint.step)
+    ):
+        last[row.checkpoint.model_id] = row
+    return all(
+        list(stored_chunks(session, row).values()) == [set(MEASURES)] * row.n_chunks
+        for row in last.values()
+    )
+
+
 def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progress) -> int:
     """Compute whatever of the demo is not stored yet; return the discovery's id."""
     add_suite(store, BUNDLED, SUITE, DESCRIPTION, progress)
     corpus = add_corpus(store, corpus_spec(spec), progress)
     with store.session() as session:
         checkpoints = session.scalars(
-            select(Checkpoint.id)
+            select(Checkpoint)
             .join(Model)
             .join(Suite)
             .where(Suite.name == SUITE)
             .order_by(Model.nonembedding_parameters.desc(), Checkpoint.step)
         ).all()
-    evaluate(store, corpus, checkpoints, compute, progress)
+    last = {c.model_id: c.id for c in checkpoints}
+    steps = [c.id for c in checkpoints if c.id not in last.values()]
+    evaluate(store, corpus, steps, compute, progress)
+    # Rank and entropy double the time of a checkpoint: of the last steps alone.
+    evaluate(store, corpus, list(last.values()), compute, progress, MEASURES)
     with store.session() as session:
         suite = suite_named(session, SUITE)
         reference = checkpoint_at(model_named(suite, REFERENCE_MODEL), None)

@@ -15,6 +15,7 @@ from backend.db import Store
 from backend.documents import read_all
 from backend.errors import InvalidInputError
 from backend.keys import result_key
+from backend.lookup import evaluation_of, weights_of
 from backend.losses import evaluation_losses
 from backend.models import (
     Cluster,
@@ -84,7 +85,7 @@ def _members(session: Session, similarity: Similarity) -> _Members:
     firsts = ends[homes] - np.array([len(documents[d]) - 1 for d in homes])
     positions = (indexes - firsts + 1).tolist()
     prefixed = [documents[d][p - 1] for d, p in zip(homes, positions, strict=True)]
-    losses = evaluation_losses(session, selection.evaluation)[indexes]
+    losses = evaluation_losses(session, evaluation_of(selection))[indexes]
     return _Members(
         predictions=indexes,
         documents=homes.astype(np.int64),
@@ -108,7 +109,7 @@ def _discovery_row(
     key = result_key("discovery", similarity=similarity.key, **parameters)
     row = session.scalars(select(Discovery).where(Discovery.key == key)).one_or_none()
     if row is None:
-        checkpoint = similarity.checkpoint
+        checkpoint = evaluation_of(similarity.selection).checkpoint
         row = Discovery(
             key=key,
             name=f"{checkpoint.model.name} step {checkpoint.step}",
@@ -330,8 +331,11 @@ def discover(
         Id of the discovery.
 
     Raises:
-        InvalidInputError: a parameter is out of range, or too few predictions are selected.
+        InvalidInputError: a parameter is out of range, too few predictions are selected, or the
+            losses were imported without weights.
     """
+    with store.session() as session:
+        weights_of(session.get_one(Evaluation, evaluation.id).checkpoint)
     selection: Selection = select_predictions(store, evaluation.id, spec.selection)
     _check(spec, selection.size)
     similarity = compute_similarity(store, selection, compute, progress)

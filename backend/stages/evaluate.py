@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import groupby, zip_longest
 from multiprocessing import active_children, get_context
 from typing import Any
 
@@ -17,16 +18,20 @@ from backend import arrays
 from backend.db import Store
 from backend.documents import read_chunk
 from backend.errors import InvalidInputError, QuantaError
-from backend.keys import result_key
+from backend.keys import VERSIONS, result_key
+from backend.lookup import tokenizer_of, weights_of
 from backend.losses import evaluation_losses
-from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, Suite
+from backend.measures import checked_measures, stored_chunks, stored_measure
+from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk, Suite
 from backend.models.base import now
 from backend.stages import evaluate_worker
 from backend.stages.devices import Compute
 from backend.stages.progress import WORK_LOG, Progress
 from backend.stages.provenance import provenance
+from backend.weights import WeightsFolder, checkpoint_folder, is_remote, prefetched
 
 TENTH_NAT = 0.1
+Values = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,11 @@ class _Unit:
     key: str
     chunk: int
     corpus: Corpus
-    folder: str
-    checkpoint_key: str
+    checkpoint: Checkpoint
     vocabulary_size: int
+    # What of the chunk is not stored yet.
+    losses: bool
+    measures: tuple[str, ...]
 
 
 def _evaluation_row(
@@ -70,23 +77,32 @@ def _evaluation_row(
     return row
 
 
-def _missing(session: Session, evaluation: Evaluation) -> list[int]:
-    done = session.scalars(
-        select(LossChunk.chunk).where(LossChunk.evaluation_id == evaluation.id)
-    ).all()
-    return sorted(set(range(evaluation.n_chunks)) - set(done))
+def _missing(
+    session: Session, evaluation: Evaluation, measures: tuple[str, ...]
+) -> list[tuple[int, bool, tuple[str, ...]]]:
+    """Return (chunk, whether its losses are missing, its missing measures) where any are."""
+    done = set(
+        session.scalars(select(LossChunk.chunk).where(LossChunk.evaluation_id == evaluation.id))
+    )
+    stored = stored_chunks(session, evaluation) if measures else {}
+    found = [
+        (chunk, chunk not in done, tuple(m for m in measures if m not in stored.get(chunk, ())))
+        for chunk in range(evaluation.n_chunks)
+    ]
+    return [(chunk, losses, names) for chunk, losses, names in found if losses or names]
 
 
 def check_tokenizer(corpus: Corpus, suite: Suite) -> None:
     """Refuse a suite whose models were trained with another tokenizer than the corpus's.
 
     Raises:
-        InvalidInputError: the tokenizers differ.
+        InvalidInputError: the tokenizers differ, or the corpus has none.
     """
-    if suite.tokenizer_key != corpus.tokenizer.key:
+    tokenizer, wanted = tokenizer_of(corpus), suite.tokenizer_key or "none"
+    if wanted != tokenizer.key:
         raise InvalidInputError(
             f"suite {suite.name} and corpus {corpus.name} have different tokenizers "
-            f"({suite.tokenizer_key[:12]}, {corpus.tokenizer.key[:12]})",
+            f"({wanted[:12]}, {tokenizer.key[:12]})",
             "Add the corpus again with the suite's tokenizer.json",
         )
 
@@ -103,12 +119,25 @@ def _finish_if_complete(session: Session, evaluation: Evaluation) -> None:
     evaluation.completed_at = now()
 
 
-def _commit(store: Store, unit: _Unit, losses: NDArray[np.float32]) -> None:
-    stored = arrays.stored_losses(losses)
+def _commit(store: Store, unit: _Unit, values: Values) -> None:
     with store.begin() as session:
-        session.add(
-            LossChunk(evaluation_id=unit.evaluation_id, chunk=unit.chunk, **arrays.columns(stored))
-        )
+        for name in unit.measures:
+            session.add(
+                MeasureChunk(
+                    evaluation_id=unit.evaluation_id,
+                    chunk=unit.chunk,
+                    name=name,
+                    version=VERSIONS["measures"],
+                    **arrays.columns(stored_measure(name, values[name])),
+                )
+            )
+        if unit.losses:
+            stored = arrays.stored_losses(values["loss"])
+            session.add(
+                LossChunk(
+                    evaluation_id=unit.evaluation_id, chunk=unit.chunk, **arrays.columns(stored)
+                )
+            )
         session.flush()
         _finish_if_complete(session, session.get_one(Evaluation, unit.evaluation_id))
 
@@ -137,51 +166,86 @@ def _executor(compute: Compute, units: int) -> Iterator[ProcessPoolExecutor | No
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _arguments(store: Store, unit: _Unit, device: str) -> tuple[Any, ...]:
+def _arguments(store: Store, unit: _Unit, folder: WeightsFolder, device: str) -> tuple[Any, ...]:
     with store.session() as session:
         documents = read_chunk(session, unit.corpus, unit.chunk).documents
-    WORK_LOG.info("evaluate %s chunk %d", unit.key[:16], unit.chunk)
-    return unit.folder, unit.checkpoint_key, unit.vocabulary_size, device, documents
+    what = "evaluate" if unit.losses else "measure"
+    WORK_LOG.info("%s %s chunk %d", what, unit.key[:16], unit.chunk)
+    weights = (str(folder.path), folder.key, unit.vocabulary_size)
+    return *weights, device, documents, bool(unit.measures)
+
+
+def _groups(units: Sequence[_Unit]) -> list[list[_Unit]]:
+    """Return units that share open weights: a hub's checkpoint alone, so that it may be evicted."""
+    grouped = groupby(units, lambda u: u.checkpoint.id if is_remote(u.checkpoint) else 0)
+    return [list(members) for _, members in grouped]
 
 
 def _computed(
-    store: Store, units: Sequence[_Unit], compute: Compute
-) -> Iterator[tuple[_Unit, NDArray[np.float32]]]:
+    store: Store, units: Sequence[_Unit], compute: Compute, progress: Progress
+) -> Iterator[tuple[_Unit, Values]]:
+    groups = _groups(units)
     with _executor(compute, len(units)) as pool:
-        if pool is None:
-            evaluate_worker.prepare(threads=1)
-            for unit in units:
-                yield unit, evaluate_worker.chunk_losses(*_arguments(store, unit, compute.device))
-            return
-        # A few units ahead keep every process busy without holding the corpus in memory.
-        waiting: dict[Future[NDArray[np.float32]], _Unit] = {}
-        queue = iter(units)
-        for unit in queue:
-            arguments = _arguments(store, unit, compute.device)
-            waiting[pool.submit(evaluate_worker.chunk_losses, *arguments)] = unit
-            if len(waiting) > compute.workers:
-                done = next(as_completed(waiting))
-                yield waiting.pop(done), done.result()
-        for done in as_completed(list(waiting)):
-            yield waiting[done], done.result()
+        for group, following in zip_longest(groups, groups[1:]):
+            with ExitStack() as stack:
+                folders = {
+                    unit.checkpoint.id: stack.enter_context(
+                        checkpoint_folder(store, unit.checkpoint, progress)
+                    )
+                    for unit in {unit.checkpoint.id: unit for unit in group}.values()
+                }
+                coming = following[0].checkpoint if following else None
+                stack.enter_context(prefetched(store, coming, progress))
+                yield from _computed_group(store, group, folders, compute, pool)
+
+
+def _computed_group(
+    store: Store,
+    units: Sequence[_Unit],
+    folders: dict[int, WeightsFolder],
+    compute: Compute,
+    pool: ProcessPoolExecutor | None,
+) -> Iterator[tuple[_Unit, Values]]:
+    def arguments(unit: _Unit) -> tuple[Any, ...]:
+        return _arguments(store, unit, folders[unit.checkpoint.id], compute.device)
+
+    if pool is None:
+        evaluate_worker.prepare(threads=1)
+        for unit in units:
+            yield unit, evaluate_worker.chunk_values(*arguments(unit))
+        return
+    # A few units ahead keep every process busy without holding the corpus in memory.
+    waiting: dict[Future[Values], _Unit] = {}
+    for unit in units:
+        waiting[pool.submit(evaluate_worker.chunk_values, *arguments(unit))] = unit
+        if len(waiting) > compute.workers:
+            done = next(as_completed(waiting))
+            yield waiting.pop(done), done.result()
+    for done in as_completed(list(waiting)):
+        yield waiting[done], done.result()
 
 
 def _plan(
-    store: Store, corpus_id: int, checkpoint_ids: Sequence[int], compute: Compute
+    store: Store,
+    corpus_id: int,
+    checkpoint_ids: Sequence[int],
+    measures: tuple[str, ...],
+    compute: Compute,
 ) -> tuple[list[int], list[_Unit]]:
     """Return (evaluation ids, units that are missing), creating evaluations that are new."""
     ids, units = [], []
     with store.begin() as session:
         corpus = session.get_one(Corpus, corpus_id)
-        size = corpus.tokenizer.vocabulary_size
         for checkpoint_id in checkpoint_ids:
             checkpoint = session.get_one(Checkpoint, checkpoint_id)
+            weights_of(checkpoint)  # refuses one that was imported as losses
             check_tokenizer(corpus, checkpoint.model.suite)
+            size = tokenizer_of(corpus).vocabulary_size
             row = _evaluation_row(session, corpus, checkpoint, compute)
             ids.append(row.id)
             units += [
-                _Unit(row.id, row.key, chunk, corpus, checkpoint.location, checkpoint.key, size)
-                for chunk in _missing(session, row)
+                _Unit(row.id, row.key, chunk, corpus, checkpoint, size, losses, names)
+                for chunk, losses, names in _missing(session, row, measures)
             ]
     return ids, units
 
@@ -192,26 +256,35 @@ def evaluate(
     checkpoint_ids: Sequence[int],
     compute: Compute,
     progress: Progress,
+    measures: Sequence[str] = (),
 ) -> list[int]:
     """Evaluate checkpoints on a corpus; chunks that are stored are not computed again.
+
+    Args:
+        store: where results go.
+        corpus: whose predictions.
+        checkpoint_ids: of which weights.
+        compute: on what.
+        progress: where to report.
+        measures: "rank" and "entropy" are stored beside the loss if named.
 
     Returns:
         Ids of the evaluations, in the order of `checkpoint_ids`.
 
     Raises:
         InvalidInputError: a checkpoint cannot be used (named in the message), or has another
-            tokenizer than the corpus.
+            tokenizer than the corpus, or an unknown measure.
         QuantaError: a process was killed; what it had not committed is lost, the rest kept.
     """
-    ids, units = _plan(store, corpus.id, checkpoint_ids, compute)
+    ids, units = _plan(store, corpus.id, checkpoint_ids, checked_measures(measures), compute)
     total = len(ids) * corpus.n_predictions
     done = total - round(len(units) * corpus.n_predictions / corpus.n_chunks)
     title = f"evaluate {len(ids)} checkpoints"
     with progress.task(title, total=total, unit="predictions", done=done) as bar:
         try:
-            for unit, losses in _computed(store, units, compute) if units else ():
-                _commit(store, unit, losses)
-                bar.advance(len(losses))
+            for unit, values in _computed(store, units, compute, progress) if units else ():
+                _commit(store, unit, values)
+                bar.advance(len(values["loss"]))
         except BrokenProcessPool as error:
             raise QuantaError(
                 "an evaluation process ended unexpectedly (out of memory?)",

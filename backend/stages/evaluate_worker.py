@@ -89,3 +89,46 @@ def chunk_losses(
         return document_losses(model, documents)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
+
+
+def chunk_measures(
+    folder: str,
+    key: str,
+    vocabulary_size: int,
+    device: str,
+    documents: Sequence[NDArray[Any]],
+    target: int | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Return loss, rank and entropy (and the target's loss) of one chunk's predictions.
+
+    Raises:
+        ValueError: the checkpoint cannot be used, or a value is not finite; names the folder.
+    """
+    from compute.measures import document_measures
+
+    model = _model(folder, key, vocabulary_size, device)
+    try:
+        found = document_measures(model, documents, target=target)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    values: dict[str, NDArray[Any]] = {
+        "loss": found.losses,
+        "rank": found.ranks,
+        "entropy": found.entropies,
+    }
+    if found.target_losses is not None:
+        values["target"] = found.target_losses
+    return values
+
+
+def chunk_values(
+    folder: str,
+    key: str,
+    vocabulary_size: int,
+    device: str,
+    documents: Sequence[NDArray[Any]],
+    with_measures: bool = False,
+) -> dict[str, NDArray[Any]]:
+    """Return the losses of one chunk's predictions, with the measures beside them if wanted."""
+    place = (folder, key, vocabulary_size, device, documents)
+    return chunk_measures(*place) if with_measures else {"loss": chunk_losses(*place)}

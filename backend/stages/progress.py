@@ -3,10 +3,22 @@
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Protocol
 
 # One line for every unit of work that is computed (not merely found stored).
 WORK_LOG = logging.getLogger("quanta.work")
+
+
+def log_work(folder: Path) -> None:
+    """Append one line for every computed unit of work to `quanta.log` in the data directory."""
+    handler = logging.FileHandler(folder / "quanta.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    for former in WORK_LOG.handlers:
+        former.close()
+    WORK_LOG.handlers = [handler]
+    WORK_LOG.setLevel(logging.INFO)
+    WORK_LOG.propagate = False
 
 
 class Task(Protocol):

@@ -12,6 +12,7 @@ from backend.db import Store
 from backend.documents import read_all
 from backend.errors import InvalidInputError
 from backend.keys import result_key
+from backend.lookup import evaluation_of, tokenizer_of
 from backend.models import Selection, Similarity, SimilarityStripe
 from backend.models.base import now
 from backend.similarities import selection_indexes
@@ -19,6 +20,7 @@ from backend.stages.devices import Compute
 from backend.stages.evaluate_worker import load_registered, quiet
 from backend.stages.progress import WORK_LOG, Progress
 from backend.stages.provenance import provenance
+from backend.weights import checkpoint_folder
 
 MEASURE = "cosine"
 # Unit gradients that are kept between stripes; beyond it they are computed again, never wrong.
@@ -41,7 +43,7 @@ def _gradient_bytes(device: str) -> int:
 def _similarity_row(session: Session, selection: Selection, compute: Compute) -> Similarity:
     from compute.stripes import n_stripes, stripe_rows
 
-    checkpoint = selection.evaluation.checkpoint
+    checkpoint = evaluation_of(selection).checkpoint
     rows = stripe_rows(checkpoint.model.nonembedding_parameters)
     key = result_key(
         "similarity",
@@ -70,18 +72,18 @@ def _similarity_row(session: Session, selection: Selection, compute: Compute) ->
 
 
 def _gradients(
-    session: Session, selection: Selection, compute: Compute
+    store: Store, session: Session, selection: Selection, compute: Compute, progress: Progress
 ) -> tuple[Callable[[int, int], Any], dict[str, Any]]:
     """Return (gradient rows first..last on demand, what they are of)."""
     import torch
 
     from compute import gradients
 
-    corpus, checkpoint = selection.corpus, selection.evaluation.checkpoint
+    corpus, checkpoint = selection.corpus, evaluation_of(selection).checkpoint
     quiet()
-    model = load_registered(
-        checkpoint.location, checkpoint.key, corpus.tokenizer.vocabulary_size, compute.device
-    )
+    size = tokenizer_of(corpus).vocabulary_size
+    with checkpoint_folder(store, checkpoint, progress) as folder:
+        model = load_registered(str(folder.path), folder.key, size, compute.device)
     contexts, targets = gradients.prediction_contexts(
         read_all(session, corpus), selection_indexes(session, selection.id)
     )
@@ -111,9 +113,10 @@ def _compute_stripes(
     from compute.similarity import cosine_stripes
 
     torch.set_num_threads(compute.threads)
-    with store.begin() as session:
+    with store.session() as session:
         selection = session.get_one(Selection, similarity.selection_id)
-        rows, about = _gradients(session, selection, compute)
+        rows, about = _gradients(store, session, selection, compute, progress)
+    with store.begin() as session:
         session.get_one(Similarity, similarity.id).parameters = about
     size, step = similarity.size, similarity.stripe_rows
     fit = _gradient_bytes(compute.device) // (4 * about["n_parameters"] * step)

@@ -1,7 +1,10 @@
 """Registering a suite: a folder of checkpoints, every file checked before anything is stored.
 
-Layout: `DIR/MODEL/stepS/` or `DIR/models/MODEL/stepS/`, each step what `save_pretrained` writes;
-`DIR/tokenizer.json` for all, or one in every step folder.
+Layout: `DIR/MODEL/stepS/` or `DIR/models/MODEL/stepS/`, each step what `save_pretrained` writes
+(`checkpoint-S`, as trainers name it, is a step too), and `DIR/tokenizer.json` for all, or one in
+every step folder. A model without step folders, `DIR/MODEL/`, is one checkpoint: its step is the
+one that `DIR/suite.json` gives, `{"steps": {"MODEL": 143000}, "batch_tokens": 2097152}`, else 0,
+its training tokens unknown. `DIR/` may be one such model itself.
 """
 
 import json
@@ -10,54 +13,89 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from backend import names
 from backend.db import Store
 from backend.errors import InvalidInputError
 from backend.keys import bytes_key, files_key
-from backend.models import Checkpoint, Model, Suite
+from backend.models import Suite
+from backend.stages.corpora import stored_tokenizer
 from backend.stages.progress import Progress
+from backend.stages.register import CheckpointFacts, add_checkpoint, check_vocabulary, suite_row
 from backend.tokens import parse_tokenizer
 
-STEP_FOLDER = re.compile(r"step(\d{1,9})")
-# Vocabularies are padded for speed, Pythia's to multiples of 128 or 512; more than this is
-# another tokenizer's.
-PADDING_MULTIPLE = 1_024
+STEP_FOLDER = re.compile(r"(?:step|checkpoint-)(\d{1,9})")
+MAX_COUNT = 10**12  # steps, and tokens a step
 
 
 @dataclass(frozen=True)
 class _Found:
     model: str
-    step: int
+    step: int | None  # None: the folder does not say
     folder: Path
 
 
 @dataclass(frozen=True)
-class _Checked:
-    found: _Found
-    key: str
-    config: dict[str, Any]
-    parameters: int
-    nonembedding: int
+class _SuiteFacts:
+    """What `suite.json` says: tokens a step, and the steps of models whose folder has none."""
+
+    batch_tokens: int | None
+    steps: dict[str, int]
+
+    def step_of(self, found: _Found) -> int:
+        return self.steps.get(found.model, 0) if found.step is None else found.step
+
+
+def _of_model(folder: Path, name: str) -> list[_Found]:
+    steps = [
+        _Found(name, int(match[1]), step)
+        for step in sorted(folder.iterdir())
+        if step.is_dir() and (match := STEP_FOLDER.fullmatch(step.name))
+    ]
+    if steps:
+        return steps
+    return [_Found(name, None, folder)] if (folder / "config.json").is_file() else []
 
 
 def _find(folder: Path) -> list[_Found]:
     root = folder / "models" if (folder / "models").is_dir() else folder
+    # The folder of one model is a suite of one.
+    models = [root] if (root / "config.json").is_file() else sorted(root.iterdir())
     found = [
-        _Found(model.name, int(match[1]), step)
-        for model in sorted(root.iterdir())
+        item
+        for model in models
         if model.is_dir()
-        for step in sorted(model.iterdir())
-        if step.is_dir() and (match := STEP_FOLDER.fullmatch(step.name))
+        for item in _of_model(model, model.resolve().name)
     ]
     if not found:
         raise InvalidInputError(
-            f"{folder} holds no MODEL/stepS folder",
-            "Put each checkpoint into DIR/MODEL/stepS, as save_pretrained writes it",
+            f"{folder} holds no MODEL/stepS folder and no MODEL folder with a config.json",
+            "Put each checkpoint into DIR/MODEL/stepS, or one into DIR/MODEL, as save_pretrained "
+            "writes it",
         )
     return found
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
+
+
+def _suite_facts(folder: Path) -> _SuiteFacts:
+    path = folder / "suite.json"
+    if not path.is_file():
+        return _SuiteFacts(None, {})
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        batch_tokens, steps = document.get("batch_tokens"), document.get("steps", {})
+    except (ValueError, AttributeError) as error:
+        raise InvalidInputError(
+            f"{path} is not JSON of an object ({error})", "Correct the file, or leave it out"
+        ) from error
+    # Other files of that name may use `steps` for something else.
+    known = steps if isinstance(steps, dict) else {}
+    return _SuiteFacts(
+        batch_tokens if _is_count(batch_tokens) else None,
+        {str(model): step for model, step in known.items() if _is_count(step)},
+    )
 
 
 def _tokenizer_files(folder: Path, found: list[_Found]) -> list[Path]:
@@ -70,8 +108,8 @@ def _tokenizer_files(folder: Path, found: list[_Found]) -> list[Path]:
     return present
 
 
-def _shared_tokenizer(folder: Path, found: list[_Found]) -> tuple[str, int]:
-    """Return (key, vocabulary size) of the one tokenizer of all checkpoints."""
+def _shared_tokenizer(folder: Path, found: list[_Found]) -> tuple[bytes, int]:
+    """Return (tokenizer.json, vocabulary size) of the one tokenizer of all checkpoints."""
     files = _tokenizer_files(folder, found)
     keys = {path: bytes_key(path.read_bytes()) for path in files}
     for path, key in keys.items():
@@ -80,94 +118,32 @@ def _shared_tokenizer(folder: Path, found: list[_Found]) -> tuple[str, int]:
                 f"{path} differs from {files[0]}: the checkpoint has another tokenizer",
                 "A suite has one tokenizer; register the others as a suite of their own",
             )
-    tokenizer = parse_tokenizer(files[0].read_bytes())
-    return keys[files[0]], tokenizer.get_vocab_size(with_added_tokens=True)
+    data = files[0].read_bytes()
+    return data, parse_tokenizer(data).get_vocab_size(with_added_tokens=True)
 
 
-def _check_vocabulary(folder: Path, rows: Any, size: int) -> None:
-    most = -(-size // PADDING_MULTIPLE) * PADDING_MULTIPLE
-    if not isinstance(rows, int) or not size <= rows <= most:
-        raise InvalidInputError(
-            f"{folder}: vocab_size is {rows}, the tokenizer has {size} entries "
-            f"(padded at most {most})",
-            "Use the tokenizer that the model was trained with",
-        )
-
-
-def _checked(found: _Found, vocabulary_size: int) -> _Checked:
+def _checked(found: _Found, vocabulary_size: int, facts: _SuiteFacts) -> CheckpointFacts:
     from compute import checkpoints
 
     try:
         config = checkpoints.read_config(found.folder)
-        _check_vocabulary(found.folder, config.get("vocab_size"), vocabulary_size)
+        check_vocabulary(str(found.folder), config.get("vocab_size"), vocabulary_size)
         checkpoints.check_weights(found.folder)
         counts = checkpoints.counts_of_config(found.folder)
     except checkpoints.CheckpointError as error:
         raise InvalidInputError(str(error), "Nothing was registered") from error
     files = [found.folder / "config.json", *checkpoints.weight_files(found.folder)]
-    return _Checked(found, files_key(files), config, counts.total, counts.nonembedding)
-
-
-def _tokens_a_step(folder: Path) -> int | None:
-    path = folder / "suite.json"
-    if not path.is_file():
-        return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8")).get("batch_tokens")
-    except (ValueError, AttributeError) as error:
-        raise InvalidInputError(
-            f"{path} is not JSON of an object ({error})", "Correct the file, or leave it out"
-        ) from error
-    return value if isinstance(value, int) else None
-
-
-def _suite_row(session: Session, name: str, description: str, tokenizer_key: str) -> Suite:
-    suite = session.scalars(select(Suite).where(Suite.name == name)).one_or_none()
-    if suite is None:
-        suite = Suite(name=name, description=description, tokenizer_key=tokenizer_key)
-        session.add(suite)
-    if suite.tokenizer_key != tokenizer_key:
-        raise InvalidInputError(
-            f"suite {name} is registered with another tokenizer", "Choose another name", "name"
-        )
-    return suite
-
-
-def _model_row(session: Session, suite: Suite, item: _Checked) -> Model:
-    name = names.check(item.found.model, "model name")
-    for model in suite.models:
-        if model.name == name:
-            return model
-    model = Model(
-        suite=suite,
-        name=name,
-        parameters=item.parameters,
-        nonembedding_parameters=item.nonembedding,
-        config=item.config,
-    )
-    session.add(model)
-    session.flush()
-    return model
-
-
-def _add_checkpoint(model: Model, item: _Checked, tokens_a_step: int | None) -> None:
-    step, location = item.found.step, str(item.found.folder.resolve())
-    for known in model.checkpoints:
-        if known.step == step and known.key != item.key:
-            raise InvalidInputError(
-                f"{model.name} step {step} is registered with other weights",
-                "Register changed weights under another suite name",
-            )
-        if known.step == step:
-            known.location = location  # the folder may have moved; the weights are the same
-            return
-    model.checkpoints.append(
-        Checkpoint(
-            step=step,
-            tokens_seen=None if tokens_a_step is None else tokens_a_step * step,
-            key=item.key,
-            location=location,
-        )
+    step = facts.step_of(found)
+    is_known = found.step is not None or found.model in facts.steps
+    return CheckpointFacts(
+        model=found.model,
+        step=step,
+        location=str(found.folder.resolve()),
+        key=files_key(files),
+        config=config,
+        parameters=counts.total,
+        nonembedding=counts.nonembedding,
+        tokens_seen=facts.batch_tokens * step if facts.batch_tokens and is_known else None,
     )
 
 
@@ -182,15 +158,16 @@ def add_suite(store: Store, folder: Path, name: str, description: str, progress:
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is not a folder", "Give the folder of the suite")
     found = _find(folder)
-    tokenizer_key, size = _shared_tokenizer(folder, found)
+    data, size = _shared_tokenizer(folder, found)
+    facts = _suite_facts(folder)
     checked = []
     with progress.task(f"check {name}", total=len(found), unit="checkpoints") as bar:
         for item in found:
-            checked.append(_checked(item, size))
+            checked.append(_checked(item, size, facts))
             bar.advance()
     with store.begin() as session:
-        suite = _suite_row(session, name, description, tokenizer_key)
-        for item_checked in checked:
-            model = _model_row(session, suite, item_checked)
-            _add_checkpoint(model, item_checked, _tokens_a_step(folder))
+        tokenizer = stored_tokenizer(session, data, parse_tokenizer(data))
+        suite = suite_row(session, name, description, tokenizer.key)
+        for checkpoint in checked:
+            add_checkpoint(session, suite, checkpoint)
     return suite

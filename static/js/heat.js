@@ -1,5 +1,7 @@
-// Document heat: size and step sliders over one locked scale.
+// Document heat: size and step sliders over one locked scale, and what is not computed yet.
 import { all, fetchJson, keepInAddress, make, one, say, wantsCalm } from "./util.js";
+import { drawScale, startScale } from "./heat-scale.js";
+import { submitJob } from "./jobs.js";
 import { about } from "./tokens.js";
 
 const PLAY_MS = 700;
@@ -9,9 +11,13 @@ let form, models, tokens, timer, wanted;
 const field = (name) => form.elements.namedItem(name);
 const slider = (name) => one(`[data-slide="${name}"]`, form);
 const address = (state) => `${form.dataset.heat}?${new URLSearchParams(state)}`;
+const OPTIONAL = ["target", "other_model", "other_step", "lo", "hi"];
 
 function currentState() {
-  return Object.fromEntries(["suite", "model", "step", "measure"].map((name) => [name, field(name).value]));
+  const state = Object.fromEntries(["suite", "model", "step", "measure"].map((name) => [name, field(name).value]));
+  for (const name of OPTIONAL) if (field(name)?.value) state[name] = field(name).value;
+  if (field("lock").checked) state.lock = "0";
+  return state;
 }
 
 function frameOf(state) {
@@ -27,28 +33,72 @@ function frameOf(state) {
 function colour(token, level, value, unit) {
   const words = about(token);
   const rest = words.slice(words.indexOf(" · "));
-  token.className = token.className.replace(/ ?\bh\d+\b/, "") + (level === null ? "" : ` h${level}`);
+  const name = level === null ? "" : ` ${form.dataset.colours}${level}`;
+  token.className = token.className.replace(/ ?\b[hd]\d+\b/, "") + name;
   token.dataset.about = (value === null ? "no prediction" : `${value.toFixed(3)} ${unit}`) + rest;
+}
+
+function paint(frame, state) {
+  const unit = form.dataset.unit;
+  tokens.forEach((token, i) => colour(token, frame.classes[i], frame.values[i], unit));
+  const mean = frame.mean === null ? "–" : frame.mean.toFixed(3);
+  one("#heat-mean").textContent = `mean ${mean} ${unit}`;
+  const at = tokens.find((token) => token === document.activeElement);
+  if (at) one("#heat-value").textContent = about(at);
+  drawScale(form, frame);
+  say(`${state.model}, step ${state.step}: mean ${mean} ${unit}`);
 }
 
 async function show() {
   const state = currentState();
   wanted = address(state);
   const mine = wanted;
-  keepInAddress({ ...state, measure: state.measure === "loss" ? null : state.measure });
+  const unset = Object.fromEntries([...OPTIONAL, "lock"].map((name) => [name, null]));
+  keepInAddress({ ...unset, ...state, measure: state.measure === "loss" ? null : state.measure });
   try {
     const frame = await frameOf(state);
     if (mine !== wanted) return;
-    const unit = form.dataset.unit;
-    tokens.forEach((token, i) => colour(token, frame.classes[i], frame.values[i], unit));
-    const mean = frame.mean === null ? "–" : frame.mean.toFixed(3);
-    one("#heat-mean").textContent = `mean ${mean} ${unit}`;
-    const at = tokens.find((token) => token === document.activeElement);
-    if (at) one("#heat-value").textContent = about(at);
-    say(`${state.model}, step ${state.step}: mean ${mean} ${unit}`);
+    one("[data-pending]").hidden = true;
+    paint(frame, state);
     prefetch(state);
   } catch (error) {
+    if (mine !== wanted) return;
+    if (error.status === 409) return offer(error, state);
     one("#heat-value").textContent = error.message;
+  }
+}
+
+/** Say that a frame is not computed, and offer to compute it where that is possible. */
+function offer(error, state) {
+  tokens.forEach((token) => colour(token, null, null, ""));
+  one("#heat-mean").textContent = "";
+  const section = one("[data-pending]");
+  section.hidden = false;
+  one("[data-pending-words]", section).textContent = error.message;
+  const compute = one("[data-compute]");
+  if (!compute) return;
+  for (const name of ["suite", "model", "step", "target"]) compute.elements[name].value = state[name];
+}
+
+async function compute(event) {
+  event.preventDefault();
+  const { form: fields, submitter } = { form: event.target, submitter: event.submitter };
+  const [, corpus, index] = form.dataset.heat.match(/corpora\/([^/]+)\/documents\/(\d+)/);
+  const parameters = { corpus, document: Number(index), checkpoints: submitter?.value ?? "final" };
+  for (const name of ["target", "suite", "model"]) parameters[name] = fields.elements[name].value;
+  parameters.step = Number(fields.elements.step.value);
+  const buttons = all("button", fields);
+  const words = one("[data-pending-words]");
+  for (const button of buttons) button.disabled = true;
+  try {
+    await submitJob("measure", parameters, words, one("progress", fields));
+    frames.clear();
+    await show();
+  } catch (error) {
+    words.textContent = error.message;
+  } finally {
+    for (const button of buttons) button.disabled = false;
+    one("progress", fields).hidden = true;
   }
 }
 
@@ -67,13 +117,13 @@ function syncSlider(name) {
   range.setAttribute("aria-valuetext", choice.selectedOptions[0]?.textContent ?? "");
 }
 
-/** Offer the model's steps, keeping the step that is nearest to the one shown. */
-function offerSteps() {
-  const steps = models[field("model").value];
-  const before = Number(field("step").value);
+/** Offer a model's steps, keeping the step that is nearest to the one shown. */
+function offerSteps(prefix = "") {
+  const steps = models[field(`${prefix}model`).value];
+  const before = Number(field(`${prefix}step`).value);
   const distance = (step) => Math.abs(Math.log((step + 1) / (before + 1)));
   const nearest = steps.reduce((best, step) => (distance(step) < distance(best) ? step : best));
-  field("step").replaceChildren(...steps.map((step) => (
+  field(`${prefix}step`).replaceChildren(...steps.map((step) => (
     make("option", { value: step, selected: step === nearest }, String(step))
   )));
 }
@@ -82,6 +132,11 @@ function changed(name) {
   if (name === "model") offerSteps();
   syncSlider("model");
   syncSlider("step");
+  show();
+}
+
+function changedOther(name) {
+  if (name === "other_model") offerSteps("other_");
   show();
 }
 
@@ -126,10 +181,12 @@ function listen() {
     });
     field(name).addEventListener("change", () => changed(name));
   }
-  // Another measure has another scale: the page comes anew with its legend.
-  for (const name of ["measure", "suite"]) {
-    field(name).addEventListener("change", () => form.requestSubmit());
+  for (const name of ["other_model", "other_step"]) {
+    field(name)?.addEventListener("change", () => changedOther(name));
   }
+  startScale(form, show);
+  one("[data-compute]")?.addEventListener("submit", compute);
+  field("suite").addEventListener("change", () => form.requestSubmit());
   one('[data-action="play"]', form).addEventListener("click", play);
   one('[data-action="heat-off"]', form).addEventListener("click", (event) => hideColour(event.currentTarget));
   addEventListener("keydown", (event) => {

@@ -3,7 +3,7 @@ import { all, one, say } from "./util.js";
 import { stepToken } from "./tokens.js";
 
 const OFF = "quanta-keys-off";
-const PAGES = { o: "/", c: "/clusterings", d: "/documents", s: "/scaling" };
+const PAGES = { o: "/", c: "/clusterings", d: "/documents", s: "/scaling", t: "/predictions" };
 let isGoing = false;
 
 function storedOff() {
@@ -107,6 +107,9 @@ function openContext() {
   return Boolean(context);
 }
 
+/** Hand a key to the module of the page; false if none wants it. */
+const offer = (key) => !document.dispatchEvent(new CustomEvent(`quanta-key-${key}`, { cancelable: true }));
+
 const isList = () => Boolean(one("[data-rows]"));
 const KEYS = {
   "?": () => { one("#help").showModal(); return true; },
@@ -121,6 +124,8 @@ const KEYS = {
   c: copyLink,
   h: hideColour,
   p: () => press('[data-action="play"]'),
+  s: () => offer("s"),
+  u: () => offer("u"),
   Enter: openContext,
   Escape: leave,
 };

@@ -28,6 +28,7 @@ function startForms() {
     form.addEventListener("formdata", (event) => {
       for (const [name, value] of [...event.formData]) {
         const field = form.elements.namedItem(name);
+        if (field instanceof RadioNodeList) continue; // one of several: an empty one may mean none
         if (value === "" || value === field?.dataset?.default) event.formData.delete(name);
       }
     });
@@ -53,6 +54,8 @@ async function startParts() {
   if (one(".plot")) parts.push(import("./plot.js"));
   if (one("[data-heat]")) parts.push(import("./heat.js"));
   if (one("[data-annotation]")) parts.push(import("./cluster.js"));
+  if (one("[data-search]")) parts.push(import("./search.js"));
+  if (one("[data-job], [data-paste]")) parts.push(import("./jobs.js"));
   if (one(".operation")) parts.push(import("./reference.js"));
   for (const part of await Promise.all(parts)) part.start();
 }

@@ -40,7 +40,7 @@ export function tableRows({ data, layout }) {
   const x = axisTitle(layout.xaxis, "x");
   const y = axisTitle(layout.yaxis, "y");
   const first = data[0] ?? { type: "scatter" };
-  if (first.type === "bar") return { columns: ["name", x], rows: data.flatMap(barRows) };
+  if (first.type === "bar" && first.orientation === "h") return { columns: ["name", x], rows: data.flatMap(barRows) };
   if (first.type === "heatmap") {
     return { columns: [`${y} (row)`, `${x} (column)`, first.name ?? "value"], rows: heatRows(first) };
   }

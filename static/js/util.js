@@ -15,6 +15,14 @@ export function make(name, properties = {}, ...children) {
   return element;
 }
 
+/** Act on a single key of one page; keys.js hears it and knows when keys are off. */
+export function onKey(key, act) {
+  document.addEventListener(`quanta-key-${key}`, (event) => {
+    event.preventDefault();
+    act();
+  });
+}
+
 export const wantsCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 /** Put parameters into the address without a new history entry; null removes one. */

@@ -46,8 +46,12 @@ def names(client: TestClient) -> dict[str, Any]:
     clusterings = [row["id"] for row in client.get("/api/v1/clusterings").json()["clusterings"]]
     clusters = client.get(f"/api/v1/clusterings/{clusterings[0]}/clusters").json()["clusters"]
     view = client.get(f"/api/v1/clusterings/{clusterings[0]}").json()
+    corpus = client.get("/api/v1/corpora").json()["corpora"][0]["id"]
+    asked = {"kind": "measure", "parameters": {"corpus": corpus, "document": 1, "target": "⏎"}}
+    job = client.post("/api/v1/jobs", json=asked, headers={"Sec-Fetch-Site": "none"}).json()
     return {
-        "corpus": client.get("/api/v1/corpora").json()["corpora"][0]["id"],
+        "job": job["id"],
+        "corpus": corpus,
         "suite": client.get("/api/v1/suites").json()["suites"][0]["id"],
         "document": 0,
         "prediction": 0,

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
+from app.api import exports
 from app.api.clusters import MAX_PAGE_TOKENS
 from app.api.tables import csv_lines, harmless
 
@@ -106,6 +108,53 @@ def test_a_page_of_long_contexts_is_shorter_and_goes_on(
     shown = [item["prediction"] for item in page["contexts"]]
     assert shown
     assert not set(shown) & {item["prediction"] for item in rest["contexts"]}
+
+
+def exported(
+    client: TestClient, format: str, **more: str | int
+) -> tuple[list[dict[str, Any]], Any]:
+    """Rows of an export of a search, and its response."""
+    query = {"token_pattern": "e", "sort": "final", "context": 8, "format": format, **more}
+    response = client.get("/api/v1/predictions/export", params=query)
+    assert response.status_code == 200, response.text
+    content = response.content
+    if format == "parquet":
+        return pq.read_table(io.BytesIO(content)).to_pylist(), response
+    if format == "arrow":
+        with pa.ipc.open_file(content) as file:
+            return file.read_all().to_pylist(), response
+    if format == "csv":
+        return list(csv.DictReader(io.StringIO(response.text))), response
+    return response.json()["rows"], response
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow", "csv", "json"])
+def test_an_export_holds_all_that_a_search_finds(client: TestClient, format: str) -> None:
+    rows, response = exported(client, format)
+    filters = {"token_pattern": "e", "sort": "final", "limit": 200}
+    page = client.get("/api/v1/predictions", params=filters).json()
+    assert len(rows) == page["n_matching"] > 200
+    indexes = [int(row["prediction"]) for row in rows]
+    assert indexes[:200] == [match["index"] for match in page["matches"]]
+    assert f'filename="predictions.{format}"' in response.headers["content-disposition"]
+    assert "x-truncated" not in response.headers
+
+
+def test_a_long_export_is_capped_and_says_so(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "MAX_ROWS", 7)
+    rows, response = exported(client, "json", like=3, sort="")
+    assert len(rows) == 7
+    assert response.headers["x-truncated"] == "true"
+    assert rows == sorted(rows, key=lambda row: (row["distance"], row["prediction"]))
+
+
+def test_a_bad_export_is_refused_before_it_begins(client: TestClient) -> None:
+    for query in ("regex=(", "format=xlsx", "context=65", "published=none"):
+        response = client.get(f"/api/v1/predictions/export?{query}")
+        assert response.status_code == 422
+        assert response.json()["errors"][0]["parameter"] == query.partition("=")[0]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from backend import arrays
+from backend import arrays, tallies
 from backend.db import Store
 from backend.errors import NotReadyError
 from backend.losses import curve_scores as stored_scores
@@ -96,20 +96,21 @@ def test_summary_equals_numpy_on_the_stored_losses(pipeline_store: Made) -> None
             np.testing.assert_allclose(shares, inside, atol=1e-12)
 
 
-def test_means_of_documents_are_those_of_their_predictions(pipeline_store: Made) -> None:
+def test_units_of_the_bootstrap_are_documents(pipeline_store: Made) -> None:
     store, pipeline = pipeline_store
-    losses = losses_of(pipeline_store, curve_sets(pipeline_store)[0])
-    with store.session() as session:
-        corpus = session.get_one(Corpus, pipeline.corpus.id)
-        means, weights = stage._document_means(session, corpus, losses)
-        rows = session.scalars(
-            select(Document).where(Document.n_predictions > 0).order_by(Document.index)
-        ).all()
-    assert len(means) == len(rows)
-    for mean, weight, row in zip(means, weights, rows, strict=True):
-        part = losses[row.first_prediction : row.first_prediction + row.n_predictions]
-        np.testing.assert_allclose(mean, part.astype(np.float64).mean(0), rtol=1e-12)
-        assert weight == row.n_predictions
+    for curve_set in curve_sets(pipeline_store):
+        losses = losses_of(pipeline_store, curve_set)
+        with store.session() as session:
+            sums = tallies.units(session, curve_set)
+            rows = session.scalars(
+                select(Document)
+                .where(Document.n_predictions > 0, Document.corpus_id == pipeline.corpus.id)
+                .order_by(Document.index)
+            ).all()
+        assert len(sums) == len(rows)
+        for found, row in zip(sums, rows, strict=True):
+            part = losses[row.first_prediction : row.first_prediction + row.n_predictions]
+            assert found.tolist() == [len(part), *part.astype(np.float64).sum(0)]
 
 
 @pytest.mark.parametrize("fall", [1, 127, 128, 152])
@@ -123,7 +124,7 @@ def test_a_fall_late_on_an_axis_of_153_steps_is_stored_as_it_is(fall: int) -> No
         axis_values=[float(s) for s in range(1, 154)],
         thresholds=asdict(DEFAULT_THRESHOLDS),
     )
-    rows = {row.name: row for row in stage._chunk_rows(curve_set, 0, losses)}
+    rows = {row.name: row for row in stage._chunk_rows(curve_set, 0, losses, np.array([1]), None)}
     assert arrays.read(rows["published_monogenic"], "j").tolist() == [fall]
     assert arrays.read(rows["published_banded"], "j").tolist() == [fall]
 

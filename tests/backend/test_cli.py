@@ -245,7 +245,7 @@ def test_a_device_that_is_not_there_is_refused(
 
 
 def test_every_command_explains_itself(run: Run) -> None:
-    groups: list[tuple[str, ...]] = [(), ("db",), ("corpus",), ("suite",)]
+    groups: list[tuple[str, ...]] = [(), ("db",), ("corpus",), ("suite",), ("export",)]
     for group in groups:
         code, out, _ = run(*group, "--help")
         assert code == 0
@@ -254,6 +254,74 @@ def test_every_command_explains_itself(run: Run) -> None:
         code, out, _ = run(name, "--help")
         assert code == 0
         assert "chunk-predictions" not in out
+
+
+def test_an_export_says_what_it_wrote_and_keeps_what_is_there(
+    run: Run, copy: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "curves.csv"
+    arguments = ["export", "curves", "mini", "mini-held-out-60", "--out", str(out), "--limit", "9"]
+    code, printed, _ = run(*arguments, "--json")
+    made = only_object(printed)
+    assert (code, made["format"], made["rows"], made["file"]) == (0, "csv", 9, str(out))
+    assert made["bytes"] == out.stat().st_size
+    assert out.read_text().splitlines()[0] == ",".join(f'"{n}"' for n in made["columns"])
+    assert (made["metadata"]["unit"], made["metadata"]["axis"]) == ("nats", "N")
+    code, printed, err = run(*arguments, "--json")
+    assert (code, printed) == (2, "")
+    assert "--force" in err
+    assert run(*arguments, "--force")[0] == 0
+    code, _, err = run(*arguments[:-3], str(tmp_path / "curves.xlsx"))
+    assert code == 2
+    assert "parquet, arrow, csv, json" in err
+
+
+def test_an_export_of_a_search_takes_its_filters(run: Run, copy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    code, printed, err = run(
+        *("export", "predictions", "--out", str(out), "--cls", "monogenic", "--cls", "polygenic"),
+        *("--token-pattern", "^ ", "--drop-min", "1.5", "--sort", "drop", "--order", "desc"),
+        *("--limit", "40", "--json"),
+    )
+    assert code == 0, err
+    rows = json.loads(out.read_text())["rows"]
+    assert 0 < only_object(printed)["rows"] == len(rows) <= 40
+    drops = [row["total_drop"] for row in rows]
+    assert drops == sorted(drops, reverse=True)
+    assert min(drops) >= 1.5
+    assert {row["curve_class"] for row in rows} <= {"monogenic", "polygenic"}
+    assert all(row["answer"].startswith(" ") for row in rows)
+    sketch = ("--sketch", "1e4:6,1e6:1", "--inv", "level", "--limit", "3", "--force")
+    assert run("export", "predictions", "--out", str(out), *sketch)[0] == 0
+    distances = [row["distance"] for row in json.loads(out.read_text())["rows"]]
+    assert distances == sorted(distances)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--sketch", "1e4"),
+        ("--preset", "none"),
+        ("--preset", "u", "--like", "3"),
+        ("--cls", "none"),
+        ("--regex", "("),
+        ("--sort", "distance"),
+        ("--inv", "time"),
+        ("--order", "up"),
+        ("--limit", "0"),
+        ("--context", "-1"),
+    ],
+    ids=str,
+)
+def test_a_search_that_cannot_be_exported_writes_nothing(
+    run: Run, copy: Path, tmp_path: Path, wrong: tuple[str, ...]
+) -> None:
+    out = tmp_path / "found.csv"
+    code, printed, err = run("export", "predictions", "--out", str(out), *wrong)
+    assert (code, printed) == (2, "")
+    assert err
+    assert "Traceback" not in err
+    assert not out.exists()
 
 
 @pytest.mark.slow

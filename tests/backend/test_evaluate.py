@@ -80,15 +80,15 @@ class _InterruptedError(Exception):
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> int:
     """After this many units, evaluation ends in the middle of the next one."""
-    real, done, limit = evaluate_worker.chunk_losses, [0], 8
+    real, done, limit = evaluate_worker.chunk_values, [0], 8
 
-    def chunk_losses(*arguments: Any) -> Any:
+    def chunk_values(*arguments: Any) -> Any:
         done[0] += 1
         if done[0] == limit + 1:
             raise _InterruptedError
         return real(*arguments)
 
-    monkeypatch.setattr(evaluate_worker, "chunk_losses", chunk_losses)
+    monkeypatch.setattr(evaluate_worker, "chunk_values", chunk_values)
     return limit
 
 
@@ -206,13 +206,13 @@ class _Killed:
         self.folder = folder
         self.start = evaluate_worker.start
 
-    def chunk_losses(self, folder: str, *arguments: Any) -> Any:
+    def chunk_values(self, folder: str, *arguments: Any) -> Any:
         import os
         import signal
 
         if folder == self.folder:
             os.kill(os.getpid(), signal.SIGKILL)
-        return evaluate_worker.chunk_losses(folder, *arguments)
+        return evaluate_worker.chunk_values(folder, *arguments)
 
 
 def test_equal_weights_in_two_suites_are_evaluated_for_both(store: Store, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_every_page_is_reached_by_keyboard_with_its_plots_drawn(visit: Visit) ->
     expect(page.locator(".document .t.at")).to_be_in_viewport()
     page.go_back()
     page.wait_for_url(re.compile(r"/predictions/.+/\d+$"))
+    expect(page.locator("html")).to_have_class("js")  # keys are heard from now on
     page.keyboard.press("g")
     page.keyboard.press("o")
     page.wait_for_url(re.compile(r"/$"))

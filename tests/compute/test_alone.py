@@ -1,4 +1,7 @@
-"""compute/ runs on a machine that has torch, transformers, scikit-learn and jaxtyping only."""
+"""compute/ runs on a machine that has torch, transformers, scikit-learn and jaxtyping only.
+
+The compiled search of curves alone needs numba; it serves requests and is never sent out to work.
+"""
 
 import subprocess
 import sys
@@ -8,15 +11,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 ABSENT = (
     "alembic app backend beartype fastapi jinja2 orjson plotly psycopg pyarrow pydantic "
-    "pydantic_settings rich sqlalchemy starlette typer uvicorn"
+    "llvmlite numba pydantic_settings rich sqlalchemy starlette typer uvicorn"
 )
+SERVING = {"compute.curve_blocks", "compute.curve_kernels"}
 # A module that is None is not found, and importing it fails.
 IMPORT_ALL = f"""
 import importlib, pkgutil, sys
 sys.modules.update(dict.fromkeys({ABSENT.split()!r}))
 import compute
 names = [m.name for m in pkgutil.walk_packages(compute.__path__, "compute.")]
-for name in names:
+for name in sorted(set(names) - {SERVING!r}):
     importlib.import_module(name)
 print(len(names))
 """

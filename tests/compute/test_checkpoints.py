@@ -99,14 +99,14 @@ UNUSABLE: dict[str, tuple[Damage, str]] = {
         lambda f: sharded(f, "../outside.safetensors"),
         r"\.\./outside\.safetensors, named by",
     ),
-    "index of no names": (lambda f: sharded(f, 7), "is not a safetensors index"),
-    "index of lists": (lambda f: sharded(f, ["a"]), "is not a safetensors index"),
+    "index of no names": (lambda f: sharded(f, 7), "is not an index of weights"),
+    "index of lists": (lambda f: sharded(f, ["a"]), "is not an index of weights"),
     "index no object": (
         lambda f: (
             (f / "model.safetensors").unlink(),
             (f / "model.safetensors.index.json").write_text("[]"),
         ),
-        "is not a safetensors index",
+        "is not an index of weights",
     ),
 }
 

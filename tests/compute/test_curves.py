@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from scipy.stats import linregress, spearmanr
+from scipy.stats import linregress, rankdata, spearmanr
 from sklearn.isotonic import isotonic_regression
 
 from compute.curves import CURVE_CLASSES, CurveScores, CurveThresholds, curve_scores
@@ -299,3 +299,46 @@ def test_no_predictions_give_empty_scores() -> None:
 def test_an_axis_that_has_no_logarithm_or_order_is_refused(axis: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         curve_scores(np.ones((2, len(axis))), np.array(axis, dtype=float))
+
+
+def plain_pool(losses: list[float]) -> list[float]:
+    """Pool adjacent violators of one row, block by block, in plain Python floats."""
+    blocks: list[tuple[float, int]] = []
+    for loss in losses:
+        blocks.append((loss, 1))
+        while len(blocks) > 1 and blocks[-2][0] < blocks[-1][0]:
+            (above, m), (below, n) = blocks.pop(), blocks.pop()
+            blocks.append(((below * n + above * m) / (n + m), n + m))
+    return [mean for mean, size in blocks for _ in range(size)]
+
+
+@pytest.mark.parametrize("n_points", [3, 7, 24, 25, 60])
+def test_the_fast_forms_equal_plain_ones_bit_for_bit(n_points: int) -> None:
+    rng = np.random.default_rng(n_points)
+    smooth = rng.gamma(0.6, 3, (300, n_points))
+    curves_ = np.concatenate([smooth, rng.integers(0, 5, (300, n_points)) / 2])
+    fit = isotonic_decreasing(curves_)
+    np.testing.assert_array_equal(fit, [plain_pool(row) for row in curves_.tolist()])
+    scores = curve_scores(curves_, np.arange(1.0, n_points + 1))
+    ranks = np.array([rankdata(row) for row in curves_])
+    middle = (n_points + 1) / 2
+    x, y = np.arange(1, n_points + 1) - middle, ranks - middle
+    spread = np.sqrt((y**2).sum(1) * (x**2).sum())
+    expected = np.divide(y @ x, spread, out=np.zeros(len(y)), where=spread > 0)
+    np.testing.assert_allclose(scores.monotonicity, expected, rtol=0, atol=1e-15)
+    rises = [max(max(row[i:]) - low for i, low in enumerate(row)) for row in curves_]
+    np.testing.assert_array_equal(scores.largest_rise, rises)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_scores_do_not_depend_on_the_size_of_blocks(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = np.random.default_rng(0).gamma(0.6, 3, (600, 7)).astype(np.float16)
+    axis = 10.0 ** np.arange(7)
+    whole = curve_scores(losses, axis)
+    monkeypatch.setattr("compute.curves.BLOCK_PREDICTIONS", rows)
+    parts = curve_scores(losses, axis)
+    np.testing.assert_array_equal(parts.curve_class, whole.curve_class)
+    np.testing.assert_allclose(parts.sharpness, whole.sharpness, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(parts.total_drop, whole.total_drop)

@@ -45,6 +45,14 @@ def test_masks_of_documents_are_numbered_like_predictions(
     assert mask.tolist() == expected
 
 
+def test_ids_too_large_to_pack_are_compared_all_the_same() -> None:
+    large = 2**31 + np.array([5, 6, 7, 9, 5, 6, 7, 2, 5, 6, 7])
+    documents = [large, large[:3], large[2:]]
+    expected = np.concatenate([induction_mask(document) for document in documents])
+    np.testing.assert_array_equal(document_masks(documents), expected)
+    assert expected.sum() == 3
+
+
 def test_a_trigram_of_another_document_explains_nothing() -> None:
     document = np.array([1, 2, 3])
     assert not document_masks([document, document]).any()

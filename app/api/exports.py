@@ -1,0 +1,63 @@
+"""What a token search finds as a file, streamed: Parquet, Arrow, CSV or JSON."""
+
+from typing import Annotated, Any, get_args
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import StreamingResponse
+
+from app.deps import StoreDep
+from app.search_query import SearchQuery
+from backend.exchange.exports import predictions_table
+from backend.exchange.table_files import Format, pieces
+from backend.queries.search import found_rows
+from backend.queries.search_filters import TEXT_SECONDS
+
+MAX_ROWS = 20_000
+MAX_CONTEXT = 64
+MEDIA_TYPES: dict[Format, str] = {
+    "parquet": "application/vnd.apache.parquet",
+    "arrow": "application/vnd.apache.arrow.file",
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+# JSON is documented by its model, below.
+_DOCUMENTED: dict[str, Any] = {
+    "text/csv": {"schema": {"type": "string"}},
+    "application/vnd.apache.parquet": _BINARY,
+    "application/vnd.apache.arrow.file": _BINARY,
+}
+
+router = APIRouter(prefix="/api/v1/predictions", tags=["search"])
+
+
+class ExportedRows(BaseModel):
+    """Found predictions, a row each; `metadata` says of what they are and in which unit."""
+
+    metadata: dict[str, str]
+    rows: tuple[dict[str, Any], ...]
+
+
+class ExportQuery(SearchQuery):
+    """A token search and the file to make of it; `limit` and `cursor` do not count."""
+
+    format: Format = Field(default="json", description=f"One of {', '.join(get_args(Format))}")
+    context: Annotated[int, Field(ge=0, le=MAX_CONTEXT)] = Field(
+        default=32, description="Tokens before each answer; 0 leaves text out"
+    )
+
+
+@router.get("/export", response_model=ExportedRows, responses={200: {"content": _DOCUMENTED}})
+def export_predictions(
+    store: StoreDep, asked: Annotated[ExportQuery, Query()]
+) -> StreamingResponse:
+    """All that the search finds, at most 20,000 rows; X-Truncated says that there are more."""
+    found = found_rows(store, asked.search(), MAX_ROWS, TEXT_SECONDS)
+    table = predictions_table(store, found, context=asked.context)
+    headers = {"Content-Disposition": f'attachment; filename="predictions.{asked.format}"'}
+    if found.truncated or found.n_matching > table.n_rows:
+        headers["X-Truncated"] = "true"
+    return StreamingResponse(
+        pieces(table, asked.format), media_type=MEDIA_TYPES[asked.format], headers=headers
+    )

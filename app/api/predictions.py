@@ -1,0 +1,76 @@
+"""Token search: predictions by the shape of their curve, their text and their scores; the map."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from app.api.arrow import DOCUMENTED, WantsArrow, table_stream
+from app.api.openapi import MUTATION_PROBLEMS
+from app.deps import StoreDep
+from app.search_query import SearchBody, SearchQuery
+from backend.queries import search
+from backend.queries.curve_map import CurveMap
+from backend.queries.search import SearchResult
+from backend.queries.views import Axis
+
+MAP_COLUMNS = ("index", "x", "y", "curve_class", "matching")
+
+router = APIRouter(prefix="/api/v1/predictions", tags=["search"])
+
+
+@dataclass(frozen=True)
+class MapPoints:
+    """The map of curves; one entry a sampled prediction in every list.
+
+    `classes` names the codes in `curve_class`; `shares` is the share of variance along x and y.
+    """
+
+    corpus: str
+    suite: str
+    axis: Axis
+    model: str | None
+    n_predictions: int
+    n_matching: int
+    truncated: str | None
+    shares: tuple[float, float]
+    classes: tuple[str, ...]
+    index: tuple[int, ...]
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    curve_class: tuple[int, ...]
+    matching: tuple[bool, ...]
+
+
+@router.get("")
+def search_predictions(store: StoreDep, asked: Annotated[SearchQuery, Query()]) -> SearchResult:
+    """Predictions with the curve, text and scores asked for, the nearest first."""
+    return search.search(store, asked.search())
+
+
+@router.post("/search", responses=MUTATION_PROBLEMS)
+def search_predictions_by_body(store: StoreDep, asked: SearchBody) -> SearchResult:
+    """The same search with a JSON body; nothing is stored."""
+    return search.search(store, asked.search())
+
+
+@router.get("/map", response_model=MapPoints, responses={200: {"content": DOCUMENTED}})
+def map_of_curves(
+    store: StoreDep, asked: Annotated[SearchQuery, Query()], arrow: WantsArrow
+) -> MapPoints | Response:
+    """At most 20,000 sampled curves on their two principal components, with those that match."""
+    found = search.curve_map(store, asked.search())
+    return _stream(found) if arrow else _json(found)
+
+
+def _json(found: CurveMap) -> MapPoints:
+    lists = {name: tuple(getattr(found, name).tolist()) for name in MAP_COLUMNS}
+    return MapPoints(**{**vars(found), **lists})
+
+
+def _stream(found: CurveMap) -> Response:
+    about = {name: value for name, value in vars(found).items() if name not in MAP_COLUMNS}
+    columns = {name: getattr(found, name) for name in MAP_COLUMNS}
+    return table_stream(columns, {"about": orjson.dumps(about).decode()})

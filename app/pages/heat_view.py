@@ -1,0 +1,98 @@
+"""What the page of a coloured document shows beside its tokens."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from backend.queries.scales import MEASURES, N_BINS, Scale
+from backend.queries.views import DocumentView, Heat, HeatChoices, HeatModel, TokenValue
+from backend.targets import spelled
+
+N_COMMON = 8
+NEWLINE = "⏎"
+NAMES = {
+    "loss": "loss",
+    "p": "p(actual token)",
+    "p_token": "p(chosen token)",
+    "rank": "rank of the actual token",
+    "entropy": "entropy of the prediction",
+    "difference": "difference of losses",
+}
+OF_LOSSES = ("loss", "p", "difference")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A token that can be chosen: how it is typed, and how often it is in the document."""
+
+    spelled: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the value histogram, in a box of width N_BINS and height 100."""
+
+    x: int
+    height: float
+    count: int
+    low: float
+    high: float
+
+
+def common_targets(view: DocumentView) -> list[Target]:
+    """Return the line break, then the document's commonest tokens."""
+    counts = Counter(item.token.text for item in view.tokens if item.prediction is not None)
+    newlines = counts.pop("\n", 0)
+    common = [(t, n) for t, n in counts.most_common(3 * N_COMMON) if "\ufffd" not in t and t]
+    # Signs stand for other characters when they are read back.
+    named = [(spelled(t), n) for t, n in common if not set(t) & {"⏎", "⇥", "␠"}]
+    return [Target(NEWLINE, newlines), *(Target(t, n) for t, n in named[:N_COMMON])]
+
+
+def measures(choice: HeatChoices | None, shown: str) -> dict[str, str]:
+    """Return the names of the measures that a suite can have, and of the one that is shown."""
+    if choice is None or choice.has_weights:
+        return NAMES
+    return {name: words for name, words in NAMES.items() if name in {*OF_LOSSES, shown}}
+
+
+def edges(scale: Scale) -> list[float]:
+    """Return the ends of the histogram's parts."""
+    low, high = scale.bounds
+    if scale.is_log:
+        return [low * (high / low) ** (i / N_BINS) for i in range(N_BINS + 1)]
+    return [low + (high - low) * i / N_BINS for i in range(N_BINS + 1)]
+
+
+def bars(frame: Heat) -> list[Bar]:
+    """Return the bars of a frame's histogram; heights are square roots, so that few show too."""
+    ends = edges(MEASURES[frame.measure])
+    most = max(frame.histogram) or 1
+    return [
+        Bar(i, round(100 * (count / most) ** 0.5, 1), count, ends[i], ends[i + 1])
+        for i, count in enumerate(frame.histogram)
+    ]
+
+
+def chosen(choices: list[HeatChoices], frame: Heat | None) -> HeatChoices | None:
+    """Return the suite that is shown."""
+    wanted = frame.suite if frame else None
+    return next((choice for choice in choices if choice.suite == wanted), None)
+
+
+def with_values(view: DocumentView, frame: Heat | None) -> list[TokenValue]:
+    """Return the document's tokens with the frame's values."""
+    values = frame.values if frame else (None,) * len(view.tokens)
+    return [replace(item, value=one) for item, one in zip(view.tokens, values, strict=True)]
+
+
+def by_size(choice: HeatChoices | None) -> list[HeatModel]:
+    """Return models, smallest first."""
+    models = choice.models if choice else ()
+    return sorted(models, key=lambda model: model.nonembedding_parameters)
+
+
+def models_json(choice: HeatChoices | None) -> str:
+    """Return the evaluated steps of every model, for the sliders."""
+    return json.dumps({model.name: model.steps for model in by_size(choice)})

@@ -1,0 +1,258 @@
+"""The page of token search: a drawn curve, filters, a map of curves and the list of matches."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from app.deps import StoreDep
+from app.figures import curves
+from app.pages import search_parts as parts
+from app.pages.addresses import Items, address, given
+from app.pages.scaling import ScalingChoice, scaling_choice
+from app.search_query import SearchQuery
+from app.templating import number, render, si
+from backend.db import Store
+from backend.errors import InvalidInputError, NotReadyError
+from backend.queries import search as searches
+from backend.queries import suites
+from backend.queries.search import Match, SearchResult
+from backend.queries.views import ScalingView
+
+router = APIRouter(include_in_schema=False)
+
+PAGE_SIZE = 50
+API = "/api/v1/predictions"
+MAP = "/figures/curve-map"
+SCORES = ("drop", "sharpness", "emergence", "final")
+FIELDS = (
+    *("sketch", "preset", "at", "like", "axis", "model", "text", "regex", "token"),
+    *("token_pattern", "source", "document", "published", "only_largest", "right"),
+    *("cluster", "lasso", "sort", "order"),
+    *(f"{score}_{end}" for score in SCORES for end in ("min", "max")),
+)
+# Groups of the form that are folded until one of their fields is asked for.
+GROUPS = {
+    "cls": ("cls",),
+    "scores": (*FIELDS[-8:], "published", "only_largest", "right"),
+    "axis": ("axis", "model", "corpus", "suite", "sort", "order"),
+}
+HIDDEN = ("preset", "at", "like", "cluster", "lasso")
+SORTS = ("distance", "index", *SCORES)
+LEAST_TOP_NATS = 4.0
+MAX_EXCUSES = 6  # filters tried one by one when nothing matches
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One match, ready to print."""
+
+    match: Match
+    drawn: curves.Drawn
+    kind: parts.Kind | None
+    facts: tuple[tuple[str, str], ...]
+    href: str
+    like: str
+    place: str | None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked for: parameters as sent, the same checked, and what they are asked of."""
+
+    items: Items
+    asked: SearchQuery
+    choice: ScalingChoice
+    scaling: ScalingView | None
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The first value of every single field, an empty text where there is none."""
+        sent = dict(reversed(self.items))
+        return {name: sent.get(name, "") for name in FIELDS} | {"axis": self.asked.axis}
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of a field that may repeat."""
+        return [value for key, value in self.items if key == name]
+
+
+@router.get("/predictions")
+def search_page(
+    request: Request, store: StoreDep, asked: Annotated[SearchQuery, Query()]
+) -> Response:
+    """Search predictions by the shape of their curve, their text and their scores."""
+    items = given(request.query_params.multi_items())
+    view: SearchResult | None = None
+    refusal: InvalidInputError | None = None
+    try:
+        view = searches.search(store, asked.search(limit=PAGE_SIZE))
+    except InvalidInputError as error:
+        if error.parameter not in FIELDS:
+            raise
+        refusal = error
+    except NotReadyError:
+        if items:  # something was named that is not there; an empty page would hide that
+            raise
+    question = _question(store, items, asked, view)
+    place = {"cursor": asked.cursor} if asked.cursor else {}
+    return render(
+        request,
+        "predictions.html",
+        422 if refusal else 200,
+        section="search",
+        title="Token search",
+        view=view,
+        banner=refusal,
+        page_size=PAGE_SIZE,
+        api=address(API, items, **place) if view else None,
+        **_asked_context(question, view, refusal),
+        **_found_context(store, question, view),
+    )
+
+
+def _question(
+    store: Store, items: Items, asked: SearchQuery, view: SearchResult | None
+) -> Question:
+    corpus, suite = (view.corpus, view.suite) if view else (asked.corpus, asked.suite)
+    choice = scaling_choice(store, corpus, suite)
+    scaling = None
+    if choice.corpus and choice.suite:
+        try:
+            scaling = suites.scaling(store, choice.suite.id, choice.corpus, asked.axis, asked.model)
+        except NotReadyError:
+            if items:
+                raise
+    return Question(items, asked, choice, scaling)
+
+
+def _asked_context(
+    question: Question, view: SearchResult | None, refusal: InvalidInputError | None
+) -> dict[str, Any]:
+    """Return what the form, the presets and the chips need."""
+    form, pad = question.form, _pad(question, view)
+    hidden = [name for name in HIDDEN if form[name] and (name, form["preset"]) != ("at", "step")]
+    return {
+        "choice": question.choice,
+        "sources": _sources(question.choice),
+        "form": form,
+        "hidden": [(name, form[name]) for name in hidden],
+        "errors": {refusal.parameter: f"{refusal.problem}. {refusal.remedy}."} if refusal else {},
+        "literal": _literal(question, refusal),
+        "pad": pad,
+        "at": int(form["at"]) if form["at"].isdigit() else len(pad.labels) // 2 + 1 if pad else 0,
+        "presets": parts.presets(question.items, len(pad.labels)) if pad else [],
+        "chips": _chips(question, pad),
+        "kinds": parts.kinds(question.items),
+        "invariances": parts.INVARIANCES,
+        "asked_inv": view.invariances if view else ",".join(question.all("inv")).split(","),
+        "asked_classes": question.all("cls"),
+        "sorts": SORTS,
+        "opened": {name: any(map(question.all, fields)) for name, fields in GROUPS.items()},
+    }
+
+
+def _sources(choice: ScalingChoice) -> list[str]:
+    rows = [row for row in choice.corpora if row.id == choice.corpus]
+    return [source.source for row in rows for source in row.sources]
+
+
+def _literal(question: Question, refusal: InvalidInputError | None) -> str | None:
+    """Return the address that looks for the characters of a pattern that is none."""
+    plain = {"regex": "text", "token_pattern": "token"}
+    if refusal is None or refusal.parameter not in plain:
+        return None
+    name = refusal.parameter
+    value = question.form[name]
+    return address(parts.PATH, question.items, (name,), **{plain[name]: value})
+
+
+def _knots(question: Question, view: SearchResult | None) -> list[tuple[float, float]]:
+    """Return the drawn curve, or the points of the preset or example that stands in for it."""
+    if question.asked.sketch:
+        try:
+            shape = question.asked.shape()
+        except InvalidInputError:  # said at its field
+            return []
+        return sorted((shape and shape.sketch) or ())
+    if view and view.query_nats:
+        return list(zip(view.x, view.query_nats, strict=True))
+    return []
+
+
+def _pad(question: Question, view: SearchResult | None) -> curves.Pad | None:
+    found = question.scaling
+    if found is None:
+        return None
+    return curves.pad(found.axis, found.model, found.points, _knots(question, view))
+
+
+def _chips(question: Question, pad: curves.Pad | None) -> list[parts.Chip]:
+    labels = pad.labels if pad else ()
+    return parts.shape_chips(question.items, labels) + parts.filter_chips(question.items)
+
+
+def _found_context(store: Store, question: Question, view: SearchResult | None) -> dict[str, Any]:
+    """Return what the list and the map need."""
+    items = question.items
+    following = view.next_cursor if view else None
+    return {
+        "hits": _hits(question, view) if view else [],
+        "clear": _excuses(store, question) if view and not view.n_matching else [],
+        "next_page": address(parts.PATH, items, cursor=following) if following else None,
+        "first_page": address(parts.PATH, items) if question.asked.cursor else None,
+        "map_src": address(MAP, items) if view else None,
+        "shapes": json.dumps([kind.shape for kind in parts.KINDS]),
+    }
+
+
+def _hits(question: Question, view: SearchResult) -> list[Hit]:
+    asked = view.query_nats
+    highest = max((max(match.loss_nats) for match in view.matches), default=0.0)
+    top = max(LEAST_TOP_NATS, highest, *(asked or (0.0,)))
+    return [_hit(question, view, match, top) for match in view.matches]
+
+
+def _hit(question: Question, view: SearchResult, match: Match, top: float) -> Hit:
+    kept = [item for item in question.items if item[0] in {"corpus", "suite", "axis", "model"}]
+    here = f"/predictions/{view.corpus}/{match.index}"
+    return Hit(
+        match=match,
+        drawn=curves.drawn(view.x, match.loss_nats, view.query_nats, top),
+        kind=parts.BY_NAME.get(match.curve_class),
+        facts=tuple(_facts(view, match)),
+        href=address(here, [item for item in kept if item[0] == "suite"]),
+        like=address(parts.PATH, kept, like=match.index),
+        place=None if match.document is None else f"/documents/{view.corpus}/{match.document}",
+    )
+
+
+def _facts(view: SearchResult, match: Match) -> Sequence[tuple[str, str]]:
+    scores = match.scores
+    emergence = scores.emergence
+    facts = [
+        ("drop", number(scores.total_drop)),
+        ("sharpness", number(scores.sharpness)),
+        ("emergence", f"{view.axis} {si(emergence)}" if emergence is not None else "–"),
+        ("final", f"{number(scores.final_loss)} nats"),
+    ]
+    if match.distance is not None:
+        facts.insert(0, ("distance", number(match.distance, 3)))
+    if match.shift:
+        facts.append(("shift", f"{match.shift:+g}"))
+    return facts
+
+
+def _excuses(store: Store, question: Question) -> list[parts.Chip]:
+    """Return the filters without which something would match; all of them if none alone helps."""
+    chips = parts.filter_chips(question.items)
+    fields = SearchQuery.model_fields
+    helpful = []
+    for chip in chips[:MAX_EXCUSES]:
+        changes = {name: fields[name].default for name in (*chip.fields, "cursor")}
+        eased = question.asked.model_copy(update=changes)
+        if searches.search(store, eased.search(limit=1)).n_matching:
+            helpful.append(chip)
+    return helpful or chips

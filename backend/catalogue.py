@@ -1,0 +1,154 @@
+"""Suites that are known by name: the Pythia models on the hub.
+
+Names, sizes and training steps are published: arXiv:2304.01373 (Pythia, `-deduped` and the earlier
+`-v0` series) and arXiv:2503.09543 (seeds). N is always computed from a model's `config.json`; the
+published values stand here to be compared with it.
+"""
+
+from dataclasses import dataclass
+
+from backend.errors import InvalidInputError
+
+ORGANISATION = "EleutherAI"
+TOKENS_A_STEP = 2_097_152  # 1,024 sequences of 2,048 tokens
+LAST_STEP = 143_000
+LINEAR_STEPS = tuple(range(1_000, LAST_STEP + 1, 1_000))
+EARLY_STEPS = (0, *(2**k for k in range(10)))
+ALL_STEPS = EARLY_STEPS + LINEAR_STEPS
+N_SEEDS = 9
+
+# Size to (total, non-embedding) parameters, arXiv:2304.01373, table 1. 14m and 31m came later
+# and are in no table.
+PUBLISHED: dict[str, tuple[int, int] | None] = {
+    "14m": None,
+    "31m": None,
+    "70m": (70_426_624, 18_915_328),
+    "160m": (162_322_944, 85_056_000),
+    "410m": (405_334_016, 302_311_424),
+    "1b": (1_011_781_632, 805_736_448),
+    "1.4b": (1_414_647_808, 1_208_602_624),
+    "2.8b": (2_775_208_960, 2_517_652_480),
+    "6.9b": (6_857_302_016, 6_444_163_072),
+    "12b": (11_846_072_320, 11_327_027_200),
+}
+SEEDED_SIZES = ("14m", "31m", "70m", "160m", "410m")
+# What arXiv:2303.13506 and the first release call models of the v0 series.
+EARLY_NAMES = {
+    "19m": "70m",
+    "125m": "160m",
+    "350m": "410m",
+    "800m": "1b",
+    "1.3b": "1.4b",
+    "2.7b": "2.8b",
+    "6.7b": "6.9b",
+}
+
+
+@dataclass(frozen=True)
+class CatalogueModel:
+    """One model of a catalogue suite.
+
+    Attributes:
+        size: as people call it, such as "70m".
+        name: name of the model and of its repository, such as "pythia-70m-deduped".
+        total: published number of parameters, None where none is.
+        nonembedding: published N, None where none is.
+    """
+
+    size: str
+    name: str
+    total: int | None
+    nonembedding: int | None
+
+    @property
+    def repository(self) -> str:
+        """Id of the repository on the hub."""
+        return f"{ORGANISATION}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A suite of the catalogue: models trained on the same data in the same order."""
+
+    name: str
+    description: str
+    models: tuple[CatalogueModel, ...]
+    steps: tuple[int, ...]
+
+    def chosen(self, wanted: list[str] | None) -> tuple[CatalogueModel, ...]:
+        """Return the models named, by size ("70m"), early name ("19m") or whole name; all for None.
+
+        Raises:
+            InvalidInputError: a name that the family does not have.
+        """
+        if not wanted:
+            return self.models
+        by_name = {name: m for m in self.models for name in (m.size, m.name)}
+        if self.name.endswith("-v0"):
+            by_name |= {early: by_name[size] for early, size in EARLY_NAMES.items()}
+        for name in wanted:
+            if name not in by_name:
+                raise InvalidInputError(
+                    f"suite {self.name} has no model {name!r}",
+                    f"There is: {', '.join(m.size for m in self.models)}",
+                    "model",
+                )
+        picked = {by_name[name] for name in wanted}
+        return tuple(model for model in self.models if model in picked)
+
+
+def _family(
+    name: str, suffix: str, sizes: tuple[str, ...], steps: tuple[int, ...], description: str
+) -> Family:
+    models = []
+    for size in sizes:
+        total, nonembedding = PUBLISHED[size] or (None, None)
+        models.append(CatalogueModel(size, f"pythia-{size}{suffix}", total, nonembedding))
+    return Family(name, description, tuple(models), steps)
+
+
+def _families() -> list[Family]:
+    sizes = tuple(PUBLISHED)
+    paper = tuple(size for size, counts in PUBLISHED.items() if counts)
+    pile = "EleutherAI's Pythia: GPT-NeoX models trained on the Pile"
+    early = "the first release, with steps of 1,000 only"
+    seeds = [
+        _family(
+            f"pythia-seed{k}", f"-seed{k}", SEEDED_SIZES, ALL_STEPS, f"{pile}, training seed {k}"
+        )
+        for k in range(1, N_SEEDS + 1)
+    ]
+    return [
+        _family("pythia", "", sizes, ALL_STEPS, pile),
+        _family("pythia-deduped", "-deduped", sizes, ALL_STEPS, f"{pile}, near-duplicates removed"),
+        _family("pythia-v0", "-v0", paper, LINEAR_STEPS, f"{pile}; {early}"),
+        _family(
+            "pythia-deduped-v0",
+            "-deduped-v0",
+            paper,
+            LINEAR_STEPS,
+            f"{pile}, near-duplicates removed; {early}",
+        ),
+        *seeds,
+    ]
+
+
+FAMILIES: dict[str, Family] = {family.name: family for family in _families()}
+# A seed has its own order of the data, so each is a suite of its own; this name stands for all.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "pythia-seeds": tuple(f"pythia-seed{k}" for k in range(1, N_SEEDS + 1))
+}
+
+
+def families(name: str) -> tuple[Family, ...]:
+    """Return the suites that a name stands for; none if the catalogue does not know it."""
+    if name in GROUPS:
+        return tuple(FAMILIES[member] for member in GROUPS[name])
+    return (FAMILIES[name],) if name in FAMILIES else ()
+
+
+def known() -> str:
+    """Return the names of the catalogue, for messages."""
+    seeds = set(GROUPS["pythia-seeds"])
+    listed = [name for name in FAMILIES if name not in seeds]
+    return ", ".join([*listed, f"pythia-seed1 … pythia-seed{N_SEEDS}", *GROUPS])

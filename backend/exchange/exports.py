@@ -1,0 +1,289 @@
+"""What can be exported: losses, curves, predictions with their contexts, clusters.
+
+Losses are float16 in the store and float32 in files, which is the same number. Every table is in a
+fixed order, and holds exactly the stored values.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.db import Store
+from backend.errors import InvalidInputError, NotReadyError
+from backend.exchange import columns
+from backend.exchange.table_files import Column, Rows, Table
+from backend.lookup import corpus_named, model_named, suite_named
+from backend.models import Annotation, Cluster, Clustering, ClusterMember, Corpus, CurveSet, Suite
+from backend.queries.clusterings import finished_clustering
+from backend.queries.losses import SuiteLosses, suite_losses
+from backend.queries.reading import reader_if_text
+from backend.queries.search import FoundRows
+from backend.queries.suites import curve_sets
+from backend.stages.provenance import program_version
+
+BLOCK_ROWS = 65_536
+# A context is read from its document: fewer of them make a block of about the same size.
+CONTEXT_ROWS = 1_024
+MAX_CONTEXT = 4_096
+
+
+@dataclass(frozen=True)
+class Range:
+    """Predictions `first` … of a corpus, at most `limit` of them (None: to the end)."""
+
+    first: int = 0
+    limit: int | None = None
+
+    def within(self, n_predictions: int) -> tuple[int, int]:
+        """Return (first, last + 1) in a corpus.
+
+        Raises:
+            InvalidInputError: the range begins outside of it.
+        """
+        if not 0 <= self.first < n_predictions:
+            raise InvalidInputError(
+                f"first is {self.first}", f"Choose 0 to {n_predictions - 1}", "first"
+            )
+        if self.limit is not None and self.limit < 1:
+            raise InvalidInputError(f"limit is {self.limit}", "Choose at least 1", "limit")
+        end = n_predictions if self.limit is None else self.first + self.limit
+        return self.first, min(end, n_predictions)
+
+
+def _blocks(first: int, last: int, size: int = BLOCK_ROWS) -> Iterator[Rows]:
+    for start in range(first, last, size):
+        yield np.arange(start, min(start + size, last), dtype=np.int64)
+
+
+def _metadata(kind: str, corpus: Corpus, suite: Suite | None, **more: Any) -> dict[str, str]:
+    facts = {
+        "program": "quanta-explorer",
+        "version": program_version(),
+        "kind": kind,
+        "corpus": corpus.name,
+        "corpus_key": corpus.key,
+        "suite": suite.name if suite else "",
+        "unit": "nats",
+        **more,
+    }
+    return {name: v if isinstance(v, str) else json.dumps(v) for name, v in facts.items()}
+
+
+def losses_table(store: Store, suite: str, corpus: str, wanted: Range) -> Table:
+    """Return the losses of predictions under every evaluated checkpoint, one column each.
+
+    Raises:
+        NotFoundError, NotReadyError: an unknown name, or nothing evaluated.
+        InvalidInputError: a range outside the corpus.
+    """
+    with store.session() as session:
+        home, family = corpus_named(session, corpus), suite_named(session, suite)
+        first, last = wanted.within(home.n_predictions)
+        held = suite_losses(store, session, home, family)
+        checkpoints = [evaluation.checkpoint for evaluation in held.evaluations]
+        names = [f"loss_nats_{c.model.name}_step{c.step}" for c in checkpoints]
+        metadata = _metadata(
+            "losses",
+            home,
+            family,
+            models=[c.model.name for c in checkpoints],
+            nonembedding_parameters=[c.model.nonembedding_parameters for c in checkpoints],
+            steps=[c.step for c in checkpoints],
+            evaluation_keys=[evaluation.key for evaluation in held.evaluations],
+        )
+    listed = [Column("prediction", pa.int64(), pa.array)]
+    listed += [columns.losses(name, held.values, n) for n, name in enumerate(names)]
+    return Table(listed, _blocks(first, last), last - first, metadata)
+
+
+def named_curve_set(store: Store, suite: str, corpus: str, axis: str, model: str | None) -> int:
+    """Return the id of the curve set of an axis; on "S" of one model, the largest for None.
+
+    Raises:
+        NotFoundError: an unknown name.
+        InvalidInputError: an unknown axis.
+        NotReadyError: curves are not classified yet.
+    """
+    if axis not in {"N", "S"}:
+        raise InvalidInputError(f"axis {axis!r}", "Choose N or S", "axis")
+    with store.session() as session:
+        home, family = corpus_named(session, corpus), suite_named(session, suite)
+        wanted = model_named(family, model).id if model and axis == "S" else None
+        sets = curve_sets(session, home, family)
+        rows = [row for row in sets if row.axis == axis and wanted in {None, row.model_id}]
+    if not rows:
+        raise NotReadyError(
+            f"there are no curves of {model or suite} on {corpus} over {axis}",
+            f"Run `quanta classify {suite} {corpus}`",
+        )
+    return rows[-1].id
+
+
+def _curve_columns(store: Store, curve_set: CurveSet, held: SuiteLosses) -> list[Column]:
+    chosen = held.columns(curve_set.evaluation_ids)
+    checkpoints = [held.evaluations[column].checkpoint for column in chosen]
+    labels = [c.model.name if curve_set.axis == "N" else f"step{c.step}" for c in checkpoints]
+    return [
+        *columns.scores(store, curve_set),
+        *(
+            columns.losses(f"loss_nats_{label}", held.values, column)
+            for label, column in zip(labels, chosen, strict=True)
+        ),
+    ]
+
+
+def _text_columns(store: Store, session: Session, corpus: Corpus, context: int) -> list[Column]:
+    """Return index, place, answer and context of predictions; without text, the index alone."""
+    read = reader_if_text(store, session, corpus)
+    if read is None:
+        return [Column("prediction", pa.int64(), pa.array)]
+    return columns.places(store, read) + (columns.contexts(store, read, context) if context else [])
+
+
+def _curves(
+    store: Store, curve_set_id: int, kind: str, context: int = 0
+) -> tuple[Corpus, list[Column], dict[str, str]]:
+    """Return (corpus, columns of predictions with their curves, metadata)."""
+    if not 0 <= context <= MAX_CONTEXT:
+        raise InvalidInputError(f"context is {context}", f"Choose 0 to {MAX_CONTEXT}", "context")
+    with store.session() as session:
+        curve_set = session.get_one(CurveSet, curve_set_id)
+        home, family = curve_set.corpus, curve_set.suite
+        held = suite_losses(store, session, home, family)
+        listed = _text_columns(store, session, home, context)
+        listed += _curve_columns(store, curve_set, held)
+        metadata = _metadata(
+            kind,
+            home,
+            family,
+            axis=curve_set.axis,
+            model=curve_set.model.name if curve_set.model else "",
+            axis_values=curve_set.axis_values,
+            curve_set_key=curve_set.key,
+            thresholds=curve_set.thresholds,
+        )
+    return home, listed, metadata
+
+
+def curves_table(store: Store, curve_set_id: int, wanted: Range) -> Table:
+    """Return the curves of predictions with class and scores, in the order of the corpus.
+
+    Raises:
+        InvalidInputError: a range outside the corpus.
+    """
+    home, listed, metadata = _curves(store, curve_set_id, "curves")
+    first, last = wanted.within(home.n_predictions)
+    return Table(listed, _blocks(first, last), last - first, metadata)
+
+
+def predictions_table(store: Store, found: FoundRows, *, context: int = 32) -> Table:
+    """Return predictions that a search found, in its order, with what stands before them.
+
+    Args:
+        store: holds them.
+        found: the search's rows.
+        context: so many tokens before each answer, with the document's id and source; 0: none.
+
+    Raises:
+        InvalidInputError: `context` out of range.
+    """
+    _, listed, metadata = _curves(store, found.curve_set, "predictions", context)
+    rows = found.rows
+    listed = columns.of_prediction(listed, rows.indices)
+    if rows.distances is not None:
+        listed.insert(1, columns.numbers("distance", rows.distances, pa.float64()))
+    metadata |= {"n_matching": str(found.n_matching), "truncated": found.truncated or ""}
+    size = CONTEXT_ROWS if context else BLOCK_ROWS
+    return Table(listed, _blocks(0, len(rows.indices), size), len(rows.indices), metadata)
+
+
+@dataclass(frozen=True)
+class _Members:
+    """All members of a clustering, largest cluster first, the most central member first."""
+
+    rank: NDArray[np.int64]
+    position: NDArray[np.int64]
+    prediction: NDArray[np.int64]
+
+
+def _members(session: Session, clustering_id: int) -> _Members:
+    query = (
+        select(Cluster.rank, ClusterMember.position, ClusterMember.prediction)
+        .join(ClusterMember, ClusterMember.cluster_id == Cluster.id)
+        .where(Cluster.clustering_id == clustering_id)
+        .order_by(Cluster.rank, ClusterMember.position)
+    )
+    table = np.array(session.execute(query).all(), np.int64).reshape(-1, 3)
+    return _Members(table[:, 0], table[:, 1], table[:, 2])
+
+
+def _cluster_columns(session: Session, clustering_id: int, members: _Members) -> list[Column]:
+    rows: Sequence[Any] = session.execute(
+        select(Cluster, Annotation.label)
+        .outerjoin(Annotation, Annotation.cluster_id == Cluster.id)
+        .where(Cluster.clustering_id == clustering_id)
+        .order_by(Cluster.rank)
+    ).all()
+    clusters = [cluster for cluster, _ in rows]
+    ranks = members.rank - 1
+    facts = [
+        ("cluster", pa.int64(), [c.id for c in clusters]),
+        ("cluster_rank", pa.int32(), [c.rank for c in clusters]),
+        ("cluster_size", pa.int32(), [c.size for c in clusters]),
+        ("cluster_coherence", pa.float64(), [c.coherence for c in clusters]),
+        ("cluster_label", pa.string(), [label or "" for _, label in rows]),
+    ]
+
+    def column(name: str, kind: pa.DataType, values: list[Any]) -> Column:
+        held = pa.array(values, kind)
+        return Column(name, kind, lambda rows: held.take(pa.array(ranks[rows])))
+
+    return [
+        *(column(*fact) for fact in facts),
+        columns.numbers("member", members.position, pa.int32()),
+    ]
+
+
+def clusters_table(store: Store, clustering_id: int, *, context: int = 64) -> Table:
+    """Return every member of every cluster with its context, and its loss where it was selected.
+
+    Imported clusters have no loss, since no model selected them, and without text no context.
+
+    Raises:
+        NotFoundError: there is no such clustering.
+        InvalidInputError: `context` out of range.
+    """
+    if not 1 <= context <= MAX_CONTEXT:
+        raise InvalidInputError(f"context is {context}", f"Choose 1 to {MAX_CONTEXT}", "context")
+    with store.session() as session:
+        clustering: Clustering = finished_clustering(session, clustering_id)
+        selection = clustering.discovery.similarity.selection
+        home, evaluation = selection.corpus, selection.evaluation
+        checkpoint = evaluation.checkpoint if evaluation else None
+        family = checkpoint.model.suite if checkpoint else None
+        members = _members(session, clustering_id)
+        of_members = _text_columns(store, session, home, context)
+        if evaluation and family:
+            loss = suite_losses(store, session, home, family).column(evaluation.id)
+            of_members.append(columns.numbers("loss_nats", loss, pa.float32()))
+        listed = _cluster_columns(session, clustering_id, members)
+        metadata = _metadata(
+            "clusters",
+            home,
+            family,
+            clustering=clustering_id,
+            clustering_key=clustering.key,
+            n_clusters=clustering.n_clusters,
+            model=checkpoint.model.name if checkpoint else "",
+            step=checkpoint.step if checkpoint else "",
+        )
+    listed += columns.of_prediction(of_members, members.prediction)
+    size = len(members.prediction)
+    return Table(listed, _blocks(0, size, CONTEXT_ROWS), size, metadata)

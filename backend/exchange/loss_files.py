@@ -1,0 +1,163 @@
+"""Reading losses that were computed elsewhere: the array, its columns, what can be stored.
+
+The array is a `.npy` of shape (predictions, models), memory-mapped and never unpickled; the columns
+are JSON. Whatever cannot be used is refused by name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend import names
+from backend.arrays import MAX_LOSS_NATS
+from backend.errors import InvalidInputError
+from backend.exchange.json_files import read_json, shown
+
+MAX_STEP = 2**31 - 1
+MAX_PARAMETERS = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One column of the array: a model of N = `nonembedding_parameters` after `step` steps."""
+
+    name: str
+    nonembedding_parameters: int
+    step: int
+
+    @property
+    def title(self) -> str:
+        """The column as people name it."""
+        return f"{self.name} step {self.step}"
+
+
+def _integer(value: object, least: int, most: int, where: str) -> int:
+    # 1.5e7 is how some programs write whole numbers.
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(whole, bool) or not isinstance(whole, int) or not least <= whole <= most:
+        raise InvalidInputError(
+            f"{where} is {shown(value)}", f"Give a whole number from {least} to {most}"
+        )
+    return whole
+
+
+def _entry(record: object, where: str) -> ModelEntry:
+    if not isinstance(record, dict) or not isinstance(record.get("name"), str):
+        raise InvalidInputError(
+            f"{where} is {shown(record)}",
+            'Write {"name": "small", "nonembedding_parameters": 1000, "step": 100}',
+        )
+    parameters = record.get("nonembedding_parameters")
+    return ModelEntry(
+        name=names.check(record["name"], f"{where}: model name"),
+        nonembedding_parameters=_integer(
+            parameters, 1, MAX_PARAMETERS, f"{where}: nonembedding_parameters"
+        ),
+        step=_integer(record.get("step"), 0, MAX_STEP, f"{where}: step"),
+    )
+
+
+def read_models(path: Path) -> tuple[ModelEntry, ...]:
+    """Return the columns that a MODELS.json describes, in its order.
+
+    Raises:
+        InvalidInputError: not JSON of that form, a (name, step) twice, or a name with two sizes.
+    """
+    records = read_json(path)
+    if not isinstance(records, list) or not records:
+        raise InvalidInputError(
+            f"{path} holds no list of models",
+            'Write [{"name": "small", "nonembedding_parameters": 1000, "step": 100}, …]',
+        )
+    entries = tuple(_entry(r, f"{path}, model {i}") for i, r in enumerate(records))
+    sizes: dict[str, int] = {}
+    places: dict[tuple[str, int], int] = {}
+    for i, entry in enumerate(entries):
+        if entry.nonembedding_parameters != sizes.setdefault(entry.name, _size(entry)):
+            raise InvalidInputError(
+                f"{path}, model {i}: {entry.name} has {_size(entry)} non-embedding parameters "
+                f"here and {sizes[entry.name]} before",
+                "Give models of different sizes different names",
+            )
+        first = places.setdefault((entry.name, entry.step), i)
+        if first != i:
+            raise InvalidInputError(
+                f"{path}: models {first} and {i} are both {entry.title}",
+                "Give every column its own name and step",
+            )
+    return entries
+
+
+def _size(entry: ModelEntry) -> int:
+    return entry.nonembedding_parameters
+
+
+def open_losses(path: Path, n_models: int) -> NDArray[np.floating[Any]]:
+    """Return the memory-mapped array of a `.npy` file with one column a model.
+
+    Raises:
+        InvalidInputError: not a whole `.npy` file of that shape, or not of plain floats.
+    """
+    if not path.is_file():
+        raise InvalidInputError(f"{path} is not a file", "Give a .npy file")
+    try:
+        # Never unpickles: arrays of objects are refused by their header.
+        losses = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy raises whatever its parser of headers does
+        raise InvalidInputError(
+            f"{path} cannot be read as one .npy array ({error})",
+            "Write it with numpy.save(path, losses), floats only",
+        ) from error
+    if losses.dtype.kind != "f" or losses.dtype.itemsize not in (2, 4, 8):
+        raise InvalidInputError(
+            f"{path} holds {shown(str(losses.dtype))}", "Give float16, float32 or float64"
+        )
+    if losses.ndim != 2 or losses.shape[1] != n_models or not losses.shape[0]:
+        raise InvalidInputError(
+            f"{path} has shape {losses.shape}, the models are {n_models}",
+            f"Give an array of shape (predictions, {n_models})",
+        )
+    extra = path.stat().st_size - int(losses.offset) - losses.nbytes
+    if extra:
+        raise InvalidInputError(
+            f"{path} is {extra} bytes longer than its header says", "Write the file again"
+        )
+    return np.asarray(losses)
+
+
+def refusal(
+    path: Path, values: NDArray[Any], factor: float, first: int, entries: Sequence[ModelEntry]
+) -> InvalidInputError:
+    """Return an error that names the first value of a block that cannot be stored."""
+    usable = np.isfinite(values) & (values >= 0) & (values * factor < MAX_LOSS_NATS)
+    row, column = np.argwhere(~usable)[0].tolist()
+    return InvalidInputError(
+        f"{path}: the loss of prediction {first + row} under {entries[column].title} is "
+        f"{values[row, column]} (times {factor:.6g} nats), want finite, >= 0 and "
+        f"< {MAX_LOSS_NATS:g} nats",
+        "Correct or drop that prediction; nothing was stored",
+    )
+
+
+def stored_block(
+    block: NDArray[np.floating[Any]], factor: float
+) -> tuple[NDArray[np.float16], NDArray[np.float32]] | None:
+    """Return a block as it is stored, one row a model, also as float32; None if it cannot be.
+
+    Args:
+        block: (predictions, models), any float dtype and byte order.
+        factor: nats in one unit of the block.
+    """
+    from compute.halves import rounded_halves
+
+    # A NaN makes both comparisons false.
+    if not (block.min() >= 0 and float(block.max()) * factor < MAX_LOSS_NATS):
+        return None
+    columns = np.ascontiguousarray(block.T, np.float32)
+    if factor != 1.0:
+        columns = columns * np.float32(factor)
+    return rounded_halves(columns)

@@ -1,0 +1,34 @@
+"""Asking for a job from a server or a script: written down first, then handed to the engine."""
+
+import threading
+
+from backend.db import Store
+from backend.jobs import board
+from backend.jobs.board import JobView
+from backend.jobs.kinds import Asked, Kind
+
+
+def submit(store: Store, kind: Kind, asked: Asked, idempotency_key: str | None = None) -> JobView:
+    """Ask for a job, or find the equal one that was asked for before.
+
+    Raises:
+        InvalidInputError, NotFoundError, NotReadyError: what cannot be asked.
+    """
+    from backend.jobs import engine
+
+    view, is_new = board.submit(store, kind, asked, idempotency_key)
+    if is_new:
+        # Should this not reach the engine, a worker finds the row and hands it in itself.
+        engine.enqueue(store.settings, view.id)
+    return view
+
+
+def warm() -> None:
+    """Load the engine's library in the background, so that the first request need not wait."""
+    threading.Thread(target=_load, daemon=True).start()
+
+
+def _load() -> None:
+    from backend.jobs import engine
+
+    assert engine.NAME

@@ -1,0 +1,268 @@
+"""Registering a suite of the catalogue: names, sizes, steps and commits from a hub, no weights.
+
+Four small requests a model: its branches, the list of files at one commit, that commit's
+`config.json` and `tokenizer.json`. N is what the configuration implies; a published N that differs
+is said, not used.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend import names
+from backend.catalogue import TOKENS_A_STEP, CatalogueModel, Family
+from backend.db import Store
+from backend.errors import InvalidInputError, NotFoundError
+from backend.hub import Hub, Patience
+from backend.hub_names import HubLocation
+from backend.keys import bytes_key
+from backend.models import Suite, Tokenizer
+from backend.stages.corpora import stored_tokenizer
+from backend.stages.progress import Progress
+from backend.stages.register import CheckpointFacts, add_checkpoint, check_vocabulary, suite_row
+from backend.tokens import parse_tokenizer
+
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+MAIN = "main"
+# A person waits for these requests: a hub that is not there is said within seconds.
+PATIENCE = Patience(tries=3, first_wait=0.5)
+
+
+@dataclass(frozen=True)
+class HubSpec:
+    """What to register.
+
+    Attributes:
+        family: of the catalogue.
+        name: of the suite.
+        description: one sentence for people, the family's if empty.
+        models: sizes or names; None for all that the hub has.
+        steps: steps to keep; None for all that the hub has.
+        required_steps: steps that every model must have.
+        endpoint: address of the hub, None for HF_ENDPOINT or huggingface.co.
+    """
+
+    family: Family
+    name: str
+    description: str = ""
+    models: tuple[str, ...] | None = None
+    steps: frozenset[int] | None = None
+    required_steps: frozenset[int] = frozenset()
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What was registered, and what people should know about it."""
+
+    suite: Suite
+    models: dict[str, list[int]]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One model on the hub: its steps' commits, and the files of the last one."""
+
+    model: CatalogueModel
+    commits: dict[int, str]
+    config: dict[str, Any]
+    total: int
+    nonembedding: int
+    tokenizer: bytes
+
+
+def _some(steps: Iterable[int]) -> str:
+    listed = sorted(steps)
+    ends = [*listed[:3], "…", *listed[-2:]] if len(listed) > 6 else listed
+    return ", ".join(str(step) for step in ends) or "none"
+
+
+def _commits(spec: HubSpec, model: CatalogueModel, branches: dict[str, str]) -> dict[int, str]:
+    """Return {step: commit} of the steps asked for."""
+    held = {
+        int(name.removeprefix("step")): commit
+        for name, commit in branches.items()
+        if name.startswith("step") and name.removeprefix("step").isdigit()
+    }
+    lacking = spec.required_steps - set(held)
+    if lacking:
+        raise NotFoundError(
+            f"{model.repository} has no revision step{min(lacking)}",
+            f"Its steps are {_some(held)}",
+        )
+    kept = {step: held[step] for step in sorted(held) if spec.steps is None or step in spec.steps}
+    if not kept:
+        raise NotFoundError(
+            f"{model.repository} has none of the steps asked for", f"Its steps are {_some(held)}"
+        )
+    return kept
+
+
+def _fetched(hub: Hub, location: HubLocation, folder: Path, *names: str) -> set[str]:
+    """Fetch the files of these names into `folder`; return the names that are there."""
+    files = hub.files(location)
+    present = {name for name in names if name in files}
+    for name in present:
+        hub.download(location, files[name], folder)
+    return present
+
+
+def _fetch_facts(
+    hub: Hub, repository: str, commit: str, branches: dict[str, str], folder: Path
+) -> None:
+    """Fetch configuration and tokenizer of a commit into `folder`."""
+    location = HubLocation(repository, commit)
+    present = _fetched(hub, location, folder, CONFIG, TOKENIZER)
+    if CONFIG not in present:
+        raise InvalidInputError(
+            f"{location.short} has no {CONFIG}", "Choose another revision: --step", "step"
+        )
+    # Some revisions lie without their tokenizer; it does not change during training.
+    if TOKENIZER not in present and MAIN in branches:
+        present |= _fetched(hub, HubLocation(repository, branches[MAIN]), folder, TOKENIZER)
+    if TOKENIZER not in present:
+        raise InvalidInputError(
+            f"{repository} has no {TOKENIZER}", "Only models with one can be registered"
+        )
+
+
+def _found(
+    hub: Hub, spec: HubSpec, model: CatalogueModel, branches: dict[str, str], folder: Path
+) -> _Found:
+    from compute import checkpoints
+
+    commits = _commits(spec, model, branches)
+    _fetch_facts(hub, model.repository, commits[max(commits)], branches, folder)
+    try:
+        counts = checkpoints.counts_of_config(folder)
+        config = checkpoints.read_config(folder)
+    except checkpoints.CheckpointError as error:
+        raise InvalidInputError(
+            f"{model.repository} step {max(commits)}: {error}", "Nothing was registered"
+        ) from error
+    tokenizer = (folder / TOKENIZER).read_bytes()
+    return _Found(model, commits, config, counts.total, counts.nonembedding, tokenizer)
+
+
+def _branches(hub: Hub, spec: HubSpec, model: CatalogueModel) -> dict[str, str]:
+    """Return the branches of a model; none if it is not on the hub and was not named."""
+    try:
+        return hub.branches(model.repository)
+    except NotFoundError:
+        if spec.models:
+            raise
+        return {}
+
+
+def _all_found(hub: Hub, spec: HubSpec, progress: Progress) -> tuple[list[_Found], list[str]]:
+    """Return (models on the hub, names of those it does not have)."""
+    models = spec.family.chosen(list(spec.models) if spec.models else None)
+    found, lacking = [], []
+    with progress.task(f"ask for {spec.family.name}", len(models), unit="models") as bar:
+        for model in models:
+            if branches := _branches(hub, spec, model):
+                with TemporaryDirectory(prefix="quanta-hub-") as folder:
+                    found.append(_found(hub, spec, model, branches, Path(folder)))
+            else:
+                lacking.append(model.name)
+            bar.advance()
+    if not found:
+        raise NotFoundError(
+            f"{hub.address} has no model of {spec.family.name}", "Check --endpoint or HF_ENDPOINT"
+        )
+    return found, lacking
+
+
+def _canonical(tokenizer: bytes) -> str:
+    """Return what a tokenizer does, however its file is written."""
+    parsed = parse_tokenizer(tokenizer)
+    parsed.no_truncation()
+    parsed.no_padding()
+    return str(parsed.to_str())
+
+
+def _tokenizer(session: Session, spec: HubSpec, found: list[_Found]) -> bytes:
+    """Return the one tokenizer of all models: that of the suite, if it is known already."""
+    known = session.scalars(
+        select(Tokenizer.json)
+        .join(Suite, Suite.tokenizer_key == Tokenizer.key)
+        .where(Suite.name == spec.name)
+    ).one_or_none()
+    shared = known or found[0].tokenizer
+    canonical = _canonical(shared)
+    for item in found:
+        if item.tokenizer != shared and _canonical(item.tokenizer) != canonical:
+            raise InvalidInputError(
+                f"{item.model.repository} has another tokenizer than the rest of suite {spec.name}",
+                "Register it as a suite of its own: --name and --model",
+            )
+    return shared
+
+
+def _notes(spec: HubSpec, found: list[_Found], lacking: list[str]) -> tuple[list[str], list[str]]:
+    """Return (what belongs into the suite's description, what is said once)."""
+    lasting = [
+        f"{f.model.name}: N is {f.nonembedding:,} by its config.json; published is "
+        f"{f.model.nonembedding:,}"
+        for f in found
+        if f.model.nonembedding is not None and f.model.nonembedding != f.nonembedding
+    ]
+    passing = [f"{name} is not on the hub and was left out" for name in lacking]
+    for f in found:
+        wanted = set(spec.family.steps) if spec.steps is None else spec.steps
+        if missing := (wanted & set(spec.family.steps)) - set(f.commits):
+            passing.append(f"{f.model.name} lacks {len(missing)} steps: {_some(missing)}")
+    return lasting, passing
+
+
+def _facts(item: _Found, endpoint: str | None) -> list[CheckpointFacts]:
+    repository = item.model.repository
+    return [
+        CheckpointFacts(
+            model=item.model.name,
+            step=step,
+            location=str(HubLocation(repository, commit, endpoint)),
+            # The commit is a hash over all files; where they are fetched from does not matter.
+            key=bytes_key(f"hub:{repository}@{commit}".encode()),
+            config=item.config,
+            parameters=item.total,
+            nonembedding=item.nonembedding,
+            tokens_seen=TOKENS_A_STEP * step,
+        )
+        for step, commit in item.commits.items()
+    ]
+
+
+def add_hub_suite(store: Store, spec: HubSpec, progress: Progress) -> Registered:
+    """Register models and checkpoints of a family; new ones of a known suite are added to it.
+
+    Raises:
+        NotFoundError: the hub lacks a model or step that was asked for.
+        InvalidInputError: a configuration or tokenizer that cannot be used.
+        QuantaError: the hub cannot be reached. Whatever is raised, nothing is registered.
+    """
+    names.check(spec.name, "suite name")
+    hub = Hub(spec.endpoint, PATIENCE, say=progress.say)
+    found, lacking = _all_found(hub, spec, progress)
+    lasting, passing = _notes(spec, found, lacking)
+    with store.begin() as session:
+        data = _tokenizer(session, spec, found)
+        tokenizer = stored_tokenizer(session, data, parse_tokenizer(data))
+        for item in found:
+            rows = item.config.get("vocab_size")
+            check_vocabulary(item.model.repository, rows, tokenizer.vocabulary_size)
+        description = spec.description or spec.family.description
+        suite = suite_row(session, spec.name, description, tokenizer.key)
+        for note in lasting:
+            if note not in suite.description:
+                suite.description = f"{suite.description}. {note}"
+        for item in found:
+            for facts in _facts(item, spec.endpoint):
+                add_checkpoint(session, suite, facts)
+    return Registered(suite, {f.model.name: list(f.commits) for f in found}, (*lasting, *passing))

@@ -1,0 +1,59 @@
+"""p(chosen token) over one document: −ln p(target) in the place of every predicted token."""
+
+from sqlalchemy.exc import IntegrityError
+
+from backend import arrays
+from backend.db import Store
+from backend.documents import read_chunk
+from backend.errors import InvalidInputError
+from backend.lookup import tokenizer_of
+from backend.models import Checkpoint, Corpus, Document, TargetLoss
+from backend.stages import evaluate_worker
+from backend.stages.evaluate import check_tokenizer
+from backend.stages.progress import WORK_LOG, Silent
+from backend.targets import is_computed, target_key
+from backend.weights import checkpoint_folder
+
+
+def measure_target(
+    store: Store, corpus_id: int, document: int, token: int, checkpoint_id: int, device: str
+) -> None:
+    """Compute and store p(`token`) over a document; what is stored is kept.
+
+    Raises:
+        InvalidInputError: the checkpoint cannot be used, or has another tokenizer.
+    """
+    with store.session() as session:
+        corpus = session.get_one(Corpus, corpus_id)
+        checkpoint = session.get_one(Checkpoint, checkpoint_id)
+        check_tokenizer(corpus, checkpoint.model.suite)
+        key = target_key(corpus, document, token, checkpoint)
+        if is_computed(session, key):
+            return
+        row = session.get_one(Document, (corpus_id, document))
+        chunk = read_chunk(session, corpus, row.chunk)
+        tokens = chunk.documents[document - chunk.first_document]
+        size = tokenizer_of(corpus).vocabulary_size
+    WORK_LOG.info("target %s", key[:16])
+    with checkpoint_folder(store, checkpoint, Silent()) as folder:
+        try:
+            weights = (str(folder.path), folder.key, size, device)
+            values = evaluate_worker.chunk_measures(*weights, [tokens], token)
+            stored = arrays.stored_losses(values["target"])
+        except ValueError as error:
+            raise InvalidInputError(str(error), "Restore the checkpoint, then ask again") from error
+    try:
+        with store.begin() as session:
+            session.add(
+                TargetLoss(
+                    key=key,
+                    corpus_id=corpus_id,
+                    document=document,
+                    token=token,
+                    checkpoint_id=checkpoint_id,
+                    **arrays.columns(stored),
+                )
+            )
+    except IntegrityError:
+        # Another worker was faster; equal inputs give equal values.
+        return

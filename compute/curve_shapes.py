@@ -1,0 +1,98 @@
+"""Curves to ask for: drawn with a few knots, or named; on any axis of sizes or steps.
+
+A curve is loss in nats against the logarithm of an axis. Named curves run between a high and a low
+level, so that those who search know what heights they ask for.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+HIGH_NATS = 6.0
+LOW_NATS = 0.1
+# Share of the log axis that an early or late fall takes.
+FALL_SHARE = 0.3
+MIN_KNOTS = 2
+MAX_KNOTS = 16
+PRESETS: tuple[str, ...] = ("step", "smooth", "inverse", "u", "hump", "late", "early", "flat")
+PRESET_FORMULAS = {
+    "step": "6 nats at every point before point j (counted from 1; by default the middle one), 0.1 "
+    "nats from j on",
+    "smooth": "a straight line in log axis from 6 nats at the first point to 0.1 at the last",
+    "inverse": "a straight line in log axis from 0.1 nats at the first point to 6 at the last",
+    "u": "6 nats at both ends, 0.1 in the middle of the log axis, straight lines between",
+    "hump": "0.1 nats at both ends, 6 in the middle of the log axis, straight lines between",
+    "late": "6 nats over the first 70 % of the log axis, then a straight line to 0.1 at its end",
+    "early": "a straight line from 6 nats to 0.1 over the first 30 % of the log axis, then 0.1",
+    "flat": "3.05 nats everywhere",
+}
+
+
+def sketched_curve(
+    knots: Sequence[tuple[float, float]], axis: Float[np.ndarray, " points"]
+) -> Float[np.ndarray, " points"]:
+    """A drawn curve at the points of an axis.
+
+    Args:
+        knots: (axis value, loss in nats) in any order, 2 to 16 of them; axis values > 0 and all
+            different.
+        axis: sizes or steps, > 0.
+
+    Returns:
+        Loss in nats: straight between knots in log axis, constant beyond the outer ones.
+
+    Raises:
+        ValueError: too few or many knots, or one that has no place on a log axis.
+    """
+    if not MIN_KNOTS <= len(knots) <= MAX_KNOTS:
+        raise ValueError(f"{len(knots)} knots; draw {MIN_KNOTS} to {MAX_KNOTS}")
+    places = np.array(sorted(knots), dtype=np.float64)
+    if not np.isfinite(places).all() or (places[:, 0] <= 0).any():
+        raise ValueError("a knot is not finite or not above 0 on the axis; move or drop it")
+    if (np.diff(places[:, 0]) <= 0).any():
+        raise ValueError("two knots are at the same place on the axis; drop one")
+    drawn: Float[np.ndarray, " points"] = np.interp(
+        np.log(axis), np.log(places[:, 0]), places[:, 1]
+    )
+    return drawn
+
+
+def preset_curve(
+    name: str, axis: Float[np.ndarray, " points"], at: int | None = None
+) -> Float[np.ndarray, " points"]:
+    """A named curve at the points of an axis, between `HIGH_NATS` and `LOW_NATS`.
+
+    Args:
+        name: one of `PRESETS`; `PRESET_FORMULAS` defines each.
+        axis: sizes or steps, > 0 and increasing, at least 2.
+        at: for "step" only, the number of the first low point, counted from 1; 1 is low
+            everywhere. The middle point by default.
+
+    Returns:
+        Loss in nats.
+
+    Raises:
+        ValueError: an unknown name, or a step at a point that the axis does not have.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    n_points = len(axis)
+    position = np.log(axis / axis[0]) / np.log(axis[-1] / axis[0])
+    if name == "step":
+        first_low = n_points // 2 + 1 if at is None else at
+        if not 1 <= first_low <= n_points:
+            raise ValueError(f"the axis has no point {first_low}; choose 1 to {n_points}")
+        height = (np.arange(n_points) < first_low - 1).astype(np.float64)
+    else:
+        height = {
+            "smooth": 1 - position,
+            "inverse": position,
+            "u": np.abs(2 * position - 1),
+            "hump": 1 - np.abs(2 * position - 1),
+            "late": np.minimum((1 - position) / FALL_SHARE, 1),
+            "early": np.maximum(1 - position / FALL_SHARE, 0),
+            "flat": np.full(n_points, 0.5),
+        }[name]
+    curve: Float[np.ndarray, " points"] = LOW_NATS + (HIGH_NATS - LOW_NATS) * height
+    return curve

@@ -1,0 +1,139 @@
+// The colour scale of a heat page: legend, histogram with a range brush, one scale a measure.
+import { all, make, one } from "./util.js";
+
+const BINS = 40;
+let form, redraw;
+
+const field = (name) => form.elements.namedItem(name);
+const bound = (name) => Number(form.dataset[name === "lo" ? "low" : "high"]);
+const isLog = () => "log" in form.dataset;
+
+function valueAt(bin) {
+  const [low, high] = [bound("lo"), bound("hi")];
+  const part = bin / BINS;
+  return isLog() ? low * (high / low) ** part : low + (high - low) * part;
+}
+
+function binOf(value) {
+  const [low, high] = [bound("lo"), bound("hi")];
+  const part = isLog() ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+  return Math.min(BINS, Math.max(0, BINS * part));
+}
+
+const rounded = (value) => String(Number(value.toPrecision(3)));
+
+/** Show a frame's scale: ends of the legend, histogram, shades and sliders. */
+export function drawScale(page, frame) {
+  form = page;
+  frame.scale.forEach((end, i) => { one(`[data-end-shown="${i}"]`).textContent = rounded(end); });
+  const most = Math.max(...frame.histogram, 1);
+  const names = ["x", "y", "width", "height"];
+  const draw = document.createElementNS.bind(document, "http://www.w3.org/2000/svg");
+  one("[data-brush] g").replaceChildren(...frame.histogram.map((count, i) => {
+    const height = 100 * Math.sqrt(count / most);
+    const bar = draw("rect");
+    [i + 0.06, 100 - height, 0.88, height].forEach((value, k) => bar.setAttribute(names[k], value));
+    return bar;
+  }));
+  one("[data-counts]").replaceChildren(...frame.histogram.flatMap((count, i) => (
+    count ? [make("tr", {}, ...[valueAt(i).toFixed(3), valueAt(i + 1).toFixed(3), String(count)]
+      .map((text) => make("td", { className: "n" }, text)))] : []
+  )));
+  showEnds(...frame.scale.map(binOf));
+}
+
+function showEnds(low, high) {
+  const shade = (name, x, width) => {
+    const rect = one(`[data-shade="${name}"]`);
+    rect.setAttribute("x", x);
+    rect.setAttribute("width", Math.max(0, width));
+  };
+  shade("lo", 0, low);
+  shade("hi", high, BINS - high);
+  for (const [name, bin] of [["lo", low], ["hi", high]]) {
+    const range = one(`[data-end="${name}"]`);
+    range.value = Math.round(bin);
+    range.setAttribute("aria-valuetext", rounded(valueAt(bin)));
+  }
+}
+
+const kept = (measure) => `quanta-scale-${measure}`;
+
+/** Remember the ends for this measure; another measure has its own. */
+function keep() {
+  try {
+    localStorage.setItem(kept(field("measure").value), JSON.stringify([field("lo").value, field("hi").value]));
+  } catch { /* private windows keep nothing */ }
+}
+
+function remembered(measure) {
+  try {
+    const ends = JSON.parse(localStorage.getItem(kept(measure)) ?? "[]");
+    return Array.isArray(ends) ? ends : [];
+  } catch { return []; }
+}
+
+function setEnd(name, bin) {
+  const other = name === "lo" ? "hi" : "lo";
+  const limit = binOf(Number(field(other).value || bound(other)));
+  const inside = name === "lo" ? Math.min(bin, Math.ceil(limit) - 1) : Math.max(bin, Math.floor(limit) + 1);
+  const end = name === "lo" ? 0 : BINS;
+  field(name).value = inside === end ? "" : rounded(valueAt(inside));
+  changed();
+}
+
+function changed() {
+  keep();
+  redraw();
+}
+
+function binUnder(event) {
+  const box = one("[data-brush]").getBoundingClientRect();
+  return Math.round(Math.min(BINS, Math.max(0, BINS * (event.clientX - box.left) / box.width)));
+}
+
+function startBrush() {
+  const brush = one("[data-brush]");
+  let dragged;
+  brush.addEventListener("pointerdown", (event) => {
+    const bin = binUnder(event);
+    const [low, high] = ["lo", "hi"].map((name) => binOf(Number(field(name).value || bound(name))));
+    dragged = Math.abs(bin - low) <= Math.abs(bin - high) ? "lo" : "hi";
+    brush.setPointerCapture(event.pointerId);
+    setEnd(dragged, bin);
+  });
+  brush.addEventListener("pointermove", (event) => { if (dragged) setEnd(dragged, binUnder(event)); });
+  for (const end of ["pointerup", "pointercancel"]) brush.addEventListener(end, () => { dragged = undefined; });
+  for (const range of all("[data-end]")) {
+    range.addEventListener("input", (event) => {
+      event.stopPropagation();
+      setEnd(range.dataset.end, Number(range.value));
+    });
+  }
+}
+
+/** Another measure has another scale: the page comes anew with its legend and the ends kept for it. */
+function changeMeasure() {
+  const [low = "", high = ""] = remembered(field("measure").value);
+  field("lo").value = low;
+  field("hi").value = high;
+  for (const name of ["other_model", "other_step"]) if (field(name)) field(name).disabled = true;
+  form.requestSubmit();
+}
+
+/** Bring the scale's controls to life; `show` fetches and paints the frame again. */
+export function startScale(page, show) {
+  form = page;
+  redraw = show;
+  const ends = ["lo", "hi"].map((name) => binOf(Number(field(name).value || bound(name))));
+  showEnds(...ends);
+  startBrush();
+  for (const name of ["lo", "hi"]) field(name).addEventListener("change", changed);
+  field("lock").addEventListener("change", () => redraw());
+  field("measure").addEventListener("change", changeMeasure);
+  one('[data-action="scale-off"]', form).addEventListener("click", () => {
+    field("lo").value = field("hi").value = "";
+    field("lock").checked = false;
+    changed();
+  });
+}

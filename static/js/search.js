@@ -1,0 +1,70 @@
+// Token search: the drawn curve goes into the form and the address, and the list follows it.
+import { all, onKey, one, say } from "./util.js";
+import { focusPad, startSketch } from "./sketch.js";
+import { focusMap, startMap } from "./map.js";
+
+const WAIT_MS = 350;
+const SWAPPED = [".presets", "#active", "#results", "footer.site"];
+let form, asked, timer, turn = 0;
+
+/** The address of what the form says now. */
+function formAddress() {
+  const data = new FormData(form); // the form's own listener leaves out what says nothing
+  return `${location.pathname}${data.keys().next().done ? "" : "?"}${new URLSearchParams(data).toString().replace(/%3A/g, ":").replace(/%2C/g, ",")}`;
+}
+
+/** Put the server's new list, filters and API call in place of the old ones. */
+async function refresh(address) {
+  const mine = ++turn;
+  const results = one("#results");
+  results.setAttribute("aria-busy", "true");
+  try {
+    const reply = await fetch(address);
+    const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+    if (mine !== turn) return;
+    if (!one("#active", page)) throw new Error(one(".banner h1", page)?.textContent ?? `The server answered ${reply.status}`);
+    for (const part of SWAPPED) one(part).replaceWith(document.adoptNode(one(part, page)));
+    say(one(".count").textContent);
+  } catch (error) {
+    if (mine === turn) one(".count").textContent = `${error.message}. The list is the one from before.`;
+  } finally {
+    results.removeAttribute("aria-busy");
+  }
+}
+
+/** A drawn curve takes the place of a preset or an example; an empty one of every shape. */
+function onSketch(sketch, isFinal) {
+  for (const other of all("[data-shape], select[name=at]", form)) other.disabled = true;
+  const field = form.elements.namedItem("sketch");
+  field.disabled = false;
+  field.value = sketch;
+  const address = formAddress();
+  history.replaceState(history.state, "", address);
+  clearTimeout(timer);
+  if (isFinal) timer = setTimeout(() => refresh(address), WAIT_MS);
+}
+
+/** A search is a new entry of the history: the one before it keeps what it asked for. */
+function onSubmit() {
+  clearTimeout(timer);
+  if (location.pathname + location.search !== asked) history.replaceState(history.state, "", asked);
+}
+
+/** Bring the search page to life. */
+export function start() {
+  form = one("[data-search]");
+  asked = location.pathname + location.search;
+  const map = one("[data-map]");
+  if (one(".pad", form)) {
+    startSketch(form, onSketch);
+    onKey("s", focusPad);
+  }
+  form.addEventListener("submit", onSubmit);
+  if (map) {
+    startMap(map);
+    onKey("u", focusMap);
+  }
+  form.dataset.state = "ready";
+  // A page kept by the browser has the drawing of its last moment, not that of its address.
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+}

@@ -1,0 +1,115 @@
+"""Routes and forms of jobs: what is accepted, from where, and how it is answered."""
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend.jobs.kinds import MAX_TEXT
+from tests.app.test_error_shape import is_problem
+from tests.stores import MARKUP
+
+OWN = {"Origin": "http://127.0.0.1:8000", "Content-Type": "application/json"}
+FORM = {"Origin": "http://127.0.0.1:8000", "Content-Type": "application/x-www-form-urlencoded"}
+URL = "/api/v1/jobs"
+
+
+def body(names: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+    known = {"corpus": names["corpus"], "document": 2, "target": "⏎", "checkpoints": "one"}
+    return {"kind": "measure", "parameters": {**known, **parameters}}
+
+
+def test_a_job_is_accepted_with_its_address_and_is_listed(
+    client: TestClient, names: dict[str, Any]
+) -> None:
+    answer = client.post(URL, json=body(names), headers={**OWN, "Idempotency-Key": "a-key"})
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"{URL}/{job['id']}"
+    assert client.get(answer.headers["location"]).json()["state"] == "queued"
+    again = client.post(URL, json=body(names), headers={**OWN, "Idempotency-Key": "a-key"})
+    assert again.json()["id"] == job["id"]
+    assert job["id"] in [one["id"] for one in client.get(URL).json()["jobs"]]
+    other = body(names, document=3)
+    is_problem(client.post(URL, json=other, headers={**OWN, "Idempotency-Key": "a-key"}), 422)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "field"),
+    [
+        ("measure", {"target": "no such token"}, "target"),
+        ("measure", {"document": -1}, "parameters.document"),
+        ("measure", {"surprise": 1}, "parameters.surprise"),
+        ("paste", {"text": ""}, "text"),
+        ("paste", {"text": "x" * (MAX_TEXT + 1)}, "text"),
+        ("delete", {}, "kind"),
+    ],
+)
+def test_what_cannot_be_asked_is_a_422_that_names_it(
+    client: TestClient, names: dict[str, Any], kind: str, parameters: Any, field: str
+) -> None:
+    sent = {"kind": kind, "parameters": body(names, **parameters)["parameters"]}
+    document = is_problem(client.post(URL, json=sent, headers=OWN), 422)
+    assert document["errors"][0]["parameter"] == field
+
+
+def test_a_job_from_another_origin_is_refused(client: TestClient, names: dict[str, Any]) -> None:
+    before = client.get(URL).json()
+    for url, headers in ((URL, OWN), (f"/documents/{names['corpus']}/paste", FORM)):
+        for origin in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+            answer = client.post(url, content=b"text=forged+words", headers={**headers, **origin})
+            assert answer.status_code == 403
+    is_problem(client.post(URL, json=body(names), headers=FORM), 415)
+    assert client.get(URL).json() == before
+
+
+def test_a_form_leads_to_the_page_of_its_job(client: TestClient, names: dict[str, Any]) -> None:
+    text = f"words {MARKUP} 漢字 and more"
+    answer = client.post(
+        f"/documents/{names['corpus']}/paste",
+        data={"text": text, "checkpoints": "final"},
+        headers=FORM,
+        follow_redirects=False,
+    )
+    assert answer.status_code == 303
+    page = client.get(answer.headers["location"])
+    assert page.status_code == 200
+    assert "Refresh" in page.text
+    assert MARKUP not in page.text
+    assert "漢字" in page.text
+    answer = client.post(
+        f"/documents/{names['corpus']}/4/measure",
+        data={"target": "⏎", "checkpoints": "final", "model": "", "step": ""},
+        headers=FORM,
+        follow_redirects=False,
+    )
+    assert answer.status_code == 303
+    job = client.get(f"/api/v1{answer.headers['location']}").json()
+    assert job["parameters"]["checkpoints"] == [[f"s{i}", 800] for i in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b"", "text"),
+        (b"text=+", "text"),
+        (b"text=x+y&checkpoints=every", "checkpoints"),
+        (b"text=x+y&suite=%00", "suite"),
+    ],
+)
+def test_a_form_that_cannot_be_used_names_its_field(
+    client: TestClient, names: dict[str, Any], content: bytes, field: str
+) -> None:
+    answer = client.post(f"/documents/{names['corpus']}/paste", content=content, headers=FORM)
+    assert answer.status_code == 422
+    assert field in answer.text
+
+
+@pytest.mark.parametrize(
+    "content", [b"text=%ff", "text=é".encode(), b"&".join([b"a=1"] * 40), b"\x00", b"text=\xed"]
+)
+def test_a_broken_form_is_refused_not_a_failure(
+    client: TestClient, names: dict[str, Any], content: bytes
+) -> None:
+    answer = client.post(f"/documents/{names['corpus']}/paste", content=content, headers=FORM)
+    assert answer.status_code == 422

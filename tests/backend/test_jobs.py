@@ -1,0 +1,256 @@
+"""Jobs: asked once, done once, by real worker processes that are killed in between."""
+
+import json
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.db import Store, open_store
+from backend.errors import InvalidInputError, NotFoundError, QuantaError
+from backend.jobs import board, engine, slots
+from backend.jobs.kinds import MAX_TEXT, Asked
+from backend.jobs.queue import submit
+from backend.queries.heat import HeatRequest, heat
+from backend.settings import Settings
+from tests.processes import ROOT, command, environment
+from tests.stores import MARKUP, copied
+
+CORPUS = "mini-held-out-60"
+NEWLINE: Asked = {"corpus": CORPUS, "document": 0, "target": "⏎", "checkpoints": "all"}
+SECONDS = 240.0
+
+
+@pytest.fixture
+def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
+    store = open_store(Settings(data_dir=copied(mini_store, tmp_path / "data")))
+    yield store
+    engine._client.cache_clear()
+    store.engine.dispose()
+
+
+@contextmanager
+def working(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process over a data directory."""
+    with (folder / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            command("worker", "--with-parent"),
+            env=environment(folder),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def until(true: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def work(folder: Path) -> list[str]:
+    """Units of work that were computed, in order."""
+    log = folder / "quanta.log"
+    return [line.split(" ", 2)[2] for line in log.read_text().splitlines()] if log.exists() else []
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_continued_by_the_next_and_computes_nothing_twice(
+    jobs_store: Store,
+) -> None:
+    folder = jobs_store.settings.data_dir
+    job = submit(jobs_store, "measure", NEWLINE)  # no worker has ever run here
+    assert job.state == "queued"
+    with working(folder) as first:
+        until(lambda: board.job(jobs_store, job.id).done >= 3, "three units")
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    half = board.job(jobs_store, job.id)
+    assert half.state == "running"
+    assert half.total is not None
+    assert 3 <= half.done < half.total
+    with working(folder):
+        until(lambda: board.job(jobs_store, job.id).state == "finished", "the rest")
+    done = board.job(jobs_store, job.id)
+    assert done.done == done.total == half.total
+    lines = work(folder)
+    # The unit in flight may have been begun twice; what was committed never is.
+    assert half.total <= len(lines) <= half.total + 1
+    assert len(set(lines)) == half.total
+    frame = heat(jobs_store, CORPUS, 0, HeatRequest(measure="p_token", model="s1", step=0))
+    assert frame.mean is not None
+    assert 0 < frame.mean < 0.01  # an untrained model is near 1/4096
+
+
+@pytest.mark.slow
+def test_pasted_text_becomes_a_corpus_with_every_measure(jobs_store: Store) -> None:
+    text = f"the device returns {MARKUP} 漢字 1, 2, 3\r\nand the driver\u2028"
+    job = submit(jobs_store, "paste", {"text": text, "corpus": CORPUS})
+    again = submit(jobs_store, "paste", {"text": text, "corpus": CORPUS})
+    assert again.id == job.id
+    with working(jobs_store.settings.data_dir):
+        until(lambda: board.job(jobs_store, job.id).state in {"finished", "failed"}, "the job")
+    done = board.job(jobs_store, job.id)
+    assert done.problem is None
+    assert done.result is not None
+    corpus = done.result["corpus"]
+    assert done.page == f"/documents/{corpus}/0"
+    for measure in ("loss", "rank", "entropy", "difference"):
+        frame = heat(jobs_store, corpus, 0, HeatRequest(measure=measure))  # type: ignore[arg-type]
+        assert frame.model == "s5"
+        assert frame.values[0] is None
+        assert len([v for v in frame.values if v is not None]) > 20
+    assert engine.sidecar(jobs_store.settings).is_file()
+    mode = engine.sidecar(jobs_store.settings).stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+
+
+@pytest.mark.slow
+def test_a_unit_that_cannot_be_done_fails_with_its_remedy_and_can_be_asked_again(
+    jobs_store: Store,
+) -> None:
+    from backend.models import Checkpoint
+
+    with jobs_store.begin() as session:
+        for checkpoint in session.query(Checkpoint):
+            checkpoint.location = str(jobs_store.settings.data_dir / "gone")
+    job = submit(jobs_store, "measure", {**NEWLINE, "checkpoints": "one"})
+    with working(jobs_store.settings.data_dir):
+        until(lambda: board.job(jobs_store, job.id).state == "failed", "the failure")
+    failed = board.job(jobs_store, job.id)
+    assert failed.problem is not None
+    assert "gone" in failed.problem
+    assert failed.remedy
+    assert submit(jobs_store, "measure", {**NEWLINE, "checkpoints": "one"}).id != job.id
+
+
+def test_equal_requests_are_one_job_and_an_idempotency_key_names_it(jobs_store: Store) -> None:
+    job = submit(jobs_store, "measure", NEWLINE, "key-1")
+    assert submit(jobs_store, "measure", NEWLINE).id == job.id
+    assert submit(jobs_store, "measure", NEWLINE, "key-1").id == job.id
+    assert submit(jobs_store, "measure", {**NEWLINE, "target": "id:199"}).id == job.id
+    other = submit(jobs_store, "measure", {**NEWLINE, "document": 1})
+    assert other.id != job.id
+    with pytest.raises(InvalidInputError, match="belongs to another request"):
+        submit(jobs_store, "measure", {**NEWLINE, "document": 2}, "key-1")
+    page = board.list_jobs(jobs_store, limit=1)
+    assert (len(page.jobs), page.next_cursor) == (1, "1")
+    assert board.open_jobs(jobs_store) == (job.id, other.id)
+
+
+@pytest.mark.parametrize(
+    ("which", "places"),
+    [
+        ("one", [["s5", 800]]),
+        ("final", [[f"s{i}", 800] for i in range(1, 6)]),
+    ],
+)
+def test_checkpoints_are_named_when_a_job_is_asked_for(
+    jobs_store: Store, which: str, places: list[Any]
+) -> None:
+    asked: Any = {**NEWLINE, "checkpoints": which}
+    assert submit(jobs_store, "measure", asked).parameters["checkpoints"] == places
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "field"),
+    [
+        ("measure", {"target": "no such token"}, "target"),
+        ("measure", {"target": ""}, "target"),
+        ("measure", {"document": None}, "document"),
+        ("measure", {"corpus": ""}, "corpus"),
+        ("paste", {"text": ""}, "text"),
+        ("paste", {"text": " \n"}, "text"),
+        ("paste", {"text": "a\0b"}, "text"),
+        ("paste", {"text": "\ud800 x"}, "text"),
+        ("paste", {"text": "x" * (MAX_TEXT + 1)}, "text"),
+        ("paste", {"text": "x y", "checkpoints": "one"}, "checkpoints"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_by_name(
+    jobs_store: Store, kind: Any, change: Any, field: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        submit(jobs_store, kind, {**NEWLINE, **change})
+    assert refused.value.parameter == field
+    assert board.open_jobs(jobs_store) == ()
+
+
+def test_unknown_names_are_not_found(jobs_store: Store) -> None:
+    for change in ({"corpus": "none"}, {"document": 999}, {"suite": "none"}, {"model": "s9"}):
+        asked: Any = {**NEWLINE, "checkpoints": "one", **change}
+        with pytest.raises(NotFoundError):
+            submit(jobs_store, "measure", asked)
+    with pytest.raises(NotFoundError):
+        board.job(jobs_store, "j0")
+
+
+def test_a_slot_is_held_by_one_worker_and_its_name_stays(tmp_path: Path) -> None:
+    first, second = slots.take(tmp_path, "cpu"), slots.take(tmp_path, "cpu")
+    assert [first.number, second.number] == [0, 1]
+    with first.abandoned() as names:
+        assert names == []
+    os.close(second._descriptor)  # as the operating system does when the process ends
+    with first.abandoned() as names:
+        assert names == [slots.executor_id("cpu", 1)]
+        assert slots.take(tmp_path, "cpu").number == 2  # not while its jobs are taken over
+    taken = [slots.take(tmp_path, "gpu") for _ in range(slots.MAX_SLOTS)]
+    with pytest.raises(QuantaError, match="workers run on"):
+        slots.take(tmp_path, "gpu")
+    assert len({slot.executor_id for slot in taken}) == slots.MAX_SLOTS
+
+
+@pytest.mark.slow
+def test_a_pickled_row_in_the_engines_tables_is_never_unpickled(
+    jobs_store: Store, tmp_path: Path
+) -> None:
+    import base64
+    import pickle
+
+    witness = tmp_path / "executed"
+
+    class Hostile:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(witness),)
+
+    folder = jobs_store.settings.data_dir
+    job = submit(jobs_store, "measure", {**NEWLINE, "checkpoints": "one"})
+    engine.prepare(jobs_store.settings)
+    with working(folder):
+        until(lambda: board.job(jobs_store, job.id).state == "finished", "a first job")
+    other = submit(jobs_store, "measure", {**NEWLINE, "document": 3, "checkpoints": "one"})
+    inputs = base64.b64encode(pickle.dumps({"args": (Hostile(),), "kwargs": {}})).decode()
+    with closing(sqlite3.connect(engine.sidecar(jobs_store.settings))) as connection, connection:
+        changed = connection.execute(
+            "UPDATE workflow_status SET inputs = ?, serialization = 'py_pickle'"
+            " WHERE workflow_uuid = ?",
+            (inputs, other.id),
+        )
+        assert changed.rowcount == 1
+    with working(folder):
+        until(lambda: board.job(jobs_store, other.id).state == "failed", "the refusal")
+    assert not witness.exists()
+
+
+def test_arguments_in_the_engines_tables_are_json(jobs_store: Store) -> None:
+    assert engine.DefaultSerializer().name() == "py_pickle"
+    with pytest.raises(TypeError, match="never read"):
+        engine.DefaultSerializer().deserialize("gASVAAA=")
+    text = engine.SERIALIZER.serialize({"namedArgs": {}, "positionalArgs": ["j1"]})
+    assert json.loads(text)["positionalArgs"] == ["j1"]

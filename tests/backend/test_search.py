@@ -1,0 +1,408 @@
+"""Token search: the same as comparing everything, page after page, on both databases."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sqlalchemy import select
+
+from backend import curve_index as indexes
+from backend.db import Store
+from backend.errors import InvalidInputError, NotFoundError, NotReadyError
+from backend.losses import curve_scores, evaluation_losses
+from backend.models import Cluster, ClusterMember, CurveSet, Evaluation
+from backend.queries import curve_map as curve_map_module
+from backend.queries import search_filters
+from backend.queries.curve_map import CurveMap
+from backend.queries.predictions import prediction
+from backend.queries.search import Search, SearchResult, Shape, curve_map, search
+from backend.queries.search_filters import Matching, SearchFilters
+from backend.queries.text_filters import TextFilter, TextMatches
+from compute.curve_search import asked_curve, nearest_by_comparison, shape_distances
+from compute.curve_shapes import preset_curve
+from compute.curves import CURVE_CLASSES
+from tests.stores import run_pipeline
+
+STEP = Search(shape=Shape(preset="step", at=2))
+
+
+class Stored:
+    """What the search should know of a curve set, read straight from the store."""
+
+    def __init__(self, store: Store, axis: str = "N") -> None:
+        with store.session() as session:
+            query = select(CurveSet).where(CurveSet.axis == axis).order_by(CurveSet.id)
+            self.curve_set = session.scalars(query).first()
+            assert self.curve_set is not None
+            assert self.curve_set.corpus.name
+            self.losses: NDArray[np.float16] = np.stack(
+                [
+                    evaluation_losses(session, session.get_one(Evaluation, i))
+                    for i in self.curve_set.evaluation_ids
+                ],
+                axis=1,
+            )
+        self.axis = np.array(self.curve_set.axis_values)
+        self.store = store
+
+    def score(self, name: str) -> NDArray[Any]:
+        assert self.curve_set is not None
+        return np.array(curve_scores(self.store, self.curve_set, name))
+
+
+@pytest.fixture(scope="module")
+def stored(mini_store: Store) -> Stored:
+    return Stored(mini_store)
+
+
+@pytest.fixture(params=["compiled", "compared"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled search, and the comparison that answers until it is there."""
+    ready = indexes.compiled_search(wait=True) if request.param == "compiled" else None
+    assert (ready is None) == (request.param == "compared")
+    monkeypatch.setattr(indexes, "compiled_search", lambda wait: ready)
+
+
+def indices(result: SearchResult) -> list[int]:
+    return [match.index for match in result.matches]
+
+
+def all_pages(store: Store, wanted: Search) -> list[SearchResult]:
+    pages = [search(store, wanted)]
+    while (cursor := pages[-1].next_cursor) is not None:
+        pages.append(search(store, replace(wanted, cursor=cursor)))
+    return pages
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("invariances", [(), ("level",), ("level", "scale"), ("scale", "shift")])
+def test_two_pages_are_the_first_two_hundred_of_a_comparison(
+    mini_store: Store, stored: Stored, invariances: tuple[Any, ...]
+) -> None:
+    wanted = replace(STEP, invariances=invariances, limit=100)
+    first = search(mini_store, wanted)
+    second = search(mini_store, replace(wanted, cursor=first.next_cursor))
+    asked = asked_curve(preset_curve("step", stored.axis, 2), stored.axis, invariances)
+    expected = nearest_by_comparison(stored.losses, asked, 200)
+    matches = (*first.matches, *second.matches)
+    assert [match.index for match in matches] == expected.indices.tolist()
+    assert [match.distance for match in matches] == expected.distances.tolist()
+    assert [match.shift for match in matches] == expected.shifts.tolist()
+    assert first.query_nats == tuple(asked.curve.tolist())
+    assert first.n_matching == first.n_predictions == len(stored.losses)
+
+
+def test_a_match_shows_what_the_page_of_its_prediction_shows(mini_store: Store) -> None:
+    result = search(mini_store, replace(STEP, limit=5))
+    for match in result.matches:
+        view = prediction(mini_store, result.corpus, match.index, context=32)
+        curve = view.curves[0]
+        assert match.document == view.document
+        assert match.answer == view.token
+        assert match.before == tuple(value.token for value in view.context[:-1])
+        assert match.after == tuple(value.token for value in view.following[:8])
+        assert (match.loss_nats, match.curve_class) == (curve.loss_nats, curve.curve_class)
+        assert vars(match.scores) == {name: curve.scores[name] for name in vars(match.scores)}
+        assert (result.x, result.labels) == (curve.x, curve.labels)
+
+
+def test_presets_ignore_the_level_unless_told_otherwise(mini_store: Store) -> None:
+    assert search(mini_store, STEP).invariances == ("level",)
+    assert search(mini_store, replace(STEP, invariances=())).invariances == ()
+    like = Search(shape=Shape(example=7))
+    assert search(mini_store, like).invariances == ()
+
+
+def test_an_example_finds_itself_first(mini_store: Store, stored: Stored) -> None:
+    result = search(mini_store, Search(shape=Shape(example=123), limit=1))
+    same = np.flatnonzero((stored.losses == stored.losses[123]).all(axis=1))
+    assert indices(result) == [same[0]]
+    assert result.matches[0].distance == 0
+
+
+def between(values: NDArray[Any], low: float, high: float) -> NDArray[np.bool_]:
+    return (values.astype(np.float64) >= low) & (values.astype(np.float64) <= high)
+
+
+def expected_mask(stored: Stored, name: str) -> NDArray[np.bool_]:
+    losses = stored.losses.astype(np.float64)
+    right = losses < np.log(2)
+    classes = np.isin(
+        stored.score("curve_class"), [CURVE_CLASSES.index(c) for c in ("inverse", "learned")]
+    )
+    masks: dict[str, NDArray[np.bool_]] = {
+        "classes": classes,
+        "drop": between(stored.score("total_drop"), 1.0001, 2.5),
+        "sharpness": between(stored.score("sharpness"), 0.7, 1),
+        "emergence": between(stored.score("emergence"), 50_000, 400_000),
+        "final": between(stored.score("final_loss"), -np.inf, 0.05),
+        "monogenic": stored.score("published_monogenic") >= 0,
+        "polygenic": stored.score("published_polygenic") == 1,
+        "largest 2": right[:, -2:].all(axis=1) & ~right[:, :-2].any(axis=1),
+        "largest 99": right.all(axis=1),
+        "largest, right": (losses[:, -1] < 1.5) & ~(losses[:, :-1] < 1.5).any(axis=1),
+    }
+    return masks[name]
+
+
+FILTERS = {
+    "classes": SearchFilters(classes=("inverse", "learned")),
+    "drop": SearchFilters(drop=(1.0001, 2.5)),
+    "sharpness": SearchFilters(sharpness=(0.7, None)),
+    "emergence": SearchFilters(emergence=(50_000, 400_000)),
+    "final": SearchFilters(final=(None, 0.05)),
+    "monogenic": SearchFilters(published="monogenic"),
+    "polygenic": SearchFilters(published="polygenic"),
+    "largest 2": SearchFilters(only_largest=2),
+    "largest 99": SearchFilters(only_largest=99),
+    "largest, right": SearchFilters(only_largest=1, right_nats=1.5),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_lets_through_what_it_says(mini_store: Store, stored: Stored, name: str) -> None:
+    mask = expected_mask(stored, name)
+    result = search(mini_store, Search(filters=FILTERS[name], limit=200))
+    assert result.n_matching == np.count_nonzero(mask)
+    assert indices(result) == np.flatnonzero(mask)[:200].tolist()
+    shaped = search(mini_store, replace(STEP, filters=FILTERS[name], limit=200))
+    asked = asked_curve(preset_curve("step", stored.axis, 2), stored.axis, ("level",))
+    found = nearest_by_comparison(stored.losses, asked, 200, mask)
+    assert indices(shaped) == found.indices.tolist()
+
+
+def test_filters_together_with_text_and_all_pages(mini_store: Store, stored: Stored) -> None:
+    both = replace(FILTERS["drop"], text=TextFilter(token_pattern="e"), classes=("polygenic",))
+    pages = all_pages(mini_store, replace(STEP, filters=both, limit=50))
+    found = [match for page in pages for match in page.matches]
+    assert len(found) == pages[0].n_matching == len({match.index for match in found}) > 100
+    order = [(match.distance, match.index) for match in found]
+    assert order == sorted(order)
+    assert all("e" in match.answer.text for match in found)
+    assert all(match.curve_class == "polygenic" for match in found)
+
+
+def test_members_of_a_cluster(mini_store: Store) -> None:
+    with mini_store.session() as session:
+        cluster = session.scalars(select(Cluster).order_by(Cluster.id)).first()
+        assert cluster is not None
+        members = session.scalars(
+            select(ClusterMember.prediction).where(ClusterMember.cluster_id == cluster.id)
+        ).all()
+    filters = SearchFilters(cluster=cluster.id)
+    result = search(mini_store, Search(filters=filters, limit=200))
+    assert indices(result) == sorted(members)[:200]
+    assert result.n_matching == len(members)
+
+
+SCORES = {
+    "drop": "total_drop",
+    "sharpness": "sharpness",
+    "emergence": "emergence",
+    "final": "final_loss",
+}
+
+
+@pytest.mark.parametrize("sort", [*SCORES, "index"])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_pages_by_score_are_one_stable_order(
+    mini_store: Store, stored: Stored, sort: Any, order: Any
+) -> None:
+    mask = expected_mask(stored, "classes")
+    wanted = Search(filters=FILTERS["classes"], sort=sort, order=order, limit=200)
+    found = [i for page in all_pages(mini_store, wanted) for i in indices(page)]
+    rows = np.flatnonzero(mask)
+    if sort == "index":
+        expected = rows if order == "asc" else rows[::-1]
+    else:
+        values = stored.score(SCORES[sort]).astype(np.float64)[rows]
+        values = np.nan_to_num(values if order == "asc" else -values, nan=np.inf)
+        expected = rows[np.lexsort((rows, values))]
+    assert found == expected.tolist()
+
+
+def test_a_score_order_shows_distances_too(mini_store: Store, stored: Stored) -> None:
+    result = search(mini_store, replace(STEP, invariances=("scale",), sort="final", limit=200))
+    asked = asked_curve(preset_curve("step", stored.axis, 2), stored.axis, ("scale",))
+    distances, _ = shape_distances(stored.losses[indices(result)], asked)
+    expected = [d if np.isfinite(d) else None for d in distances.tolist()]
+    assert [match.distance for match in result.matches] == expected
+    assert None in expected  # among the lowest final losses are flat curves
+
+
+def test_a_cursor_belongs_to_one_question(mini_store: Store) -> None:
+    cursor = search(mini_store, STEP).next_cursor
+    assert cursor is not None
+    assert search(mini_store, replace(STEP, cursor=cursor, limit=3)).matches  # any length of page
+    others = [
+        replace(STEP, cursor="0"),
+        replace(STEP, cursor=cursor[:-1] + "x"),
+        replace(STEP, shape=Shape(preset="step", at=3), cursor=cursor),
+        replace(STEP, invariances=(), cursor=cursor),
+        replace(STEP, filters=FILTERS["drop"], cursor=cursor),
+        replace(STEP, sort="drop", cursor=cursor),
+        replace(STEP, axis="S", cursor=cursor),
+    ]
+    for wanted in others:
+        with pytest.raises(InvalidInputError) as caught:
+            search(mini_store, wanted)
+        assert caught.value.parameter == "cursor"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "parameter"),
+    [
+        (Search(limit=0), "limit"),
+        (Search(limit=201), "limit"),
+        (Search(sort="distance"), "sort"),
+        (replace(STEP, order="desc"), "order"),
+        (Search(shape=Shape(preset="step", at=9)), "at"),
+        (Search(shape=Shape(sketch=((0.0, 1.0), (1.0, 1.0)))), "sketch"),
+        (Search(shape=Shape(preset="flat"), invariances=("scale",)), "inv"),
+        (Search(filters=SearchFilters(classes=("no such",))), "cls"),
+        (Search(filters=SearchFilters(drop=(2, 1))), "drop_min"),
+        (Search(filters=SearchFilters(published="both")), "published"),
+        (Search(axis="S", filters=SearchFilters(only_largest=1)), "only_largest"),
+        (Search(filters=SearchFilters(text=TextFilter(regex="("))), "regex"),
+    ],
+)
+def test_what_cannot_be_asked_names_its_parameter(
+    mini_store: Store, wanted: Search, parameter: str
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        search(mini_store, wanted)
+    assert caught.value.parameter == parameter
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Search(corpus="none"),
+        Search(suite="none"),
+        Search(axis="S", model="none"),
+        Search(shape=Shape(example=10**9)),
+        Search(filters=SearchFilters(cluster=10**9)),
+        Search(filters=SearchFilters(text=TextFilter(document=10**9))),
+    ],
+)
+def test_unknown_names_are_not_found(mini_store: Store, wanted: Search) -> None:
+    with pytest.raises(NotFoundError):
+        search(mini_store, wanted)
+
+
+def test_without_curves_there_is_nothing_to_search(store: Store) -> None:
+    with pytest.raises(NotReadyError, match="quanta classify"):
+        search(store, Search())
+
+
+def test_axes_without_curves_say_what_there_is(mini_store: Store) -> None:
+    result = search(mini_store, Search(axis="S", shape=Shape(preset="late")))
+    assert result.axis == "S"
+    assert result.model is not None
+    with pytest.raises(NotReadyError, match="axis=N"):
+        search(mini_store, Search(axis="S", model="s5"))
+
+
+def test_the_same_on_both_databases(
+    any_store: Store, mini_store: Store, suite_folder: Path
+) -> None:
+    run_pipeline(any_store, suite_folder)
+    stored = Stored(any_store)
+    for invariances in ((), ("level", "scale", "shift")):
+        asked = asked_curve(preset_curve("smooth", stored.axis), stored.axis, invariances)
+        wanted = Search(shape=Shape(preset="smooth"), invariances=invariances, limit=100)
+        found = search(any_store, wanted)
+        expected = nearest_by_comparison(stored.losses, asked, 100)
+        assert indices(found) == expected.indices.tolist()
+        assert [match.distance for match in found.matches] == expected.distances.tolist()
+    assert curve_map(any_store, Search()).n_predictions == len(stored.losses)
+
+
+def test_the_map_is_the_principal_components(mini_store: Store, stored: Stored) -> None:
+    found = curve_map(mini_store, Search(filters=FILTERS["classes"]))
+    assert found.index.tolist() == list(range(len(stored.losses)))  # all of them: few enough
+    curves = stored.losses.astype(np.float64)
+    centred = curves - curves.mean(axis=0)
+    places = np.stack([found.x, found.y], axis=1).astype(np.float64)
+    spread = np.linalg.eigvalsh(centred.T @ centred)[::-1]
+    np.testing.assert_allclose(places.T @ places, np.diag(spread[:2]), rtol=1e-3, atol=1)
+    np.testing.assert_allclose(found.shares, spread[:2] / spread.sum(), rtol=1e-6)
+    np.testing.assert_array_equal(found.matching, expected_mask(stored, "classes"))
+    np.testing.assert_array_equal(found.curve_class, stored.score("curve_class"))
+
+
+def _corners(found: CurveMap) -> tuple[tuple[float, float], ...]:
+    low, high = np.quantile(found.x, [0.3, 0.6])
+    left, right = np.quantile(found.y, [0.2, 0.7])
+    return ((low, left), (high, left), (high, right), (low, right))
+
+
+def test_a_lasso_takes_what_is_inside(mini_store: Store) -> None:
+    found = curve_map(mini_store, Search())
+    corners = _corners(found)
+    (low, left), (high, right) = corners[0], corners[2]
+    inside = (found.x > low) & (found.x < high) & (found.y > left) & (found.y < right)
+    result = search(mini_store, Search(filters=SearchFilters(lasso=corners), limit=200))
+    edge = 1e-4  # the map is float32
+    near = np.abs(found.x - low) + np.abs(found.x - high) < edge
+    assert abs(result.n_matching - np.count_nonzero(inside)) <= 4 + np.count_nonzero(near)
+    assert set(indices(result)) <= set(np.flatnonzero(inside).tolist())
+
+
+def test_a_large_corpus_is_sampled_once_and_for_all() -> None:
+    sample = curve_map_module.sampled(10**6)
+    assert len(sample) == len(set(sample.tolist())) == 20_000
+    assert sample.tolist() == sorted(sample.tolist())
+    assert sample.tolist() == curve_map_module.sampled(10**6).tolist()
+
+
+def test_an_answer_of_filters_serves_the_next_page(
+    mini_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[TextFilter] = []
+    results = [TextMatches(np.ones(1, np.bool_), "cut off"), TextMatches(None)]
+
+    def found(
+        _store: Any, _session: Any, corpus: Any, wanted: TextFilter, _s: float
+    ) -> TextMatches:
+        asked.append(wanted)
+        result = results[min(len(asked) - 1, 1)]
+        mask = np.zeros(corpus.n_predictions, np.bool_)
+        mask[: len(asked)] = True
+        return replace(result, mask=mask)
+
+    monkeypatch.setattr(search_filters, "text_mask", found)
+    wanted = Search(filters=SearchFilters(text=TextFilter(text="asked for in this test only")))
+    first = search(mini_store, wanted)
+    assert (first.truncated, first.n_matching) == ("cut off", 1)
+    again = [search(mini_store, replace(wanted, limit=limit)).n_matching for limit in (1, 2, 3)]
+    assert again == [2, 2, 2]  # what was cut off is asked anew, what was whole is not
+    assert len(asked) == 2
+
+
+def test_filters_keep_a_bounded_amount(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_filters, "KEPT_BYTES", 250)
+    recent = search_filters.Recent()
+    for number in range(4):
+        recent.put(str(number), Matching(np.ones(100, np.bool_), 100))
+    recent.put("large", Matching(np.ones(251, np.bool_), 251))
+    kept = [key for key in ("0", "1", "2", "3", "large") if recent.get(key)]
+    assert kept == ["2", "3"]
+
+
+def test_without_compiled_code_everything_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise RuntimeError("no place for compiled code")
+
+    monkeypatch.setattr("compute.curve_blocks.compiled", missing)
+    assert indexes.loaded_search() is None
+
+
+def test_half_floats_are_compared_as_numbers() -> None:
+    halves = np.arange(0x7C01, dtype=np.uint16).view(np.float16)
+    for value in (-1.0, 0.0, 1e-9, 0.3, 0.30004, 5.0, 65504.0, 65519.0, 1e9):
+        expected = int(np.searchsorted(halves.astype(np.float64), value))
+        assert indexes.half_bits(value) == min(expected, 0x7C00)

@@ -1,0 +1,234 @@
+"""Curves made by hand, their class and scores worked out from the rules, and laws of the rules.
+
+The axis of the catalogue has one point every half decade. The best window then always is one whole
+interval, so that sharpness is the largest fall between neighbours of the fit over its whole fall.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from compute.curves import CURVE_CLASSES, DEFAULT_THRESHOLDS, CurveScores, curve_scores
+
+AXIS = 10 ** (4 + 0.5 * np.arange(7))
+
+# (losses, class, total drop of the fit, its sharpness: None where nothing falls)
+CATALOGUE: list[tuple[list[float], str, float, float | None]] = [
+    # learned: every loss below 0.3
+    ([0.2] * 7, "learned", 0, None),
+    ([0] * 7, "learned", 0, None),
+    ([0.25, 0.2, 0.15, 0.1, 0.05, 0, 0], "learned", 0.25, 0.2),
+    ([0.28, 0, 0, 0, 0, 0, 0], "learned", 0.28, 1),
+    ([0.31, 0, 0, 0, 0, 0, 0], "irregular", 0.31, 1),  # one loss is too high
+    ([0, 0, 0, 0, 0, 0, 0.31], "irregular", 0, None),
+    # flat-high: every loss above 3, all within less than 1
+    ([3.5] * 7, "flat-high", 0, None),
+    ([4.05, 4, 3.8, 3.6, 3.4, 3.2, 3.1], "flat-high", 0.95, 0.2 / 0.95),
+    ([10, 9.5, 9.5, 9.5, 9.5, 9.5, 9.5], "flat-high", 0.5, 1),
+    ([5, 4.2, 5, 4.2, 5, 4.2, 5], "flat-high", 0.4, 1),  # 5, then the mean 4.6 of the others
+    ([3] * 7, "irregular", 0, None),  # not above 3
+    ([5, 4.75, 4.5, 4.25, 4.25, 4, 4], "polygenic", 1, 0.25),  # a range of 1 is not below 1
+    ([4, 4.25, 4.5, 4.5, 4.75, 4.75, 5], "inverse", 0, None),
+    # monogenic: drop >= 2, at least 0.7 of it in one interval
+    ([6, 6, 6, 0.1, 0.1, 0.1, 0.1], "monogenic", 5.9, 1),
+    ([2, 0, 0, 0, 0, 0, 0], "monogenic", 2, 1),
+    ([8, 8, 8, 8, 8, 8, 5], "monogenic", 3, 1),
+    ([10, 10, 2.5, 2, 1.5, 1, 0], "monogenic", 10, 0.75),
+    ([9, 9, 9, 1, 1, 1, 0], "monogenic", 9, 8 / 9),
+    ([4, 4, 4, 4, 1.5, 1.5, 1.5], "monogenic", 2.5, 1),
+    ([6, 7, 6.5, 1, 0, 1, 0.5], "monogenic", 6, 5.5 / 6),  # fit 6.5 6.5 6.5 1 0.5 0.5 0.5
+    ([0, 8, 0, 0, 0, 0, 0], "monogenic", 4, 1),  # a hump too, but this rule comes first
+    ([2.5, 2.5, 2.5, 1, 1, 1, 1], "irregular", 1.5, 1),  # sharp, but too small a drop
+    ([1.9, 0, 0, 0, 0, 0, 0], "irregular", 1.9, 1),
+    # polygenic: drop >= 1, spread out
+    ([7, 6, 5, 4, 3, 2, 1], "polygenic", 6, 1 / 6),
+    ([4, 3.5, 3, 2.5, 2, 1.5, 1], "polygenic", 3, 1 / 6),
+    ([6, 6, 3, 0, 0, 0, 0], "polygenic", 6, 0.5),  # one whole decade for the fall
+    ([9, 9, 9, 6, 3, 3, 3], "polygenic", 6, 0.5),
+    ([5, 2, 2, 2, 2, 2, 0], "polygenic", 5, 0.6),
+    ([10, 10, 3.5, 2, 1.5, 1, 0], "polygenic", 10, 0.65),
+    ([3, 2.75, 2.5, 2.5, 2.25, 2, 2], "polygenic", 1, 0.25),
+    ([6, 5, 6, 4, 3, 1, 2], "polygenic", 4.5, 1.5 / 4.5),  # fit 6 5.5 5.5 4 3 1.5 1.5
+    ([6, 4, 2, 0, 2, 2, 2], "polygenic", 4.5, 2 / 4.5),  # sags too, but this rule comes first
+    ([0.9, 0.8, 0.7, 0.6, 0.4, 0.2, 0], "irregular", 0.9, 0.2 / 0.9),  # too small a drop
+    # inverse: the last loss at least 1 above the first
+    ([1, 1.5, 2, 2.5, 3, 3.5, 4], "inverse", 0, None),
+    ([0, 0, 0, 0, 0, 0, 1], "inverse", 0, None),
+    ([0.5, 0.5, 0.5, 3, 3, 3, 3], "inverse", 0, None),
+    ([2, 1, 2, 3, 3, 4, 5], "inverse", 0, None),  # sags by 1 too, but this rule comes first
+    ([1, 1, 1, 1, 1, 1, 1.9], "irregular", 0, None),
+    # u-shaped: an inner loss at least 1 below both ends
+    ([3, 2, 1, 1, 1, 2, 3], "u-shaped", 1.4, 1 / 1.4),  # fit 3 2 1.6 …: too sharp for polygenic
+    ([2, 2, 2, 0.5, 2, 2, 2], "u-shaped", 0.375, 1),
+    ([1.25, 0, 0, 0, 0, 0, 1], "u-shaped", 1.25 - 1 / 6, 1),
+    ([1, 0.25, 1, 1, 1, 1, 1], "irregular", 0.125, 1),  # too shallow: 1, then the mean 0.875
+    # hump: an inner loss at least 1 above both ends
+    ([1, 1, 1, 3, 1, 1, 1], "hump", 0.5, 1),
+    ([0, 2, 0, 0, 0, 0, 0], "hump", 1, 1),
+    ([0.5, 0.5, 3.5, 0.5, 0.5, 0.5, 0.5], "hump", 1, 1),
+    ([1, 1, 1, 1.9, 1, 1, 1], "irregular", 0.225, 1),  # too low
+    ([3, 1, 3, 3, 3, 5, 3], "u-shaped", 0, None),  # as far below as above: the sag decides
+    ([3, 1, 3, 3, 3, 5.5, 3], "hump", 18.5 / 6 - 3, 1),  # further above
+    # irregular: none of these
+    ([2, 1.5, 2, 1.5, 2, 1.5, 2], "irregular", 0.25, 1),
+    ([1, 1.1, 1.2, 1.1, 1.2, 1.1, 1], "irregular", 0.12, 0.1 / 0.12),  # 1.12 … 1.1 1
+]
+CURVES = hnp.arrays(
+    np.float64, st.tuples(st.integers(1, 5), st.just(7)), elements=st.floats(0, 12, width=16)
+)
+
+
+def scored(curves: Any, axis: NDArray[np.float64] = AXIS) -> CurveScores:
+    return curve_scores(np.atleast_2d(np.array(curves, dtype=float)), axis)
+
+
+def test_the_catalogue_is_long_and_has_every_class() -> None:
+    assert len(CATALOGUE) >= 40
+    assert {name for _, name, _, _ in CATALOGUE} == set(CURVE_CLASSES)
+
+
+@pytest.mark.parametrize(("curve", "name", "drop", "sharpness"), CATALOGUE)
+def test_class_and_scores_follow_from_the_rules(
+    curve: list[float], name: str, drop: float, sharpness: float | None
+) -> None:
+    found = scored(curve)
+    assert CURVE_CLASSES[int(found.curve_class[0])] == name
+    assert found.total_drop[0] == pytest.approx(drop, abs=1e-12)
+    if sharpness is None:
+        assert np.isnan(found.sharpness[0])
+    else:
+        assert found.sharpness[0] == pytest.approx(sharpness, abs=1e-12)
+    assert found.final_loss[0] == curve[-1]
+
+
+@pytest.mark.parametrize(
+    ("curve", "decades"),
+    [
+        ([6, 6, 6, 0, 0, 0, 0], 5.25),  # half-way between points 2 and 3, at 10^5 and 10^5.5
+        ([2, 0, 0, 0, 0, 0, 0], 4.25),
+        ([8, 8, 8, 8, 8, 8, 5], 6.75),
+        ([7, 6, 5, 4, 3, 2, 1], 5.5),
+        ([6, 6, 3, 0, 0, 0, 0], 5.0),
+        ([8, 5, 2, 0, 0, 0, 0], 4.5 + 0.5 / 3),  # 4 is a third of the way from 5 to 2
+    ],
+)
+def test_emergence_by_hand(curve: list[float], decades: float) -> None:
+    assert np.log10(scored(curve).emergence[0]) == pytest.approx(decades, abs=1e-12)
+
+
+def is_clear(scores: CurveScores) -> bool:
+    """No curve sits on a limit, where the rounding of a logarithm decides."""
+    limits = DEFAULT_THRESHOLDS
+    sharp = np.abs(scores.sharpness - limits.sharpness)
+    drops = [np.abs(scores.total_drop - x) for x in (limits.polygenic_drop, limits.monogenic_drop)]
+    return bool((np.fmin.reduce([sharp, *drops]) > 1e-9).all())
+
+
+@settings(deadline=None)
+@given(CURVES, st.floats(1e-6, 1e6))
+def test_the_unit_of_size_is_irrelevant(curves: NDArray[np.float64], unit: float) -> None:
+    ours, other = scored(curves), scored(curves, AXIS * unit)
+    assume(is_clear(ours))
+    np.testing.assert_array_equal(ours.curve_class, other.curve_class)
+    np.testing.assert_array_equal(ours.published_monogenic, other.published_monogenic)
+    np.testing.assert_array_equal(ours.published_banded, other.published_banded)
+    for name in ("total_drop", "sharpness", "final_loss", "monotonicity", "slope", "r_squared"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(other, name), atol=1e-9)
+    np.testing.assert_allclose(other.emergence, ours.emergence * unit, rtol=1e-9)
+
+
+@settings(deadline=None)
+@given(CURVES, st.integers(2, 6))
+def test_refining_the_axis_of_falling_curves_changes_no_class(
+    curves: NDArray[np.float64], times: int
+) -> None:
+    falling = -np.sort(-curves, axis=1)
+    coarse = scored(falling)
+    assume(is_clear(coarse))
+    places = np.arange(7)
+    fine = np.linspace(0, 6, 6 * times + 1)
+    between = np.array([np.interp(fine, places, row) for row in falling])
+    ours = scored(between, 10 ** (4 + 0.5 * fine))
+    np.testing.assert_array_equal(ours.curve_class, coarse.curve_class)
+    for name in ("total_drop", "sharpness", "final_loss", "largest_rise"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(coarse, name), atol=1e-9)
+
+
+@pytest.mark.parametrize("times", [2, 3, 5, 22])
+def test_refining_the_axis_changes_no_class_of_the_catalogue(times: int) -> None:
+    fine = np.linspace(0, 6, 6 * times + 1)
+    # Away from the limits; there a fit of pooled points moves by the weight of the ends.
+    chosen = [
+        row
+        for row in CATALOGUE
+        if min(abs(row[2] - 1), abs(row[2] - 2), abs((row[3] or 0) - 0.7)) > 0.15
+    ]
+    assert len(chosen) >= 25
+    for curve, name, _, _ in chosen:
+        between = np.interp(fine, np.arange(7), curve)
+        found = scored(between, 10 ** (4 + 0.5 * fine)).curve_class[0]
+        assert CURVE_CLASSES[int(found)] == name, curve
+
+
+@settings(deadline=None)
+@given(CURVES, st.sampled_from([0.25, 1.0, 3.5]))
+def test_a_constant_changes_only_levels(curves: NDArray[np.float64], constant: float) -> None:
+    ours, other = scored(curves), scored(curves + constant)
+    assume(is_clear(ours))
+    unchanged = ("total_drop", "sharpness", "monotonicity", "largest_rise", "slope", "r_squared")
+    for name in unchanged:
+        np.testing.assert_allclose(
+            getattr(ours, name), getattr(other, name), atol=1e-7, err_msg=name
+        )
+    np.testing.assert_allclose(other.final_loss, ours.final_loss + constant)
+    here = (ours.emergence_censored == 0) & (other.emergence_censored == 0)
+    np.testing.assert_allclose(ours.emergence[here], other.emergence[here], rtol=1e-7)
+    level = [CURVE_CLASSES.index(name) for name in ("learned", "flat-high")]
+    free = ~np.isin(ours.curve_class, level) & ~np.isin(other.curve_class, level)
+    excess = np.abs(np.ptp(curves, axis=1) - 1) > 1e-6
+    moved = np.abs(np.abs(curves[:, 0] - curves[:, -1]) - 1) > 1e-6
+    np.testing.assert_array_equal(
+        ours.curve_class[free & excess & moved], other.curve_class[free & excess & moved]
+    )
+
+
+def monogenic_by_the_paper(curve: list[float]) -> int:
+    """The j with > 5 nats at every smaller model and < 0.3 nats at j and every larger one."""
+    for j in range(1, len(curve)):
+        if all(loss > 5 for loss in curve[:j]) and all(loss < 0.3 for loss in curve[j:]):
+            return j
+    return -1
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([0.0, 0.2, 0.29, 0.3, 0.31, 4.9, 5.0, 5.01, 7.0]), min_size=7, max_size=7
+    ),
+    st.integers(0, 7),
+)
+def test_published_monogenic_is_the_rule_as_stated(losses: list[float], j: int) -> None:
+    halves = sorted(losses, reverse=True)
+    curve = [5.5] * j + [0.1] * (7 - j)
+    for candidate in (losses, halves, curve, [*curve[:6], losses[0]], [losses[0], *curve[1:]]):
+        assert scored(candidate).published_monogenic[0] == monogenic_by_the_paper(candidate)
+
+
+@settings(deadline=None)
+@given(CURVES, st.floats(-1.2, 0.2), st.floats(0, 0.5))
+def test_published_polygenic_is_the_rule_as_stated(
+    curves: NDArray[np.float64], slope: float, noise: float
+) -> None:
+    x = np.log(AXIS)
+    lines = 14 + slope * (x - x[0]) + noise * (curves - 6) / 6
+    for curve, found in zip(lines, scored(lines).published_polygenic, strict=True):
+        (fitted, _), residuals, *_ = np.polyfit(x, curve, 1, full=True)
+        spread = ((curve - curve.mean()) ** 2).sum()
+        r_squared = 1 - residuals[0] / spread if spread > 0 else 0.0
+        assume(abs(fitted + 0.3) > 1e-9 and abs(r_squared - 0.98) > 1e-9)
+        assert found == (fitted < -0.3 and r_squared > 0.98)

@@ -1,0 +1,39 @@
+"""The fast rounding to float16 is numpy's, bit for bit."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from compute.halves import rounded_halves
+
+
+def check(values: np.ndarray) -> None:
+    halves, wide = rounded_halves(values)
+    expected = np.abs(values).astype(np.float16)
+    np.testing.assert_array_equal(halves.view(np.uint16), expected.view(np.uint16))
+    np.testing.assert_array_equal(wide, expected.astype(np.float32))
+
+
+def test_every_float16_and_its_neighbourhood() -> None:
+    every = np.arange(0x7BFF, dtype=np.uint16).view(np.float16).astype(np.float32)
+    between = (every[:-1] + every[1:]) / 2  # ties
+    up = np.nextafter(between, np.float32(np.inf))
+    down = np.nextafter(between, np.float32(0))
+    for values in (every[:-1], between, up, down):
+        check(values[None])
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2),
+        elements=st.floats(0, 65_000, width=32),
+    )
+)
+def test_any_values(values: np.ndarray) -> None:
+    check(values)
+
+
+def test_negative_zero_counts_as_zero() -> None:
+    check(np.array([[-0.0, 0.0, 1.0]], np.float32))
