@@ -53,7 +53,7 @@ soak: $(VENV)/.developer
 
 bench: $(VENV)/.developer
 	$(BIN)/python -m benchmarks.latency
-	$(BIN)/python -m benchmarks.evaluation
+	$(BIN)/python -m benchmarks.losses
 	$(BIN)/python -m benchmarks.gradients
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.search --real

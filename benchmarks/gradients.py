@@ -13,7 +13,7 @@ import torch
 
 from backend.stages.demo import BUNDLED
 from backend.stages.evaluate_worker import quiet
-from benchmarks.evaluation import documents
+from benchmarks.losses import documents
 from compute.checkpoints import load_model
 from compute.gradients import linear_blocks, prediction_contexts, prediction_gradients
 
