@@ -1,12 +1,14 @@
 """`quanta suite train`: from a recipe to a folder that `quanta suite add` takes."""
 
+import fcntl
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,21 @@ def _write_json(path: Path, value: Any) -> None:
     os.replace(part, path)
 
 
+def _end_with_parent(_: object) -> None:
+    """Stop at a step's end once the command that started this process is gone, however it ended."""
+    parent = parent_process()
+    if parent is not None and not parent.is_alive():
+        raise SystemExit(0)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other trainer writes to a folder: one whose parent was killed ends its step."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def train_size(recipe_path: str, name: str, out: str, device: str) -> None:
     """Train one size; runs in a process of its own, on one thread of a CPU."""
     import torch
@@ -102,30 +119,34 @@ def train_size(recipe_path: str, name: str, out: str, device: str) -> None:
     size = next(model for model in recipe.model if model.name == name)
     tokens = np.load(folder / "windows.npy", mmap_mode="r", allow_pickle=False)
     plan = recipe.training
-    training.train(
-        tokens,
-        training.Architecture(
-            size.hidden_size,
-            size.layers,
-            size.heads,
-            Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size(),
-            recipe.data.context,
-        ),
-        training.Schedule(
-            steps=plan.steps,
-            batch_windows=plan.batch_windows,
-            micro_windows=plan.micro_windows,
-            learning_rate=size.learning_rate,
-            warmup_steps=plan.warmup_steps,
-            weight_decay=plan.weight_decay,
-            seed=plan.seed,
-            order_seed=recipe.data.seed,
-            save_every=plan.save_every,
-            precision=plan.precision,
-        ),
-        folder / "models" / name,
-        device=device,
-    )
+    model_folder = folder / "models" / name
+    model_folder.mkdir(parents=True, exist_ok=True)
+    with alone(model_folder):
+        training.train(
+            tokens,
+            training.Architecture(
+                size.hidden_size,
+                size.layers,
+                size.heads,
+                Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size(),
+                recipe.data.context,
+            ),
+            training.Schedule(
+                steps=plan.steps,
+                batch_windows=plan.batch_windows,
+                micro_windows=plan.micro_windows,
+                learning_rate=size.learning_rate,
+                warmup_steps=plan.warmup_steps,
+                weight_decay=plan.weight_decay,
+                seed=plan.seed,
+                order_seed=recipe.data.seed,
+                save_every=plan.save_every,
+                precision=plan.precision,
+            ),
+            model_folder,
+            device=device,
+            said=_end_with_parent,
+        )
 
 
 def _process(name: str, recipe: str, out: str, device: str) -> BaseProcess:

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from tokenizers import Tokenizer
 
@@ -108,26 +109,38 @@ def quanta(*words: str, data: Path) -> subprocess.Popen[str]:
     )
 
 
+def gone(process: psutil.Process) -> bool:
+    try:
+        process.wait(timeout=30)
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
 @pytest.mark.slow
 def test_a_killed_training_resumes_and_the_suite_can_be_evaluated(
     folder: Path, tmp_path: Path
 ) -> None:
-    recipe = recipe_file(tmp_path, folder, steps=60)
+    recipe = recipe_file(tmp_path, folder, steps=200)
     out = tmp_path / "data" / "suites" / "tiny"
     first = quanta("suite", "train", str(recipe), "--workers", "2", data=tmp_path / "data")
     deadline = time.monotonic() + 120
     while not list(out.glob("models/*/step3")) and time.monotonic() < deadline:
         assert first.poll() is None, first.communicate()
         time.sleep(0.05)
+    started = psutil.Process(first.pid).children(recursive=True)
+    assert started
     first.send_signal(signal.SIGKILL)
     first.communicate()
+    orphans = [child for child in started if not gone(child)]
+    assert not orphans, "trainers outlive the command that started them"
     done = quanta("suite", "train", str(recipe), "--json", data=tmp_path / "data")
     printed, errors = done.communicate(timeout=300)
     assert done.returncode == 0, errors
     assert json.loads(printed)["suite"] == "tiny"
     for model in "abc":
         log = (out / "models" / model / "log.jsonl").read_text().splitlines()
-        assert [json.loads(line)["step"] for line in log] == list(range(1, 61))
+        assert [json.loads(line)["step"] for line in log] == list(range(1, 201))
     listed = quanta("suite", "list", "--json", data=tmp_path / "data").communicate()[0]
     (suite,) = json.loads(listed)["suites"]
     assert suite["models"]["b"][:4] == [0, 1, 2, 3]
