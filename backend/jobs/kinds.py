@@ -163,8 +163,9 @@ def _home(session: Session, asked: Asked) -> tuple[Suite, Corpus]:
     name = asked.get("corpus")
     if name:
         corpus = corpus_named(session, name)
+        tokenizer = tokenizer_of(corpus)
         suite = _suite(session, corpus, asked.get("suite"))
-        if tokenizer_of(corpus).key != suite.tokenizer_key:
+        if tokenizer.key != suite.tokenizer_key:
             raise InvalidInputError(
                 f"corpus {corpus.name} has another tokenizer than suite {suite.name}",
                 "Leave corpus out, or name one that was added with the suite's tokenizer",

@@ -99,7 +99,10 @@ def _is_measured(session: Session, corpus: Corpus) -> bool:
         .order_by(Checkpoint.step)
     ):
         last[row.checkpoint.model_id] = row
-    return all(len(stored_chunks(session, row)) == row.n_chunks for row in last.values())
+    return all(
+        list(stored_chunks(session, row).values()) == [set(MEASURES)] * row.n_chunks
+        for row in last.values()
+    )
 
 
 def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progress) -> int:

@@ -92,6 +92,7 @@ def names(
         "similarity": 1,
         "clustering": ids[3],
         "cluster": clusters[0]["id"],
+        "job": "none",
         "a": ids[3],
         "b": ids[40],
     }
@@ -99,8 +100,8 @@ def names(
 
 def expected_status(path: str, names: dict[str, Any]) -> set[int]:
     """What each documented route answers: never a failure of the server's own."""
-    if "similarit" in path:
-        return {404}  # there are no gradients
+    if "similarit" in path or path.endswith("/jobs/{job}"):
+        return {404}  # there are no gradients, and no jobs
     if names["corpus"] == "elsewhere":
         return {404} if "{document}" in path else {200}
     return {404, 409} if path.endswith(("/heat", "/losses", "/scaling")) else {200}

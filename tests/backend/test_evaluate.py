@@ -88,7 +88,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> int:
             raise _InterruptedError
         return real(*arguments)
 
-    monkeypatch.setattr(evaluate_worker, "chunk_values", chunk_losses)
+    monkeypatch.setattr(evaluate_worker, "chunk_values", chunk_values)
     return limit
 
 

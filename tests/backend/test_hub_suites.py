@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from backend import cli
 from backend.db import Store, open_store
 from backend.documents import read_all
 from backend.hub_names import parse_location
+from backend.jobs import steps
 from backend.lookup import suite_named
 from backend.losses import evaluation_losses
-from backend.models import Checkpoint, Evaluation, LossChunk, Model, Suite
+from backend.models import Checkpoint, Evaluation, LossChunk, Model, Suite, TargetLoss
 from backend.settings import Settings, settings
 from backend.stages.progress import WORK_LOG
 from compute.losses import document_losses
@@ -312,6 +314,38 @@ def test_a_command_that_ends_in_the_middle_of_a_file_is_continued_there(
     (held,) = (tmp_path / "data/hub").glob("*/*/model.safetensors")
     commit = hub.branches[REPOSITORY]["step1000"]
     assert held.read_bytes() == hub.commits[REPOSITORY, commit]["model.safetensors"]
+
+
+def test_jobs_fetch_weights_only_if_they_may(
+    hub: StandIn, run: Run, store: Store, texts: Path, tmp_path: Path
+) -> None:
+    parsed(
+        run("suite", "add", "pythia", "--endpoint", hub.url, "--model", "70m", "--step", "1000",
+            "--json")
+    )  # fmt: skip
+    parsed(run("corpus", "add", str(texts), "--name", "t", "--tokenizer", "pythia", "--json"))
+    parsed(run("evaluate", "pythia", "t", "--workers", "1", "--json"))
+    unit = ["checkpoint", "pythia-70m", 1000]
+    asked = {"corpus": "t", "document": 1, "token": 5, "suite": "pythia"}
+    asked |= {"checkpoints": [unit[1:]]}
+
+    def performed(**changes: Any) -> list[str] | None:
+        config = Settings(data_dir=tmp_path / "data", device="cpu", **changes).model_dump_json()
+        try:
+            return steps.perform(config, "measure", asked, unit)
+        finally:
+            steps._opened(config)[0].engine.dispose()
+
+    shutil.rmtree(tmp_path / "data/hub")
+    hub.requests.clear()
+    refused = performed()
+    assert refused is not None
+    assert "jobs may not fetch" in refused[0]
+    assert hub.requests == []
+    assert performed(jobs_fetch=True) is None
+    assert set(hub.fetched("model.safetensors").values()) == {1}
+    with store.session() as session:
+        assert len(session.scalars(select(TargetLoss)).all()) == 1
 
 
 @pytest.mark.slow

@@ -4,18 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from backend.content import content_hash
-from backend.db import Store
+from backend.db import Store, open_store
 from backend.documents import read_all
 from backend.errors import InvalidInputError, NotReadyError
 from backend.lookup import corpus_named
-from backend.measures import checked_measures, chunk_measure
+from backend.measures import MEASURES as STORED
+from backend.measures import checked_measures, chunk_measure, stored_chunks
 from backend.models import Corpus, Evaluation, LossChunk, MeasureChunk
 from backend.queries.heat import HeatRequest, heat
 from backend.queries.scales import MEASURES, N_BINS, Scale, chosen_scale, heat_classes, histogram
 from backend.queries.views import Measure
+from backend.settings import Settings
+from backend.stages.demo import is_built
 from backend.stages.evaluate import evaluate
 from backend.stages.progress import Silent
 from backend.stages.targets import measure_target
@@ -23,7 +26,7 @@ from backend.targets import find_token
 from backend.tokens import vocabulary
 from compute.checkpoints import load_model
 from compute.measures import document_measures
-from tests.stores import ONE_CORE, Pipeline, checkpoint_ids
+from tests.stores import MINI, ONE_CORE, Pipeline, checkpoint_ids, copied
 
 CORPUS = "mini-held-out-60"
 
@@ -33,9 +36,10 @@ def request(measure: Measure, **more: object) -> HeatRequest:
 
 
 def test_measures_come_after_losses_without_changing_them(
-    pipeline_store: tuple[Store, Pipeline], work_log: list[str]
+    pipeline_store: tuple[Store, Pipeline], tmp_path: Path, work_log: list[str]
 ) -> None:
-    store, pipeline = pipeline_store
+    made, pipeline = pipeline_store
+    store = open_store(Settings(data_dir=copied(made, tmp_path / "data")))
     with store.session() as session:
         row = session.get_one(Evaluation, pipeline.evaluations[-1])
         checkpoint, folder, key = row.checkpoint_id, row.checkpoint.location, row.key
@@ -61,14 +65,31 @@ def test_measures_come_after_losses_without_changing_them(
     assert (parts["rank"] == expected.ranks).mean() > 0.999
     np.testing.assert_allclose(parts["entropy"], expected.entropies, atol=5e-3)
     assert content_hash(store)[1]["measures"] == 2 * row.n_chunks
+    store.engine.dispose()
 
 
-def test_the_demo_stores_every_measure_of_every_checkpoint(mini_store: Store) -> None:
+def test_the_demo_stores_every_measure_of_every_last_step(mini_store: Store) -> None:
     with mini_store.session() as session:
-        losses = session.scalar(select(func.count()).select_from(LossChunk))
-        measures = session.scalar(select(func.count()).select_from(MeasureChunk))
-    assert losses
-    assert measures == 2 * losses
+        evaluations = session.scalars(select(Evaluation)).all()
+        last = {e.checkpoint.model_id: e for e in sorted(evaluations, key=_step)}
+        for row in evaluations:
+            stored = stored_chunks(session, row)
+            if last[row.checkpoint.model_id] is row:
+                assert stored == {chunk: set(STORED) for chunk in range(row.n_chunks)}
+            else:
+                assert not stored
+    assert len(last) == 5
+
+
+def _step(evaluation: Evaluation) -> int:
+    return evaluation.checkpoint.step
+
+
+def test_a_demo_without_measures_is_not_built(writable_store: Store) -> None:
+    assert is_built(writable_store, MINI)
+    with writable_store.begin() as session:
+        session.delete(session.scalars(select(MeasureChunk)).first())
+    assert not is_built(writable_store, MINI)
 
 
 def test_an_unknown_measure_is_named() -> None:
@@ -81,8 +102,10 @@ def test_ranks_and_entropies_of_a_document_are_those_of_the_model(mini_store: St
     index = 33  # not in the first chunk
     with mini_store.session() as session:
         document = read_all(session, corpus_named(session, CORPUS))[index]
-        row = session.scalars(select(Evaluation).order_by(Evaluation.id)).first()
-        assert row is not None
+        (checkpoint,) = checkpoint_ids(mini_store, ("s1", 800))
+        row = session.scalars(
+            select(Evaluation).where(Evaluation.checkpoint_id == checkpoint)
+        ).one()
         place = row.checkpoint.model.name, row.checkpoint.step, row.checkpoint.location
     model, step, folder = place
     expected = document_measures(load_model(Path(folder), vocabulary_size=4096), [document])
