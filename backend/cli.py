@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from backend import db
+from backend.commands import train as _train  # noqa: F401 - adds its command
 from backend.commands.common import Json, Workers, bars, numbers, opened_store, result
 from backend.commands.corpus import corpus_cli
 from backend.commands.export_predictions import export_cli

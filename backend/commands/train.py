@@ -1,0 +1,43 @@
+"""`quanta suite train`: a suite of one's own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend.commands.common import Json, Workers, bars, opened_store, result
+from backend.commands.suite import suite_cli
+from backend.settings import settings
+
+
+@suite_cli.command("train")
+def suite_train(
+    recipe: Annotated[Path, typer.Argument(help="recipe.toml: sources, sizes, schedule.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the suite; in the data directory if left out.")
+    ] = None,
+    register: Annotated[bool, typer.Option(help="Add the suite to the store when done.")] = True,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Train a suite: fetch its text, make its tokenizer, train every size; resumes."""
+    from backend.stages import devices
+    from backend.stages.suites import add_suite
+    from backend.training.recipe import read_recipe
+    from backend.training.run import train_suite
+
+    store, config = opened_store(), settings()
+    compute = devices.resolve(config, workers)
+    name = read_recipe(recipe).name
+    progress = bars(as_json)
+    folder = train_suite(
+        recipe,
+        out or config.data_dir / "suites" / name,
+        device=compute.device,
+        processes=compute.workers if compute.device == "cpu" else 1,
+        downloads=config.data_dir / "downloads",
+        progress=progress,
+    )
+    if register:
+        add_suite(store, folder, name, read_recipe(recipe).description, progress)
+    result(as_json, f"suite {name} is in {folder}", suite=name, folder=str(folder))

@@ -1,0 +1,127 @@
+"""Recipes: everything that defines a suite, in one TOML file that anyone can run again."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from backend.errors import InvalidInputError
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Part):
+    """One package of text under one licence."""
+
+    name: str
+    kind: Literal["pypi", "npm", "debian", "folder"]
+    package: str
+    version: str = ""
+    file: str = ""
+    """File name in the registry (pypi: a source archive or wheel)."""
+    sha256: str = ""
+    license: str
+    category: Literal["prose", "code", "markup", "tables"]
+    include: tuple[str, ...]
+    """Glob patterns inside the package; `**` crosses folders."""
+    exclude: tuple[str, ...] = ()
+    format: Literal["text", "html", "dict", "r-lines"] = "text"
+    max_bytes: Positive = 1 << 40
+    document_bytes: Positive = 1 << 18
+    """Longer files are cut into documents of about this size, at a line's end."""
+
+
+class Data(_Part):
+    """How text becomes windows of tokens."""
+
+    vocabulary_size: Annotated[int, Field(ge=300, le=1 << 16)]
+    context: Annotated[int, Field(ge=8, le=1 << 16)]
+    seed: int = 0
+    held_out_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.04
+    held_out_windows: Positive = 800
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Jaccard similarity of 5-word shingles from which the later document is dropped."""
+    tokenizer_bytes: Positive = 64 << 20
+
+
+class Training(_Part):
+    """What all sizes share."""
+
+    steps: Positive
+    batch_windows: Positive
+    micro_windows: Positive = 8
+    warmup_steps: Positive = 1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    seed: int = 0
+    save_every: Positive
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class ModelSize(_Part):
+    """One size."""
+
+    name: str
+    hidden_size: Positive
+    layers: Positive
+    heads: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
+class Recipe(_Part):
+    """A whole suite."""
+
+    name: str
+    description: str
+    data: Data
+    training: Training
+    source: Annotated[tuple[Source, ...], Field(min_length=1)]
+    model: Annotated[tuple[ModelSize, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        for kind, names in (
+            ("model", [m.name for m in self.model]),
+            ("source", [s.name for s in self.source]),
+        ):
+            double = next((n for n in names if names.count(n) > 1), None)
+            if double is not None:
+                raise ValueError(f"{kind} {double!r} is named twice")
+        for model in self.model:
+            if model.hidden_size % (2 * model.heads):
+                raise ValueError(
+                    f"model {model.name}: hidden_size {model.hidden_size} is no multiple of twice "
+                    f"its {model.heads} heads"
+                )
+        return self
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Return a checked recipe.
+
+    Raises:
+        InvalidInputError: no such file, no TOML, or a field that is missing, unknown or out of
+            range; the message names it.
+    """
+    try:
+        with path.open("rb") as file:
+            return Recipe.model_validate(tomllib.load(file))
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} cannot be read ({error.strerror})", "Give a recipe.toml"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(
+            f"{path} is not TOML ({error})", "Correct the line it names"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        raise InvalidInputError(
+            f"{path}: {place}: {first['msg']}",
+            "Correct that field; the bundled recipe shows all of them",
+        ) from error

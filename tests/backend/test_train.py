@@ -1,0 +1,307 @@
+"""`quanta suite train`: from a recipe to a registered suite, without a network."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from backend.errors import InvalidInputError
+from backend.training import cleaning, sources, windows
+from backend.training.recipe import Data, Source, read_recipe
+from backend.training.sources import SourceFile, source_files
+from tests.stores import BUNDLED
+
+TEXTS = Path(BUNDLED) / "documents.jsonl"
+
+
+def source(**changes: object) -> Source:
+    fields: dict[str, object] = {
+        "name": "text",
+        "kind": "folder",
+        "package": "",
+        "license": "MIT",
+        "category": "prose",
+        "include": ("**/*.txt",),
+    }
+    return Source.model_validate(fields | changes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real text: the bundled held-out documents, one file each."""
+    root = tmp_path_factory.mktemp("text")
+    with TEXTS.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            if number < 300:
+                (root / f"{number:04}.txt").write_text(json.loads(line)["text"], encoding="utf-8")
+    return root
+
+
+def recipe_file(root: Path, text: Path, steps: int = 6) -> Path:
+    path = root / "recipe.toml"
+    path.write_text(
+        f"""
+name = "tiny"
+description = "A test"
+[data]
+vocabulary_size = 400
+context = 32
+held_out_share = 0.2
+held_out_windows = 20
+[training]
+steps = {steps}
+batch_windows = 8
+save_every = 3
+precision = "float32"
+[[source]]
+name = "text"
+kind = "folder"
+package = "{text}"
+license = "see file"
+category = "prose"
+include = ["**/*.txt"]
+[[model]]
+name = "a"
+hidden_size = 16
+layers = 1
+heads = 1
+learning_rate = 3e-3
+[[model]]
+name = "b"
+hidden_size = 32
+layers = 2
+heads = 2
+learning_rate = 3e-3
+[[model]]
+name = "c"
+hidden_size = 48
+layers = 2
+heads = 2
+learning_rate = 3e-3
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def quanta(*words: str, data: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "backend.cli", *words],
+        env={**os.environ, "QUANTA_DATA_DIR": str(data), "QUANTA_DEVICE": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_and_the_suite_can_be_evaluated(
+    folder: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_file(tmp_path, folder, steps=60)
+    out = tmp_path / "data" / "suites" / "tiny"
+    first = quanta("suite", "train", str(recipe), "--workers", "2", data=tmp_path / "data")
+    deadline = time.monotonic() + 120
+    while not list(out.glob("models/*/step3")) and time.monotonic() < deadline:
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    done = quanta("suite", "train", str(recipe), "--json", data=tmp_path / "data")
+    printed, errors = done.communicate(timeout=300)
+    assert done.returncode == 0, errors
+    assert json.loads(printed)["suite"] == "tiny"
+    for model in "abc":
+        log = (out / "models" / model / "log.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in log] == list(range(1, 61))
+    listed = quanta("suite", "list", "--json", data=tmp_path / "data").communicate()[0]
+    (suite,) = json.loads(listed)["suites"]
+    assert suite["models"]["b"][:4] == [0, 1, 2, 3]
+    corpus = [
+        *("corpus", "add", str(out / "documents.jsonl"), "--name", "out", "--json"),
+        *("--tokenizer", str(out / "tokenizer.json"), "--max-tokens", "32", "--prefix", "0"),
+    ]
+    assert json.loads(quanta(*corpus, data=tmp_path / "data").communicate()[0])["documents"] == 20
+    evaluated = quanta(
+        "evaluate", "tiny", "out", "--model", "c", "--json", data=tmp_path / "data"
+    ).communicate()[0]
+    losses = [e["mean_loss_nats"] for e in json.loads(evaluated)["evaluations"]]
+    assert losses[0] == pytest.approx(np.log(400), abs=0.2)
+    assert losses[-1] < losses[0] - 1
+
+
+def test_held_out_windows_never_occur_in_training(folder: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_file(tmp_path, folder))
+    kept = cleaning.distinct(
+        cleaning.clean_documents(list(source_files(recipe.source[0], tmp_path))), 0.7
+    )
+    parts = windows.split(kept, recipe.data)
+    out = windows.held_out_windows(parts, recipe.data)
+    training = "\n\n".join(document.text for document in parts.training)
+    assert len(out) == 20
+    assert {d.id for d in parts.training}.isdisjoint(d.id for d in parts.held_out)
+    for window in out:
+        assert window["text"] not in training
+        # An independent, slower look, by plain search.
+        line, flat = " ".join(window["text"].split()), " ".join(training.split())
+        spans = [line[at : at + 60] for at in range(0, len(line) - 60, 7) if line[at - 1] == " "]
+        assert sum(span in flat for span in spans) <= max(1, 0.5 * len(spans)), window["id"]
+
+
+def test_a_window_met_in_training_is_left_out() -> None:
+    words = [f"word{i}" for i in range(4000)]
+    shared = source()
+    long = cleaning.CleanDocument("text/a#0.0", shared, "\n".join(words))
+    copy = cleaning.CleanDocument("text/b#0.0", shared, "\n".join(words[1000:2000]))
+    shares = windows.overlap_with([copy], [" ".join(words[1100:1300]), " ".join(words[3000:3200])])
+    assert shares.tolist() == [1.0, 0.0]
+    data = Data(vocabulary_size=400, context=32, held_out_windows=500)
+    found = windows.held_out_windows(windows.Split([copy], [long]), data)
+    assert found
+    assert not any("word1500\n" in window["text"] for window in found)
+
+
+def test_near_duplicates_go_and_the_first_stays() -> None:
+    rng = np.random.default_rng(0)
+    words = rng.choice([f"w{i}" for i in range(500)], 600).tolist()
+    nearly = [*words[:300], "changed", *words[301:]]
+    other = rng.choice([f"w{i}" for i in range(500)], 600).tolist()
+    texts = [" ".join(w) for w in (words, nearly, other, words)]
+    documents = [cleaning.CleanDocument(str(i), source(), t) for i, t in enumerate(texts)]
+    assert [d.id for d in cleaning.distinct(documents, 0.7)] == ["0", "2"]
+
+
+def test_notices_and_frames_are_stripped() -> None:
+    code = "# Copyright 2020 Someone\n# All rights reserved.\n\nimport os\n\nprint(os)\n"
+    assert cleaning.without_notice(code) == "import os\n\nprint(os)\n"
+    kept = "# How to use it\nimport os\n"
+    assert cleaning.without_notice(kept) == kept
+    page = "<!DOCTYPE html><head><title>x</title></head>\n<div>Home | Index</div>\n<p>{}</p>\n"
+    html = source(format="html", category="markup")
+    files = [
+        SourceFile(html, f"{i}.html", page.format(f"text number {i} " * 40)) for i in range(20)
+    ]
+    documents = cleaning.clean_documents(files)
+    assert len(documents) == 20
+    assert all("Home | Index" not in d.text and "<title>" not in d.text for d in documents)
+    assert "text number 7 " in documents[7].text
+
+
+def test_every_training_window_begins_with_end_of_text_and_holds_the_text(
+    folder: Path, tmp_path: Path
+) -> None:
+    recipe = read_recipe(recipe_file(tmp_path, folder))
+    documents = cleaning.clean_documents(list(source_files(recipe.source[0], tmp_path)))
+    tokenizer = windows.trained_tokenizer(documents, recipe.data)
+    found = windows.training_windows(documents, tokenizer, recipe.data, tmp_path / "w.npy")
+    assert (found[:, 0] == 0).all()
+    text = tokenizer.decode(found[:, 1:].ravel().tolist(), skip_special_tokens=False)
+    for document in documents[:20]:
+        assert document.text[:200] in text or document.text[-200:] in text
+    assert np.array_equal(np.load(tmp_path / "w.npy"), found)
+    again = windows.trained_tokenizer(documents, recipe.data)
+    assert Tokenizer.to_str(again) == Tokenizer.to_str(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("steps = 6", "steps = 0", "training.steps"),
+        ('kind = "folder"', 'kind = "torrent"', "source.0.kind"),
+        ("[training]", "[training]\nspeed = 3", "training.speed"),
+        ("heads = 2", "heads = 5", "no multiple"),
+        ('name = "b"', 'name = "a"', "named twice"),
+        ("[data]", "[data", "is not TOML"),
+    ],
+)
+def test_a_bad_recipe_names_its_field(
+    old: str, new: str, said: str, folder: Path, tmp_path: Path
+) -> None:
+    path = recipe_file(tmp_path, folder)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InvalidInputError, match=said):
+        read_recipe(path)
+
+
+def test_the_bundled_recipe_is_valid_and_states_licences() -> None:
+    recipe = read_recipe(Path(BUNDLED).parent / "recipes" / "bundled.toml")
+    assert {s.category for s in recipe.source} == {"prose", "code", "markup", "tables"}
+    assert all(s.sha256 and s.license for s in recipe.source)
+    assert not any("GPL" in s.license for s in recipe.source)
+
+
+def archive_of(files: dict[str, bytes]) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as bundle:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"pkg-1.0/{name}")
+            info.size = len(content)
+            bundle.addfile(info, io.BytesIO(content))
+    return data.getvalue()
+
+
+@contextmanager
+def registry(archive: bytes) -> Iterator[str]:
+    """A stand-in for a package index."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/simple/pkg/":
+                host = f"http://{self.headers['Host']}"
+                files = [{"filename": "pkg-1.0.tar.gz", "url": f"{host}/f"}]
+                body = json.dumps({"files": files}).encode()
+            else:
+                body = archive
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_packages_are_fetched_once_by_name_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = archive_of({"docs/a/b.txt": b"deep", "docs/c.txt": b"flat", "setup.py": b"no"})
+    wanted = source(
+        kind="pypi",
+        package="pkg",
+        file="pkg-1.0.tar.gz",
+        include=("docs/**/*.txt",),
+        exclude=("docs/c.*",),
+        sha256=hashlib.sha256(archive).hexdigest(),
+    )
+    with registry(archive) as url:
+        monkeypatch.setattr(sources, "PYPI", f"{url}/simple")
+        found = list(source_files(wanted, tmp_path))
+        wrong = wanted.model_copy(update={"sha256": "0" * 64})
+        with pytest.raises(InvalidInputError, match="sha256"):
+            list(source_files(wrong, tmp_path / "other"))
+        assert not list((tmp_path / "other").glob("*.tar.gz"))
+    assert [(f.path, f.text) for f in found] == [("pkg-1.0/docs/a/b.txt", "deep")]
+    assert [f.text for f in source_files(wanted, tmp_path)] == ["deep"]  # without the registry
