@@ -14,13 +14,11 @@ from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.losses import curve_scores, evaluation_losses
 from backend.models import Cluster, ClusterMember, CurveSet, Evaluation
-from backend.queries import curve_map as curve_map_module
-from backend.queries import search_filters
 from backend.queries.curve_map import CurveMap
 from backend.queries.predictions import prediction
 from backend.queries.search import Search, SearchResult, Shape, curve_map, search
-from backend.queries.search_filters import Matching, SearchFilters
-from backend.queries.text_filters import TextFilter, TextMatches
+from backend.queries.search_filters import SearchFilters
+from backend.queries.text_filters import TextFilter
 from compute.curve_search import asked_curve, nearest_by_comparison, shape_distances
 from compute.curve_shapes import preset_curve
 from compute.curves import CURVE_CLASSES
@@ -350,59 +348,3 @@ def test_a_lasso_takes_what_is_inside(mini_store: Store) -> None:
     near = np.abs(found.x - low) + np.abs(found.x - high) < edge
     assert abs(result.n_matching - np.count_nonzero(inside)) <= 4 + np.count_nonzero(near)
     assert set(indices(result)) <= set(np.flatnonzero(inside).tolist())
-
-
-def test_a_large_corpus_is_sampled_once_and_for_all() -> None:
-    sample = curve_map_module.sampled(10**6)
-    assert len(sample) == len(set(sample.tolist())) == 20_000
-    assert sample.tolist() == sorted(sample.tolist())
-    assert sample.tolist() == curve_map_module.sampled(10**6).tolist()
-
-
-def test_an_answer_of_filters_serves_the_next_page(
-    mini_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[TextFilter] = []
-    results = [TextMatches(np.ones(1, np.bool_), "cut off"), TextMatches(None)]
-
-    def found(
-        _store: Any, _session: Any, corpus: Any, wanted: TextFilter, _s: float
-    ) -> TextMatches:
-        asked.append(wanted)
-        result = results[min(len(asked) - 1, 1)]
-        mask = np.zeros(corpus.n_predictions, np.bool_)
-        mask[: len(asked)] = True
-        return replace(result, mask=mask)
-
-    monkeypatch.setattr(search_filters, "text_mask", found)
-    wanted = Search(filters=SearchFilters(text=TextFilter(text="asked for in this test only")))
-    first = search(mini_store, wanted)
-    assert (first.truncated, first.n_matching) == ("cut off", 1)
-    again = [search(mini_store, replace(wanted, limit=limit)).n_matching for limit in (1, 2, 3)]
-    assert again == [2, 2, 2]  # what was cut off is asked anew, what was whole is not
-    assert len(asked) == 2
-
-
-def test_filters_keep_a_bounded_amount(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_filters, "KEPT_BYTES", 250)
-    recent = search_filters.Recent()
-    for number in range(4):
-        recent.put(str(number), Matching(np.ones(100, np.bool_), 100))
-    recent.put("large", Matching(np.ones(251, np.bool_), 251))
-    kept = [key for key in ("0", "1", "2", "3", "large") if recent.get(key)]
-    assert kept == ["2", "3"]
-
-
-def test_without_compiled_code_everything_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
-        raise RuntimeError("no place for compiled code")
-
-    monkeypatch.setattr("compute.curve_blocks.compiled", missing)
-    assert indexes.loaded_search() is None
-
-
-def test_half_floats_are_compared_as_numbers() -> None:
-    halves = np.arange(0x7C01, dtype=np.uint16).view(np.float16)
-    for value in (-1.0, 0.0, 1e-9, 0.3, 0.30004, 5.0, 65504.0, 65519.0, 1e9):
-        expected = int(np.searchsorted(halves.astype(np.float64), value))
-        assert indexes.half_bits(value) == min(expected, 0x7C00)
