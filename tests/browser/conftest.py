@@ -28,6 +28,10 @@ addEventListener("securitypolicyviolation", (event) => {
 TRACES = ".scatterlayer .trace path, .barlayer .point path, .heatmaplayer image"
 
 
+# A busy machine is slow, not wrong: what is waited for still has to come.
+expect.set_options(timeout=20_000)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium from QUANTA_CHROMIUM or the path, else Playwright's own."""
