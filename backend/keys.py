@@ -16,7 +16,7 @@ VERSIONS = {
     "similarity": 1,
     "discovery": 1,
     "clustering": 1,
-    "curve_set": 2,
+    "curve_set": 3,
     "imported_losses": 1,
     "imported_labels": 1,
 }

@@ -1,7 +1,8 @@
 """Scaling curves of single predictions: features, published flags and one class each.
 
-A curve is one prediction's loss (nats) against model size or training step; all features use the
-logarithm of that axis, so they do not depend on how densely it is sampled. Published rules:
+A curve is one prediction's loss (nats) against model size or training step, linear between points
+on the logarithm of that axis. Drop, sharpness, emergence and the class belong to that line: points
+added on it change none of them. Published rules:
 arXiv:2303.13506, section 5 (monogenic, polygenic) and its released search for monogenic tokens
 (banded rule). Rows are predictions, columns are points of the axis in ascending order.
 """
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Int16, UInt8
 
 from compute.columns import average_ranks, running
-from compute.isotonic import isotonic_decreasing
+from compute.isotonic import decreasing_features
 
 CURVE_CLASSES: tuple[str, ...] = (
     "learned",
@@ -28,6 +29,8 @@ UNDEFINED_CLASS = 255
 MIN_POINTS = 3
 BLOCK_PREDICTIONS = 16_384  # of seven points, intermediate columns stay in a core's cache
 BLOCK_VALUES = 1 << 20  # losses a block: bounds memory when the axis is long
+# Nats: a drop of exactly 2, or 0, is one whatever the last bits of a logarithm make of it.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,17 @@ DEFAULT_THRESHOLDS = CurveThresholds()
 
 @dataclass(frozen=True)
 class CurveScores:
-    """Features of curves, one entry a prediction; "the fit" is the decreasing isotonic fit.
+    """Features of curves, one entry a prediction; "the fit" is that of `compute.isotonic`, the
+    non-increasing line nearest to the curve on log axis.
 
     A prediction with a loss that is not finite has NaN in every float, -1 in the published indices,
     0 in `emergence_censored`, False in `published_polygenic` and class 255.
 
     Attributes:
         total_drop: first minus last value of the fit, nats, >= 0.
-        sharpness: largest share of the drop inside one window of `window_decades`, in [0, 1], the
-            fit linear in log axis between points; 1 if the axis is no longer than the window; NaN
-            where the drop is 0.
-        emergence: axis value at which the fit has fallen half of the drop, linear in log axis
-            between points; NaN where censored.
+        sharpness: largest share of the drop inside one window of `window_decades`, in [0, 1]; 1 if
+            the axis is no longer than the window; NaN where the drop is 0.
+        emergence: axis value at which the fit has fallen half of the drop; NaN where censored.
         emergence_censored: -1 where the fit starts below `learned` (fell before the first point);
             else +1 where the drop is below `never_fell_drop` and the fit ends at or above `learned`
             (never fell); else 0.
@@ -201,12 +203,16 @@ def _block_scores(
     defined = np.isfinite(losses).all(axis=1)
     losses[~defined] = 0
     slope, r_squared = _line(losses, np.log(axis))
+    first, last, fall, half = decreasing_features(losses, np.log10(axis), limits.window_decades)
     # Points are few and predictions many: loops over contiguous columns, not over short rows.
     losses = np.asfortranarray(losses)
-    fit = isotonic_decreasing(losses)
-    drop = fit[:, 0] - fit[:, -1]
-    sharpness = _window_share(fit, np.log10(axis), limits.window_decades)
-    emergence, censored = _half_drop(fit, axis, limits)
+    drop = np.where(first - last > ROUNDING, first - last, 0)
+    sharpness = np.full(len(losses), np.nan)
+    np.divide(fall, drop, out=sharpness, where=drop > 0)
+    np.clip(sharpness, 0, 1, out=sharpness)
+    never = (drop < limits.never_fell_drop - ROUNDING) & (last >= limits.learned)
+    censored = np.where(first < limits.learned, -1, never).astype(np.int8)
+    emergence = np.where(censored == 0, 10**half, np.nan)
     classes = _classes(losses, drop, sharpness, limits)
     return CurveScores(
         total_drop=np.where(defined, drop, np.nan),
@@ -225,53 +231,6 @@ def _block_scores(
         & (r_squared > limits.published_r_squared),
         curve_class=np.where(defined, classes, UNDEFINED_CLASS).astype(np.uint8),
     )
-
-
-def _window_share(
-    fit: Float[np.ndarray, "predictions points"],
-    decades: Float[np.ndarray, " points"],
-    width: float,
-) -> Float[np.ndarray, " predictions"]:
-    """Largest share of the drop of the fit inside one window of the log10 axis.
-
-    The drop inside [a, a + width] is piecewise linear in a and bends only where a window end meets
-    a point, so the windows that start or end at a point hold the maximum. np.interp continues the
-    fit as a constant, so windows reaching past the axis are never better than those inside.
-    """
-    starts = np.concatenate([decades, decades - width])
-    ends = np.concatenate([decades + width, decades])
-    basis = np.eye(len(decades))
-    weights = np.stack([np.interp(starts, decades, e) - np.interp(ends, decades, e) for e in basis])
-    drop = fit[:, 0] - fit[:, -1]
-    # Contiguous rows: sums of a product depend on the order of its terms in the last bit.
-    falls = np.ascontiguousarray(fit - fit[:, -1:]) @ weights
-    best = np.ascontiguousarray(falls.T).max(axis=0)
-    share = np.full(len(fit), np.nan)
-    np.divide(best, drop, out=share, where=drop > 0)
-    bounded: Float[np.ndarray, " predictions"] = np.clip(share, 0, 1)
-    return bounded
-
-
-def _half_drop(
-    fit: Float[np.ndarray, "predictions points"],
-    axis: Float[np.ndarray, " points"],
-    limits: CurveThresholds,
-) -> tuple[Float[np.ndarray, " predictions"], Int8[np.ndarray, " predictions"]]:
-    """Axis value where the fit first reaches half of its drop, and its censoring."""
-    first, last = fit[:, 0], fit[:, -1]
-    never = (first - last < limits.never_fell_drop) & (last >= limits.learned)
-    censored = np.where(first < limits.learned, -1, never).astype(np.int8)
-    level = (first + last) / 2
-    above = np.zeros(len(fit), dtype=np.int64)  # the fit never rises: these are the first points
-    for column in fit.T:
-        above += column > level
-    after = np.maximum(above, 1)
-    row = np.arange(len(fit))
-    left, right = fit[row, after - 1], fit[row, after]
-    fraction = np.zeros(len(fit))
-    np.divide(left - level, left - right, out=fraction, where=left > right)
-    crossing = axis[after - 1] * (axis[after] / axis[after - 1]) ** fraction
-    return np.where(censored == 0, crossing, np.nan), censored
 
 
 def _line(
@@ -367,11 +326,12 @@ def _classes(
     sag = np.minimum(first, last) - lowest
     bulge = highest - np.maximum(first, last)
     excess = limits.interior_excess
+    sharp = sharpness >= limits.sharpness - ROUNDING
     rules = [
         highest < limits.learned,
         (lowest > limits.flat_high_min) & (highest - lowest < limits.flat_high_range),
-        (drop >= limits.monogenic_drop) & (sharpness >= limits.sharpness),
-        (drop >= limits.polygenic_drop) & (sharpness < limits.sharpness),
+        (drop >= limits.monogenic_drop - ROUNDING) & sharp,
+        (drop >= limits.polygenic_drop - ROUNDING) & ~sharp & (drop > 0),
         last - first >= limits.inverse_rise,
         (sag >= excess) & (sag >= bulge),
         bulge >= excess,
