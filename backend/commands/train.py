@@ -1,4 +1,4 @@
-"""`quanta suite train`: a suite of one's own."""
+"""`quanta suite train` and `pack`: a suite of one's own."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from backend.commands.common import Json, Workers, bars, opened_store, result
 from backend.commands.suite import suite_cli
+from backend.errors import InvalidInputError
 from backend.settings import settings
 
 
@@ -41,3 +42,35 @@ def suite_train(
     if register:
         add_suite(store, folder, name, read_recipe(recipe).description, progress)
     result(as_json, f"suite {name} is in {folder}", suite=name, folder=str(folder))
+
+
+@suite_cli.command("pack")
+def suite_pack(
+    folder: Annotated[Path, typer.Argument(help="Folder that suite train made.")],
+    out: Annotated[Path, typer.Argument(help="New folder of the packed suite.")],
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Steps kept beside the last: MODEL=all or MODEL=0,64,…; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy what of a trained suite is worth sharing: weights, held-out text, licences."""
+    from backend.training.packing import pack
+
+    wanted = {}
+    for item in keep or []:
+        model, equals, steps = item.partition("=")
+        if not (model and equals and steps):
+            raise InvalidInputError(f"--keep {item!r}", "Write it as s1=all or s1=0,64,500")
+        wanted[model] = steps
+    facts = pack(folder, out, wanted, settings().data_dir / "downloads", bars(as_json))
+    steps_kept = {model["name"]: model["steps"] for model in facts["models"]}
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    result(
+        as_json,
+        f"{size / 1e6:.1f} MB in {out}",
+        folder=str(out),
+        bytes=size,
+        models=steps_kept,
+        held_out=facts["held_out"],
+    )

@@ -165,6 +165,11 @@ def _deb_data(deb: bytes) -> bytes:
     raise InvalidInputError("the Debian package holds no data archive", "Fetch it again")
 
 
+def archive_files(source: Source, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield (path, content) of every regular file of a source's package, in order of path."""
+    yield from _members(fetched(source, folder))
+
+
 def _included(source: Source, path: str) -> bool:
     # An archive's own top folder carries the version; patterns do not.
     inner = path if source.kind in {"debian", "folder"} else path.split("/", 1)[-1]
@@ -190,7 +195,7 @@ def source_files(source: Source, folder: Path) -> Iterator[SourceFile]:
         InvalidInputError: the patterns match nothing.
     """
     taken = 0
-    for path, data in _members(fetched(source, folder)):
+    for path, data in archive_files(source, folder):
         if not _included(source, path) or (b"\0" in data[:1024] and source.format == "text"):
             continue
         for text in _texts(source, data):

@@ -21,7 +21,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from backend.errors import InvalidInputError
-from backend.training import cleaning, sources, windows
+from backend.stages.progress import Silent
+from backend.training import cleaning, packing, run, sources, windows
 from backend.training.recipe import Data, Source, read_recipe
 from backend.training.sources import SourceFile, source_files
 from tests.stores import BUNDLED
@@ -318,3 +319,113 @@ def test_packages_are_fetched_once_by_name_and_checked(
         assert not list((tmp_path / "other").glob("*.tar.gz"))
     assert [(f.path, f.text) for f in found] == [("pkg-1.0/docs/a/b.txt", "deep")]
     assert [f.text for f in source_files(wanted, tmp_path)] == ["deep"]  # without the registry
+
+
+def trained_folder(root: Path, text: Path) -> Path:
+    """What training leaves: prepared text, and folders of steps whose weights are not read here."""
+    recipe_path = recipe_file(root, text)
+    out = root / "trained"
+    report = run.prepare(read_recipe(recipe_path), out, root, Silent())
+    (out / "recipe.toml").write_bytes(recipe_path.read_bytes())
+    for model in "abc":
+        for step in (0, 1, 2, 3, 6):
+            (out / "models" / model / f"step{step}").mkdir(parents=True)
+            (out / "models" / model / f"step{step}" / "config.json").write_text(f"{model}{step}")
+        (out / "models" / model / "state.safetensors").write_bytes(b"state")
+    models = [{"name": name} for name in "abc"]
+    facts = {"models": models, "corpus": report}
+    (out / "suite.json").write_text(json.dumps(facts), encoding="utf-8")
+    return out
+
+
+def test_a_packed_suite_has_the_chosen_steps_and_says_what_training_saw(
+    folder: Path, tmp_path: Path
+) -> None:
+    trained = trained_folder(tmp_path, folder)
+    keep = {"a": "all", "b": "0,2"}
+    facts = packing.pack(trained, tmp_path / "packed", keep, tmp_path, Silent())
+    kept = {
+        m: sorted(p.name for p in (tmp_path / "packed" / "models" / m).iterdir()) for m in "abc"
+    }
+    assert kept == {
+        "a": ["step0", "step1", "step2", "step3", "step6"],
+        "b": ["step0", "step2", "step6"],
+        "c": ["step6"],
+    }
+    assert [m["steps"] for m in facts["models"]] == [[0, 1, 2, 3, 6], [0, 2, 6], [6]]
+    # Counted again, passage by passage, with plain tuples.
+    tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
+    lines = (trained / "documents.jsonl").read_text(encoding="utf-8").splitlines()
+    ids = [tokenizer.encode(json.loads(line)["text"]).ids for line in lines]
+    size = packing.PASSAGE_TOKENS
+    passages = [[tuple(i[k : k + size]) for k in range(len(i) - size + 1)] for i in ids]
+    training = {
+        tuple(row[k : k + size])
+        for row in np.load(trained / "windows.npy").tolist()
+        for k in range(len(row) - size + 1)
+    }
+    found = facts["held_out"]
+    assert found["windows"] == len(lines)
+    assert found["passages"] == sum(map(len, passages)) > 0
+    assert found["passages_in_training"] == sum(p in training for w in passages for p in w)
+    assert found["windows_wholly_in_training"] == 0
+    table = (tmp_path / "packed" / "SOURCES.md").read_text(encoding="utf-8")
+    assert f"| {len(lines)} | see file |" in table
+
+
+def test_a_passage_of_the_training_text_is_recognised(folder: Path, tmp_path: Path) -> None:
+    trained = trained_folder(tmp_path, folder)
+    windows_ = np.load(trained / "windows.npy")
+    tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
+    texts = [tokenizer.decode(row.tolist(), skip_special_tokens=False) for row in windows_[:40]]
+    # Text that is tokenised alone as it was inside its document.
+    exact = [
+        t for t, row in zip(texts, windows_, strict=False) if tokenizer.encode(t).ids == [*row]
+    ]
+    assert exact
+    with (trained / "documents.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"source": "text", "text": exact[0]}) + "\n")
+    assert packing.seen_in_training(trained)[-1].all()
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        ({"d": "all"}, "no model 'd'.*There is: a, b, c"),
+        ({"a": "0,5"}, "no step '5'.*There is: 0, 1, 2, 3, 6"),
+    ],
+)
+def test_packing_names_an_unknown_model_or_step(
+    keep: dict[str, str], said: str, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        packing.pack(trained_folder(tmp_path, folder), tmp_path / "p", keep, tmp_path, Silent())
+    assert not (tmp_path / "p").exists()
+
+
+def test_licences_of_a_package_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = " ".join(f"word{i}" for i in range(3000)).encode()
+    files = {f"docs/{i}.txt": text + b" %d" % i for i in range(6)} | {"LICENSE.txt": b"Be kind."}
+    recipe = recipe_file(tmp_path, tmp_path)
+    recipe.write_text(
+        recipe.read_text()
+        .replace('kind = "folder"', 'kind = "pypi"\nversion = "1.0"\nfile = "pkg-1.0.tar.gz"')
+        .replace(f'package = "{tmp_path}"', 'package = "pkg"')
+        .replace("vocabulary_size", "near_duplicate = 1.0\nvocabulary_size")
+    )
+    with registry(archive_of(files)) as url:
+        monkeypatch.setattr(sources, "PYPI", f"{url}/simple")
+        source_ = read_recipe(recipe).source[0]
+        (tmp_path / "documents.jsonl").write_text('{"source": "text"}\n')
+        (tmp_path / "out").mkdir()
+        packing.write_licences(read_recipe(recipe), tmp_path, tmp_path / "out", tmp_path, Silent())
+        bare = archive_of({"docs/a.txt": text})
+    assert (tmp_path / "out" / "licenses" / "pkg.txt").read_text() == "Be kind.\n"
+    table = (tmp_path / "out" / "SOURCES.md").read_text()
+    assert "| text | pkg 1.0 (pypi) | prose | 1 | see file | `pkg.txt` |" in table
+    (tmp_path / source_.file).write_bytes(bare)
+    (tmp_path / "again").mkdir()
+    with pytest.raises(InvalidInputError, match=r"pkg 1\.0 has no licence file"):
+        packing.write_licences(
+            read_recipe(recipe), tmp_path, tmp_path / "again", tmp_path, Silent()
+        )

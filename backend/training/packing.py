@@ -1,0 +1,175 @@
+"""`quanta suite pack`: the part of a trained suite that is worth sharing, with its licences."""
+
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, UInt64
+from tokenizers import Tokenizer
+
+from backend.errors import InvalidInputError
+from backend.stages.progress import Progress
+from backend.training.recipe import Recipe, read_recipe
+from backend.training.sources import archive_files
+
+# As long as a line of text: shorter passages are common phrases of any two documents.
+PASSAGE_TOKENS = 32
+ROWS_AT_ONCE = 1 << 13
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+# The top folder of a source archive, or of a Debian package's documentation.
+_LICENCE = re.compile(
+    r"(?:[^/]+/(?:LICEN[CS]ES?|COPYING|COPYRIGHTS?)(?:[._-]\w+)*(?:/LICEN[CS]E)?"
+    r"|usr/share/doc/[^/]+/copyright(?:\.html)?)",
+    re.IGNORECASE,
+)
+
+
+def passage_hashes(
+    tokens: np.ndarray[Any, np.dtype[np.uint16]],
+) -> UInt64[np.ndarray, "rows places"]:
+    """Return a hash of every passage of `PASSAGE_TOKENS` tokens inside each row, modulo 2^64."""
+    places = tokens.shape[1] - PASSAGE_TOKENS + 1
+    hashes = np.zeros((len(tokens), max(places, 0)), np.uint64)
+    if places > 0:
+        for k in range(PASSAGE_TOKENS):
+            hashes *= _FACTOR
+            hashes += tokens[:, k : k + places] + np.uint64(1)
+    # The low bits of a sum of odd multiples say little: mix the high ones in.
+    mixed: UInt64[np.ndarray, "rows places"] = hashes ^ (hashes >> np.uint64(31))
+    return mixed
+
+
+def seen_in_training(folder: Path) -> list[Bool[np.ndarray, " passages"]]:
+    """Return, for every held-out window, which of its passages occur in a training window.
+
+    A passage is `PASSAGE_TOKENS` tokens in a row; passages that cross the end of a training window
+    are not looked for. Equal hashes count as equal passages: one chance in 2^64 each.
+    """
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    lines = (folder / "documents.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [json.loads(line)["text"] for line in lines]
+    encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
+    held_out = [passage_hashes(np.array([e.ids], np.uint16))[0] for e in encoded]
+    known = np.unique(np.concatenate(held_out))
+    seen = np.zeros(len(known), bool)
+    windows = np.load(folder / "windows.npy", mmap_mode="r", allow_pickle=False)
+    for start in range(0, len(windows), ROWS_AT_ONCE):
+        hashes = passage_hashes(windows[start : start + ROWS_AT_ONCE]).ravel()
+        at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+        seen[at[known[at] == hashes]] = True
+    return [seen[np.searchsorted(known, hashes)] for hashes in held_out]
+
+
+def pack(
+    folder: Path, out: Path, keep: Mapping[str, str], downloads: Path, progress: Progress
+) -> dict[str, Any]:
+    """Copy a trained suite's last weights and chosen steps, its held-out text and its licences.
+
+    Args:
+        folder: what `quanta suite train` made.
+        out: new folder of the packed suite.
+        keep: model → "all" or steps separated by commas, kept beside the last one.
+        downloads: where the packages of the recipe are, or are fetched to.
+        progress: sink.
+
+    Returns:
+        What is written to `out/suite.json`.
+
+    Raises:
+        InvalidInputError: training is not finished, a model or step is unknown, `out` has files,
+            or a package has no licence file.
+    """
+    recipe = read_recipe(folder / "recipe.toml")
+    if out.exists() and any(out.iterdir()):
+        raise InvalidInputError(f"{out} is not empty", "Choose another folder")
+    steps = _chosen_steps(recipe, folder, keep)
+    facts: dict[str, Any] = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
+    with progress.task("compare held-out with training text", total=1, unit="suites") as bar:
+        seen = seen_in_training(folder)
+        bar.advance()
+    facts["held_out"] = {
+        "windows": len(seen),
+        "passage_tokens": PASSAGE_TOKENS,
+        "passages": sum(map(len, seen)),
+        "passages_in_training": int(sum(window.sum() for window in seen)),
+        "windows_wholly_in_training": sum(bool(len(w)) and bool(w.all()) for w in seen),
+    }
+    facts["models"] = [m | {"steps": steps[m["name"]]} for m in facts["models"]]
+    out.mkdir(parents=True, exist_ok=True)
+    write_licences(recipe, folder, out, downloads, progress)
+    for model, chosen in steps.items():
+        for step in chosen:
+            name = f"step{step}"
+            shutil.copytree(folder / "models" / model / name, out / "models" / model / name)
+    for name in ("recipe.toml", "tokenizer.json", "documents.jsonl"):
+        shutil.copy(folder / name, out / name)
+    (out / "suite.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return facts
+
+
+def _chosen_steps(recipe: Recipe, folder: Path, keep: Mapping[str, str]) -> dict[str, list[int]]:
+    names = [model.name for model in recipe.model]
+    if unknown := sorted(set(keep) - set(names)):
+        raise InvalidInputError(
+            f"the recipe has no model {unknown[0]!r}", f"There is: {', '.join(names)}"
+        )
+    return {name: _steps_of(recipe, folder / "models" / name, keep.get(name, "")) for name in names}
+
+
+def _steps_of(recipe: Recipe, folder: Path, wanted: str) -> list[int]:
+    there = sorted(int(p.name.removeprefix("step")) for p in folder.glob("step*[0-9]"))
+    if recipe.training.steps not in there:
+        raise InvalidInputError(
+            f"{folder} has no step {recipe.training.steps}",
+            "Run quanta suite train until it is done",
+        )
+    if wanted == "all":
+        return there
+    chosen = {recipe.training.steps}
+    for word in filter(None, wanted.split(",")):
+        if not word.isdecimal() or int(word) not in there:
+            raise InvalidInputError(
+                f"{folder.name} has no step {word!r}",
+                f"There is: {', '.join(map(str, there))}, or all",
+            )
+        chosen.add(int(word))
+    return sorted(chosen)
+
+
+def write_licences(
+    recipe: Recipe, folder: Path, out: Path, downloads: Path, progress: Progress
+) -> None:
+    """Write one file of licence texts a package, and the table of sources."""
+    with (folder / "documents.jsonl").open(encoding="utf-8") as lines:
+        held_out = Counter(json.loads(line)["source"] for line in lines)
+    (out / "licenses").mkdir()
+    rows = ["| source | package | kind | held-out windows | licence | file |", "|" + "---|" * 6]
+    written: dict[str, str] = {}
+    with progress.task("read licences", total=len(recipe.source), unit="sources") as bar:
+        for source in recipe.source:
+            package = f"{source.package} {source.version}".strip()
+            if source.kind != "folder" and package not in written:
+                texts = [
+                    data.decode("utf-8", "replace")
+                    for path, data in archive_files(source, downloads)
+                    if _LICENCE.fullmatch(path)
+                ]
+                if not texts:
+                    raise InvalidInputError(
+                        f"source {source.name}: {package} has no licence file",
+                        "Take another package, or pack the suite by hand",
+                    )
+                written[package] = f"{source.package.replace('/', '-')}.txt"
+                text = "\n\n".join(text.strip() for text in texts) + "\n"
+                (out / "licenses" / written[package]).write_text(text, encoding="utf-8")
+            rows.append(
+                f"| {source.name} | {package} ({source.kind}) | {source.category} "
+                f"| {held_out[source.name]} | {source.license} | `{written.get(package, '')}` |"
+            )
+            bar.advance()
+    (out / "SOURCES.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
