@@ -92,4 +92,4 @@ def stored_losses(losses_nats: NDArray[np.float32]) -> NDArray[np.float16]:
             f"loss {index} is {losses_nats.flat[index]}, want finite, >= 0 and < {MAX_LOSS_NATS:g} "
             "nats; check the checkpoint's weights"
         )
-    return losses_nats.astype(np.float16)
+    return np.abs(losses_nats.astype(np.float16))  # zeros have no sign

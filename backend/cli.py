@@ -109,7 +109,7 @@ def evaluate(
 @cli.command()
 def classify(suite: str, corpus: str, as_json: Json = False) -> None:
     """Classify every prediction's curve over model size and over training step."""
-    from backend.models import CurveSet
+    from backend.models import CurveSet, Evaluation
     from backend.stages.classify import classify as run
 
     store = opened_store()
@@ -118,20 +118,30 @@ def classify(suite: str, corpus: str, as_json: Json = False) -> None:
     ids = run(store, row, home, bars(as_json))
     with store.session() as session:
         sets = [session.get_one(CurveSet, i) for i in ids]
+        points = [
+            [session.get_one(Evaluation, e).checkpoint for e in s.evaluation_ids] for s in sets
+        ]
         shares = [
             {
                 "axis": s.axis,
                 "model": s.model.name if s.model else None,
+                "models": list(dict.fromkeys(c.model.name for c in of_set)),
+                "steps": sorted({c.step for c in of_set}),
                 "classes": (s.summary or {})["classes"],
             }
-            for s in sets
+            for s, of_set in zip(sets, points, strict=True)
         ]
     lines = [_shares_line(s) for s in shares]
     result(as_json, "\n".join(lines), curve_sets=shares)
 
 
 def _shares_line(curve_set: dict[str, Any]) -> str:
-    of_model = f" of {curve_set['model']}" if curve_set["model"] else ""
+    models, steps = curve_set["models"], curve_set["steps"]
+    of_model = (
+        f" of {curve_set['model']}, {len(steps)} steps"
+        if curve_set["model"]
+        else f", {', '.join(models)} at step {steps[-1]}"
+    )
     shares = ", ".join(f"{name} {share:.1%}" for name, share in curve_set["classes"].items())
     return f"over {curve_set['axis']}{of_model}: {shares}"
 

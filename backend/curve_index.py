@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Plain comparison of so many losses takes less time than it takes to load the compiled search.
 MAX_COMPARED = 20_000_000
+# The compiled search puts each near curve in its place among those found: quick for pages only.
+MAX_SORTED_IN = 20_000
 _BLOCKS_AT_ONCE = 8_192
 _log = logging.getLogger("quanta.search")
 
@@ -64,6 +66,8 @@ class CurveIndex:
         """Return the nearest curves; see `compute.curve_search.nearest_by_comparison`."""
         from compute.curve_search import nearest_by_comparison
 
+        if limit > MAX_SORTED_IN:
+            return nearest_by_comparison(self.losses, asked, limit, mask, after)
         search = compiled_search(wait=self.losses.size > MAX_COMPARED)
         if search is None:
             return nearest_by_comparison(self.losses, asked, limit, mask, after)

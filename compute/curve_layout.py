@@ -32,8 +32,12 @@ def fill_blocks(
     for first in range(0, len(blocks), _BLOCKS_AT_ONCE):
         part = curves[first * BLOCK : (first + _BLOCKS_AT_ONCE) * BLOCK]
         # Bits beyond those of infinity are NaN or have a sign.
-        if (np.ascontiguousarray(part).view(np.uint16) >= _INFINITY).any():
-            raise ValueError("a loss is negative or not finite; search needs finite losses >= 0")
+        bits = np.ascontiguousarray(part).view(np.uint16)
+        beyond = bits >= _INFINITY
+        if beyond.any():
+            if (bits[beyond] != _MINUS_ZERO).any():
+                raise ValueError("a loss is negative or not finite; search wants finite, >= 0")
+            part = np.abs(part)
         n_blocks = -(-len(part) // BLOCK)
         padded = np.full((n_blocks * BLOCK, part.shape[1]), np.nan, np.float16)
         padded[: len(part)] = part
@@ -41,3 +45,4 @@ def fill_blocks(
 
 
 _INFINITY = np.array(np.inf, np.float16).view(np.uint16)
+_MINUS_ZERO = np.array(-0.0, np.float16).view(np.uint16)

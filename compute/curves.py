@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Int16, UInt8
 
 from compute.columns import average_ranks, running
-from compute.isotonic import decreasing_features
 
 CURVE_CLASSES: tuple[str, ...] = (
     "learned",
@@ -200,6 +199,8 @@ def _block_scores(
     limits: CurveThresholds,
 ) -> CurveScores:
     """Scores of one block; non-finite rows are computed as zeros, then blanked."""
+    from compute.isotonic import decreasing_features  # loads numba: not for a list of classes
+
     defined = np.isfinite(losses).all(axis=1)
     losses[~defined] = 0
     slope, r_squared = _line(losses, np.log(axis))

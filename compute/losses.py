@@ -97,7 +97,8 @@ def _cross_entropy(
     logits: Float[Tensor, "positions vocabulary"], targets: Int[Tensor, " positions"]
 ) -> Float[Tensor, " positions"]:
     losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-    return losses.clamp_min(0)  # -log_softmax of a certain token can round to just below zero
+    # -log_softmax of a certain token can round to just below zero, or to a zero with a sign.
+    return losses.clamp_min(0).abs()
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from compute.checkpoints import (
 
 BIN_FILE = "pytorch_model.bin"
 BIN_INDEX_FILE = "pytorch_model.bin.index.json"
+MAX_UNFOLDED = 3  # times the size of the file
 
 
 def bin_files(folder: Path) -> list[Path]:
@@ -78,7 +79,27 @@ def bin_tensors(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(
                 f"{path}: entry {str(name)[:80]!r} is a {type(value).__name__}, want plain tensors"
             )
+    _check_size(path, loaded)
     return loaded
+
+
+def _check_size(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse tensors that are larger than the file: views may repeat a few bytes without end."""
+    total = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        total += size
+        if size > tensor.untyped_storage().nbytes():
+            raise CheckpointError(
+                f"{path}: entry {name[:80]!r} of shape {tuple(tensor.shape)} repeats the same "
+                "values; want one stored number for each. Use a safetensors file of the model"
+            )
+    # Tied weights may be stored once under two names.
+    if total > MAX_UNFOLDED * path.stat().st_size:
+        raise CheckpointError(
+            f"{path}: its tensors take {total:,} bytes, the file {path.stat().st_size:,}; too many "
+            "share their memory. Use a safetensors file of the model"
+        )
 
 
 def _own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

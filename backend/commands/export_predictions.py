@@ -24,7 +24,6 @@ __all__ = ["export_cli"]
 
 # The command line may take its time; the server may not.
 TEXT_SECONDS = 3600.0
-MAX_NEAREST = 10_000
 _RANGES = ("drop", "sharpness", "emergence", "final")
 
 Name = Annotated[str | None, typer.Option(help="The first with curves if left out.")]
@@ -95,8 +94,6 @@ def _export(given: dict[str, Any]) -> None:
     from backend.queries.search import found_rows
 
     wanted, limit = _search(given), given["limit"]
-    if wanted.shape is not None:
-        limit = limit or MAX_NEAREST
     write_export(
         lambda store: predictions_table(
             store, found_rows(store, wanted, limit, TEXT_SECONDS), context=given["context"]

@@ -20,7 +20,17 @@ from backend.errors import InvalidInputError, NotReadyError
 from backend.exchange import columns
 from backend.exchange.table_files import Column, Rows, Table
 from backend.lookup import corpus_named, model_named, suite_named
-from backend.models import Annotation, Cluster, Clustering, ClusterMember, Corpus, CurveSet, Suite
+from backend.losses import loss_matrix
+from backend.models import (
+    Annotation,
+    Cluster,
+    Clustering,
+    ClusterMember,
+    Corpus,
+    CurveSet,
+    Evaluation,
+    Suite,
+)
 from backend.queries.clusterings import finished_clustering
 from backend.queries.losses import SuiteLosses, suite_losses
 from backend.queries.reading import reader_if_text
@@ -156,7 +166,8 @@ def _curves(
     with store.session() as session:
         curve_set = session.get_one(CurveSet, curve_set_id)
         home, family = curve_set.corpus, curve_set.suite
-        held = suite_losses(store, session, home, family)
+        evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
+        held = SuiteLosses(evaluations, loss_matrix(store, home, evaluations))
         listed = _text_columns(store, session, home, context)
         listed += _curve_columns(store, curve_set, held)
         metadata = _metadata(

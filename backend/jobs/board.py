@@ -126,7 +126,8 @@ def submit(
         except IntegrityError:
             # The same request came in twice at once: the first one stands.
             session.rollback()
-            row = session.scalars(select(Job).where(Job.claim == key)).one()
+            row = _repeated(session, idempotency_key, key)
+            row = row or session.scalars(select(Job).where(Job.claim == key)).one()
             return _view(row), False
         return _view(made), True
 

@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.curve_index import CurveIndex
 from backend.db import Store
@@ -29,6 +30,7 @@ SCORES = {
     "final": "final_loss",
 }
 After = tuple[float, int]
+ROWS_AT_ONCE = 1 << 20
 _CURSOR = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{16})\.([0-9]{1,15})")
 
 
@@ -79,16 +81,31 @@ def rows_by_index(
     if is_descending:
         end = n_predictions if last is None else min(last, n_predictions)
         rows = (
-            np.arange(max(0, end - limit), end) if mask is None else np.flatnonzero(mask[:end])
-        )[::-1][:limit]
+            np.arange(end - 1, max(-1, end - 1 - limit), -1)
+            if mask is None
+            else end - 1 - _first(mask[:end][::-1], limit)
+        )
     else:
         start = 0 if last is None else min(last + 1, n_predictions)
         rows = (
             np.arange(start, min(start + limit, n_predictions))
             if mask is None
-            else np.flatnonzero(mask[start:])[:limit] + start
+            else start + _first(mask[start:], limit)
         )
     return Rows(rows, np.zeros(len(rows)))
+
+
+def _first(mask: Mask, limit: int) -> NDArray[np.int64]:
+    """Return the first `limit` places of a mask; a page of many does not list all of them."""
+    found: list[NDArray[np.int64]] = []
+    missing = limit
+    for start in range(0, len(mask), ROWS_AT_ONCE):
+        if missing <= 0:
+            break
+        rows = np.flatnonzero(mask[start : start + ROWS_AT_ONCE])[:missing] + start
+        missing -= len(rows)
+        found.append(rows)
+    return np.concatenate([np.empty(0, np.int64), *found])
 
 
 def rows_by_score(

@@ -1,7 +1,9 @@
 """Curve sets: every prediction's curve along one axis, with class and scores."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,21 +44,48 @@ class _Axis:
     evaluations: tuple[Evaluation, ...]
 
 
+def _size_step(last: Mapping[int, int], common: set[int]) -> int | None:
+    """Return the step at which sizes are compared.
+
+    That is the last step of the most models; the latest where several are as common. One model that
+    was interrupted early is left out rather than pulling all of them back to its step. If it is the
+    last step of too few models, the latest that all of them have.
+    """
+    counts = Counter(last.values())
+    step, n_models = max(counts.items(), key=lambda item: (item[1], item[0]))
+    if n_models >= MIN_POINTS:
+        return step
+    return max(common, default=None)
+
+
 def _by_size(evaluations: Sequence[Evaluation]) -> _Axis | None:
-    """Return the axis of sizes at the last step that every model has."""
+    """Return the axis of sizes, every model at the same step."""
     by_model: dict[int, dict[int, Evaluation]] = {}
     for evaluation in evaluations:
         checkpoint = evaluation.checkpoint
         by_model.setdefault(checkpoint.model_id, {})[checkpoint.step] = evaluation
-    common = set.intersection(*(set(steps) for steps in by_model.values())) if by_model else set()
-    if not common or len(by_model) < MIN_POINTS:
+    if len(by_model) < MIN_POINTS:
         return None
-    chosen = [steps[max(common)] for steps in by_model.values()]
+    common = set.intersection(*(set(steps) for steps in by_model.values()))
+    step = _size_step({model: max(steps) for model, steps in by_model.items()}, common)
+    if step is None:
+        WORK_LOG.warning("no curves over size: the models have no step in common")
+        return None
+    chosen = [steps[step] for steps in by_model.values() if step in steps]
+    for steps in by_model.values():
+        if step not in steps:
+            model = next(iter(steps.values())).checkpoint.model.name
+            WORK_LOG.warning("curves over size at step %d leave out %s: not there", step, model)
     chosen.sort(key=lambda e: e.checkpoint.model.nonembedding_parameters)
-    sizes = tuple(float(e.checkpoint.model.nonembedding_parameters) for e in chosen)
-    if len(set(sizes)) < len(sizes):
-        return None
-    return _Axis("N", None, sizes, tuple(chosen))
+    models = [e.checkpoint.model for e in chosen]
+    for smaller, larger in pairwise(models):
+        if smaller.nonembedding_parameters == larger.nonembedding_parameters:
+            WORK_LOG.warning(
+                "no curves over size: %s and %s have the same N", smaller.name, larger.name
+            )
+            return None
+    sizes = tuple(float(model.nonembedding_parameters) for model in models)
+    return _Axis("N", None, sizes, tuple(chosen)) if len(sizes) >= MIN_POINTS else None
 
 
 def _by_step(evaluations: Sequence[Evaluation]) -> list[_Axis]:
@@ -78,8 +107,9 @@ def _axes(session: Session, corpus: Corpus, suite: Suite) -> list[_Axis]:
     axes = ([by_size] if by_size else []) + _by_step(evaluations)
     if not axes:
         raise NotReadyError(
-            f"suite {suite.name} has fewer than {MIN_POINTS} sizes or steps on {corpus.name}",
-            f"Run `quanta evaluate {suite.name} {corpus.name}` first",
+            f"suite {suite.name} has fewer than {MIN_POINTS} sizes of different N at one step, and "
+            f"no model with {MIN_POINTS} steps after 0, evaluated on {corpus.name}",
+            f"Run `quanta evaluate {suite.name} {corpus.name}` for more of them",
         )
     return axes
 

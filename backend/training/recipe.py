@@ -1,5 +1,6 @@
 """Recipes: everything that defines a suite, in one TOML file that anyone can run again."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from backend.errors import InvalidInputError
+from backend.names import PATTERN
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -15,14 +17,18 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Name = Annotated[str, Field(pattern=PATTERN)]
+"""Names become folders and stand in URLs."""
+
+
 class Source(_Part):
     """One package of text under one licence."""
 
-    name: str
+    name: Name
     kind: Literal["pypi", "npm", "debian", "folder"]
     package: str
     version: str = ""
-    file: str = ""
+    file: Annotated[str, Field(pattern=r"^[^/\\]*$")] = ""
     """File name in the registry (pypi: a source archive or wheel)."""
     sha256: str = ""
     license: str
@@ -34,6 +40,12 @@ class Source(_Part):
     max_bytes: Positive = 1 << 40
     document_bytes: Positive = 1 << 18
     """Longer files are cut into documents of about this size, at a line's end."""
+
+    @model_validator(mode="after")
+    def _verifiable(self) -> "Source":
+        if self.kind != "folder" and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"source {self.name}: a {self.kind} package needs its sha256")
+        return self
 
 
 class Data(_Part):
@@ -65,7 +77,7 @@ class Training(_Part):
 class ModelSize(_Part):
     """One size."""
 
-    name: str
+    name: Name
     hidden_size: Positive
     layers: Positive
     heads: Positive
@@ -75,7 +87,7 @@ class ModelSize(_Part):
 class Recipe(_Part):
     """A whole suite."""
 
-    name: str
+    name: Name
     description: str
     data: Data
     training: Training

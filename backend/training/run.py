@@ -160,6 +160,29 @@ def _steps_done(folder: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
+def claim_folder(recipe: Recipe, size: ModelSize, folder: Path) -> None:
+    """Write down how a folder's weights are trained, or check that it is as the recipe says.
+
+    Raises:
+        InvalidInputError: they are trained in another way; the message names what differs.
+    """
+    # Windows at once change rounding only.
+    wanted = recipe.training.model_dump(exclude={"micro_windows"}) | size.model_dump()
+    path = folder / "train.json"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_json(path, wanted)
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            raise InvalidInputError(
+                f"the weights in {folder} are trained with {name} {there.get(name)}, the recipe "
+                f"says {value}",
+                "Choose another --out, or put the recipe back",
+            )
+
+
 def _is_finished(recipe: Recipe, out: Path, size: ModelSize) -> bool:
     last = out / "models" / size.name / f"step{recipe.training.steps}"
     return (last / "config.json").is_file()
@@ -188,6 +211,8 @@ def train_suite(
     """
     recipe = read_recipe(recipe_path)
     report = prepare(recipe, out, downloads, progress)
+    for size in recipe.model:
+        claim_folder(recipe, size, out / "models" / size.name)
     copy = out / "recipe.toml"
     copy.write_bytes(recipe_path.read_bytes())
     waiting = sorted(

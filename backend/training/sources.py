@@ -1,6 +1,5 @@
 """Fetching the packages that a recipe names, verified by hash, and reading their text."""
 
-import gzip
 import hashlib
 import io
 import json
@@ -215,12 +214,33 @@ def _texts(source: Source, data: bytes) -> Iterator[str]:
         yield from _r_lines(data)
         return
     if source.format == "dict":
-        data = gzip.decompress(data)
+        data = _unfolded(data)[0]
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return
     yield text.replace("\r\n", "\n").removeprefix("\ufeff")
+
+
+def _unfolded(data: bytes | memoryview) -> tuple[bytes, int]:
+    """Return the content of a gzip or zlib stream, and how many bytes the stream takes.
+
+    Raises:
+        InvalidInputError: it is damaged, or unfolds to more than any text has.
+    """
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        content = stream.decompress(data, MEMBER_LIMIT)
+    except zlib.error as error:
+        raise InvalidInputError(
+            f"compressed text is damaged ({error})", "Fetch it again"
+        ) from error
+    if not stream.eof:
+        raise InvalidInputError(
+            f"compressed text ends early or unfolds to more than {MEMBER_LIMIT >> 20} MiB",
+            "Leave the file out of the recipe",
+        )
+    return content, len(data) - len(stream.unused_data)
 
 
 def _r_lines(data: bytes) -> Iterator[str]:
@@ -229,13 +249,16 @@ def _r_lines(data: bytes) -> Iterator[str]:
     The data base is a row of (length, zlib stream) entries, each an object in R's binary
     serialisation (R Internals, section 1.8); anything but a character vector is left.
     """
-    at = 0
-    while at + 4 < len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        stream = zlib.decompressobj()
-        content = stream.decompress(data[at + 4 :])
-        at = len(data) - len(stream.unused_data)
-        assert len(content) == size, (len(content), size)
+    rest = memoryview(data)
+    while len(rest) > 4:
+        size = int.from_bytes(rest[:4], "big")
+        content, used = _unfolded(rest[4:])
+        if len(content) != size:
+            raise InvalidInputError(
+                f"an object of the R package has {len(content)} bytes instead of {size}",
+                "Fetch it again",
+            )
+        rest = rest[4 + used :]
         if (lines := _character_vector(content)) is not None:
             yield "\n".join(lines) + "\n"
 

@@ -79,6 +79,11 @@ def test_stored_losses_are_within_the_promised_bound(losses: NDArray[np.float32]
     assert (error <= np.maximum(1e-3, 5e-4 * losses)).all()
 
 
+def test_a_stored_zero_has_no_sign() -> None:
+    stored = arrays.stored_losses(np.array([-0.0, 0.0, 1.0], np.float32))
+    assert not np.signbit(stored).any()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e-3, 60_000.0, 1e30])
 def test_a_loss_that_is_no_measurement_is_refused_by_its_number(value: float) -> None:
     losses = np.array([1.0, 2.0, value], np.float32)

@@ -141,10 +141,10 @@ def test_a_suite_and_a_corpus_of_ones_own(run: Run, tmp_path: Path) -> None:
     assert (code, first["corpus"], first["documents"]) == (0, "notes", 1)
     assert first["predictions"] >= 10
     code, out, _ = run("evaluate", "own", "notes", "--workers", "1", "--json")
-    assert [e["step"] for e in only_object(out)["evaluations"]] == [64, 800]
+    assert [e["step"] for e in only_object(out)["evaluations"]] == [64, 2000]
     code, out, err = run("classify", "own", "notes", "--json")
     assert (code, out) == (2, "")
-    assert "fewer than 3 sizes or steps" in err
+    assert "fewer than 3 sizes of different N at one step" in err
 
 
 UNKNOWN: dict[str, tuple[list[str], str]] = {

@@ -263,12 +263,21 @@ def test_limits_and_lengths_at_the_ends() -> None:
             )
 
 
-@pytest.mark.parametrize("bad", [-1.0, -0.0, np.nan, np.inf])
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
 def test_blocks_hold_losses_only(bad: float) -> None:
     curves = np.ones((3, 7), np.float16)
     curves[1, 2] = bad
-    with pytest.raises(ValueError, match="losses >= 0"):
+    with pytest.raises(ValueError, match="wants finite, >= 0"):
         blocks_of(curves)
+
+
+def test_a_zero_with_a_sign_is_a_loss_of_zero() -> None:
+    curves = np.array([[1.0] * 7, [0.0] * 7], np.float16)
+    signed = np.array([[1.0] * 7, [-0.0] * 7], np.float16)
+    np.testing.assert_array_equal(
+        blocks_of(signed).view(np.uint16), blocks_of(curves).view(np.uint16)
+    )
+    assert not np.signbit(curves).any()
 
 
 def test_presets_by_hand() -> None:

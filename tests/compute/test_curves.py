@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from scipy.stats import linregress, rankdata, spearmanr
 from compute.curves import CURVE_CLASSES, CurveScores, CurveThresholds, curve_scores
 from compute.isotonic import decreasing_fits
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 SIZES = np.array([18915328, 85056000, 302311424, 805736448, 1208602624, 2517652480, 6444163072.0])
 CURVES = hnp.arrays(
     np.float64,
@@ -365,3 +369,21 @@ def test_scores_do_not_depend_on_the_size_of_blocks(
     np.testing.assert_array_equal(parts.curve_class, whole.curve_class)
     np.testing.assert_allclose(parts.sharpness, whole.sharpness, rtol=0, atol=1e-15)
     np.testing.assert_array_equal(parts.total_drop, whole.total_drop)
+
+
+WITHOUT_NUMBA = """
+import sys
+sys.modules["numba"] = None
+import numpy as np
+from compute.curves import curve_scores
+curves = np.random.default_rng(0).gamma(0.6, 3, (300, 7))
+np.save(sys.argv[1], curve_scores(curves, 10.0 ** np.arange(7)).sharpness)
+"""
+
+
+def test_scores_without_numba_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "found.npy"
+    subprocess.run([sys.executable, "-c", WITHOUT_NUMBA, str(path)], check=True, cwd=ROOT)
+    curves = np.random.default_rng(0).gamma(0.6, 3, (300, 7))
+    expected = curve_scores(curves, 10.0 ** np.arange(7)).sharpness
+    np.testing.assert_allclose(np.load(path), expected, rtol=1e-12)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from compute.losses import BatchSizes, document_losses
+from compute.losses import BatchSizes, _cross_entropy, document_losses
 from compute.measures import MAX_RANK, block_measures, document_measures
 from tests.factories import VOCABULARY, random_documents, tiny_model
 
@@ -102,3 +102,14 @@ def test_weights_that_overflow_are_refused() -> None:
 def test_a_document_beyond_learned_positions_is_named() -> None:
     with pytest.raises(ValueError, match="document 1 needs 69 positions, the model has 64"):
         document_measures(tiny_model("gpt2"), random_documents([4, 70]))
+
+
+def test_a_certain_token_has_loss_zero_without_a_sign() -> None:
+    logits = torch.zeros(4, VOCABULARY)
+    logits[:, 3] = 500
+    wanted = torch.full((4,), 3)
+    found = block_measures(logits, wanted, 3)
+    losses, _, entropies, target = found.numpy()
+    for values in (losses, entropies, target, _cross_entropy(logits, wanted).numpy()):
+        assert (values == 0).all()
+        assert not np.signbit(values).any()

@@ -16,6 +16,8 @@ from compute.checkpoints import CheckpointError, check_weights, load_model, weig
 from compute.pickled import bin_files, bin_tensors, rewrite_bins
 from tests.factories import VOCABULARY, tiny_model
 
+BASE = torch.zeros(200_000)
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -126,6 +128,22 @@ def test_anything_but_plain_tensors_is_refused(
     with pytest.raises(CheckpointError, match=message):
         rewrite_bins(folder)
     assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"w": torch.zeros(1).expand(10**7, 10**7)}, "repeats the same values"),
+        ({f"w{i}": BASE for i in range(9)}, "too many share their memory"),
+    ],
+)
+def test_a_small_file_does_not_become_a_large_one(
+    folder: Path, content: object, message: str
+) -> None:
+    torch.save(content, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=message):
+        rewrite_bins(folder)
+    assert not list(folder.glob("*.safetensors*"))
 
 
 @pytest.mark.parametrize("write", [legacy, lambda p, c: torch.save(c, p)])

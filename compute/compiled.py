@@ -1,0 +1,23 @@
+"""Compilation of loops over single curves, where numba is there; plain Python where it is not."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """Return the function compiled at its first call, or as it is where numba is not installed.
+
+    What is compiled is kept beside the source file, or in the user's cache folder; where neither
+    can be written, every process compiles for itself.
+    """
+    try:
+        from numba import njit
+    except ImportError:
+        return function
+    try:
+        made = njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # no place to keep it
+        made = njit(nogil=True, error_model="numpy")(function)
+    return cast(Function, made)
