@@ -263,6 +263,25 @@ def add_hub_suite(store: Store, spec: HubSpec, progress: Progress) -> Registered
             if note not in suite.description:
                 suite.description = f"{suite.description}. {note}"
         for item in found:
-            for facts in _facts(item, spec.endpoint):
-                add_checkpoint(session, suite, facts)
+            passing += _add_checkpoints(session, suite, item, spec.endpoint)
     return Registered(suite, {f.model.name: list(f.commits) for f in found}, (*lasting, *passing))
+
+
+def _add_checkpoints(
+    session: Session, suite: Suite, item: _Found, endpoint: str | None
+) -> list[str]:
+    """Register one model's steps; return what is to be said.
+
+    A branch that got a new commit since (a changed README moves it too) keeps the registered one:
+    results belong to that commit, and the hub still has it.
+    """
+    known = {(m.name, c.step): c.key for m in suite.models for c in m.checkpoints}
+    moved = set()
+    for facts in _facts(item, endpoint):
+        if known.get((facts.model, facts.step), facts.key) != facts.key:
+            moved.add(facts.step)
+        else:
+            add_checkpoint(session, suite, facts)
+    if not moved:
+        return []
+    return [f"{item.model.name} keeps the commits registered before for steps {_some(moved)}"]

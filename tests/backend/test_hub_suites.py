@@ -190,6 +190,23 @@ def test_registering_again_changes_nothing_and_adds_what_is_new(
     assert steps == {"pythia-70m": [0, 1, 1000, 2000], "pythia-160m": [0, 1, 1000, 2000]}
 
 
+def test_a_branch_that_moved_keeps_the_commit_that_results_belong_to(
+    hub: StandIn, run: Run, store: Store
+) -> None:
+    options = ("--endpoint", hub.url, "--model", "70m")
+    parsed(run("suite", "add", "pythia", *options, "--step", "0,1", "--json"))
+    with store.session() as session:
+        before = {c.step: (c.key, c.location) for c in session.scalars(select(Checkpoint))}
+    hub.add(REPOSITORY, "step1", saved(16, 1) | {"README.md": b"changed"})
+    code, out, err = run("suite", "add", "pythia", *options, "--step", "0,1,1000")
+    assert code == 0, err
+    assert "pythia-70m keeps the commits registered before for steps 1" in out + err
+    with store.session() as session:
+        after = {c.step: (c.key, c.location) for c in session.scalars(select(Checkpoint))}
+    assert set(after) == {0, 1, 1000}
+    assert {step: after[step] for step in before} == before
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "a step that is not there": (["--step", "0,5"], "has no revision step5"),
     "a range without steps": (["--step", "3-900:3"], "has none of the steps asked for"),

@@ -9,7 +9,7 @@ import pytest
 from backend import curve_index as indexes
 from backend.db import Store
 from backend.queries import curve_map as curve_map_module
-from backend.queries import search_filters
+from backend.queries import search_filters, search_order
 from backend.queries.search import Search, search
 from backend.queries.search_filters import Matching, SearchFilters
 from backend.queries.text_filters import TextFilter, TextMatches
@@ -20,6 +20,32 @@ def test_a_large_corpus_is_sampled_once_and_for_all() -> None:
     assert len(sample) == len(set(sample.tolist())) == 20_000
     assert sample.tolist() == sorted(sample.tolist())
     assert sample.tolist() == curve_map_module.sampled(10**6).tolist()
+
+
+@pytest.mark.parametrize("is_descending", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5, None])
+def test_pages_by_index_are_those_of_a_plain_listing(
+    share: float | None, is_descending: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_order, "ROWS_AT_ONCE", 7)
+    rng = np.random.default_rng(0)
+    mask = None if share is None else rng.random(100) < share
+    listed = np.arange(100) if mask is None else np.flatnonzero(mask)
+    if is_descending:
+        listed = listed[::-1]
+    for limit in (1, 3, 1000):
+        seen: list[int] = []
+        after = None
+        while True:
+            rows = search_order.rows_by_index(
+                100, mask, limit, after, is_descending=is_descending
+            ).indices.tolist()
+            if not rows:
+                break
+            assert len(rows) <= limit
+            seen += rows
+            after = (0.0, seen[-1])
+        assert seen == listed.tolist()
 
 
 def test_an_answer_of_filters_serves_the_next_page(
