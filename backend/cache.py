@@ -1,12 +1,16 @@
 """Prediction-major, memory-mapped caches under the data directory.
 
 Never the truth: each file is named by the hash of what it holds, rebuilt from SQL if it is
-missing, and written beside its name and then moved, so that a half-written file is never read.
+missing, and written beside its name and then moved, so that a half-written file is never read. A
+suite that is still being evaluated makes a new file for every view in between: beyond
+`QUANTA_CACHE_GB`, what no process has opened for longest is removed.
 """
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from numpy.typing import NDArray
 from backend.db import Store
 from backend.keys import bytes_key
 
+_log = logging.getLogger("quanta.cache")
 Fill = Callable[[NDArray[Any]], None]
 
 
@@ -31,14 +36,39 @@ def memory_map(
     """Return a read-only memory map, built by `fill` (which writes into the array) if missing."""
     folder = store.settings.cache_dir
     path = folder / name
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        _build(path, shape, dtype, fill)
-    return _opened(path.resolve())
+    while True:
+        if not path.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            _build(path, shape, dtype, fill)
+            _evict(folder, path, int(store.settings.cache_gb * 1e9))
+        with suppress(FileNotFoundError):  # another process made room just now
+            return _opened(path.resolve())
+
+
+def _evict(folder: Path, newest: Path, budget: int) -> None:
+    """Remove the files opened longest ago until the others take no more than `budget` bytes.
+
+    A process that has one mapped goes on reading it; the disk gets its bytes back afterwards.
+    """
+    found = []
+    for path in folder.glob("*.npy"):
+        with suppress(FileNotFoundError):  # another process evicts too
+            facts = path.stat()
+            found.append((facts.st_mtime_ns, facts.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found, key=lambda item: item[0]):
+        if total <= budget:
+            break
+        if path != newest:
+            path.unlink(missing_ok=True)
+            _log.info("cache: %s removed, %d bytes", path.name, size)
+            total -= size
 
 
 @lru_cache(maxsize=512)
 def _opened(path: Path) -> NDArray[Any]:
+    with suppress(OSError):  # a read-only disk: then nothing is evicted either
+        os.utime(path)
     # A plain view: indexing numpy's memmap subclass costs microseconds an element.
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 

@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     token: str = ""
     allowed_hosts: str = ""
     hub_cache_gb: float = Field(default=50, gt=0)
+    cache_gb: float = Field(default=200, gt=0)
     jobs_fetch: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
