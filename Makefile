@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 export QUANTA_PORT ?= 8000
 # Several threads on a busy core are slower than one; stages set their own number.
 TEST_ENV := OMP_NUM_THREADS=1
+# A file's tests stay together: they share what is slow to make.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test fast lint soak bench wheel clean
@@ -43,10 +45,10 @@ lint: $(VENV)/.developer
 	$(BIN)/lint-imports
 
 fast: lint
-	$(TEST_ENV) $(BIN)/pytest -m "not slow and not browser and not soak"
+	$(TEST_ENV) $(BIN)/pytest $(SIDE_BY_SIDE) -m "not slow and not browser and not soak"
 
 test: lint
-	$(TEST_ENV) $(BIN)/pytest -m "not soak"
+	$(TEST_ENV) $(BIN)/pytest $(SIDE_BY_SIDE) -m "not soak"
 
 soak: $(VENV)/.developer
 	$(TEST_ENV) $(BIN)/pytest -m soak --timeout 7200

@@ -52,7 +52,7 @@ def main() -> None:
     chosen = np.random.default_rng(0).choice(total, N_PREDICTIONS, replace=False)
     contexts, targets = prediction_contexts(texts, np.sort(chosen))
     for name in ("s3", "s5"):
-        model = load_model(BUNDLED / "models" / name / "step800", vocabulary_size=4096)
+        model = load_model(BUNDLED / "models" / name / "step2000", vocabulary_size=2048)
         fast_rows = prediction_gradients(model, contexts, targets)
         slow_rows = one_at_a_time(model, contexts, targets)
         error = ((fast_rows - slow_rows).norm(dim=1) / slow_rows.norm(dim=1)).max()

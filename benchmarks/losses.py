@@ -99,7 +99,7 @@ def operations(model: Any, texts: Sequence[np.ndarray]) -> float:
 @cache
 def _loaded(folder: str) -> Any:
     torch.set_num_threads(1)
-    return load_model(Path(folder), vocabulary_size=4096)
+    return load_model(Path(folder), vocabulary_size=2048)
 
 
 def losses_of(folder: str, texts: list[np.ndarray]) -> np.ndarray:
@@ -139,7 +139,7 @@ def _one_model(
     rate: float,
     pool: ProcessPoolExecutor,
 ) -> None:
-    model = load_model(Path(folder), vocabulary_size=4096)
+    model = load_model(Path(folder), vocabulary_size=2048)
 
     def ours() -> list[np.ndarray]:
         return list(pool.map(losses_of, [folder] * len(parts), parts))

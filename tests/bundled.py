@@ -15,12 +15,12 @@ END_OF_TEXT = 0
 
 def final_checkpoint(model: str) -> Path:
     """The folder of a model's last step."""
-    return BUNDLED / "models" / model / "step800"
+    return BUNDLED / "models" / model / "step2000"
 
 
 @cache
 def documents() -> list[NDArray[Any]]:
-    """All 836 documents, tokenised by the tokenizers library, <|endoftext|> first, and cut."""
+    """All 775 documents, tokenised by the tokenizers library, <|endoftext|> first, and cut."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))

@@ -20,6 +20,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from backend.db import Store, open_store
@@ -37,12 +38,21 @@ def _opened(folder: Path, database_url: str = "") -> Store:
     return open_store(Settings(data_dir=folder, database_url=database_url))
 
 
+def _shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder that all processes of one run of pytest see."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    (root / name).mkdir(exist_ok=True)
+    return root / name
+
+
 @pytest.fixture(scope="session")
 def mini_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """The demo on 60 documents; read-only, copy it with `writable_store` to change it."""
-    folder = Path(_KEPT_STORE) if _KEPT_STORE else tmp_path_factory.mktemp("mini")
-    store = _opened(folder)
-    stores.build_mini(store)
+    folder = Path(_KEPT_STORE) if _KEPT_STORE else _shared_folder(tmp_path_factory, "mini")
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        store = _opened(folder)
+        stores.build_mini(store)
     yield store
     store.engine.dispose()
 

@@ -125,7 +125,7 @@ def build_hostile(store: Store, file: Path) -> None:
     evaluate(
         store,
         corpus,
-        checkpoint_ids(store, ("s1", None), ("s2", 800), ("s3", 800)),
+        checkpoint_ids(store, ("s1", None), ("s2", 2000), ("s3", 2000)),
         ONE_CORE,
         Silent(),
     )
@@ -150,7 +150,7 @@ def checkpoint_ids(store: Store, *wanted: tuple[str, int | None]) -> list[int]:
 
 
 def small_suite(folder: Path, **steps: tuple[int, ...]) -> Path:
-    """A suite folder with some of the bundled checkpoints, as `small_suite(f, s1=(0, 800))`."""
+    """A suite folder with some of the bundled checkpoints, as `small_suite(f, s1=(0, 2000))`."""
     shutil.copy(TOKENIZER, folder / "tokenizer.json")
     shutil.copy(BUNDLED / "suite.json", folder / "suite.json")
     for model, wanted in steps.items():
@@ -184,7 +184,7 @@ class Pipeline:
     discovery: int
 
 
-SMALL_STEPS = {"s1": (0, 64, 512, 800), "s2": (800,), "s3": (800,)}
+SMALL_STEPS = {"s1": (0, 64, 500, 2000), "s2": (2000,), "s3": (2000,)}
 SMALL_DISCOVERY = DiscoverySpec(SelectionSpec(threshold_nats=0.5, limit=80), n_clusters=(2, 5))
 
 

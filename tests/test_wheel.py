@@ -19,7 +19,7 @@ PARTS = [
     "backend/alembic/versions/",
     "backend/data/mini-suite/documents.jsonl",
     "backend/data/mini-suite/tokenizer.json",
-    "backend/data/mini-suite/models/s5/step800/model.safetensors",
+    "backend/data/mini-suite/models/s5/step2000/model.safetensors",
     "backend/data/mini-suite/licenses/",
     "backend/py.typed",
     "compute/losses.py",

@@ -44,7 +44,7 @@ class _Axis:
     evaluations: tuple[Evaluation, ...]
 
 
-def _size_step(last: Mapping[int, int], common: set[int]) -> int | None:
+def size_step(last: Mapping[int, int], common: set[int]) -> int | None:
     """Return the step at which sizes are compared.
 
     That is the last step of the most models; the latest where several are as common. One model that
@@ -67,7 +67,7 @@ def _by_size(evaluations: Sequence[Evaluation]) -> _Axis | None:
     if len(by_model) < MIN_POINTS:
         return None
     common = set.intersection(*(set(steps) for steps in by_model.values()))
-    step = _size_step({model: max(steps) for model, steps in by_model.items()}, common)
+    step = size_step({model: max(steps) for model, steps in by_model.items()}, common)
     if step is None:
         WORK_LOG.warning("no curves over size: the models have no step in common")
         return None

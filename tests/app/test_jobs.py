@@ -85,7 +85,7 @@ def test_a_form_leads_to_the_page_of_its_job(client: TestClient, names: dict[str
     )
     assert answer.status_code == 303
     job = client.get(f"/api/v1{answer.headers['location']}").json()
-    assert job["parameters"]["checkpoints"] == [[f"s{i}", 800] for i in range(1, 6)]
+    assert job["parameters"]["checkpoints"] == [[f"s{i}", 2000] for i in range(1, 6)]
 
 
 @pytest.mark.parametrize(

@@ -47,17 +47,17 @@ def test_axes_are_sizes_at_the_last_step_and_the_steps_of_each_model(pipeline_st
     assert (by_size.axis, by_step.axis) == ("N", "S")
     with store.session() as session:
         homes = [session.get_one(Evaluation, i).checkpoint for i in by_size.evaluation_ids]
-        assert [(c.model.name, c.step) for c in homes] == [("s1", 800), ("s2", 800), ("s3", 800)]
+        assert [(c.model.name, c.step) for c in homes] == [("s1", 2000), ("s2", 2000), ("s3", 2000)]
         sizes = [float(c.model.nonembedding_parameters) for c in homes]
     assert by_size.axis_values == sizes == sorted(sizes)
 
 
 def test_step_0_has_no_place_on_the_axis_of_steps(pipeline_store: Made) -> None:
     _, by_step = curve_sets(pipeline_store)
-    assert by_step.axis_values == [64.0, 512.0, 800.0]
+    assert by_step.axis_values == [64.0, 500.0, 2000.0]
     with pipeline_store[0].session() as session:
         steps = [session.get_one(Evaluation, i).checkpoint.step for i in by_step.evaluation_ids]
-    assert steps == [64, 512, 800]
+    assert steps == [64, 500, 2000]
 
 
 def test_stored_classes_and_scores_are_those_of_the_stored_losses(pipeline_store: Made) -> None:
@@ -158,10 +158,27 @@ def test_an_interrupted_classification_computes_only_what_is_missing(
 
 def test_too_few_evaluations_are_refused_with_what_to_do(store: Store, tmp_path: Any) -> None:
     (tmp_path / "suite").mkdir()
-    suite = add_suite(store, small_suite(tmp_path / "suite", s1=(800,)), "small", "", Silent())
+    suite = add_suite(store, small_suite(tmp_path / "suite", s1=(2000,)), "small", "", Silent())
     corpus = small_corpus(store, documents=2)
     with pytest.raises(NotReadyError, match="quanta evaluate small first-2"):
         stage.classify(store, corpus, suite, Silent())
     with store.session() as session:
-        assert session.scalars(select(Checkpoint)).one().step == 800
+        assert session.scalars(select(Checkpoint)).one().step == 2000
         assert session.scalars(select(CurveSet)).all() == []
+
+
+@pytest.mark.parametrize(
+    ("last", "common", "step"),
+    [
+        ({1: 9, 2: 9, 3: 9}, {1, 9}, 9),
+        ({1: 9, 2: 9, 3: 9, 4: 5}, {1, 5}, 9),  # one was interrupted: it is left out
+        ({1: 9, 2: 9, 3: 9, 4: 20}, {9}, 9),  # one is ahead
+        ({1: 9, 2: 9, 3: 9, 4: 20, 5: 20, 6: 20}, {9}, 20),  # as many: the later step
+        ({1: 9, 2: 20, 3: 40}, {4, 9}, 9),  # trained for different times
+        ({1: 9, 2: 20, 3: 40}, set(), None),
+    ],
+)
+def test_sizes_are_compared_at_the_last_step_of_most(
+    last: dict[int, int], common: set[int], step: int | None
+) -> None:
+    assert stage.size_step(last, common) == step

@@ -111,18 +111,23 @@ def test_results_that_are_stored_are_printed_as_one_object(run: Run, copy: Path)
     corpus = "mini-held-out-60"
     _, out, _ = run("suite", "list", "--json")
     (suite,) = only_object(out)["suites"]
-    assert suite["models"]["s1"] == [0, 8, 32, 64, 128, 256, 512, 800]
-    _, out, _ = run("evaluate", "mini", corpus, "--model", "s1", "--step", "800", "--json")
+    assert suite["models"]["s1"] == [0, 8, 32, 64, 128, 250, 500, 1000, 2000]
+    _, out, _ = run("evaluate", "mini", corpus, "--model", "s1", "--step", "2000", "--json")
     (evaluation,) = only_object(out)["evaluations"]
-    assert (evaluation["model"], evaluation["step"]) == ("s1", 800)
+    assert (evaluation["model"], evaluation["step"]) == ("s1", 2000)
     assert 1 < evaluation["mean_loss_nats"] < 9
     _, out, _ = run("classify", "mini", corpus, "--json")
     sets = only_object(out)["curve_sets"]
-    assert [(s["axis"], s["model"]) for s in sets] == [("N", None), ("S", "s1"), ("S", "s2")]
+    assert [(s["axis"], s["model"]) for s in sets] == [
+        ("N", None),
+        ("S", "s1"),
+        ("S", "s2"),
+        ("S", "s3"),
+    ]
     for shares in sets:
         assert sum(shares["classes"].values()) == pytest.approx(1)
     _, out, _ = run(
-        *("discover", "mini", corpus, "--model", "s3", "--threshold", "0.2"),
+        *("discover", "mini", corpus, "--model", "s3", "--stride", "3"),
         *("--n-clusters", "5,10,20", "--json"),
     )
     assert set(only_object(out)["clusterings"]) == {"5", "10", "20"}
@@ -130,7 +135,7 @@ def test_results_that_are_stored_are_printed_as_one_object(run: Run, copy: Path)
 
 def test_a_suite_and_a_corpus_of_ones_own(run: Run, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
-    folder = small_suite(tmp_path / "own", s1=(64, 800))
+    folder = small_suite(tmp_path / "own", s1=(64, 2000))
     code, out, _ = run("suite", "add", str(folder), "--json")
     assert (code, only_object(out)) == (0, {"suite": "own"})
     file = tmp_path / "a.txt"
@@ -156,7 +161,7 @@ UNKNOWN: dict[str, tuple[list[str], str]] = {
     ),
     "step": (
         ["evaluate", "mini", "mini-held-out-60", "--model", "s1", "--step", "7"],
-        "There is: 0, 8, 32, 64, 128, 256, 512, 800",
+        "There is: 0, 8, 32, 64, 128, 250, 500, 1000, 2000",
     ),
     "reference": (["discover", "mini", "mini-held-out-60", "--model", "x"], "There is: s1"),
     "classified": (["classify", "mini", "pile"], "There is: mini-held-out-60"),

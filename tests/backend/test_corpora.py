@@ -176,7 +176,7 @@ def test_a_name_that_belongs_to_another_corpus_is_refused(store: Store, tmp_path
 BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "name": ({"name": "../x"}, "corpus name"),
     "length": ({"max_tokens": 1}, "max_tokens is 1"),
-    "prefix": ({"prefix": (4096,)}, "prefix token 4096"),
+    "prefix": ({"prefix": (2048,)}, "prefix token 2048"),
     "long prefix": ({"prefix": (1, 2)}, "prefix has 2 tokens"),
     "negative prefix": ({"prefix": (-1,)}, "prefix token -1"),
     "no tokenizer": ({"tokenizer": Path("none.json")}, r"none\.json is not a file"),
@@ -213,4 +213,4 @@ def test_corpora_share_one_row_of_their_tokenizer(store: Store, tmp_path: Path) 
     with store.session() as session:
         row = session.get_one(Corpus, one.id).tokenizer
         assert row.json == TOKENIZER.read_bytes()
-        assert row.vocabulary_size == 4096
+        assert row.vocabulary_size == 2048

@@ -32,7 +32,7 @@ from tests.stores import ONE_CORE, TOKENIZER, Pipeline, small_corpus, small_suit
 def planned(store: Store, tmp_path: Path) -> tuple[Store, Corpus, list[int]]:
     """A store with two small checkpoints and a corpus of several chunks, not evaluated."""
     (tmp_path / "suite").mkdir()
-    add_suite(store, small_suite(tmp_path / "suite", s1=(64, 800)), "small", "", Silent())
+    add_suite(store, small_suite(tmp_path / "suite", s1=(64, 2000)), "small", "", Silent())
     corpus = small_corpus(store, documents=12, chunk_predictions=500)
     with store.session() as session:
         ids = list(session.scalars(select(Checkpoint.id).order_by(Checkpoint.step)))
@@ -50,7 +50,7 @@ def test_stored_losses_are_those_of_the_model_within_half_precision(
         for evaluation_id in pipeline.evaluations:
             row = session.get_one(Evaluation, evaluation_id)
             stored = evaluation_losses(session, row)
-            model = load_model(Path(row.checkpoint.location), vocabulary_size=4096)
+            model = load_model(Path(row.checkpoint.location), vocabulary_size=2048)
             losses = document_losses(model, documents)
             error = np.abs(stored.astype(np.float64) - losses)
             # Batches of a chunk differ from batches of the whole corpus by rounding.
@@ -103,7 +103,7 @@ def test_a_half_finished_evaluation_is_invisible_and_is_finished_by_what_is_miss
         suite = suite_named(session, "small")
         finished = finished_evaluations(session, corpus, suite)
         assert [e.checkpoint.step for e in finished] == [64]
-        with pytest.raises(NotReadyError, match="s1 step 800 is not evaluated on first-12"):
+        with pytest.raises(NotReadyError, match="s1 step 2000 is not evaluated on first-12"):
             finished_evaluation(session, corpus, checkpoint_at(suite.models[0], None))
         half = session.scalars(select(Evaluation).where(Evaluation.checkpoint_id == ids[1])).one()
         assert (half.mean_loss_nats, half.share_under_tenth_nat) == (None, None)
@@ -115,7 +115,7 @@ def test_a_half_finished_evaluation_is_invisible_and_is_finished_by_what_is_miss
     assert work_log == [f"evaluate {half.key[:16]} chunk {chunk}" for chunk in missing]
     with store.session() as session:
         finished = finished_evaluations(session, corpus, suite_named(session, "small"))
-        assert [e.checkpoint.step for e in finished] == [64, 800]
+        assert [e.checkpoint.step for e in finished] == [64, 2000]
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ def test_a_checkpoint_that_broke_after_registration_is_refused_by_name(
     tensors = load_file(path)
     next(iter(tensors.values())).view(-1)[0] = torch.inf
     save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(InvalidInputError, match=r"step800/model\.safetensors.* infinity"):
+    with pytest.raises(InvalidInputError, match=r"step2000/model\.safetensors.* infinity"):
         evaluate(store, corpus, ids, replace(ONE_CORE, workers=workers), Silent())
     with store.session() as session:
         finished = finished_evaluations(session, corpus, suite_named(session, "small"))
@@ -196,7 +196,7 @@ def test_a_process_that_is_killed_is_reported_and_what_was_committed_is_kept(
     evaluate(store, corpus, ids, ONE_CORE, Silent())
     with store.session() as session:
         finished = finished_evaluations(session, corpus, suite_named(session, "small"))
-        assert [e.checkpoint.step for e in finished] == [64, 800]
+        assert [e.checkpoint.step for e in finished] == [64, 2000]
 
 
 class _Killed:
@@ -220,7 +220,7 @@ def test_equal_weights_in_two_suites_are_evaluated_for_both(store: Store, tmp_pa
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        add_suite(store, small_suite(folder, s1=(800,)), name, "", Silent())
+        add_suite(store, small_suite(folder, s1=(2000,)), name, "", Silent())
     with store.session() as session:
         ids = list(session.scalars(select(Checkpoint.id)))
     evaluate(store, corpus, ids, ONE_CORE, Silent())
@@ -237,12 +237,12 @@ def test_weights_that_changed_since_they_were_registered_are_refused(
     planned: tuple[Store, Corpus, list[int]], tmp_path: Path
 ) -> None:
     store, corpus, ids = planned
-    path = tmp_path / "suite" / "models" / "s1" / "step800" / "model.safetensors"
+    path = tmp_path / "suite" / "models" / "s1" / "step2000" / "model.safetensors"
     tensors = load_file(path)
     name = next(iter(tensors))
     save_file({**tensors, name: tensors[name] * 3}, path, metadata={"format": "pt"})
     evaluate_worker._model.cache_clear()
-    with pytest.raises(InvalidInputError, match="step800: the files changed since"):
+    with pytest.raises(InvalidInputError, match="step2000: the files changed since"):
         evaluate(store, corpus, ids[-1:], ONE_CORE, Silent())
 
 

@@ -58,7 +58,7 @@ def test_measures_come_after_losses_without_changing_them(
             )
             for name in ("rank", "entropy")
         }
-    expected = document_measures(load_model(Path(folder), vocabulary_size=4096), documents)
+    expected = document_measures(load_model(Path(folder), vocabulary_size=2048), documents)
     assert parts["rank"].dtype == np.uint16
     assert parts["entropy"].dtype == np.float16
     # Batches of a chunk differ from batches of the whole corpus by rounding.
@@ -102,13 +102,13 @@ def test_ranks_and_entropies_of_a_document_are_those_of_the_model(mini_store: St
     index = 33  # not in the first chunk
     with mini_store.session() as session:
         document = read_all(session, corpus_named(session, CORPUS))[index]
-        (checkpoint,) = checkpoint_ids(mini_store, ("s1", 800))
+        (checkpoint,) = checkpoint_ids(mini_store, ("s1", 2000))
         row = session.scalars(
             select(Evaluation).where(Evaluation.checkpoint_id == checkpoint)
         ).one()
         place = row.checkpoint.model.name, row.checkpoint.step, row.checkpoint.location
     model, step, folder = place
-    expected = document_measures(load_model(Path(folder), vocabulary_size=4096), [document])
+    expected = document_measures(load_model(Path(folder), vocabulary_size=2048), [document])
     ranks = heat(mini_store, CORPUS, index, request("rank", model=model, step=step))
     entropies = heat(mini_store, CORPUS, index, request("entropy", model=model, step=step))
     assert ranks.values[0] is None
@@ -139,7 +139,7 @@ def test_a_difference_is_by_default_from_the_next_smaller_model(mini_store: Stor
 
 def test_p_of_the_actual_token_agrees_with_its_loss(writable_store: Store) -> None:
     store, index = writable_store, 5
-    (checkpoint,) = checkpoint_ids(store, ("s2", 800))
+    (checkpoint,) = checkpoint_ids(store, ("s2", 2000))
     with pytest.raises(NotReadyError, match="is not computed for document 5"):
         heat(store, CORPUS, index, request("p_token", model="s2"))
     with store.session() as session:
@@ -169,7 +169,7 @@ def test_tokens_are_found_by_what_can_be_typed(mini_store: Store, wanted: str, t
         assert vocabulary(session, corpus.tokenizer_id).text(token) == text
 
 
-@pytest.mark.parametrize("wanted", ["", "no such token", "id:4096", "id:-1", "id:x", "\ud800"])
+@pytest.mark.parametrize("wanted", ["", "no such token", "id:2048", "id:-1", "id:x", "\ud800"])
 def test_what_is_no_token_is_refused_by_name(mini_store: Store, wanted: str) -> None:
     with mini_store.session() as session:
         corpus = corpus_named(session, CORPUS)

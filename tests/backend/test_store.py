@@ -100,7 +100,7 @@ def test_a_miss_says_what_there_is(mini_store: Store) -> None:
         suite = suite_of(session, "mini")
         with pytest.raises(NotFoundError, match=r"no model '70m'.*s1, s2, s3, s4, s5"):
             model_named(suite, "70m")
-        with pytest.raises(NotFoundError, match=r"no step 7.*0.*800"):
+        with pytest.raises(NotFoundError, match=r"no step 7.*0.*2000"):
             checkpoint_at(model_named(suite, "s1"), 7)
 
 

@@ -17,13 +17,13 @@ from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
 from tests.stores import small_suite
 
-LAST = Path("models/s1/step800")
+LAST = Path("models/s1/step2000")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "suite").mkdir()
-    return small_suite(tmp_path / "suite", s1=(64, 800))
+    return small_suite(tmp_path / "suite", s1=(64, 2000))
 
 
 def counts(store: Store) -> list[int | None]:
@@ -51,7 +51,7 @@ def set_vocabulary(folder: Path, size: int) -> None:
 
 def other_tokenizer(folder: Path) -> None:
     document = json.loads((folder / "tokenizer.json").read_text())
-    document["model"]["vocab"]["an extra token"] = 4096
+    document["model"]["vocab"]["an extra token"] = 2048
     (folder / LAST / "tokenizer.json").write_text(json.dumps(document))
 
 
@@ -59,12 +59,12 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda f: (f / LAST / "config.json").unlink(), r"config\.json is missing"),
     "no weights": (
         lambda f: (f / LAST / "model.safetensors").unlink(),
-        r"step800/model\.safetensors is missing",
+        r"step2000/model\.safetensors is missing",
     ),
-    "NaN": (poison, "step800.*holds NaN"),
-    "smaller vocabulary": (lambda f: set_vocabulary(f, 4000), "vocab_size is 4000, .* 4096"),
-    "larger vocabulary": (lambda f: set_vocabulary(f, 50_304), "vocab_size is 50304, .* 4096"),
-    "another tokenizer": (other_tokenizer, "step800/tokenizer.json differs from"),
+    "NaN": (poison, "step2000.*holds NaN"),
+    "smaller vocabulary": (lambda f: set_vocabulary(f, 2000), "vocab_size is 2000, .* 2048"),
+    "larger vocabulary": (lambda f: set_vocabulary(f, 50_304), "vocab_size is 50304, .* 2048"),
+    "another tokenizer": (other_tokenizer, "step2000/tokenizer.json differs from"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
     "no steps": (lambda f: shutil.rmtree(f / "models" / "s1"), "holds no MODEL/stepS folder"),
     "no folder": (shutil.rmtree, "is not a folder"),
@@ -89,11 +89,11 @@ def test_nothing_is_registered_after_a_refusal(
 
 def test_steps_and_sizes_are_registered_as_they_lie(store: Store, folder: Path) -> None:
     add_suite(store, folder, "small", "one model", Silent())
-    assert steps(store) == {"s1": [64, 800]}
+    assert steps(store) == {"s1": [64, 2000]}
     batch_tokens = json.loads((folder / "suite.json").read_text())["batch_tokens"]
     with store.session() as session:
         first, last = session.scalars(select(Checkpoint).order_by(Checkpoint.step))
-        assert (first.tokens_seen, last.tokens_seen) == (64 * batch_tokens, 800 * batch_tokens)
+        assert (first.tokens_seen, last.tokens_seen) == (64 * batch_tokens, 2000 * batch_tokens)
         assert first.key != last.key
         tensors = load_file(folder / LAST / "model.safetensors").values()
         assert last.model.parameters == sum(t.numel() for t in tensors)
@@ -111,9 +111,9 @@ def test_new_steps_and_models_are_added_to_a_known_suite(
 ) -> None:
     add_suite(store, folder, "small", "", Silent())
     (tmp_path / "more").mkdir()
-    more = small_suite(tmp_path / "more", s1=(512,), s2=(800,))
+    more = small_suite(tmp_path / "more", s1=(500,), s2=(2000,))
     add_suite(store, more, "small", "", Silent())
-    assert steps(store) == {"s1": [64, 512, 800], "s2": [800]}
+    assert steps(store) == {"s1": [64, 500, 2000], "s2": [2000]}
 
 
 def test_a_folder_that_moved_is_found_at_its_new_place(
@@ -130,7 +130,7 @@ def test_a_folder_that_moved_is_found_at_its_new_place(
 def test_other_weights_of_a_known_step_are_refused(store: Store, folder: Path) -> None:
     add_suite(store, folder, "small", "", Silent())
     shutil.copy(folder / "models/s1/step64/model.safetensors", folder / LAST)
-    with pytest.raises(InvalidInputError, match="s1 step 800 is registered with other weights"):
+    with pytest.raises(InvalidInputError, match="s1 step 2000 is registered with other weights"):
         add_suite(store, folder, "small", "", Silent())
 
 

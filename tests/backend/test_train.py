@@ -1,5 +1,6 @@
 """`quanta suite train`: from a recipe to a registered suite, without a network."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from backend.errors import InvalidInputError
+from backend.stages.demo import N_DOCUMENTS
 from backend.stages.progress import Silent
 from backend.training import cleaning, packing, run, sources, windows
 from backend.training.recipe import Data, Source, read_recipe
@@ -258,6 +260,53 @@ def test_the_bundled_recipe_is_valid_and_states_licences() -> None:
     assert {s.category for s in recipe.source} == {"prose", "code", "markup", "tables"}
     assert all(s.sha256 and s.license for s in recipe.source)
     assert not any("GPL" in s.license for s in recipe.source)
+
+
+def test_the_bundled_suite_is_the_recipe_s() -> None:
+    recipe = read_recipe(Path(BUNDLED).parent / "recipes" / "bundled.toml")
+    facts = json.loads((Path(BUNDLED) / "suite.json").read_text(encoding="utf-8"))
+    assert facts["training"] == recipe.training.model_dump()
+    sizes = [{k: v for k, v in m.items() if k != "steps"} for m in facts["models"]]
+    assert sizes == [m.model_dump() for m in recipe.model]
+    assert len(TEXTS.read_text(encoding="utf-8").splitlines()) == N_DOCUMENTS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('name = "a"', 'name = "../../a"', "model.0.name"),
+        ('name = "tiny"', 'name = "my suite"', "name"),
+        ('kind = "folder"', 'kind = "npm"', "needs its sha256"),
+        ('kind = "folder"', 'kind = "folder"\nfile = "../x"', "file"),
+    ],
+)
+def test_names_that_would_be_paths_and_packages_without_a_hash_are_refused(
+    old: str, new: str, said: str, folder: Path, tmp_path: Path
+) -> None:
+    path = recipe_file(tmp_path, folder)
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InvalidInputError, match=said):
+        read_recipe(path)
+
+
+def test_weights_of_another_schedule_are_not_resumed(folder: Path, tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, folder)
+    recipe = read_recipe(path)
+    for size in recipe.model:
+        run.claim_folder(recipe, size, tmp_path / "models" / size.name)
+        run.claim_folder(recipe, size, tmp_path / "models" / size.name)
+    path.write_text(path.read_text().replace("steps = 6", "steps = 7"))
+    changed = read_recipe(path)
+    with pytest.raises(InvalidInputError, match="trained with steps 6, the recipe says 7"):
+        run.claim_folder(changed, changed.model[0], tmp_path / "models" / "a")
+
+
+def test_text_that_unfolds_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MEMBER_LIMIT", 1000)
+    assert sources._unfolded(gzip.compress(b"a" * 999))[0] == b"a" * 999
+    for data in (gzip.compress(b"a" * 5000), gzip.compress(b"a" * 500)[:-9], b"no stream"):
+        with pytest.raises(InvalidInputError, match="compressed text"):
+            sources._unfolded(data)
 
 
 def archive_of(files: dict[str, bytes]) -> bytes:

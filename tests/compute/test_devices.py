@@ -25,7 +25,7 @@ def test_losses_agree_between_devices(model: str) -> None:
     texts = documents()[:24]
     sides = [
         document_losses(
-            load_model(final_checkpoint(model), vocabulary_size=4096, device=device),
+            load_model(final_checkpoint(model), vocabulary_size=2048, device=device),
             texts,
             sizes=BATCH_SIZES[sizes],
         )
@@ -40,7 +40,7 @@ def test_cosines_and_eigenvalues_agree_between_devices() -> None:
     contexts, targets = prediction_contexts(texts, chosen)
     matrices = []
     for device, sizes in (("cpu", "cpu"), (OTHER, "cuda")):
-        model = load_model(final_checkpoint("s2"), vocabulary_size=4096, device=device)
+        model = load_model(final_checkpoint("s2"), vocabulary_size=2048, device=device)
         rows = prediction_gradients(
             model, contexts, targets, tokens_per_batch=GRADIENT_TOKENS[sizes]
         )

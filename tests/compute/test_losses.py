@@ -38,7 +38,7 @@ def all_reference_losses(model: Any, chosen: Sequence[NDArray[Any]]) -> NDArray[
 
 
 def assert_bundled_model_equals_transformers(name: str, stride: int) -> None:
-    model = load_model(final_checkpoint(name), vocabulary_size=4096)
+    model = load_model(final_checkpoint(name), vocabulary_size=2048)
     chosen = documents()[::stride]
     losses = document_losses(model, chosen)
     expected = all_reference_losses(model, chosen)
