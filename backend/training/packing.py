@@ -51,8 +51,8 @@ def seen_in_training(folder: Path) -> list[Bool[np.ndarray, " passages"]]:
     are not looked for. Equal hashes count as equal passages: one chance in 2^64 each.
     """
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    lines = (folder / "documents.jsonl").read_text(encoding="utf-8").splitlines()
-    texts = [json.loads(line)["text"] for line in lines]
+    with (folder / "documents.jsonl").open(encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line in lines]
     encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
     held_out = [passage_hashes(np.array([e.ids], np.uint16))[0] for e in encoded]
     known = np.unique(np.concatenate(held_out))

@@ -22,6 +22,11 @@ def sizes() -> NDArray[np.float64]:
     return np.array([counts_of_config(folder).nonembedding for folder in folders], float)
 
 
+def held_out_lines() -> list[dict[str, str]]:
+    lines = (BUNDLED / "documents.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
 @cache
 def losses(model: str) -> list[NDArray[np.float32]]:
     """Losses of every fourth document."""
@@ -41,7 +46,7 @@ def test_the_bundle_is_small_and_every_source_has_its_licence() -> None:
     assert sum(path.stat().st_size for path in files) <= 60e6
     table = (BUNDLED / "SOURCES.md").read_text(encoding="utf-8")
     facts = json.loads((BUNDLED / "suite.json").read_text(encoding="utf-8"))
-    names = {json.loads(line)["source"] for line in (BUNDLED / "documents.jsonl").open()}
+    names = {line["source"] for line in held_out_lines()}
     assert names <= {source["name"] for source in facts["sources"]}
     for source in facts["sources"]:
         assert f"| {source['name']} |" in table
@@ -76,3 +81,43 @@ def test_the_mean_loss_falls_as_a_power_of_size() -> None:
     assert fit.exponent == pytest.approx(-slope, rel=1e-9)
     assert 0 < fit.interval[0] < fit.exponent < fit.interval[1]
     assert fit.r_squared > 0.9
+
+
+def newline_probability(model: str) -> tuple[float, float]:
+    """p(a token that begins a new line) inside lines of width-limited novels, and near their end.
+
+    Lines of these novels end between columns 66 and 76; columns 8 to 48 are inside.
+    """
+    import torch
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
+    texts = [line["text"] for line in held_out_lines() if line["source"] == "austen"][:30]
+    newlines = [i for i in range(2048) if tokenizer.decode([i]).startswith("\n")]
+    loaded = load_model(final_checkpoint(model), vocabulary_size=2048)
+    inside, near = [], []
+    for text in texts:
+        encoding = tokenizer.encode(text)
+        ids, ends = encoding.ids[:255], [end for _, end in encoding.offsets[:255]]
+        with torch.inference_mode():
+            logits = loaded(input_ids=torch.tensor([[0, *ids]])).logits[0, 1:]
+        p = logits.float().softmax(1)[:, newlines].sum(1).tolist()
+        for end, value in zip(ends, p, strict=True):
+            start = text.rfind("\n", 0, end) + 1
+            if start == 0:
+                continue  # where the first line began is not in the window
+            column = end - start
+            if 8 <= column < 48:
+                inside.append(value)
+            elif 66 <= column < 80:
+                near.append(value)
+    return float(np.mean(inside)), float(np.mean(near))
+
+
+@pytest.mark.slow
+def test_larger_models_know_the_width_of_the_text() -> None:
+    """The known example of a quantum: a newline where the width of the text is reached."""
+    (s1_inside, s1_near), (s5_inside, s5_near) = map(newline_probability, ("s1", "s5"))
+    assert s5_near > 20 * s5_inside
+    assert s1_near < 4 * s1_inside
+    assert s5_near > 3 * s1_near
