@@ -23,7 +23,7 @@ def sizes() -> NDArray[np.float64]:
 
 
 def held_out_lines() -> list[dict[str, str]]:
-    lines = (BUNDLED / "documents.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (BUNDLED / "documents.jsonl").read_text(encoding="utf-8").strip().split("\n")
     return [json.loads(line) for line in lines]
 
 
