@@ -92,6 +92,9 @@ def _line(
         "hovertemplate": f"{name}: slope {slope:.3f}<extra></extra>",
     }
     text = f"{name} {slope:.2f}".replace("-", "−")
+    # One label at either end: lines of different slope come near each other at one of them.
+    if role == "theory":
+        return [line, end_label(span[0], heights[0], text, role, position="top right")]
     return [line, end_label(span[1], heights[1], text, role)]
 
 
