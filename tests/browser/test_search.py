@@ -104,6 +104,28 @@ def test_a_curve_is_drawn_with_the_mouse_and_the_list_follows(visit: Visit) -> N
     assert _indices(visit) == shown
 
 
+@pytest.mark.parametrize("path", ["/predictions", "/predictions?preset=late", "/predictions?like=7"])
+def test_any_curve_can_be_searched_for_together_with_a_filter(visit: Visit, path: str) -> None:
+    """Numbers of a drawn curve have any decimals, and none of them holds up the form."""
+    page = visit.page
+    _open(visit, path)
+    pad = page.locator(".pad")
+    page.mouse.move(*_spot(pad, 0.13, 0.237))
+    page.mouse.down()
+    page.mouse.move(*_spot(pad, 0.47, 0.341), steps=8)
+    page.mouse.move(*_spot(pad, 0.91, 0.743), steps=8)
+    page.mouse.up()
+    _settled(visit)
+    page.get_by_text("Class of the curve").click()
+    page.locator("[name=cls][value=polygenic]").check()
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    query = parse_qs(urlsplit(page.url).query)
+    assert query["cls"] == ["polygenic"]
+    assert "sketch" in query
+    assert not {"preset", "like"} & set(query)
+
+
 def test_a_knot_is_dragged(visit: Visit) -> None:
     page = visit.page
     _open(visit, "/predictions?preset=late")
