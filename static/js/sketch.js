@@ -112,7 +112,8 @@ function numberRow(i) {
     input.setAttribute("form", "");
     input.addEventListener("input", read);
     input.addEventListener("keydown", (event) => { if (event.key === "Enter") form.requestSubmit(); });
-    input.addEventListener("change", () => { input.blur(); draw(); });
+    // The field that is typed in keeps what was typed; once it is left it shows what was understood.
+    input.addEventListener("focusout", () => queueMicrotask(draw));
   }
   const remove = make("button", { type: "button", className: "quiet", ariaLabel: `Remove knot ${i + 1}` }, "✕");
   remove.addEventListener("click", () => { removeKnot(i); });

@@ -216,6 +216,22 @@ def test_numbers_and_pad_stay_in_step(visit: Visit) -> None:
     assert len(_knots(visit)) == 16
 
 
+def test_numbers_keep_the_focus_while_they_are_changed(visit: Visit) -> None:
+    page = visit.page
+    _open(visit, "/predictions?preset=inverse")
+    page.locator(".numbers summary").click()
+    nats = page.locator("[data-knots] tr").last.locator("input").nth(1)
+    nats.focus()
+    before = float(nats.input_value())
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(nats).to_be_focused()
+    assert float(nats.input_value()) == before - 2
+    nats.fill("999")
+    page.keyboard.press("Tab")
+    expect(nats).not_to_have_value("999")  # what is beyond the pad is brought back into it
+
+
 def test_a_preset_keeps_the_filters(visit: Visit) -> None:
     page = visit.page
     _open(visit, "/predictions?cls=monogenic&cls=polygenic")
