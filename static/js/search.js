@@ -7,6 +7,15 @@ const WAIT_MS = 350;
 const SWAPPED = [".presets", "#active", "#results", "footer.site"];
 let form, asked, timer, turn = 0;
 
+/** Say what the distance ignores once, and only where it is not what it is by default. */
+function tidyInvariances(data) {
+  const asked = data.getAll("inv").filter((name) => name !== "none");
+  const [said, usual] = [asked.join(), data.has("preset") ? "level" : ""];
+  data.delete("inv");
+  if (said === usual) return;
+  for (const name of asked.length ? asked : ["none"]) data.append("inv", name);
+}
+
 /** The address of what the form says now. */
 function formAddress() {
   const data = new FormData(form); // the form's own listener leaves out what says nothing
@@ -59,6 +68,7 @@ export function start() {
     startSketch(form, onSketch);
     onKey("s", focusPad);
   }
+  form.addEventListener("formdata", (event) => tidyInvariances(event.formData));
   form.addEventListener("submit", onSubmit);
   if (map) {
     startMap(map);

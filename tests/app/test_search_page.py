@@ -173,6 +173,16 @@ def test_an_empty_answer_names_the_filter_to_clear(client: TestClient) -> None:
     assert "class learned" not in offered[1]
 
 
+@pytest.mark.parametrize("inv", ["", "inv=none", "inv=none&inv=scale", "inv=level&inv=scale"])
+def test_what_a_form_sends_of_invariances_is_what_it_shows(client: TestClient, inv: str) -> None:
+    """Boxes that are all empty say `none`; a box beside it says what it says."""
+    page = client.get(f"/predictions?preset=late&{inv}").text
+    assert '<input type="hidden" name="inv" value="none"' in page
+    boxes = re.findall(r'type="checkbox" name="inv" value="(\w+)" checked', page)
+    answer = client.get(f"{API}?preset=late&{inv}").json()
+    assert boxes == answer["invariances"]
+
+
 def test_other_pages_lead_to_the_search(client: TestClient, names: dict[str, Any]) -> None:
     overview = client.get("/").text
     assert 'href="/predictions"' in overview

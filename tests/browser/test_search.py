@@ -244,6 +244,25 @@ def test_a_preset_keeps_the_filters(visit: Visit) -> None:
     assert page.locator(".hit-asked").count() == page.locator(".hit").count() > 0
 
 
+def test_a_preset_can_be_searched_for_at_its_very_level(visit: Visit) -> None:
+    page = visit.page
+    _open(visit, "/predictions?preset=late")
+    level = page.locator("input[type=checkbox][name=inv][value=level]")
+    expect(level).to_be_checked()  # the default of a preset
+    level.uncheck()
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    assert parse_qs(urlsplit(page.url).query)["inv"] == ["none"]
+    expect(level).not_to_be_checked()
+    answer = _answer(visit, "/api/v1/predictions?preset=late&inv=none&limit=50")
+    assert [match["index"] for match in answer["matches"]] == _indices(visit)
+    level.check()
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    assert "inv" not in parse_qs(urlsplit(page.url).query)
+    expect(level).to_be_checked()
+
+
 def test_filters_are_sent_by_the_form_and_removed_by_their_chips(visit: Visit) -> None:
     page = visit.page
     _open(visit, "/predictions")
