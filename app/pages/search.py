@@ -31,7 +31,7 @@ SCORES = ("drop", "sharpness", "emergence", "final")
 FIELDS = (
     *("sketch", "preset", "at", "like", "axis", "model", "text", "regex", "token"),
     *("token_pattern", "source", "document", "published", "only_largest", "right"),
-    *("cluster", "lasso", "sort", "order"),
+    *("cluster", "lasso", "sort", "order", "zoom"),
     *(f"{score}_{end}" for score in SCORES for end in ("min", "max")),
 )
 # Groups of the form that are folded until one of their fields is asked for.
@@ -74,6 +74,11 @@ class Question:
         sent = dict(reversed(self.items))
         return {name: sent.get(name, "") for name in FIELDS} | {"axis": self.asked.axis}
 
+    @property
+    def searched(self) -> Items:
+        """The parameters that a search knows."""
+        return [item for item in self.items if item[0] in SearchQuery.model_fields]
+
     def all(self, name: str) -> list[str]:
         """Return every value of a field that may repeat."""
         return [value for key, value in self.items if key == name]
@@ -97,7 +102,6 @@ def search_page(
         if items:  # something was named that is not there; an empty page would hide that
             raise
     question = _question(store, items, asked, view)
-    place = {"cursor": asked.cursor} if asked.cursor else {}
     return render(
         request,
         "predictions.html",
@@ -107,10 +111,16 @@ def search_page(
         view=view,
         banner=refusal,
         page_size=PAGE_SIZE,
-        api=address(API, items, **place) if view else None,
+        api=_api(question) if view else None,
         **_asked_context(question, view, refusal),
         **_found_context(store, question, view),
     )
+
+
+def _api(question: Question) -> str:
+    """Return the call that gives the list, without what says only how the page shows it."""
+    cursor = question.asked.cursor
+    return address(API, question.searched, **({"cursor": cursor} if cursor else {}))
 
 
 def _question(
@@ -203,7 +213,7 @@ def _found_context(store: Store, question: Question, view: SearchResult | None) 
         "clear": _excuses(store, question) if view and not view.n_matching else [],
         "next_page": address(parts.PATH, items, cursor=following) if following else None,
         "first_page": address(parts.PATH, items) if question.asked.cursor else None,
-        "map_src": address(MAP, items) if view else None,
+        "map_src": address(MAP, question.searched) if view else None,
         "shapes": json.dumps([kind.shape for kind in parts.KINDS]),
     }
 

@@ -5,6 +5,7 @@ import { readPoints } from "./map-data.js";
 const MOST_CORNERS = 24;
 const REACH = 14; // pixels within which a pointer finds a point
 const DETAIL_MS = 120;
+const MOST_ZOOM = 200;
 const SVG = "http://www.w3.org/2000/svg";
 const details = new Map();
 
@@ -171,7 +172,7 @@ function open(i) {
 
 function zoom(by, left = width() / 2, top = height() / 2) {
   const [u, v] = [toX(left), toY(top)];
-  view.scale = Math.min(Math.max(view.scale * by, 1), 200);
+  view.scale = Math.min(Math.max(view.scale * by, 1), MOST_ZOOM);
   view.x += u - toX(left);
   view.y += v - toY(top);
   settle();
@@ -188,7 +189,9 @@ function settle() {
   view.y = Math.min(Math.max(view.y, 0), 1);
   if (view.scale === 1) [view.x, view.y] = [0.5, 0.5];
   const words = [view.x, view.y, view.scale].map((value) => Number(value.toPrecision(4))).join(":");
-  keepInAddress({ zoom: view.scale === 1 ? null : words });
+  const zoomed = view.scale === 1 ? "" : words;
+  keepInAddress({ zoom: zoomed });
+  one("[data-search] [name=zoom]").value = zoomed; // the next search keeps it
   one(".map-tip", box).hidden = true;
   redraw();
 }
@@ -363,8 +366,9 @@ export async function startMap(root) {
   ink = canvas.getContext("2d");
   shapes = JSON.parse(box.dataset.shapes).map((path) => new Path2D(path));
   [corners, wanted, at, ring] = [[], [], null, null];
-  const [x = 0.5, y = 0.5, scale = 1] = (new URLSearchParams(location.search).get("zoom") ?? "").split(":").filter(Boolean).map(Number);
-  view = { x, y, scale };
+  const zoomed = (new URLSearchParams(location.search).get("zoom") ?? "").split(":").map(Number);
+  const [x, y, scale] = zoomed.length === 3 && zoomed.every(Number.isFinite) ? zoomed : [0.5, 0.5, 1];
+  view = { x, y, scale: Math.min(Math.max(scale, 1), MOST_ZOOM) };
   setMode(matchMedia("(pointer: coarse)").matches ? "" : "lasso");
   readColours();
   listen();

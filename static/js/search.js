@@ -16,10 +16,19 @@ function tidyInvariances(data) {
   for (const name of asked.length ? asked : ["none"]) data.append("inv", name);
 }
 
-/** The address of what the form says now. */
-function formAddress() {
-  const data = new FormData(form); // the form's own listener leaves out what says nothing
-  return `${location.pathname}${data.keys().next().done ? "" : "?"}${new URLSearchParams(data).toString().replace(/%3A/g, ":").replace(/%2C/g, ",")}`;
+/** The address shown, for another curve: filters that are typed but not searched for stay out of it. */
+function addressWith(sketch) {
+  const url = new URL(location.href);
+  const query = url.searchParams;
+  for (const name of ["sketch", "preset", "at", "like", "inv", "cursor"]) query.delete(name);
+  if (!sketch && query.get("sort") === "distance") query.delete("sort");
+  if (sketch) {
+    query.set("sketch", sketch);
+    for (const box of all("[name=inv]:checked", form)) query.append("inv", box.value);
+    // The nearest come first, whatever was sorted by before.
+    if ((query.get("sort") ?? "distance") === "distance") query.delete("order");
+  }
+  return url.pathname + (query.size ? `?${query.toString().replace(/%3A/g, ":").replace(/%2C/g, ",")}` : "");
 }
 
 /** Put the server's new list, filters and API call in place of the old ones. */
@@ -47,7 +56,7 @@ function onSketch(sketch, isFinal) {
   const field = form.elements.namedItem("sketch");
   field.disabled = false;
   field.value = sketch;
-  const address = formAddress();
+  const address = addressWith(sketch);
   history.replaceState(history.state, "", address);
   clearTimeout(timer);
   if (isFinal) timer = setTimeout(() => refresh(address), WAIT_MS);
@@ -56,7 +65,10 @@ function onSketch(sketch, isFinal) {
 /** A search is a new entry of the history: the one before it keeps what it asked for. */
 function onSubmit() {
   clearTimeout(timer);
-  if (location.pathname + location.search !== asked) history.replaceState(history.state, "", asked);
+  const before = new URL(asked, location.href);
+  const zoom = new URLSearchParams(location.search).get("zoom");
+  if (zoom) before.searchParams.set("zoom", zoom);
+  history.replaceState(history.state, "", before);
 }
 
 /** Bring the search page to life. */

@@ -104,11 +104,11 @@ def test_a_curve_is_drawn_with_the_mouse_and_the_list_follows(visit: Visit) -> N
     assert _indices(visit) == shown
 
 
-@pytest.mark.parametrize("path", ["/predictions", "/predictions?preset=late", "/predictions?like=7"])
-def test_any_curve_can_be_searched_for_together_with_a_filter(visit: Visit, path: str) -> None:
+@pytest.mark.parametrize("question", ["", "?preset=late", "?like=7"])
+def test_any_curve_can_be_searched_for_together_with_a_filter(visit: Visit, question: str) -> None:
     """Numbers of a drawn curve have any decimals, and none of them holds up the form."""
     page = visit.page
-    _open(visit, path)
+    _open(visit, "/predictions" + question)
     pad = page.locator(".pad")
     page.mouse.move(*_spot(pad, 0.13, 0.237))
     page.mouse.down()
@@ -124,6 +124,40 @@ def test_any_curve_can_be_searched_for_together_with_a_filter(visit: Visit, path
     assert query["cls"] == ["polygenic"]
     assert "sketch" in query
     assert not {"preset", "like"} & set(query)
+
+
+def test_a_drawn_curve_applies_no_filter_that_was_not_searched_for(visit: Visit) -> None:
+    """List, map and address ask the same, whatever is already typed into the form."""
+    page = visit.page
+    _open(visit, "/predictions?cls=monogenic&cls=polygenic")
+    count = page.locator(".count b").inner_text()
+    page.locator("[name=token]").fill(" the")
+    page.locator("h1").click()
+    page.keyboard.press("s")
+    page.keyboard.press("+")
+    _settled(visit)
+    query = parse_qs(urlsplit(page.url).query)
+    assert "token" not in query
+    assert query["cls"] == ["monogenic", "polygenic"]
+    expect(page.locator(".count b")).to_have_text(count)
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    assert {"token", "sketch", "cls"} <= set(parse_qs(urlsplit(page.url).query))
+
+
+def test_a_search_keeps_the_zoom_of_the_map(visit: Visit) -> None:
+    page = visit.page
+    _open(visit, "/predictions")
+    _wait_for_map(visit)
+    page.locator("[data-zoom='1.5']").click()
+    zoom = parse_qs(urlsplit(page.url).query)["zoom"]
+    page.locator("[name=token]").fill(" the")
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    assert parse_qs(urlsplit(page.url).query)["zoom"] == zoom
+    assert "zoom" not in page.locator(".api-call pre").first.inner_text()
+    page.go_back()
+    assert parse_qs(urlsplit(page.url).query) == {"zoom": zoom}
 
 
 def test_a_knot_is_dragged(visit: Visit) -> None:
