@@ -31,7 +31,7 @@ SCORES = ("drop", "sharpness", "emergence", "final")
 FIELDS = (
     *("sketch", "preset", "at", "like", "axis", "model", "text", "regex", "token"),
     *("token_pattern", "source", "document", "published", "only_largest", "right"),
-    *("cluster", "lasso", "sort", "order", "zoom"),
+    *("cluster", "lasso", "lasso_of", "sort", "order", "zoom"),
     *(f"{score}_{end}" for score in SCORES for end in ("min", "max")),
 )
 # Groups of the form that are folded until one of their fields is asked for.
@@ -40,7 +40,7 @@ GROUPS = {
     "scores": (*FIELDS[-8:], "published", "only_largest", "right"),
     "axis": ("axis", "model", "corpus", "suite", "sort", "order"),
 }
-HIDDEN = ("preset", "at", "like", "cluster", "lasso")
+HIDDEN = ("preset", "at", "like", "cluster", "lasso", "lasso_of")
 SORTS = ("distance", "index", *SCORES)
 LEAST_TOP_NATS = 4.0
 MAX_EXCUSES = 6  # filters tried one by one when nothing matches

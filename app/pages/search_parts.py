@@ -131,6 +131,8 @@ _WORDS = {
     "cluster": "cluster {}",
     "lasso": "inside the lasso",
 }
+# What says nothing without the filter it belongs to.
+_WITH = {"only_largest": ("right",), "lasso": ("lasso_of",)}
 _SHAPES = {"sketch": "drawn curve", "preset": "shape {}", "like": "like prediction {}"}
 
 
@@ -140,7 +142,7 @@ def filter_chips(items: Items) -> list[Chip]:
     for name, value in items:
         if name not in _WORDS:
             continue
-        fields = (name, "right") if name == "only_largest" else (name,)
+        fields = (name, *_WITH.get(name, ()))
         drop = ((name, value),) if name == "cls" else fields
         chips.append(Chip(_WORDS[name].format(value), address(PATH, items, drop), fields))
     return chips

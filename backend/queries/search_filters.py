@@ -50,6 +50,7 @@ class SearchFilters:
         right_nats: a model is right where its loss is below this.
         cluster: id of a cluster that holds it.
         lasso: corners of a polygon on the map of curves, in its units.
+        lasso_of: first digits of the key of the curves that it was drawn on; None for any.
     """
 
     text: TextFilter = field(default_factory=TextFilter)
@@ -63,6 +64,7 @@ class SearchFilters:
     right_nats: float = RIGHT_NATS
     cluster: int | None = None
     lasso: tuple[tuple[float, float], ...] = ()
+    lasso_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _matching(
         _published_mask(store, curve_set, wanted.published),
         _largest_mask(curve_set, index, wanted),
         _cluster_mask(session, curve_set, wanted.cluster),
-        inside_lasso(store, curve_set, index, wanted.lasso) if wanted.lasso else None,
+        _lasso_mask(store, curve_set, index, wanted),
     ]
     mask = None
     for one in masks:
@@ -164,6 +166,21 @@ def _matching(
             mask = one if mask is None else mask & one
     n_matching = index.n_predictions if mask is None else int(np.count_nonzero(mask))
     return Matching(mask, n_matching, found.truncated)
+
+
+def _lasso_mask(
+    store: Store, curve_set: CurveSet, index: CurveIndex, wanted: SearchFilters
+) -> Mask | None:
+    if not wanted.lasso:
+        return None
+    if wanted.lasso_of and not curve_set.key.startswith(wanted.lasso_of):
+        of = f"{curve_set.suite.name} on {curve_set.corpus.name} over {curve_set.axis}"
+        raise InvalidInputError(
+            f"the lasso was drawn on another map than that of {of}",
+            "Remove it, and draw it again on this map",
+            "lasso",
+        )
+    return inside_lasso(store, curve_set, index, wanted.lasso)
 
 
 def _class_mask(store: Store, curve_set: CurveSet, classes: tuple[str, ...]) -> Mask | None:

@@ -30,6 +30,7 @@ export async function readPoints(address) {
   return {
     n, total, index, u, v, matching,
     bounds: header.bounds,
+    curves: header.curves,
     kind: marks.map((mark) => mark & (MATCHES - 1)),
     nMatching: matching.reduce((sum, one) => sum + one, 0),
   };

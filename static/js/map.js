@@ -205,11 +205,12 @@ function fewer(list) {
 /** Ask for the predictions inside; the page comes anew and so keeps its place in the history. */
 function select(list) {
   const url = new URL(location.href);
-  for (const name of ["cursor", "lasso"]) url.searchParams.delete(name);
+  for (const name of ["cursor", "lasso", "lasso_of"]) url.searchParams.delete(name);
   if (list.length > 2) {
     const [x0, x1, y0, y1] = points.bounds;
     const number = (value) => Number(value.toPrecision(4));
     url.searchParams.set("lasso", list.map(([u, v]) => `${number(x0 + u * (x1 - x0))}:${number(y0 + v * (y1 - y0))}`).join(","));
+    url.searchParams.set("lasso_of", points.curves);
   }
   location.assign(url);
 }
@@ -346,7 +347,8 @@ function countClasses() {
 /** The lasso of the address, in units of the map. */
 function drawnLasso() {
   const [x0, x1, y0, y1] = points.bounds;
-  const text = new URLSearchParams(location.search).get("lasso");
+  const query = new URLSearchParams(location.search);
+  const text = points.curves.startsWith(query.get("lasso_of") ?? "") ? query.get("lasso") : "";
   return (text ?? "").split(",").filter(Boolean).map((corner) => {
     const [x, y] = corner.split(":").map(Number);
     return [unit(x, x0, x1), unit(y, y0, y1)];

@@ -7,6 +7,33 @@ const WAIT_MS = 350;
 const SWAPPED = [".presets", "#active", "#results", "footer.site"];
 let form, asked, timer, turn = 0;
 
+// What means nothing any more once the curves are others.
+const BOUND = {
+  axis: ["model", "sketch", "at", "lasso", "lasso_of", "emergence_min", "emergence_max", "only_largest", "right", "zoom"],
+  model: ["lasso", "lasso_of", "zoom"],
+  suite: ["model", "sketch", "at", "lasso", "lasso_of", "zoom"],
+  corpus: ["like", "document", "source", "cluster", "lasso", "lasso_of", "zoom"],
+};
+
+function isChanged(name) {
+  const field = form.elements.namedItem(name);
+  if (!field?.options) return field ? field.value !== field.defaultValue : false;
+  const before = [...field.options].find((choice) => choice.defaultSelected) ?? field.options[0];
+  return field.value !== before.value;
+}
+
+/** Leave out what belongs to the curves of before; what was typed for the new ones stays. */
+function leaveBehind(data) {
+  for (const [choice, names] of Object.entries(BOUND)) {
+    if (!isChanged(choice)) continue;
+    for (const name of names) if (name === "sketch" || !isChanged(name)) data.delete(name);
+  }
+  if (!["sketch", "preset", "like"].some((name) => data.has(name))) {
+    data.delete("inv");
+    if (data.get("sort") === "distance") data.delete("sort");
+  }
+}
+
 /** Say what the distance ignores once, and only where it is not what it is by default. */
 function tidyInvariances(data) {
   const asked = data.getAll("inv").filter((name) => name !== "none");
@@ -80,7 +107,10 @@ export function start() {
     startSketch(form, onSketch);
     onKey("s", focusPad);
   }
-  form.addEventListener("formdata", (event) => tidyInvariances(event.formData));
+  form.addEventListener("formdata", ({ formData }) => {
+    leaveBehind(formData);
+    tidyInvariances(formData);
+  });
   form.addEventListener("submit", onSubmit);
   if (map) {
     startMap(map);

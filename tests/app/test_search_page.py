@@ -235,6 +235,7 @@ def test_the_map_survives_packing_within_its_budget() -> None:
         model=None,
         n_predictions=total,
         n_matching=5,
+        curves="0123456789ab",
         truncated=None,
         shares=(0.9, 0.05),
         classes=CURVE_CLASSES,
@@ -277,6 +278,26 @@ def test_a_lasso_lists_the_points_that_the_map_has_inside(client: TestClient) ->
     assert sampled <= listed
     outside = set(np.array(points["index"])[~inside].tolist())
     assert not listed & outside
+
+
+def test_a_lasso_belongs_to_the_map_it_was_drawn_on(client: TestClient) -> None:
+    points = client.get(f"{API}/map").json()
+    other = client.get(f"{API}/map?axis=S").json()
+    assert points["curves"] != other["curves"]
+    corners = "lasso=-100:-100,100:-100,100:100,-100:100"
+    own = client.get(f"{API}?{corners}&lasso_of={points['curves']}")
+    assert own.json()["n_matching"] == points["n_predictions"]
+    question = f"{corners}&lasso_of={points['curves']}&axis=S"
+    refused = client.get(f"{API}?{question}")
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["parameter"] == "lasso"
+    assert "another map" in refused.json()["detail"]
+    page = client.get(f"/predictions?{question}")
+    assert page.status_code == 422
+    assert "another map" in page.text
+    href = _links(page.text, "chips")["Remove inside the lasso ✕"]
+    assert set(parse_qs(urlsplit(href).query)) == {"axis"}
+    assert client.get(href).status_code == 200
 
 
 def test_addresses_keep_what_is_not_taken_away() -> None:

@@ -266,6 +266,31 @@ def test_numbers_keep_the_focus_while_they_are_changed(visit: Visit) -> None:
     expect(nats).not_to_have_value("999")  # what is beyond the pad is brought back into it
 
 
+@pytest.mark.parametrize(
+    ("asked", "left"),
+    [
+        ("sketch=20000:8,3000000:0.5&cls=polygenic", {"cls", "axis"}),
+        ("preset=step&at=2&emergence_min=1000", {"preset", "axis"}),
+        ("lasso=-9:-9,9:-9,9:9,-9:9&only_largest=2&like=5", {"like", "axis"}),
+        ("sketch=20000:8,3000000:0.5&sort=distance&inv=level&zoom=0.4:0.4:2", {"axis"}),
+    ],
+)
+def test_another_axis_leaves_behind_what_meant_nothing_there(
+    visit: Visit, asked: str, left: set[str]
+) -> None:
+    page = visit.page
+    _open(visit, f"/predictions?{asked}")
+    if not page.locator("[name=axis]").is_visible():
+        page.get_by_text("Axis and order").click()
+    page.locator("[name=axis]").select_option("S")
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    query = parse_qs(urlsplit(page.url).query)
+    query.pop("corpus", None)
+    assert set(query) == left
+    assert page.locator(".hit").count() > 0
+
+
 def test_a_preset_keeps_the_filters(visit: Visit) -> None:
     page = visit.page
     _open(visit, "/predictions?cls=monogenic&cls=polygenic")
@@ -359,6 +384,7 @@ def test_a_lasso_filters_the_list(visit: Visit) -> None:
     with page.expect_navigation():
         page.mouse.up()
     assert "lasso=" in page.url
+    assert "lasso_of=" in page.url
     assert "cls=polygenic" in page.url
     after = page.locator(".count b").inner_text()
     assert 0 < int(re.sub(r"\D", "", after)) < int(re.sub(r"\D", "", before))
