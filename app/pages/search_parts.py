@@ -13,6 +13,10 @@ INVARIANCES = (
     ("shift", "any shift", "Curves that differ by a move along the axis count as equal"),
 )
 LARGEST = 2
+OF_STEPS = (
+    *("axis", "model", "sketch", "at", "lasso", "lasso_of"),
+    *("emergence_min", "emergence_max", "zoom"),
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def presets(items: Items, n_points: int) -> list[Preset]:
     asked = dict(items)
     largest = Preset(
         f"Only the {LARGEST} largest get right",
-        address(PATH, items, only_largest=LARGEST),
+        # It compares models: what belongs to the steps of one of them is left behind.
+        address(PATH, items, OF_STEPS if asked.get("axis") == "S" else (), only_largest=LARGEST),
         preset_icon(_LARGEST_ICON),
         f"the {LARGEST} largest models give the answer more than half, every smaller one less",
         asked.get("only_largest") == str(LARGEST),
