@@ -12,6 +12,8 @@ from backend.queries.scales import MEASURES
 
 router = APIRouter(include_in_schema=False)
 
+CONTEXT = 128  # tokens before the predicted one
+
 
 @router.get("/predictions/{corpus}/{index}")
 def prediction(
@@ -19,7 +21,7 @@ def prediction(
     store: StoreDep,
     corpus: CorpusName,
     index: PredictionIndex,
-    ctx: Annotated[int, Query(ge=1, le=4096)] = 128,
+    ctx: Annotated[int, Query(ge=1, le=4096)] = CONTEXT,
     suite: OptionalSuite = None,
 ) -> Response:
     """Show one prediction."""
@@ -34,6 +36,8 @@ def prediction(
         axes=axes,
         ctx=ctx,
         suite=suite,
+        kept=query(suite=suite, ctx=ctx if ctx != CONTEXT else None),
         scale=MEASURES["loss"].bounds,
-        api=f"/api/v1/corpora/{corpus}/predictions/{index}" + query(suite=suite),
+        api=f"/api/v1/corpora/{corpus}/predictions/{index}"
+        + query(suite=suite, context=ctx if ctx != CONTEXT else None),
     )

@@ -159,6 +159,7 @@ def _asked_context(
         "invariances": parts.INVARIANCES,
         "asked_inv": view.invariances if view else ",".join(question.all("inv")).split(","),
         "asked_classes": question.all("cls"),
+        "asked_suite": question.asked.suite,
         "sorts": SORTS,
         "opened": {name: any(map(question.all, fields)) for name, fields in GROUPS.items()},
     }
@@ -227,15 +228,17 @@ def _hits(question: Question, view: SearchResult) -> list[Hit]:
 
 def _hit(question: Question, view: SearchResult, match: Match, top: float) -> Hit:
     kept = [item for item in question.items if item[0] in {"corpus", "suite", "axis", "model"}]
+    suite = [item for item in kept if item[0] == "suite"]
     here = f"/predictions/{view.corpus}/{match.index}"
+    place = f"/documents/{view.corpus}/{match.document}"
     return Hit(
         match=match,
         drawn=curves.drawn(view.x, match.loss_nats, view.query_nats, top),
         kind=parts.BY_NAME.get(match.curve_class),
         facts=tuple(_facts(view, match)),
-        href=address(here, [item for item in kept if item[0] == "suite"]),
+        href=address(here, suite),
         like=address(parts.PATH, kept, like=match.index),
-        place=None if match.document is None else f"/documents/{view.corpus}/{match.document}",
+        place=None if match.document is None else address(place, suite),
     )
 
 

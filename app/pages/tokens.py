@@ -104,6 +104,7 @@ def cells(
     unit: str = "nats",
     has_answer: bool = False,
     base: str | None = None,
+    kept: str = "",
 ) -> list[Cell]:
     """Return the tokens of a text, ready to print.
 
@@ -114,6 +115,7 @@ def cells(
         unit: unit of the values.
         has_answer: the last token is the one that was to be predicted.
         base: address below which predictions lie; makes links of the tokens.
+        kept: query of these links.
     """
     answer = len(items) - 1 if has_answer else -1
     found = []
@@ -123,7 +125,7 @@ def cells(
         classes = "t" if level is None else f"t {colours}{level}"
         classes += (" ans" if i == answer else "") + (" part" if item.token.part_of else "")
         linked = base is not None and item.prediction is not None
-        href = f"{base}{item.prediction}" if linked else None
+        href = f"{base}{item.prediction}{kept}" if linked else None
         shown = item.token.shown
         found.append(Cell(classes, _about(item, unit), shown, is_plain(shown), item.position, href))
     return found

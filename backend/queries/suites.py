@@ -104,6 +104,17 @@ def curve_sets(session: Session, corpus: Corpus, suite: Suite) -> list[CurveSet]
     return sorted(newest.values(), key=lambda row: (row.axis, sizes.get(row.model_id, 0)))
 
 
+def suite_with_curves(session: Session, corpus: Corpus) -> Suite | None:
+    """Return the first suite that has curves on a corpus, None if none has."""
+    return session.scalars(
+        select(Suite)
+        .join(CurveSet, CurveSet.suite_id == Suite.id)
+        .where(CurveSet.corpus_id == corpus.id, CurveSet.completed_at.is_not(None))
+        .order_by(Suite.id)
+        .limit(1)
+    ).first()
+
+
 def known_curves(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
     """Return (axis, model) of all curves by (suite, corpus): size first, then models by size."""
     query = (

@@ -194,11 +194,15 @@ class Membership:
 class PredictionView:
     """Everything known of one prediction; `context` ends with the predicted token.
 
-    In a corpus without text, document, position and token are None and the context is empty.
+    In a corpus without text, document, position and token are None and the context is empty. The
+    values of the context are losses under `model` of `suite` at `step`.
     """
 
     corpus: str
     index: int
+    suite: str | None
+    model: str | None
+    step: int | None
     document: int | None
     document_id: str
     source: str

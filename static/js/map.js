@@ -147,7 +147,7 @@ async function tell(i, isSpoken) {
   try {
     const found = await detail(index);
     if (at !== i) return;
-    const curve = found.curves.find((one) => one.axis === box.dataset.axis && (one.model ?? "") === box.dataset.model) ?? found.curves[0];
+    const curve = found.curves.find((one) => one.axis === box.dataset.axis && (one.model ?? "") === box.dataset.model);
     const token = make("bdi", { className: "tok" }, found.token.shown.replaceAll("\n", "⏎").replaceAll("\t", "⇥"));
     tip.replaceChildren(token, ` ${className(i)}`, ...(curve ? [spark(curve)] : []));
     fit();
@@ -167,7 +167,7 @@ function goTo(i, isSpoken = false) {
 }
 
 function open(i) {
-  location.assign(box.dataset.page + points.index[i] + location.search.replace(/^.*?(\bsuite=[^&]*).*$|.*/, (_, suite) => (suite ? `?${suite}` : "")));
+  location.assign(box.dataset.page.replace("INDEX", points.index[i]));
 }
 
 function zoom(by, left = width() / 2, top = height() / 2) {
