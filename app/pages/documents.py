@@ -86,6 +86,7 @@ def document(
         shown=shown,
         targets=heat_view.common_targets(view),
         target=shown.target or heat_view.NEWLINE,
+        to_target=lambda target: query(**shown.kept(place) | {"target": target}),
         names=heat_view.measures(choice, shown.measure),
         scale=MEASURES[shown.measure],
         max_text=MAX_TEXT,

@@ -1,5 +1,5 @@
 // Document heat: size and step sliders over one locked scale, and what is not computed yet.
-import { all, fetchJson, keepInAddress, make, one, say, wantsCalm } from "./util.js";
+import { all, fetchJson, keepInAddress, make, nameApiCall, one, say, wantsCalm } from "./util.js";
 import { drawScale, startScale } from "./heat-scale.js";
 import { submitJob } from "./jobs.js";
 import { about } from "./tokens.js";
@@ -49,10 +49,23 @@ function paint(frame, state) {
   say(`${state.model}, step ${state.step}: mean ${mean} ${unit}`);
 }
 
+/** What the server wrote for its first view follows the view: neighbours, tokens, the API call. */
+function follow(state) {
+  const query = new URLSearchParams(state);
+  for (const link of all('[rel="prev"], [rel="next"]')) link.href = `${link.href.split("?")[0]}?${query}`;
+  for (const link of all("[data-target]")) {
+    const own = new URLSearchParams(query);
+    own.set("target", link.dataset.target);
+    link.href = `?${own}`;
+  }
+  nameApiCall(address(state));
+}
+
 async function show() {
   const state = currentState();
   wanted = address(state);
   const mine = wanted;
+  follow(state);
   const unset = Object.fromEntries([...OPTIONAL, "lock"].map((name) => [name, null]));
   keepInAddress({ ...unset, ...state, measure: state.measure === "loss" ? null : state.measure });
   try {

@@ -51,3 +51,11 @@ export async function fetchJson(address, options) {
   const id = body.request_id ? ` (request ${body.request_id})` : "";
   throw Object.assign(new Error(words + id), { status: reply.status });
 }
+
+/** Name the API call of a view that changed without a new page. */
+export function nameApiCall(path) {
+  const box = one(".api-call");
+  if (!box) return;
+  for (const pre of all("pre", box)) pre.textContent = pre.textContent.replace(box.dataset.api, () => path);
+  box.dataset.api = path;
+}

@@ -1,6 +1,7 @@
 """What keys, themes, sliders and narrow windows do."""
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -111,6 +112,37 @@ def test_heat_moves_over_sizes_on_one_scale(visit: Visit) -> None:
         page.locator(".document").evaluate("text => [...text.children].map((t) => t.className)")
         == after
     )
+
+
+def test_what_is_set_on_a_heat_goes_along(visit: Visit) -> None:
+    """Neighbours, the tokens to choose and the API call are those of the view, not of its start."""
+    page = visit.page
+    visit.open(first_document(visit) + "?measure=p_token")
+    first = page.locator("#model").input_value()
+    page.keyboard.press("[")
+    smaller = page.locator("#model").input_value()
+    assert smaller != first
+    page.keyboard.press(",")
+    step = page.locator("#step").input_value()
+    expect(page).to_have_url(re.compile(rf"step={step}\b"))
+    state = {"model": [smaller], "step": [step], "measure": ["p_token"]}
+    call = page.locator(".api-call pre").first.text_content() or ""
+    named = parse_qs(urlsplit(call.split("'")[1]).query)
+    assert {name: named[name] for name in state} == state
+    with page.expect_navigation():
+        page.locator(".presets a").nth(1).click()
+    shown = parse_qs(urlsplit(page.url).query)
+    assert {name: shown[name] for name in state} == state
+    target = shown["target"]
+    page.keyboard.press("[")
+    state["model"] = [page.locator("#model").input_value()]
+    with page.expect_navigation():
+        page.keyboard.press("j")
+    shown = parse_qs(urlsplit(page.url).query)
+    assert {name: shown[name] for name in state} == state
+    assert shown["target"] == target
+    assert visit.path().endswith("/1")
+    visit.faults[:] = [fault for fault in visit.faults if "409" not in fault]
 
 
 def test_a_token_tells_its_value_on_focus(visit: Visit) -> None:
