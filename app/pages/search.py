@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -20,6 +21,7 @@ from backend.errors import InvalidInputError, NotReadyError
 from backend.queries import search as searches
 from backend.queries import suites
 from backend.queries.search import Match, SearchResult
+from backend.queries.search_filters import TEXT_SECONDS
 from backend.queries.views import ScalingView
 
 router = APIRouter(include_in_schema=False)
@@ -90,6 +92,8 @@ def search_page(
 ) -> Response:
     """Search predictions by the shape of their curve, their text and their scores."""
     items = given(request.query_params.multi_items())
+    # What is looked up in text has one limit, however many questions the page asks.
+    ends = monotonic() + TEXT_SECONDS
     view: SearchResult | None = None
     refusal: InvalidInputError | None = None
     try:
@@ -113,7 +117,7 @@ def search_page(
         page_size=PAGE_SIZE,
         api=_api(question) if view else None,
         **_asked_context(question, view, refusal),
-        **_found_context(store, question, view),
+        **_found_context(store, question, view, ends),
     )
 
 
@@ -205,13 +209,15 @@ def _chips(question: Question, pad: curves.Pad | None) -> list[parts.Chip]:
     return parts.shape_chips(question.items, labels) + parts.filter_chips(question.items)
 
 
-def _found_context(store: Store, question: Question, view: SearchResult | None) -> dict[str, Any]:
-    """Return what the list and the map need."""
+def _found_context(
+    store: Store, question: Question, view: SearchResult | None, ends: float
+) -> dict[str, Any]:
+    """Return what the list and the map need; `ends` is when text is not looked through any more."""
     items = question.items
     following = view.next_cursor if view else None
     return {
         "hits": _hits(question, view) if view else [],
-        "clear": _excuses(store, question) if view and not view.n_matching else [],
+        "clear": _excuses(store, question, view, ends) if view and not view.n_matching else [],
         "next_page": address(parts.PATH, items, cursor=following) if following else None,
         "first_page": address(parts.PATH, items) if question.asked.cursor else None,
         "map_src": address(MAP, question.searched) if view else None,
@@ -258,14 +264,16 @@ def _facts(view: SearchResult, match: Match) -> Sequence[tuple[str, str]]:
     return facts
 
 
-def _excuses(store: Store, question: Question) -> list[parts.Chip]:
+def _excuses(store: Store, question: Question, view: SearchResult, ends: float) -> list[parts.Chip]:
     """Return the filters without which something would match; all of them if none alone helps."""
     chips = parts.filter_chips(question.items)
+    if view.truncated:  # what was not looked through may match: no filter is to blame for certain
+        return chips
     fields = SearchQuery.model_fields
     helpful = []
     for chip in chips[:MAX_EXCUSES]:
         changes = {name: fields[name].default for name in (*chip.fields, "cursor")}
         eased = question.asked.model_copy(update=changes)
-        if searches.search(store, eased.search(limit=1)).n_matching:
+        if searches.any_matches(store, eased.search(limit=1), max(0.0, ends - monotonic())):
             helpful.append(chip)
     return helpful or chips

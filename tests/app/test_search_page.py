@@ -15,7 +15,10 @@ from app.figures.curve_map import packed
 from app.figures.curves import drawn, log_shares
 from app.pages.addresses import address, given
 from app.pages.search_parts import KINDS, filter_chips
+from backend.queries import search_filters
 from backend.queries.curve_map import CurveMap
+from backend.queries.search_filters import TEXT_SECONDS
+from backend.queries.text_filters import TextMatches, text_mask
 from compute.curves import CURVE_CLASSES
 
 API = "/api/v1/predictions"
@@ -179,6 +182,40 @@ def test_an_empty_answer_names_the_filter_to_clear(client: TestClient) -> None:
     assert offered is not None
     assert "zzzqqqxxx" in offered[1]
     assert "class learned" not in offered[1]
+
+
+def test_a_page_without_matches_looks_through_text_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trying what to clear asks for the same text again, and keeps within the page's limit."""
+    allowed: list[float] = []
+
+    def watched(*given: Any) -> TextMatches:
+        allowed.append(given[-1])
+        return text_mask(*given)
+
+    monkeypatch.setattr(search_filters, "text_mask", watched)
+    question = "text=qqqq&cls=learned&final_min=5&drop_min=1&sharpness_min=0.2"
+    assert "No prediction matches" in client.get(f"/predictions?{question}").text
+    assert [limit for limit in allowed if limit == TEXT_SECONDS] == [TEXT_SECONDS]
+    assert all(limit <= TEXT_SECONDS for limit in allowed)
+    assert len(allowed) <= 2  # the second looks for no text
+
+
+def test_a_text_search_that_was_cut_off_blames_no_filter(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def cut_off(*given: Any) -> TextMatches:
+        asked.append(given)
+        found = text_mask(*given)
+        return TextMatches(None if found.mask is None else np.zeros_like(found.mask), "cut off")
+
+    monkeypatch.setattr(search_filters, "text_mask", cut_off)
+    page = client.get("/predictions?text=qqqqq&cls=learned&final_min=0.1").text
+    assert "Incomplete: cut off" in page
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("inv", ["", "inv=none", "inv=none&inv=scale", "inv=level&inv=scale"])
