@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from app.deps import StoreDep
 from app.figures.losses import CLASSES
-from app.figures.scaling import in_unit
+from app.figures.scaling import in_unit, residual_shares
 from app.scaling_query import ScalingQuery
 from app.templating import query, render
 from backend.errors import QuantaError
@@ -94,6 +94,7 @@ def scaling(
         switches=_switches(wanted, choice, named),
         unit=wanted.unit,
         factor=in_unit(1, wanted.unit),
+        residuals=residual_shares(view.law) if view and view.law else [],
         model=view.model if view else wanted.model,
         classes=[name for name in CLASSES if view and view.class_shares.get(name)],
         address=partial(_address, wanted, named),
