@@ -48,6 +48,7 @@ class HeatQuery(BaseModel):
     lo: Amount = None
     hi: Amount = None
     lock: bool = True
+    log: bool = False
 
     def request(self) -> HeatRequest:
         """Return what the query is asked."""
@@ -62,7 +63,15 @@ class HeatQuery(BaseModel):
             low=self.lo,
             high=self.hi,
             is_locked=self.lock,
+            is_log=self.log,
         )
+
+    @property
+    def scale_kind(self) -> Literal["shared", "fitted", "own"]:
+        """Whose scale the colours have."""
+        if self.lo is not None or self.hi is not None:
+            return "own"
+        return "shared" if self.lock else "fitted"
 
     def kept(self, place: Heat | None) -> dict[str, object]:
         """Return the parameters of this view for another address: `place` names the checkpoint."""
@@ -72,6 +81,8 @@ class HeatQuery(BaseModel):
         said |= {"suite": place.suite, "model": place.model, "step": place.step}
         if not self.lock:
             said["lock"] = "0"
+        if self.log:
+            said["log"] = "1"
         return {"measure": self.measure, **said}
 
 

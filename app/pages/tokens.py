@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from app.figures.labels import mark
+from app.figures.numbers import measured
 from backend.queries.scales import MEASURES, heat_class
 from backend.queries.views import Token, TokenValue
 
@@ -88,7 +89,7 @@ class Cell(NamedTuple):
 
 
 def _about(item: TokenValue, unit: str) -> str:
-    value = "no prediction" if item.value is None else f"{item.value:.3f} {unit}"
+    value = "no prediction" if item.value is None else f"{measured(item.value)} {unit}"
     words = f"{value} · position {item.position} · token id {item.token.id}"
     if not item.token.part_of:
         return words

@@ -1,6 +1,6 @@
 // Document heat: size and step sliders over one locked scale, and what is not computed yet.
-import { all, fetchJson, keepInAddress, make, nameApiCall, one, say, wantsCalm } from "./util.js";
-import { drawScale, startScale } from "./heat-scale.js";
+import { all, fetchJson, keepInAddress, make, measured, nameApiCall, one, say, wantsCalm } from "./util.js";
+import { drawScale, noteScale, startScale } from "./heat-scale.js";
 import { submitJob } from "./jobs.js";
 import { about } from "./tokens.js";
 
@@ -17,6 +17,7 @@ function currentState() {
   const state = Object.fromEntries(["suite", "model", "step", "measure"].map((name) => [name, field(name).value]));
   for (const name of OPTIONAL) if (field(name)?.value) state[name] = field(name).value;
   if (field("lock").checked) state.lock = "0";
+  if (field("log")?.checked) state.log = "1";
   return state;
 }
 
@@ -35,13 +36,13 @@ function colour(token, level, value, unit) {
   const rest = words.slice(words.indexOf(" · "));
   const name = level === null ? "" : ` ${form.dataset.colours}${level}`;
   token.className = token.className.replace(/ ?\b[hd]\d+\b/, "") + name;
-  token.dataset.about = (value === null ? "no prediction" : `${value.toFixed(3)} ${unit}`) + rest;
+  token.dataset.about = (value === null ? "no prediction" : `${measured(value)} ${unit}`) + rest;
 }
 
 function paint(frame, state) {
   const unit = form.dataset.unit;
   tokens.forEach((token, i) => colour(token, frame.classes[i], frame.values[i], unit));
-  const mean = frame.mean === null ? "–" : frame.mean.toFixed(3);
+  const mean = frame.mean === null ? "–" : measured(frame.mean);
   one("#heat-mean").textContent = `mean ${mean} ${unit}`;
   const at = tokens.find((token) => token === document.activeElement);
   if (at) one("#heat-value").textContent = about(at);
@@ -66,7 +67,8 @@ async function show() {
   wanted = address(state);
   const mine = wanted;
   follow(state);
-  const unset = Object.fromEntries([...OPTIONAL, "lock"].map((name) => [name, null]));
+  noteScale(form);
+  const unset = Object.fromEntries([...OPTIONAL, "lock", "log"].map((name) => [name, null]));
   keepInAddress({ ...unset, ...state, measure: state.measure === "loss" ? null : state.measure });
   try {
     const frame = await frameOf(state);

@@ -52,6 +52,15 @@ export async function fetchJson(address, options) {
   throw Object.assign(new Error(words + id), { status: reply.status });
 }
 
+/** A measured value as the server's `measured` writes it: significant digits, no trailing zeros. */
+export function measured(value, digits = 4) {
+  const size = Math.abs(value);
+  const text = size && size < 1e-4
+    ? size.toExponential(digits - 1).replace(/\.?0+e/, "e")
+    : String(Number.isInteger(size) ? size : Number(size.toPrecision(digits)));
+  return value < 0 ? `−${text}` : text;
+}
+
 /** Name the API call of a view that changed without a new page. */
 export function nameApiCall(path) {
   const box = one(".api-call");

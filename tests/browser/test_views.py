@@ -145,6 +145,34 @@ def test_what_is_set_on_a_heat_goes_along(visit: Visit) -> None:
     visit.faults[:] = [fault for fault in visit.faults if "409" not in fault]
 
 
+def test_the_legend_says_whose_scale_it_is(visit: Visit) -> None:
+    page = visit.page
+    visit.open(first_document(visit) + "?measure=p&log=1")
+    note = page.locator("[data-scale-note]")
+    expect(note).to_have_text("same scale for every model, step and document")
+    page.locator(".scale summary").first.click()
+    page.locator("[name=lo]").fill("0.001")
+    page.locator("[name=lo]").press("Tab")
+    expect(note).to_have_text("your scale")
+    page.locator("[data-action=scale-off]").click()
+    expect(note).to_have_text("same scale for every model, step and document")
+    page.locator("[name=lock]").check()
+    expect(note).to_have_text("scale fitted to these values alone")
+    expect(page).to_have_url(re.compile("log=1"))
+    about = page.locator(".document .t").nth(3)
+    about.hover()
+    shown = page.locator("#tip").inner_text()
+    with page.expect_navigation():
+        page.reload()
+    expect(note).to_have_text("scale fitted to these values alone")
+    page.mouse.move(0, 0)
+    about.hover()
+    expect(page.locator("#tip")).to_have_text(shown)  # page and script write a value alike
+    with page.expect_navigation():
+        page.locator("[name=log]").uncheck()
+    assert "log=" not in page.url
+
+
 def test_a_token_tells_its_value_on_focus(visit: Visit) -> None:
     page = visit.page
     visit.open(first_document(visit))
