@@ -1,12 +1,13 @@
 // Document heat: size and step sliders over one locked scale, and what is not computed yet.
-import { all, fetchJson, keepInAddress, make, measured, nameApiCall, one, say, wantsCalm } from "./util.js";
+import { all, fetchJson, keepInAddress, make, measured, nameApiCall, one, say, wantsCalm, wordsOf } from "./util.js";
 import { drawScale, noteScale, startScale } from "./heat-scale.js";
+import { clearFault, showFault } from "./fault.js";
 import { submitJob } from "./jobs.js";
 import { about } from "./tokens.js";
 
 const PLAY_MS = 700;
 const frames = new Map();
-let form, models, tokens, timer, wanted;
+let form, models, text, tokens, timer, wanted, painted;
 
 const field = (name) => form.elements.namedItem(name);
 const slider = (name) => one(`[data-slide="${name}"]`, form);
@@ -74,22 +75,25 @@ async function show() {
     const frame = await frameOf(state);
     if (mine !== wanted) return;
     one("[data-pending]").hidden = true;
+    clearFault(text);
     paint(frame, state);
+    painted = state;
     prefetch(state);
   } catch (error) {
     if (mine !== wanted) return;
     if (error.status === 409) return offer(error, state);
-    one("#heat-value").textContent = error.message;
+    showFault(text, error, `The colours are those of ${painted.model}, step ${painted.step}.`, show);
   }
 }
 
 /** Say that a frame is not computed, and offer to compute it where that is possible. */
 function offer(error, state) {
+  clearFault(text);
   tokens.forEach((token) => colour(token, null, null, ""));
   one("#heat-mean").textContent = "";
   const section = one("[data-pending]");
   section.hidden = false;
-  one("[data-pending-words]", section).textContent = error.message;
+  one("[data-pending-words]", section).textContent = wordsOf(error);
   const compute = one("[data-compute]");
   if (!compute) return;
   for (const name of ["suite", "model", "step", "target"]) compute.elements[name].value = state[name];
@@ -110,7 +114,7 @@ async function compute(event) {
     frames.clear();
     await show();
   } catch (error) {
-    words.textContent = error.message;
+    words.textContent = wordsOf(error);
   } finally {
     for (const button of buttons) button.disabled = false;
     one("progress", fields).hidden = true;
@@ -215,6 +219,8 @@ function listen() {
 export function start() {
   form = one("[data-heat]");
   models = JSON.parse(form.dataset.models);
-  tokens = all(".document .t");
+  text = one(".document");
+  tokens = all(".t", text);
+  painted = currentState();
   listen();
 }

@@ -1,5 +1,6 @@
 // Map of curves on canvas 2D: matches in colour and shape, all others grey; lasso, zoom, keys.
 import { all, fetchJson, keepInAddress, make, one, say } from "./util.js";
+import { clearFault, showFault } from "./fault.js";
 import { readPoints } from "./map-data.js";
 
 const MOST_CORNERS = 24;
@@ -153,7 +154,7 @@ async function tell(i, isSpoken) {
     fit();
     if (isSpoken) say(`${found.token.text}, prediction ${index}, ${className(i)}`);
   } catch (error) {
-    tip.replaceChildren(error.message);
+    if (at === i) tip.replaceChildren(error.message);
   }
 }
 
@@ -374,9 +375,15 @@ export async function startMap(root) {
   setMode(matchMedia("(pointer: coarse)").matches ? "" : "lasso");
   readColours();
   listen();
+  await load();
+}
+
+async function load() {
   const status = one("[data-map-status]", box);
+  const frame = one(".map-box", box);
   try {
     points = await readPoints(box.dataset.src);
+    clearFault(frame);
     wanted = drawnLasso();
     countClasses();
     const rest = points.n < points.total ? `, a fixed sample of ${points.total}` : "";
@@ -384,7 +391,7 @@ export async function startMap(root) {
     box.dataset.state = "drawn";
     draw();
   } catch (error) {
-    status.textContent = error.message;
+    showFault(frame, error, "There is no map.", load);
     box.dataset.state = "failed";
   }
 }

@@ -1,5 +1,6 @@
 // Token search: the drawn curve goes into the form and the address, and the list follows it.
-import { all, onKey, one, say } from "./util.js";
+import { all, ask, onKey, one, say } from "./util.js";
+import { clearFault, showFault } from "./fault.js";
 import { focusPad, startSketch } from "./sketch.js";
 import { focusMap, startMap } from "./map.js";
 
@@ -64,14 +65,19 @@ async function refresh(address) {
   const results = one("#results");
   results.setAttribute("aria-busy", "true");
   try {
-    const reply = await fetch(address);
-    const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+    const reply = await ask(address).catch((error) => {
+      // A question that cannot be answered has its page: it says so at the field.
+      if (error.page && one("#active", error.page)) return error;
+      throw error;
+    });
+    const page = reply.page ?? new DOMParser().parseFromString(await reply.text(), "text/html");
     if (mine !== turn) return;
-    if (!one("#active", page)) throw new Error(one(".banner h1", page)?.textContent ?? `The server answered ${reply.status}`);
+    clearFault(results);
     for (const part of SWAPPED) one(part).replaceWith(document.adoptNode(one(part, page)));
     say(one(".count").textContent);
   } catch (error) {
-    if (mine === turn) one(".count").textContent = `${error.message}. The list is the one from before.`;
+    if (mine !== turn) return;
+    showFault(results, error, "The list is the one from before.", () => refresh(address));
   } finally {
     results.removeAttribute("aria-busy");
   }

@@ -510,3 +510,41 @@ def test_corpus_text_is_text_in_results_and_on_the_map(hostile: Visit) -> None:
     page.keyboard.press("ArrowRight")
     expect(page.locator(".map-tip polyline")).to_be_attached()
     assert page.locator("main script, main img, [onerror]").count() == 0
+
+
+def test_a_list_that_fails_keeps_the_old_one_and_is_tried_again(visit: Visit) -> None:
+    page = visit.page
+    _open(visit, "/predictions?cls=learned")
+    before = _indices(visit)
+    page.route("**/predictions?*sketch*", lambda route: route.abort())
+    page.keyboard.press("s")
+    page.keyboard.press("+")
+    strip = page.locator(".fault")
+    expect(strip).to_contain_text("The server cannot be reached")
+    assert _indices(visit) == before
+    expect(page.locator("#results")).to_have_attribute("data-stale", "")
+    page.unroute("**/predictions?*sketch*")
+    strip.get_by_role("button", name="Retry").click()
+    _settled(visit)
+    expect(strip).to_have_count(0)
+    assert _indices(visit) != before
+    visit.faults[:] = [fault for fault in visit.faults if "ERR_FAILED" not in fault]
+
+
+def test_a_map_that_fails_says_why_and_is_tried_again(visit: Visit) -> None:
+    page = visit.page
+    busy = {"detail": "the store is busy", "request_id": "r-77"}
+    page.route(
+        "**/figures/curve-map*",
+        lambda route: route.fulfill(
+            status=503, content_type="application/problem+json", body=json.dumps(busy)
+        ),
+    )
+    _open(visit, "/predictions")
+    strip = page.locator(".fault")
+    expect(strip).to_contain_text("the store is busy. There is no map. Request id r-77")
+    page.unroute("**/figures/curve-map*")
+    strip.get_by_role("button", name="Retry").click()
+    _wait_for_map(visit)
+    expect(strip).to_have_count(0)
+    visit.faults[:] = [fault for fault in visit.faults if "503" not in fault]

@@ -1,6 +1,8 @@
 """What keys, themes, sliders and narrow windows do."""
 
+import json
 import re
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -285,3 +287,28 @@ def test_a_split_character_is_shown_once_and_says_so(hostile: Visit) -> None:
     expect(page.locator("#tip")).to_contain_text("one character shared by tokens")
     # Only a document that is cut inside its last character has a part without its neighbours.
     assert "\ufffd" not in page.locator(".document").inner_text().rstrip("\ufffd\n ")
+
+
+def _refused(route: Any) -> None:
+    problem = {"detail": "the store is being moved", "remedy": "Wait", "request_id": "r-1234"}
+    route.fulfill(status=503, content_type="application/problem+json", body=json.dumps(problem))
+
+
+def test_a_heat_that_fails_says_why_and_is_tried_again(visit: Visit) -> None:
+    page = visit.page
+    visit.open(first_document(visit))
+    before = page.locator("#heat-mean").inner_text()
+    page.route("**/heat?*", _refused)
+    page.keyboard.press("[")
+    strip = page.locator(".fault")
+    expect(strip).to_contain_text("the store is being moved")
+    expect(strip).to_contain_text("r-1234")
+    expect(strip).to_contain_text("The colours are those of")
+    expect(page.locator(".document")).to_have_attribute("data-stale", "")
+    assert page.locator("#heat-mean").inner_text() == before
+    page.unroute("**/heat?*")
+    strip.get_by_role("button", name="Retry").click()
+    expect(strip).to_have_count(0)
+    expect(page.locator("#heat-mean")).not_to_have_text(before)
+    expect(page.locator("[data-stale]")).to_have_count(0)
+    visit.faults[:] = [fault for fault in visit.faults if "503" not in fault]
