@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from app.api.exports import MAX_ROWS
 from app.deps import StoreDep
 from app.figures import curves
 from app.pages import search_parts as parts
-from app.pages.addresses import Items, address, given
+from app.pages.addresses import SHAPE, Items, address, given
 from app.pages.scaling import ScalingChoice, scaling_choice
 from app.search_query import SearchQuery
 from app.templating import number, render, si
@@ -43,6 +44,7 @@ GROUPS = {
     "axis": ("axis", "model", "corpus", "suite", "sort", "order"),
 }
 HIDDEN = ("preset", "at", "like", "cluster", "lasso", "lasso_of")
+FORMATS = (("parquet", "Parquet"), ("arrow", "Arrow"), ("csv", "CSV"), ("json", "JSON"))
 SORTS = ("distance", "index", *SCORES)
 LEAST_TOP_NATS = 4.0
 MAX_EXCUSES = 6  # filters tried one by one when nothing matches
@@ -115,6 +117,7 @@ def search_page(
         view=view,
         banner=refusal,
         page_size=PAGE_SIZE,
+        most_exported=MAX_ROWS,
         api=_api(question) if view else None,
         **_asked_context(question, view, refusal),
         **_found_context(store, question, view, ends),
@@ -220,9 +223,14 @@ def _found_context(
         "clear": _excuses(store, question, view, ends) if view and not view.n_matching else [],
         "next_page": address(parts.PATH, items, cursor=following) if following else None,
         "first_page": address(parts.PATH, items) if question.asked.cursor else None,
+        "exports": [(words, _export(question, name)) for name, words in FORMATS] if view else [],
         "map_src": address(MAP, question.searched) if view else None,
         "shapes": json.dumps([kind.shape for kind in parts.KINDS]),
     }
+
+
+def _export(question: Question, name: str) -> str:
+    return address(f"{API}/export", question.searched, format=name)
 
 
 def _hits(question: Question, view: SearchResult) -> list[Hit]:
@@ -233,8 +241,7 @@ def _hits(question: Question, view: SearchResult) -> list[Hit]:
 
 
 def _hit(question: Question, view: SearchResult, match: Match, top: float) -> Hit:
-    kept = [item for item in question.items if item[0] in {"corpus", "suite", "axis", "model"}]
-    suite = [item for item in kept if item[0] == "suite"]
+    suite = [item for item in question.items if item[0] == "suite"]
     here = f"/predictions/{view.corpus}/{match.index}"
     place = f"/documents/{view.corpus}/{match.document}"
     return Hit(
@@ -243,7 +250,7 @@ def _hit(question: Question, view: SearchResult, match: Match, top: float) -> Hi
         kind=parts.BY_NAME.get(match.curve_class),
         facts=tuple(_facts(view, match)),
         href=address(here, suite),
-        like=address(parts.PATH, kept, like=match.index),
+        like=address(parts.PATH, question.items, (*SHAPE, "sort", "order"), like=match.index),
         place=None if match.document is None else address(place, suite),
     )
 

@@ -78,6 +78,32 @@ def test_the_call_that_the_page_names_gives_its_list(client: TestClient) -> None
     assert _indices(page) == [match["index"] for match in answer["matches"]] != []
 
 
+def test_the_files_hold_what_the_page_lists(client: TestClient) -> None:
+    page = client.get("/predictions?preset=late&cls=monogenic&zoom=0.5:0.5:2").text
+    part = re.search(r"data-exports>(.*?)</p>", page, re.DOTALL)
+    assert part is not None
+    files = {
+        text: html.unescape(h) for h, text in re.findall(r'href="([^"]*)"[^>]*>(\w+)<', part[1])
+    }
+    assert set(files) == {"Parquet", "Arrow", "CSV", "JSON"}
+    rows = client.get(files["JSON"]).json()["rows"]
+    assert [row["prediction"] for row in rows][:50] == _indices(page)
+    assert all("zoom" not in href for href in files.values())
+    for href in files.values():
+        assert client.get(href).status_code == 200
+    assert "data-exports" not in client.get("/predictions?cls=learned&final_min=5").text
+
+
+def test_like_this_keeps_the_filters(client: TestClient) -> None:
+    page = client.get("/predictions?preset=late&cls=monogenic&final_max=1&sort=drop").text
+    href = re.search(r'href="([^"]*)">like this', page)
+    assert href is not None
+    query = parse_qs(urlsplit(html.unescape(href[1])).query)
+    own = query.pop("like")
+    assert query == {"cls": ["monogenic"], "final_max": ["1"]}
+    assert _indices(client.get(html.unescape(href[1])).text)[0] == int(own[0])
+
+
 def test_pages_follow_each_other_without_gap_or_repetition(client: TestClient) -> None:
     path, seen = "/predictions?cls=learned&cls=monogenic", []
     for _ in range(3):

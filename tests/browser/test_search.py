@@ -444,6 +444,17 @@ def test_rows_are_walked_and_opened_by_keyboard(visit: Visit) -> None:
     assert _indices(visit)[0] == int(own)
 
 
+def test_files_of_the_list_are_reached_by_key(visit: Visit) -> None:
+    page = visit.page
+    _open(visit, "/predictions?cls=monogenic")
+    page.keyboard.press("e")
+    expect(page.get_by_role("link", name="Parquet")).to_be_focused()
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == "predictions.parquet"
+    assert download.value.path().read_bytes()[:4] == b"PAR1"
+
+
 def test_a_bad_regex_is_named_at_its_field_with_a_way_out(visit: Visit) -> None:
     page = visit.page
     response = page.goto(visit.base + "/predictions?regex=foo(&cls=learned")
