@@ -34,7 +34,10 @@ TargetText = Annotated[Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$
 
 
 class HeatQuery(BaseModel):
-    """Which value of which checkpoint colours a document, and on which scale."""
+    """Which value of which checkpoint colours a document, and on which scale.
+
+    `pos` is the token that is looked at.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -49,6 +52,7 @@ class HeatQuery(BaseModel):
     hi: Amount = None
     lock: bool = True
     log: bool = False
+    pos: Step = None
 
     def request(self) -> HeatRequest:
         """Return what the query is asked."""
@@ -77,7 +81,7 @@ class HeatQuery(BaseModel):
         """Return the parameters of this view for another address: `place` names the checkpoint."""
         if place is None:
             return {}
-        said = self.model_dump(exclude_defaults=True)
+        said = self.model_dump(exclude_defaults=True, exclude={"pos"})
         said |= {"suite": place.suite, "model": place.model, "step": place.step}
         if not self.lock:
             said["lock"] = "0"

@@ -186,6 +186,22 @@ def test_a_token_tells_its_value_on_focus(visit: Visit) -> None:
     assert page.locator(".document .t[tabindex='0']").count() == 1
 
 
+def test_the_address_names_the_token_that_is_looked_at(visit: Visit) -> None:
+    page = visit.page
+    visit.open(first_document(visit))
+    page.locator(".document .t").nth(5).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile("pos=6"))
+    with page.expect_navigation():
+        page.locator("[name=measure]").select_option("p")
+    expect(page.locator("#t6")).to_have_class(re.compile(r"\bat\b"))
+    assert parse_qs(urlsplit(page.url).query)["pos"] == ["6"]
+    page.keyboard.press("Tab")
+    with page.expect_navigation():
+        page.locator("a[rel=next]").first.click()
+    assert "pos" not in page.url
+
+
 def test_reduced_motion_keeps_play_still(visit: Visit) -> None:
     page = visit.page
     page.emulate_media(reduced_motion="reduce")
