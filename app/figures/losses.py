@@ -45,7 +45,7 @@ def class_figure(shares: dict[str, float]) -> go.Figure:
         "textposition": "outside",
         "cliponaxis": False,
         "name": "share",
-        "meta": {"role": "accent"},
+        "meta": {"role": "class", "names": names},
         "hovertemplate": "%{customdata}<br>%{x:.2%}<extra></extra>",
     }
     ticks = {"tickvals": bars["y"], "ticktext": bars["customdata"]}

@@ -50,6 +50,7 @@ function painted(trace, colours) {
   }
   const marker = { ...trace.marker, color: colour };
   if (trace.type === "bar") {
+    if (meta.names) marker.color = meta.names.map((name) => colours[`c-${name}`] ?? colours.accent);
     if (marker.pattern) marker.pattern = { ...marker.pattern, fgcolor: colours.panel };
     return { ...trace, marker, outsidetextfont: { color: colours.ink }, insidetextfont: { color: colours.panel } };
   }
