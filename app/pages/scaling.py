@@ -43,6 +43,15 @@ class ScalingChoice:
         return self.curves.get((suite, corpus or self.corpus or ""), ())
 
     @property
+    def searchable(self) -> dict[str, list[str]]:
+        """Suites with curves by corpus, as the search can be asked for them."""
+        return {
+            row.id: found
+            for row in self.corpora
+            if (found := [suite for suite, corpus in self.curves if corpus == row.id])
+        }
+
+    @property
     def step_models(self) -> list[str]:
         """Models of the suite with curves over steps."""
         return [model for _, model in self.drawn() if model]

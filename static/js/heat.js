@@ -223,4 +223,5 @@ export function start() {
   tokens = all(".t", text);
   painted = currentState();
   listen();
+  form.dataset.state = "ready";
 }

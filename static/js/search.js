@@ -29,6 +29,8 @@ function leaveBehind(data) {
     if (!isChanged(choice)) continue;
     for (const name of names) if (name === "sketch" || !isChanged(name)) data.delete(name);
   }
+  const corpus = form.elements.namedItem("corpus")?.selectedOptions[0];
+  if (corpus && !corpus.dataset.suites.split(" ").includes(data.get("suite"))) data.delete("suite");
   if (!["sketch", "preset", "like"].some((name) => data.has(name))) {
     data.delete("inv");
     if (data.get("sort") === "distance") data.delete("sort");

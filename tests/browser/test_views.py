@@ -23,6 +23,12 @@ def first_document(visit: Visit) -> str:
     return path
 
 
+def open_heat(visit: Visit, asked: str = "") -> None:
+    """Open the first document's heat and wait until the page listens."""
+    visit.open(first_document(visit) + asked)
+    expect(visit.page.locator("[data-heat][data-state=ready]")).to_be_attached()
+
+
 def first_cluster(visit: Visit) -> str:
     """Return the path of the largest cluster."""
     visit.open("/clusterings")
@@ -95,7 +101,7 @@ def test_plots_are_exported(visit: Visit, kind: str) -> None:
 
 def test_heat_moves_over_sizes_on_one_scale(visit: Visit) -> None:
     page = visit.page
-    visit.open(first_document(visit))
+    open_heat(visit)
     legend = page.locator(".legend").inner_text()
     mean = page.locator("#heat-mean").inner_text()
     classes = page.locator(".document").evaluate(
@@ -119,7 +125,7 @@ def test_heat_moves_over_sizes_on_one_scale(visit: Visit) -> None:
 def test_what_is_set_on_a_heat_goes_along(visit: Visit) -> None:
     """Neighbours, the tokens to choose and the API call are those of the view, not of its start."""
     page = visit.page
-    visit.open(first_document(visit) + "?measure=p_token")
+    open_heat(visit, "?measure=p_token")
     first = page.locator("#model").input_value()
     page.keyboard.press("[")
     smaller = page.locator("#model").input_value()
@@ -133,6 +139,7 @@ def test_what_is_set_on_a_heat_goes_along(visit: Visit) -> None:
     assert {name: named[name] for name in state} == state
     with page.expect_navigation():
         page.locator(".presets a").nth(1).click()
+    expect(page.locator("[data-heat][data-state=ready]")).to_be_attached()
     shown = parse_qs(urlsplit(page.url).query)
     assert {name: shown[name] for name in state} == state
     target = shown["target"]
@@ -149,7 +156,7 @@ def test_what_is_set_on_a_heat_goes_along(visit: Visit) -> None:
 
 def test_the_legend_says_whose_scale_it_is(visit: Visit) -> None:
     page = visit.page
-    visit.open(first_document(visit) + "?measure=p&log=1")
+    open_heat(visit, "?measure=p&log=1")
     note = page.locator("[data-scale-note]")
     expect(note).to_have_text("same scale for every model, step and document")
     page.locator(".scale summary").first.click()
@@ -188,7 +195,7 @@ def test_a_token_tells_its_value_on_focus(visit: Visit) -> None:
 
 def test_the_address_names_the_token_that_is_looked_at(visit: Visit) -> None:
     page = visit.page
-    visit.open(first_document(visit))
+    open_heat(visit)
     page.locator(".document .t").nth(5).focus()
     page.keyboard.press("ArrowRight")
     expect(page).to_have_url(re.compile("pos=6"))
@@ -312,7 +319,7 @@ def _refused(route: Any) -> None:
 
 def test_a_heat_that_fails_says_why_and_is_tried_again(visit: Visit) -> None:
     page = visit.page
-    visit.open(first_document(visit))
+    open_heat(visit)
     before = page.locator("#heat-mean").inner_text()
     page.route("**/heat?*", _refused)
     page.keyboard.press("[")
