@@ -86,3 +86,7 @@ ScaleEnd = Annotated[
 Lock = Annotated[
     bool, Query(description="Keep the scale over documents, models and steps; false fits it")
 ]
+LogScale = Annotated[
+    bool,
+    Query(description="Colours of p and p_token even in the logarithm; others have their own"),
+]

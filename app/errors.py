@@ -25,7 +25,7 @@ from backend.errors import (
 
 PROBLEM_JSON = "application/problem+json"
 MAX_SHOWN_VALUE = 200
-_API_PREFIXES = ("/api/", "/healthz", "/readyz", "/metrics", "/static/")
+_API_PREFIXES = ("/api/", "/figures/", "/healthz", "/readyz", "/metrics", "/static/")
 _STATUS: dict[type[QuantaError], int] = {
     NotFoundError: 404,
     InvalidInputError: 422,

@@ -47,6 +47,7 @@ Name = Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank]
 ModelName = Annotated[Annotated[str, Field(pattern=MODEL_PATTERN)] | None, Blank]
 Text = Annotated[Annotated[str, Field(max_length=1_000, pattern=r"^[^\x00]*$")] | None, Blank]
 Pairs = Annotated[Annotated[str, Field(max_length=4_000, pattern=r"^[0-9eE+.,:-]*$")] | None, Blank]
+CurvesHash = Annotated[Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")] | None, Blank]
 Count = Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank]
 Number = Annotated[Annotated[int, Field(ge=1, le=200)] | None, Blank]
 Amount = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, Blank]
@@ -116,6 +117,10 @@ class FilterFields(BaseModel):
         default=None,
         description="Inside a polygon on the map: x:y of 3 to 64 corners, by commas",
     )
+    lasso_of: CurvesHash = Field(
+        default=None,
+        description="`curves` of the map that the lasso was drawn on; on another map it is refused",
+    )
 
     def filters(self) -> SearchFilters:
         """Return the filters as the query takes them.
@@ -142,6 +147,7 @@ class FilterFields(BaseModel):
             right_nats=RIGHT_NATS if self.right is None else self.right,
             cluster=self.cluster,
             lasso=_pairs(self.lasso, "lasso", 3, MAX_CORNERS),
+            lasso_of=self.lasso_of,
         )
 
 

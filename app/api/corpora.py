@@ -14,6 +14,7 @@ from app.deps import (
     Cursor,
     DocumentIndex,
     Lock,
+    LogScale,
     OptionalModel,
     OptionalStep,
     OptionalSuite,
@@ -120,6 +121,7 @@ def document_heat(
     lo: ScaleEnd = None,
     hi: ScaleEnd = None,
     lock: Lock = True,
+    log: LogScale = False,
 ) -> Heat:
     """One value a token under one checkpoint, on a scale that all checkpoints share.
 
@@ -137,6 +139,7 @@ def document_heat(
         low=lo,
         high=hi,
         is_locked=lock,
+        is_log=log,
     )
     return heat.heat(store, corpus, document, request)
 

@@ -25,13 +25,15 @@ router = APIRouter(prefix="/api/v1/predictions", tags=["search"])
 class MapPoints:
     """The map of curves; one entry a sampled prediction in every list.
 
-    `classes` names the codes in `curve_class`; `shares` is the share of variance along x and y.
+    `classes` names the codes in `curve_class`; `shares` is the share of variance along x and y;
+    `curves` is what a lasso drawn on this map is sent with, as `lasso_of`.
     """
 
     corpus: str
     suite: str
     axis: Axis
     model: str | None
+    curves: str
     n_predictions: int
     n_matching: int
     truncated: str | None

@@ -104,7 +104,10 @@ def _slash(at: float) -> Layout:
 def along_axis(
     x: Sequence[float], y: Sequence[float | None], *, name: str, role: str, **style: Any
 ) -> list[Trace]:
-    """Return a line over x > 0, and a marker on the broken tick for a value at x = 0."""
+    """Return a line over x > 0, and a marker on the broken tick for a value at x = 0.
+
+    Both say on hover what `style` makes them say, in the unit that is drawn.
+    """
     line: Trace = {"type": "scatter", "mode": "lines", "name": name, "meta": {"role": role}}
     line |= style
     late = [i for i, value in enumerate(x) if value > 0]
@@ -116,8 +119,8 @@ def along_axis(
         return [whole]
     marker: Trace = {"mode": "markers", "xaxis": "x2", "x": [0], "y": [y[early[0]]]}
     dot: Trace = {**line, **marker, "marker": {"size": 6}}
-    dot.pop("customdata", None)
-    dot["hovertemplate"] = f"{name}, step 0<br>%{{y:.3f}} nats<extra></extra>"
+    if "customdata" in style:
+        dot["customdata"] = [style["customdata"][early[0]]]
     return [whole, dot]
 
 

@@ -27,6 +27,7 @@ def packed(points: CurveMap) -> bytes:
             "n": len(points.index),
             "total": points.n_predictions,
             "bounds": bounds,
+            "curves": points.curves,
             "shares": points.shares,
         }
     ).encode()

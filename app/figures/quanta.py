@@ -152,7 +152,9 @@ def _members(band: CurveBand) -> list[Trace]:
 
 
 def _mean(band: CurveBand) -> list[Trace]:
-    labels = [plotly_text(label) for label in band.labels]
+    labels = [
+        plotly_text(label) if x else "step 0" for x, label in zip(band.x, band.labels, strict=True)
+    ]
     hover = "%{customdata}<br>mean %{y:.3f} nats<extra></extra>"
     return along_axis(
         band.x,

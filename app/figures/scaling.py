@@ -136,10 +136,15 @@ def _law(law: LawFit, unit: Unit) -> list[Trace]:
     return [low, high, line, label]
 
 
+def residual_shares(law: LawFit) -> list[float]:
+    """Return measured / law − 1 at every point of the axis."""
+    return [math.expm1(value) for value in law.residuals]
+
+
 def residual_figure(view: ScalingDetail, law: LawFit) -> go.Figure:
     """Return how far each mean lies above or below its law, per cent."""
     x = _x(view)
-    shares = [math.expm1(value) for value in law.residuals]
+    shares = residual_shares(law)
     traces: list[Trace] = []
     for used, name, role in ((True, "in the fit", "accent"), (False, "left out", "member")):
         chosen = [i for i, value in enumerate(x) if _is_used(law, value) == used]
@@ -215,10 +220,9 @@ def share_figure(view: ScalingDetail) -> go.Figure:
         mode="lines+markers",
         line={"width": 2},
         marker={"size": 6},
-        customdata=[plotly_text(point.label) for point in points],
+        customdata=["step 0" if point.x == 0 else plotly_text(point.label) for point in points],
         hovertemplate="%{customdata}<br>%{y:.3%}<extra></extra>",
     )
-    traces[-1]["hovertemplate"] = traces[-1]["hovertemplate"].replace(" nats", "")
     layout = axis_layout(view.axis, x)
     y = axis("share of predictions", rangemode="tozero", tickformat="~%")
     layout["yaxis"] = layout.get("yaxis", {}) | y

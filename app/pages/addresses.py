@@ -8,15 +8,8 @@ SHAPE = ("sketch", "preset", "at", "like")
 
 
 def given(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the parameters that say something, without the place in the list.
-
-    An empty `inv` says something: that the distance ignores nothing.
-    """
-    return [
-        (name, value)
-        for name, value in items
-        if (value != "" or name == "inv") and name != "cursor"
-    ]
+    """Return the parameters that say something, without the place in the list."""
+    return [(name, value) for name, value in items if value != "" and name != "cursor"]
 
 
 def address(

@@ -1,5 +1,6 @@
 """Pages of documents: the list of a corpus, and one document coloured by one value."""
 
+import json
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from backend.errors import NotReadyError
 from backend.jobs.kinds import MAX_TEXT
 from backend.queries import corpora
 from backend.queries import heat as heats
-from backend.queries.scales import MEASURES
+from backend.queries.scales import scale_of
 from backend.queries.views import Heat
 
 router = APIRouter(include_in_schema=False)
@@ -86,8 +87,11 @@ def document(
         shown=shown,
         targets=heat_view.common_targets(view),
         target=shown.target or heat_view.NEWLINE,
+        to_target=lambda target: query(**shown.kept(place) | {"target": target}),
         names=heat_view.measures(choice, shown.measure),
-        scale=MEASURES[shown.measure],
+        scale=scale_of(shown.measure, is_log=shown.log),
+        notes_json=json.dumps(heat_view.SCALE_NOTES),
+        note=heat_view.SCALE_NOTES[shown.scale_kind],
         max_text=MAX_TEXT,
         kept=query(**shown.kept(place)),
         api=api + ("/heat" + query(**shown.kept(place)) if place else ""),

@@ -9,13 +9,12 @@ from fastapi.responses import Response
 from app.deps import (
     CorpusName,
     Id,
-    OptionalSuite,
     PredictionIndex,
     StoreDep,
 )
 from app.figures.base import payload
 from app.figures.curve_map import packed
-from app.figures.losses import prediction_figure
+from app.figures.prediction import prediction_figure
 from app.figures.quanta import (
     band_figure,
     count_figure,
@@ -23,6 +22,7 @@ from app.figures.quanta import (
     similarity_figure,
 )
 from app.figures.scaling import scaling_figures
+from app.prediction_query import PredictionQuery
 from app.scaling_query import ScalingFigures
 from app.search_query import SearchQuery
 from backend.queries import clusterings, clusters, predictions, search
@@ -62,15 +62,20 @@ def cluster_similarity(store: StoreDep, cluster_id: Id) -> Response:
 
 @router.get("/predictions/{corpus}/{index}")
 def prediction_figures(
-    store: StoreDep, corpus: CorpusName, index: PredictionIndex, suite: OptionalSuite = None
+    store: StoreDep,
+    corpus: CorpusName,
+    index: PredictionIndex,
+    asked: Annotated[PredictionQuery, Query()],
 ) -> Response:
     """Return the curves of one prediction, one figure an axis."""
-    view = predictions.prediction(store, corpus, index, context=1, suite=suite)
-    axes = {curve.axis for curve in view.curves}
+    view = predictions.prediction(store, corpus, index, context=1, suite=asked.suite)
+    curves = asked.chosen(view.curves)
     return _answer(
         {
-            f"curve-{axis}": prediction_figure([c for c in view.curves if c.axis == axis])
-            for axis in sorted(axes)
+            f"curve-{axis}": prediction_figure(
+                [curve for curve in curves if curve.axis == axis], asked.shown()
+            )
+            for axis in sorted({curve.axis for curve in curves})
         }
     )
 

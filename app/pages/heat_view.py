@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from backend.queries.scales import MEASURES, N_BINS, Scale
+from backend.queries.scales import N_BINS, Scale, scale_of
 from backend.queries.views import DocumentView, Heat, HeatChoices, HeatModel, TokenValue
 from backend.targets import spelled
 
@@ -17,6 +17,11 @@ NAMES = {
     "rank": "rank of the actual token",
     "entropy": "entropy of the prediction",
     "difference": "difference of losses",
+}
+SCALE_NOTES = {
+    "shared": "same scale for every model, step and document",
+    "fitted": "scale fitted to these values alone",
+    "own": "your scale",
 }
 OF_LOSSES = ("loss", "p", "difference")
 
@@ -67,7 +72,7 @@ def edges(scale: Scale) -> list[float]:
 
 def bars(frame: Heat) -> list[Bar]:
     """Return the bars of a frame's histogram; heights are square roots, so that few show too."""
-    ends = edges(MEASURES[frame.measure])
+    ends = edges(scale_of(frame.measure, is_log=frame.is_log))
     most = max(frame.histogram) or 1
     return [
         Bar(i, round(100 * (count / most) ** 0.5, 1), count, ends[i], ends[i + 1])

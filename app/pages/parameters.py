@@ -34,7 +34,10 @@ TargetText = Annotated[Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$
 
 
 class HeatQuery(BaseModel):
-    """Which value of which checkpoint colours a document, and on which scale."""
+    """Which value of which checkpoint colours a document, and on which scale.
+
+    `pos` is the token that is looked at.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -48,6 +51,8 @@ class HeatQuery(BaseModel):
     lo: Amount = None
     hi: Amount = None
     lock: bool = True
+    log: bool = False
+    pos: Step = None
 
     def request(self) -> HeatRequest:
         """Return what the query is asked."""
@@ -62,16 +67,26 @@ class HeatQuery(BaseModel):
             low=self.lo,
             high=self.hi,
             is_locked=self.lock,
+            is_log=self.log,
         )
+
+    @property
+    def scale_kind(self) -> Literal["shared", "fitted", "own"]:
+        """Whose scale the colours have."""
+        if self.lo is not None or self.hi is not None:
+            return "own"
+        return "shared" if self.lock else "fitted"
 
     def kept(self, place: Heat | None) -> dict[str, object]:
         """Return the parameters of this view for another address: `place` names the checkpoint."""
         if place is None:
             return {}
-        said = self.model_dump(exclude_defaults=True)
+        said = self.model_dump(exclude_defaults=True, exclude={"pos"})
         said |= {"suite": place.suite, "model": place.model, "step": place.step}
         if not self.lock:
             said["lock"] = "0"
+        if self.log:
+            said["log"] = "1"
         return {"measure": self.measure, **said}
 
 

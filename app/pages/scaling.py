@@ -9,37 +9,52 @@ from fastapi.responses import Response
 
 from app.deps import StoreDep
 from app.figures.losses import CLASSES
-from app.figures.scaling import in_unit
+from app.figures.scaling import in_unit, residual_shares
 from app.scaling_query import ScalingQuery
 from app.templating import query, render
 from backend.errors import QuantaError
 from backend.queries import corpora, suites
 from backend.queries.scaling import scaling_detail
 from backend.queries.scaling_views import ScalingDetail
-from backend.queries.views import CorpusRow, SuiteView
+from backend.queries.views import Axis, CorpusRow, SuiteView
 
 router = APIRouter(include_in_schema=False)
 
-MIN_STEPS = 2
+_Drawn = tuple[tuple[Axis, str | None], ...]
+AXES: dict[Axis, str] = {"N": "model size N", "S": "training step S"}
 
 
 @dataclass(frozen=True)
 class ScalingChoice:
-    """What can be drawn: corpora, suites evaluated on the chosen one, and the chosen names."""
+    """What can be drawn: corpora, suites evaluated on the chosen one, and the chosen names.
+
+    `curves` holds (axis, model) of what has curves, by (suite, corpus).
+    """
 
     corpora: tuple[CorpusRow, ...]
     suites: tuple[SuiteView, ...]
     corpus: str | None
     suite: SuiteView | None
+    curves: dict[tuple[str, str], _Drawn]
+
+    def drawn(self, suite: str | None = None, corpus: str | None = None) -> _Drawn:
+        """Return what has curves; by default of the chosen names."""
+        suite = suite or (self.suite.id if self.suite else "")
+        return self.curves.get((suite, corpus or self.corpus or ""), ())
+
+    @property
+    def searchable(self) -> dict[str, list[str]]:
+        """Suites with curves by corpus, as the search can be asked for them."""
+        return {
+            row.id: found
+            for row in self.corpora
+            if (found := [suite for suite, corpus in self.curves if corpus == row.id])
+        }
 
     @property
     def step_models(self) -> list[str]:
-        """Models of the suite with a curve over steps."""
-        return [
-            model.name
-            for model in (self.suite.models if self.suite else ())
-            if sum(row.mean_loss_nats is not None for row in model.checkpoints) >= MIN_STEPS
-        ]
+        """Models of the suite with curves over steps."""
+        return [model for _, model in self.drawn() if model]
 
 
 def scaling_choice(store: StoreDep, corpus: str | None, suite: str | None) -> ScalingChoice:
@@ -48,9 +63,8 @@ def scaling_choice(store: StoreDep, corpus: str | None, suite: str | None) -> Sc
     name = corpus or (rows[0].id if rows else None)
     found = suites.list_suites(store, name) if name else ()
     usable = tuple(one for one in found if _is_evaluated(one))
-    if suite:
-        return ScalingChoice(rows, usable, name, suites.suite(store, suite, name))
-    return ScalingChoice(rows, usable, name, usable[0] if usable else None)
+    chosen = suites.suite(store, suite, name) if suite else usable[0] if usable else None
+    return ScalingChoice(rows, usable, name, chosen, suites.known_curves(store))
 
 
 def _is_evaluated(suite: SuiteView) -> bool:
@@ -86,14 +100,81 @@ def scaling(
         choice=choice,
         wanted=wanted,
         axis=wanted.axis,
+        switches=_switches(wanted, choice, named),
         unit=wanted.unit,
         factor=in_unit(1, wanted.unit),
+        residuals=residual_shares(view.law) if view and view.law else [],
         model=view.model if view else wanted.model,
         classes=[name for name in CLASSES if view and view.class_shares.get(name)],
         address=partial(_address, wanted, named),
         figures=f"/figures/scaling{query(**given)}",
         api=f"/api/v1/scaling{query(**{k: v for k, v in given.items() if k != 'unit'})}",
     )
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A link that shows the same of other curves."""
+
+    text: str
+    href: str
+    is_current: bool
+
+
+def _switches(
+    wanted: ScalingQuery, choice: ScalingChoice, named: dict[str, Any]
+) -> dict[str, list[Switch]]:
+    """Return links to other axes, suites and corpora; none leads to curves that are not there."""
+    # Of these curves alone; a class may be empty among others.
+    others: dict[str, Any] = {"first": None, "last": None}
+    if not wanted.subset.startswith("cluster:"):
+        others["subset"] = None
+    held = {axis for axis, _ in choice.drawn()} | {wanted.axis}
+    axes = [
+        Switch(
+            words,
+            _address(wanted, named, **others, model=None, axis=axis if axis != "N" else None),
+            axis == wanted.axis,
+        )
+        for axis, words in AXES.items()
+        if axis in held
+    ]
+    others["subset"] = None
+    return {
+        "Axis": axes,
+        "Suite": [
+            Switch(
+                one.id,
+                _address(wanted, named, **others, suite=one.id, **_there(wanted, drawn)),
+                choice.suite is not None and one.id == choice.suite.id,
+            )
+            for one in choice.suites
+            if (drawn := choice.drawn(suite=one.id)) or one == choice.suite
+        ],
+        "Corpus": [
+            Switch(
+                one.id,
+                _address(
+                    wanted,
+                    named if drawn else {},
+                    **others | {"corpus": one.id},
+                    **_there(wanted, drawn),
+                ),
+                one.id == choice.corpus,
+            )
+            for one in choice.corpora
+            for drawn in (choice.drawn(corpus=one.id),)
+        ],
+    }
+
+
+def _there(wanted: ScalingQuery, drawn: _Drawn) -> dict[str, str | None]:
+    """Return axis and model as asked for, as far as there are such curves."""
+    axis: Axis = wanted.axis if wanted.axis in {axis for axis, _ in drawn} else "N"
+    return {
+        "axis": axis if axis != "N" else None,
+        "model": wanted.model if (axis, wanted.model) in drawn else None,
+    }
 
 
 def _address(wanted: ScalingQuery, named: dict[str, Any], **changes: Any) -> str:

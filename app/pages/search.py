@@ -3,15 +3,17 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from app.api.exports import MAX_ROWS
 from app.deps import StoreDep
 from app.figures import curves
 from app.pages import search_parts as parts
-from app.pages.addresses import Items, address, given
+from app.pages.addresses import SHAPE, Items, address, given
 from app.pages.scaling import ScalingChoice, scaling_choice
 from app.search_query import SearchQuery
 from app.templating import number, render, si
@@ -20,6 +22,7 @@ from backend.errors import InvalidInputError, NotReadyError
 from backend.queries import search as searches
 from backend.queries import suites
 from backend.queries.search import Match, SearchResult
+from backend.queries.search_filters import TEXT_SECONDS
 from backend.queries.views import ScalingView
 
 router = APIRouter(include_in_schema=False)
@@ -31,7 +34,7 @@ SCORES = ("drop", "sharpness", "emergence", "final")
 FIELDS = (
     *("sketch", "preset", "at", "like", "axis", "model", "text", "regex", "token"),
     *("token_pattern", "source", "document", "published", "only_largest", "right"),
-    *("cluster", "lasso", "sort", "order"),
+    *("cluster", "lasso", "lasso_of", "sort", "order", "zoom"),
     *(f"{score}_{end}" for score in SCORES for end in ("min", "max")),
 )
 # Groups of the form that are folded until one of their fields is asked for.
@@ -40,7 +43,8 @@ GROUPS = {
     "scores": (*FIELDS[-8:], "published", "only_largest", "right"),
     "axis": ("axis", "model", "corpus", "suite", "sort", "order"),
 }
-HIDDEN = ("preset", "at", "like", "cluster", "lasso")
+HIDDEN = ("preset", "at", "like", "cluster", "lasso", "lasso_of")
+FORMATS = (("parquet", "Parquet"), ("arrow", "Arrow"), ("csv", "CSV"), ("json", "JSON"))
 SORTS = ("distance", "index", *SCORES)
 LEAST_TOP_NATS = 4.0
 MAX_EXCUSES = 6  # filters tried one by one when nothing matches
@@ -74,6 +78,11 @@ class Question:
         sent = dict(reversed(self.items))
         return {name: sent.get(name, "") for name in FIELDS} | {"axis": self.asked.axis}
 
+    @property
+    def searched(self) -> Items:
+        """The parameters that a search knows."""
+        return [item for item in self.items if item[0] in SearchQuery.model_fields]
+
     def all(self, name: str) -> list[str]:
         """Return every value of a field that may repeat."""
         return [value for key, value in self.items if key == name]
@@ -85,6 +94,8 @@ def search_page(
 ) -> Response:
     """Search predictions by the shape of their curve, their text and their scores."""
     items = given(request.query_params.multi_items())
+    # What is looked up in text has one limit, however many questions the page asks.
+    ends = monotonic() + TEXT_SECONDS
     view: SearchResult | None = None
     refusal: InvalidInputError | None = None
     try:
@@ -97,7 +108,6 @@ def search_page(
         if items:  # something was named that is not there; an empty page would hide that
             raise
     question = _question(store, items, asked, view)
-    place = {"cursor": asked.cursor} if asked.cursor else {}
     return render(
         request,
         "predictions.html",
@@ -107,10 +117,17 @@ def search_page(
         view=view,
         banner=refusal,
         page_size=PAGE_SIZE,
-        api=address(API, items, **place) if view else None,
+        most_exported=MAX_ROWS,
+        api=_api(question) if view else None,
         **_asked_context(question, view, refusal),
-        **_found_context(store, question, view),
+        **_found_context(store, question, view, ends),
     )
+
+
+def _api(question: Question) -> str:
+    """Return the call that gives the list, without what says only how the page shows it."""
+    cursor = question.asked.cursor
+    return address(API, question.searched, **({"cursor": cursor} if cursor else {}))
 
 
 def _question(
@@ -149,6 +166,7 @@ def _asked_context(
         "invariances": parts.INVARIANCES,
         "asked_inv": view.invariances if view else ",".join(question.all("inv")).split(","),
         "asked_classes": question.all("cls"),
+        "asked_suite": question.asked.suite,
         "sorts": SORTS,
         "opened": {name: any(map(question.all, fields)) for name, fields in GROUPS.items()},
     }
@@ -194,18 +212,25 @@ def _chips(question: Question, pad: curves.Pad | None) -> list[parts.Chip]:
     return parts.shape_chips(question.items, labels) + parts.filter_chips(question.items)
 
 
-def _found_context(store: Store, question: Question, view: SearchResult | None) -> dict[str, Any]:
-    """Return what the list and the map need."""
+def _found_context(
+    store: Store, question: Question, view: SearchResult | None, ends: float
+) -> dict[str, Any]:
+    """Return what the list and the map need; `ends` is when text is not looked through any more."""
     items = question.items
     following = view.next_cursor if view else None
     return {
         "hits": _hits(question, view) if view else [],
-        "clear": _excuses(store, question) if view and not view.n_matching else [],
+        "clear": _excuses(store, question, view, ends) if view and not view.n_matching else [],
         "next_page": address(parts.PATH, items, cursor=following) if following else None,
         "first_page": address(parts.PATH, items) if question.asked.cursor else None,
-        "map_src": address(MAP, items) if view else None,
+        "exports": [(words, _export(question, name)) for name, words in FORMATS] if view else [],
+        "map_src": address(MAP, question.searched) if view else None,
         "shapes": json.dumps([kind.shape for kind in parts.KINDS]),
     }
+
+
+def _export(question: Question, name: str) -> str:
+    return address(f"{API}/export", question.searched, format=name)
 
 
 def _hits(question: Question, view: SearchResult) -> list[Hit]:
@@ -216,16 +241,17 @@ def _hits(question: Question, view: SearchResult) -> list[Hit]:
 
 
 def _hit(question: Question, view: SearchResult, match: Match, top: float) -> Hit:
-    kept = [item for item in question.items if item[0] in {"corpus", "suite", "axis", "model"}]
+    suite = [item for item in question.items if item[0] == "suite"]
     here = f"/predictions/{view.corpus}/{match.index}"
+    place = f"/documents/{view.corpus}/{match.document}"
     return Hit(
         match=match,
         drawn=curves.drawn(view.x, match.loss_nats, view.query_nats, top),
         kind=parts.BY_NAME.get(match.curve_class),
         facts=tuple(_facts(view, match)),
-        href=address(here, [item for item in kept if item[0] == "suite"]),
-        like=address(parts.PATH, kept, like=match.index),
-        place=None if match.document is None else f"/documents/{view.corpus}/{match.document}",
+        href=address(here, suite),
+        like=address(parts.PATH, question.items, (*SHAPE, "sort", "order"), like=match.index),
+        place=None if match.document is None else address(place, suite),
     )
 
 
@@ -245,14 +271,16 @@ def _facts(view: SearchResult, match: Match) -> Sequence[tuple[str, str]]:
     return facts
 
 
-def _excuses(store: Store, question: Question) -> list[parts.Chip]:
+def _excuses(store: Store, question: Question, view: SearchResult, ends: float) -> list[parts.Chip]:
     """Return the filters without which something would match; all of them if none alone helps."""
     chips = parts.filter_chips(question.items)
+    if view.truncated:  # what was not looked through may match: no filter is to blame for certain
+        return chips
     fields = SearchQuery.model_fields
     helpful = []
     for chip in chips[:MAX_EXCUSES]:
         changes = {name: fields[name].default for name in (*chip.fields, "cursor")}
         eased = question.asked.model_copy(update=changes)
-        if searches.search(store, eased.search(limit=1)).n_matching:
+        if searches.any_matches(store, eased.search(limit=1), max(0.0, ends - monotonic())):
             helpful.append(chip)
     return helpful or chips

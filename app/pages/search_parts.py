@@ -13,6 +13,10 @@ INVARIANCES = (
     ("shift", "any shift", "Curves that differ by a move along the axis count as equal"),
 )
 LARGEST = 2
+OF_STEPS = (
+    *("axis", "model", "sketch", "at", "lasso", "lasso_of"),
+    *("emergence_min", "emergence_max", "zoom"),
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def presets(items: Items, n_points: int) -> list[Preset]:
     asked = dict(items)
     largest = Preset(
         f"Only the {LARGEST} largest get right",
-        address(PATH, items, only_largest=LARGEST),
+        # It compares models: what belongs to the steps of one of them is left behind.
+        address(PATH, items, OF_STEPS if asked.get("axis") == "S" else (), only_largest=LARGEST),
         preset_icon(_LARGEST_ICON),
         f"the {LARGEST} largest models give the answer more than half, every smaller one less",
         asked.get("only_largest") == str(LARGEST),
@@ -131,6 +136,8 @@ _WORDS = {
     "cluster": "cluster {}",
     "lasso": "inside the lasso",
 }
+# What says nothing without the filter it belongs to.
+_WITH = {"only_largest": ("right",), "lasso": ("lasso_of",)}
 _SHAPES = {"sketch": "drawn curve", "preset": "shape {}", "like": "like prediction {}"}
 
 
@@ -140,7 +147,7 @@ def filter_chips(items: Items) -> list[Chip]:
     for name, value in items:
         if name not in _WORDS:
             continue
-        fields = (name, "right") if name == "only_largest" else (name,)
+        fields = (name, *_WITH.get(name, ()))
         drop = ((name, value),) if name == "cls" else fields
         chips.append(Chip(_WORDS[name].format(value), address(PATH, items, drop), fields))
     return chips

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from app.figures.labels import mark
+from app.figures.numbers import measured
 from backend.queries.scales import MEASURES, heat_class
 from backend.queries.views import Token, TokenValue
 
@@ -88,7 +89,7 @@ class Cell(NamedTuple):
 
 
 def _about(item: TokenValue, unit: str) -> str:
-    value = "no prediction" if item.value is None else f"{item.value:.3f} {unit}"
+    value = "no prediction" if item.value is None else f"{measured(item.value)} {unit}"
     words = f"{value} · position {item.position} · token id {item.token.id}"
     if not item.token.part_of:
         return words
@@ -104,6 +105,7 @@ def cells(
     unit: str = "nats",
     has_answer: bool = False,
     base: str | None = None,
+    kept: str = "",
 ) -> list[Cell]:
     """Return the tokens of a text, ready to print.
 
@@ -114,6 +116,7 @@ def cells(
         unit: unit of the values.
         has_answer: the last token is the one that was to be predicted.
         base: address below which predictions lie; makes links of the tokens.
+        kept: query of these links.
     """
     answer = len(items) - 1 if has_answer else -1
     found = []
@@ -123,7 +126,7 @@ def cells(
         classes = "t" if level is None else f"t {colours}{level}"
         classes += (" ans" if i == answer else "") + (" part" if item.token.part_of else "")
         linked = base is not None and item.prediction is not None
-        href = f"{base}{item.prediction}" if linked else None
+        href = f"{base}{item.prediction}{kept}" if linked else None
         shown = item.token.shown
         found.append(Cell(classes, _about(item, unit), shown, is_plain(shown), item.position, href))
     return found

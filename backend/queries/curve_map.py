@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 20_000
 SEED = 0
+HASH_DIGITS = 12
 ROWS_AT_ONCE = 65_536
 
 
@@ -128,6 +129,7 @@ class CurveMap:
         suite: name of the suite.
         axis: "N" or "S".
         model: name of the model on axis "S".
+        curves: hash of these curves; a lasso drawn on them is sent with it.
         n_predictions: of the corpus; the map shows at most 20,000 of them.
         n_matching: of all predictions, how many match the filters.
         truncated: why a text filter is not whole, None if it is.
@@ -144,6 +146,7 @@ class CurveMap:
     suite: str
     axis: Axis
     model: str | None
+    curves: str
     n_predictions: int
     n_matching: int
     truncated: str | None
@@ -170,6 +173,7 @@ def map_points(
         suite=curve_set.suite.name,
         axis="N" if curve_set.axis == "N" else "S",
         model=curve_set.model.name if curve_set.model else None,
+        curves=curve_set.key[:HASH_DIGITS],
         n_predictions=index.n_predictions,
         n_matching=passing.n_matching,
         truncated=passing.truncated,

@@ -24,7 +24,14 @@ from backend.models import Corpus, Document, Evaluation, Suite, TokenChunk
 from backend.queries.corpora import document_row
 from backend.queries.losses import suite_losses
 from backend.queries.reading import Reader, reader
-from backend.queries.scales import MEASURES, chosen_scale, heat_classes, histogram
+from backend.queries.scales import (
+    MEASURES,
+    chosen_scale,
+    heat_classes,
+    histogram,
+    scale_of,
+    significant,
+)
 from backend.queries.views import Heat, HeatChoices, HeatModel, Measure
 from backend.targets import find_token, spelled, target_losses
 
@@ -116,6 +123,7 @@ class HeatRequest:
         low: lower end of the colours; default: the measure's.
         high: upper end of the colours.
         is_locked: the scale does not depend on the values.
+        is_log: colours of a probability are even in its logarithm; other measures have their own.
     """
 
     suite: str | None = None
@@ -128,6 +136,7 @@ class HeatRequest:
     low: float | None = None
     high: float | None = None
     is_locked: bool = True
+    is_log: bool = False
 
 
 ONLY_LOSSES = "Its losses were imported without weights: choose loss, p or difference"
@@ -249,11 +258,11 @@ def heat(store: Store, corpus: str, index: int, request: HeatRequest) -> Heat:
         NotReadyError: a checkpoint that is not evaluated, or a measure that is not computed.
         InvalidInputError: an unknown measure or token, or a scale that cannot be.
     """
-    scale = MEASURES.get(request.measure)
-    if scale is None:
+    if request.measure not in MEASURES:
         raise InvalidInputError(
             f"measure {request.measure!r}", f"Choose {', '.join(MEASURES)}", "measure"
         )
+    scale = scale_of(request.measure, is_log=request.is_log)
     with store.session() as session:
         home = corpus_named(session, corpus)
         row = document_row(session, home, index)
@@ -268,6 +277,7 @@ def heat(store: Store, corpus: str, index: int, request: HeatRequest) -> Heat:
     ends = chosen_scale(scale, values, request.low, request.high, is_locked=request.is_locked)
     suite, model, step = place
     # The first token of a document is given, not predicted.
+    is_whole = request.measure == "rank"
     head = [None] * (row.n_tokens - len(values))
     return Heat(
         corpus=corpus,
@@ -277,13 +287,13 @@ def heat(store: Store, corpus: str, index: int, request: HeatRequest) -> Heat:
         step=step,
         measure=request.measure,
         unit=scale.unit,
-        values=(*head, *(round(float(v), 4) for v in values)),
+        values=(*head, *(significant(float(v), is_whole=is_whole) for v in values)),
         classes=(*head, *heat_classes(values, ends, is_log=scale.is_log)),
         scale=ends,
         bounds=scale.bounds,
         is_log=scale.is_log,
         is_diverging=scale.is_diverging,
         histogram=histogram(values, scale),
-        mean=float(values.mean()) if len(values) else None,
+        mean=significant(float(values.mean())) if len(values) else None,
         **named,
     )

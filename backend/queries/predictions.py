@@ -27,7 +27,7 @@ from backend.queries.corpora import document_row
 from backend.queries.heat import first_suite
 from backend.queries.losses import SuiteLosses, suite_losses
 from backend.queries.reading import Reader, check_prediction, finite, reader_if_text
-from backend.queries.suites import curve_sets
+from backend.queries.suites import curve_sets, suite_with_curves
 from backend.queries.views import Curve, Membership, PredictionView
 
 MAX_CONTEXT = 4_096
@@ -159,13 +159,18 @@ def prediction(
     with store.session() as session:
         home = corpus_named(session, corpus)
         check_prediction(home, index)
-        family = suite_named(session, suite) if suite else first_suite(session, home)
+        family = suite_named(session, suite) if suite else _default_suite(session, home)
+        held = suite_losses(store, session, home, family) if family else None
         # Values under the largest model at its last step: what the heat page shows first.
-        losses = suite_losses(store, session, home, family).values[:, -1] if family else None
+        losses = held.values[:, -1] if held else None
+        shown = held.evaluations[-1].checkpoint if held else None
         read = reader_if_text(store, session, home)
         return PredictionView(
             corpus=corpus,
             index=index,
+            suite=family.name if family else None,
+            model=shown.model.name if shown else None,
+            step=shown.step if shown else None,
             **(_in_text(session, read, index, context, losses) if read else _WITHOUT_TEXT),
             curves=_curves(store, session, home, family, index) if family else (),
             formulas=FORMULAS,
@@ -173,6 +178,11 @@ def prediction(
             previous=index - 1 if index else None,
             next=index + 1 if index + 1 < home.n_predictions else None,
         )
+
+
+def _default_suite(session: Session, corpus: Corpus) -> Suite | None:
+    """Return the suite that a search takes by default; without curves the first evaluated one."""
+    return suite_with_curves(session, corpus) or first_suite(session, corpus)
 
 
 _WITHOUT_TEXT: dict[str, Any] = {

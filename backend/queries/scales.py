@@ -1,7 +1,7 @@
 """Scales of heat measures: units, colour classes and histograms."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,23 @@ MEASURES: dict[Measure, Scale] = {
     "difference": Scale("nats", (-5.0, 5.0), is_diverging=True),
     "p_token": Scale("probability", (0.0, 1.0)),
 }
+
+
+# Where probabilities are on a log scale it spans these; smaller ones take its end.
+LOG_PROBABILITIES = (1e-6, 1.0)
+
+
+def scale_of(measure: Measure, *, is_log: bool = False) -> Scale:
+    """Return the scale of a measure, of a probability even in its logarithm if asked for."""
+    scale = MEASURES[measure]
+    if is_log and scale.unit == "probability":
+        return replace(scale, bounds=LOG_PROBABILITIES, is_log=True)
+    return scale
+
+
+def significant(value: float, *, is_whole: bool = False) -> float | int:
+    """Return a value as it is given out: four significant digits, a rank as an integer."""
+    return round(value) if is_whole else float(f"{value:.4g}")
 
 
 def _places(

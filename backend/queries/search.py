@@ -18,7 +18,7 @@ from backend.models import Corpus, CurveSet, Evaluation, Suite
 from backend.queries.curve_map import CurveMap, map_points
 from backend.queries.found import Match, MatchScores, Rows, described
 from backend.queries.reading import limited, reader_if_text
-from backend.queries.search_filters import Mask, SearchFilters, matching
+from backend.queries.search_filters import TEXT_SECONDS, Mask, SearchFilters, matching
 from backend.queries.search_order import (
     cursor_behind,
     place_of,
@@ -44,6 +44,7 @@ __all__ = [
     "SearchFilters",
     "SearchResult",
     "Shape",
+    "any_matches",
     "curve_map",
     "found_rows",
     "search",
@@ -155,8 +156,8 @@ class SearchResult:
     next_cursor: str | None
 
 
-def search(store: Store, wanted: Search) -> SearchResult:
-    """Return the page of predictions that a question asks for.
+def search(store: Store, wanted: Search, text_seconds: float = TEXT_SECONDS) -> SearchResult:
+    """Return the page of predictions that a question asks for, text within `text_seconds`.
 
     Raises:
         NotFoundError: an unknown name, document, cluster or example.
@@ -174,7 +175,7 @@ def search(store: Store, wanted: Search) -> SearchResult:
             curve_set.key, wanted.shape, invariances, wanted.filters, sort, wanted.order
         )
         place = place_of(wanted.cursor, question)
-        passing = matching(store, session, curve_set, index, wanted.filters)
+        passing = matching(store, session, curve_set, index, wanted.filters, text_seconds)
         ask = _Asked(store, curve_set, index, asked, sort, wanted.order == "desc")
         # One more than a page: it says whether there is a next one.
         rows = ask.rows(passing.mask, wanted.limit + 1, place)
@@ -233,6 +234,20 @@ def found_rows(store: Store, wanted: Search, limit: int | None, text_seconds: fl
     most = max(1, passing.n_matching if limit is None else min(limit, passing.n_matching))
     rows = ask.rows(passing.mask, most, None)
     return FoundRows(curve_set.id, rows, passing.n_matching, passing.truncated)
+
+
+def any_matches(store: Store, wanted: Search, text_seconds: float) -> bool:
+    """Return whether a search finds anything within `text_seconds` of looking through text.
+
+    Raises:
+        NotFoundError, InvalidInputError, NotReadyError: as `search`.
+    """
+    with store.session() as session:
+        curve_set = _curve_set(session, wanted)
+        index = curve_index(store, session, curve_set)
+        return (
+            matching(store, session, curve_set, index, wanted.filters, text_seconds).n_matching > 0
+        )
 
 
 def curve_map(store: Store, wanted: Search) -> CurveMap:

@@ -23,7 +23,7 @@ from backend.models import (
     Similarity,
 )
 from backend.queries.curve_map import inside_lasso
-from backend.queries.text_filters import TextFilter, text_mask
+from backend.queries.text_filters import TextFilter, TextMatches, text_mask
 
 TEXT_SECONDS = 2.0
 KEPT_BYTES = 256 << 20
@@ -50,6 +50,7 @@ class SearchFilters:
         right_nats: a model is right where its loss is below this.
         cluster: id of a cluster that holds it.
         lasso: corners of a polygon on the map of curves, in its units.
+        lasso_of: first digits of the key of the curves that it was drawn on; None for any.
     """
 
     text: TextFilter = field(default_factory=TextFilter)
@@ -63,6 +64,7 @@ class SearchFilters:
     right_nats: float = RIGHT_NATS
     cluster: int | None = None
     lasso: tuple[tuple[float, float], ...] = ()
+    lasso_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def matching(
     """
     if wanted == SearchFilters():
         return Matching(None, index.n_predictions)
-    key = f"{store.settings.cache_dir.resolve()}|{store.engine.url}|{curve_set.key}|{wanted!r}"
+    key = f"{_home(store)}|{curve_set.key}|{wanted!r}"
     found = _recent.get(key)
     if found is None:
         found = _matching(store, session, curve_set, index, wanted, text_seconds)
@@ -145,7 +147,7 @@ def _matching(
             f"corpus {corpus.name} has no document {document}",
             f"Its documents are 0 to {corpus.n_documents - 1}",
         )
-    found = text_mask(store, session, corpus, wanted.text, text_seconds)
+    found = _text_matches(store, session, curve_set, wanted.text, text_seconds)
     masks = [
         found.mask,
         _class_mask(store, curve_set, wanted.classes),
@@ -156,7 +158,7 @@ def _matching(
         _published_mask(store, curve_set, wanted.published),
         _largest_mask(curve_set, index, wanted),
         _cluster_mask(session, curve_set, wanted.cluster),
-        inside_lasso(store, curve_set, index, wanted.lasso) if wanted.lasso else None,
+        _lasso_mask(store, curve_set, index, wanted),
     ]
     mask = None
     for one in masks:
@@ -164,6 +166,39 @@ def _matching(
             mask = one if mask is None else mask & one
     n_matching = index.n_predictions if mask is None else int(np.count_nonzero(mask))
     return Matching(mask, n_matching, found.truncated)
+
+
+def _text_matches(
+    store: Store, session: Session, curve_set: CurveSet, wanted: TextFilter, text_seconds: float
+) -> TextMatches:
+    """Return what a text is found in; kept, for the same text is asked for with other filters."""
+    key = f"{_home(store)}|{curve_set.corpus.key}|{wanted!r}"
+    known = _recent.get(key)
+    if known is not None:
+        return TextMatches(known.mask)
+    found = text_mask(store, session, curve_set.corpus, wanted, text_seconds)
+    if found.mask is not None and found.truncated is None:
+        _recent.put(key, Matching(found.mask, int(np.count_nonzero(found.mask))))
+    return found
+
+
+def _home(store: Store) -> str:
+    return f"{store.settings.cache_dir.resolve()}|{store.engine.url}"
+
+
+def _lasso_mask(
+    store: Store, curve_set: CurveSet, index: CurveIndex, wanted: SearchFilters
+) -> Mask | None:
+    if not wanted.lasso:
+        return None
+    if wanted.lasso_of and not curve_set.key.startswith(wanted.lasso_of):
+        of = f"{curve_set.suite.name} on {curve_set.corpus.name} over {curve_set.axis}"
+        raise InvalidInputError(
+            f"the lasso was drawn on another map than that of {of}",
+            "Remove it, and draw it again on this map",
+            "lasso",
+        )
+    return inside_lasso(store, curve_set, index, wanted.lasso)
 
 
 def _class_mask(store: Store, curve_set: CurveSet, classes: tuple[str, ...]) -> Mask | None:

@@ -104,6 +104,36 @@ def curve_sets(session: Session, corpus: Corpus, suite: Suite) -> list[CurveSet]
     return sorted(newest.values(), key=lambda row: (row.axis, sizes.get(row.model_id, 0)))
 
 
+def suite_with_curves(session: Session, corpus: Corpus) -> Suite | None:
+    """Return the first suite that has curves on a corpus, None if none has."""
+    return session.scalars(
+        select(Suite)
+        .join(CurveSet, CurveSet.suite_id == Suite.id)
+        .where(CurveSet.corpus_id == corpus.id, CurveSet.completed_at.is_not(None))
+        .order_by(Suite.id)
+        .limit(1)
+    ).first()
+
+
+def known_curves(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
+    """Return (axis, model) of all curves by (suite, corpus): size first, then models by size."""
+    query = (
+        select(Suite.name, Corpus.name, CurveSet.axis, Model.name)
+        .select_from(CurveSet)
+        .join(Suite, Suite.id == CurveSet.suite_id)
+        .join(Corpus, Corpus.id == CurveSet.corpus_id)
+        .outerjoin(Model, Model.id == CurveSet.model_id)
+        .where(CurveSet.completed_at.is_not(None))
+        .order_by(CurveSet.axis, Model.nonembedding_parameters, Model.id)
+    )
+    found: dict[tuple[str, str], dict[tuple[Axis, str | None], None]] = {}
+    with store.session() as session:
+        for suite, corpus, axis, model in session.execute(query):
+            held = found.setdefault((suite, corpus), {})
+            held["N" if axis == "N" else "S", model] = None
+    return {names: tuple(curves) for names, curves in found.items()}
+
+
 def power_law(fit: dict[str, Any] | None) -> PowerLaw | None:
     """Return a stored fit as a view."""
     if fit is None:

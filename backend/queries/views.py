@@ -194,11 +194,15 @@ class Membership:
 class PredictionView:
     """Everything known of one prediction; `context` ends with the predicted token.
 
-    In a corpus without text, document, position and token are None and the context is empty.
+    In a corpus without text, document, position and token are None and the context is empty. The
+    values of the context are losses under `model` of `suite` at `step`.
     """
 
     corpus: str
     index: int
+    suite: str | None
+    model: str | None
+    step: int | None
     document: int | None
     document_id: str
     source: str
@@ -243,6 +247,7 @@ class Heat:
 
     `measure` "difference" is the loss less that of `other_model` at `other_step`, nats: negative
     where the first is better. "p_token" is the probability of `target` in the token's place.
+    Values have four significant digits, ranks are integers.
     `histogram` counts values in equal parts of `bounds` (of its logarithm if `is_log`); values
     beyond an end count in its last part.
     """
@@ -254,7 +259,7 @@ class Heat:
     step: int
     measure: Measure
     unit: str
-    values: tuple[float | None, ...]
+    values: tuple[int | float | None, ...]
     classes: tuple[int | None, ...]
     scale: tuple[float, float]
     bounds: tuple[float, float]

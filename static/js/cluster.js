@@ -1,5 +1,5 @@
 // Cluster page: more contexts, filters from bars, colours, and a person's notes.
-import { all, fetchJson, keepInAddress, one, say } from "./util.js";
+import { all, fetchJson, keepInAddress, one, say, wordsOf } from "./util.js";
 import { startTexts } from "./tokens.js";
 
 function startBars() {
@@ -38,7 +38,7 @@ function startMore() {
   const link = one("a[data-more]");
   link?.addEventListener("click", (event) => {
     event.preventDefault();
-    appendMore(link).catch((error) => { say(error.message); location.assign(link.href); });
+    appendMore(link).catch((error) => { say(wordsOf(error)); location.assign(link.href); });
   });
 }
 
@@ -67,7 +67,7 @@ async function save(form) {
     status.textContent = "Saved";
   } catch (error) {
     if (error.status === 401) one(".secret", form).hidden = false;
-    status.textContent = error.message;
+    status.textContent = wordsOf(error);
   }
 }
 

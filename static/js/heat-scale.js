@@ -1,5 +1,5 @@
 // The colour scale of a heat page: legend, histogram with a range brush, one scale a measure.
-import { all, make, one } from "./util.js";
+import { all, make, measured, one } from "./util.js";
 
 const BINS = 40;
 let form, redraw;
@@ -25,7 +25,7 @@ const rounded = (value) => String(Number(value.toPrecision(3)));
 /** Show a frame's scale: ends of the legend, histogram, shades and sliders. */
 export function drawScale(page, frame) {
   form = page;
-  frame.scale.forEach((end, i) => { one(`[data-end-shown="${i}"]`).textContent = rounded(end); });
+  frame.scale.forEach((end, i) => { one(`[data-end-shown="${i}"]`).textContent = measured(end, 3); });
   const most = Math.max(...frame.histogram, 1);
   const names = ["x", "y", "width", "height"];
   const draw = document.createElementNS.bind(document, "http://www.w3.org/2000/svg");
@@ -36,7 +36,7 @@ export function drawScale(page, frame) {
     return bar;
   }));
   one("[data-counts]").replaceChildren(...frame.histogram.flatMap((count, i) => (
-    count ? [make("tr", {}, ...[valueAt(i).toFixed(3), valueAt(i + 1).toFixed(3), String(count)]
+    count ? [make("tr", {}, ...[measured(valueAt(i)), measured(valueAt(i + 1)), String(count)]
       .map((text) => make("td", { className: "n" }, text)))] : []
   )));
   showEnds(...frame.scale.map(binOf));
@@ -57,7 +57,15 @@ function showEnds(low, high) {
   }
 }
 
-const kept = (measure) => `quanta-scale-${measure}`;
+/** Say whose scale the colours have: everyone's, the reader's, or one fitted to this frame. */
+export function noteScale(page) {
+  form = page;
+  const note = one("[data-scale-note]");
+  const isOwn = field("lo").value !== "" || field("hi").value !== "";
+  note.textContent = JSON.parse(note.dataset.notes)[isOwn ? "own" : field("lock").checked ? "fitted" : "shared"];
+}
+
+const kept = (measure) => `quanta-scale-${measure}${field("log")?.checked ? "-log" : ""}`;
 
 /** Remember the ends for this measure; another measure has its own. */
 function keep() {
@@ -114,10 +122,17 @@ function startBrush() {
 
 /** Another measure has another scale: the page comes anew with its legend and the ends kept for it. */
 function changeMeasure() {
+  if (field("log")) field("log").checked &&= field("measure").value.startsWith("p");
   const [low = "", high = ""] = remembered(field("measure").value);
   field("lo").value = low;
   field("hi").value = high;
   for (const name of ["other_model", "other_step"]) if (field(name)) field(name).disabled = true;
+  form.requestSubmit();
+}
+
+/** A logarithmic scale has other bounds and other ends. */
+function changeLog() {
+  [field("lo").value = "", field("hi").value = ""] = remembered(field("measure").value);
   form.requestSubmit();
 }
 
@@ -131,6 +146,7 @@ export function startScale(page, show) {
   for (const name of ["lo", "hi"]) field(name).addEventListener("change", changed);
   field("lock").addEventListener("change", () => redraw());
   field("measure").addEventListener("change", changeMeasure);
+  field("log")?.addEventListener("change", changeLog);
   one('[data-action="scale-off"]', form).addEventListener("click", () => {
     field("lo").value = field("hi").value = "";
     field("lock").checked = false;

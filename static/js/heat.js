@@ -1,12 +1,13 @@
 // Document heat: size and step sliders over one locked scale, and what is not computed yet.
-import { all, fetchJson, keepInAddress, make, one, say, wantsCalm } from "./util.js";
-import { drawScale, startScale } from "./heat-scale.js";
+import { all, fetchJson, keepInAddress, make, measured, nameApiCall, one, say, wantsCalm, wordsOf } from "./util.js";
+import { drawScale, noteScale, startScale } from "./heat-scale.js";
+import { clearFault, showFault } from "./fault.js";
 import { submitJob } from "./jobs.js";
 import { about } from "./tokens.js";
 
 const PLAY_MS = 700;
 const frames = new Map();
-let form, models, tokens, timer, wanted;
+let form, models, text, tokens, timer, wanted, painted;
 
 const field = (name) => form.elements.namedItem(name);
 const slider = (name) => one(`[data-slide="${name}"]`, form);
@@ -17,6 +18,7 @@ function currentState() {
   const state = Object.fromEntries(["suite", "model", "step", "measure"].map((name) => [name, field(name).value]));
   for (const name of OPTIONAL) if (field(name)?.value) state[name] = field(name).value;
   if (field("lock").checked) state.lock = "0";
+  if (field("log")?.checked) state.log = "1";
   return state;
 }
 
@@ -35,13 +37,13 @@ function colour(token, level, value, unit) {
   const rest = words.slice(words.indexOf(" · "));
   const name = level === null ? "" : ` ${form.dataset.colours}${level}`;
   token.className = token.className.replace(/ ?\b[hd]\d+\b/, "") + name;
-  token.dataset.about = (value === null ? "no prediction" : `${value.toFixed(3)} ${unit}`) + rest;
+  token.dataset.about = (value === null ? "no prediction" : `${measured(value)} ${unit}`) + rest;
 }
 
 function paint(frame, state) {
   const unit = form.dataset.unit;
   tokens.forEach((token, i) => colour(token, frame.classes[i], frame.values[i], unit));
-  const mean = frame.mean === null ? "–" : frame.mean.toFixed(3);
+  const mean = frame.mean === null ? "–" : measured(frame.mean);
   one("#heat-mean").textContent = `mean ${mean} ${unit}`;
   const at = tokens.find((token) => token === document.activeElement);
   if (at) one("#heat-value").textContent = about(at);
@@ -49,32 +51,49 @@ function paint(frame, state) {
   say(`${state.model}, step ${state.step}: mean ${mean} ${unit}`);
 }
 
+/** What the server wrote for its first view follows the view: neighbours, tokens, the API call. */
+function follow(state) {
+  const query = new URLSearchParams(state);
+  for (const link of all('[rel="prev"], [rel="next"]')) link.href = `${link.href.split("?")[0]}?${query}`;
+  for (const link of all("[data-target]")) {
+    const own = new URLSearchParams(query);
+    own.set("target", link.dataset.target);
+    link.href = `?${own}`;
+  }
+  nameApiCall(address(state));
+}
+
 async function show() {
   const state = currentState();
   wanted = address(state);
   const mine = wanted;
-  const unset = Object.fromEntries([...OPTIONAL, "lock"].map((name) => [name, null]));
+  follow(state);
+  noteScale(form);
+  const unset = Object.fromEntries([...OPTIONAL, "lock", "log"].map((name) => [name, null]));
   keepInAddress({ ...unset, ...state, measure: state.measure === "loss" ? null : state.measure });
   try {
     const frame = await frameOf(state);
     if (mine !== wanted) return;
     one("[data-pending]").hidden = true;
+    clearFault(text);
     paint(frame, state);
+    painted = state;
     prefetch(state);
   } catch (error) {
     if (mine !== wanted) return;
     if (error.status === 409) return offer(error, state);
-    one("#heat-value").textContent = error.message;
+    showFault(text, error, `The colours are those of ${painted.model}, step ${painted.step}.`, show);
   }
 }
 
 /** Say that a frame is not computed, and offer to compute it where that is possible. */
 function offer(error, state) {
+  clearFault(text);
   tokens.forEach((token) => colour(token, null, null, ""));
   one("#heat-mean").textContent = "";
   const section = one("[data-pending]");
   section.hidden = false;
-  one("[data-pending-words]", section).textContent = error.message;
+  one("[data-pending-words]", section).textContent = wordsOf(error);
   const compute = one("[data-compute]");
   if (!compute) return;
   for (const name of ["suite", "model", "step", "target"]) compute.elements[name].value = state[name];
@@ -95,7 +114,7 @@ async function compute(event) {
     frames.clear();
     await show();
   } catch (error) {
-    words.textContent = error.message;
+    words.textContent = wordsOf(error);
   } finally {
     for (const button of buttons) button.disabled = false;
     one("progress", fields).hidden = true;
@@ -200,6 +219,9 @@ function listen() {
 export function start() {
   form = one("[data-heat]");
   models = JSON.parse(form.dataset.models);
-  tokens = all(".document .t");
+  text = one(".document");
+  tokens = all(".t", text);
+  painted = currentState();
   listen();
+  form.dataset.state = "ready";
 }

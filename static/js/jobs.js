@@ -1,5 +1,5 @@
 // Jobs: ask, poll, say how far; the page of a job; pasted text.
-import { fetchJson, one, say } from "./util.js";
+import { fetchJson, one, say, wordsOf } from "./util.js";
 
 const FIRST_MS = 300;
 const LONGEST_MS = 2000;
@@ -48,7 +48,7 @@ function startPaste(form) {
       const job = await submitJob("paste", parameters, words);
       location.assign(job.page);
     } catch (error) {
-      words.textContent = error.message;
+      words.textContent = wordsOf(error);
     } finally {
       for (const button of form.querySelectorAll("button")) button.disabled = false;
     }
@@ -62,8 +62,8 @@ async function startPage(section) {
     const job = await follow(section.dataset.job, words, one("progress", section));
     location.replace(job.page);
   } catch (error) {
-    words.textContent = error.message;
-    say(error.message);
+    words.textContent = wordsOf(error);
+    say(wordsOf(error));
   }
 }
 

@@ -72,17 +72,29 @@ function hideColour() {
   return texts.length > 0;
 }
 
-function maximise() {
-  const shown = one(".plot.max");
-  if (shown) return press('.plot.max [data-plot="max"]');
+function nearestPlot() {
   const middle = innerHeight / 2;
   const distance = (plot) => {
     const box = plot.getBoundingClientRect();
     return Math.abs((box.top + box.bottom) / 2 - middle);
   };
-  const nearest = all(".plot").sort((a, b) => distance(a) - distance(b))[0];
+  return all(".plot").sort((a, b) => distance(a) - distance(b))[0];
+}
+
+function maximise() {
+  if (one(".plot.max")) return press('.plot.max [data-plot="max"]');
+  const nearest = nearestPlot();
   one('[data-plot="max"]', nearest)?.click();
   return Boolean(nearest);
+}
+
+/** Go to the files of a list, or take the numbers of the plot in view. */
+function exportView() {
+  const files = one("[data-exports] a");
+  const button = one('.plot-tools:not([hidden]) [data-plot="csv"]', one(".plot.max") ?? nearestPlot());
+  files?.focus();
+  if (!files) button?.click();
+  return Boolean(files ?? button);
 }
 
 function tables() {
@@ -122,6 +134,7 @@ const KEYS = {
   t: tables,
   m: maximise,
   c: copyLink,
+  e: exportView,
   h: hideColour,
   p: () => press('[data-action="play"]'),
   s: () => offer("s"),

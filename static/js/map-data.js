@@ -1,12 +1,13 @@
 // Points of the map from the server's binary columns; app/figures/curve_map.py describes them.
+import { ask } from "./util.js";
+
 const BLOCK = 65_536;
 const FULL = BLOCK - 1;
 const MATCHES = 128;
 
 /** Fetch the points: index, u and v in 0..1, class and whether each matches. */
 export async function readPoints(address) {
-  const reply = await fetch(address);
-  if (!reply.ok) throw new Error(`No map: the server answered ${reply.status}`);
+  const reply = await ask(address);
   const bytes = await reply.arrayBuffer();
   const length = new DataView(bytes).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length)));
@@ -30,6 +31,7 @@ export async function readPoints(address) {
   return {
     n, total, index, u, v, matching,
     bounds: header.bounds,
+    curves: header.curves,
     kind: marks.map((mark) => mark & (MATCHES - 1)),
     nMatching: matching.reduce((sum, one) => sum + one, 0),
   };

@@ -1,10 +1,12 @@
 // Map of curves on canvas 2D: matches in colour and shape, all others grey; lasso, zoom, keys.
 import { all, fetchJson, keepInAddress, make, one, say } from "./util.js";
+import { clearFault, showFault } from "./fault.js";
 import { readPoints } from "./map-data.js";
 
 const MOST_CORNERS = 24;
 const REACH = 14; // pixels within which a pointer finds a point
 const DETAIL_MS = 120;
+const MOST_ZOOM = 200;
 const SVG = "http://www.w3.org/2000/svg";
 const details = new Map();
 
@@ -146,13 +148,13 @@ async function tell(i, isSpoken) {
   try {
     const found = await detail(index);
     if (at !== i) return;
-    const curve = found.curves.find((one) => one.axis === box.dataset.axis && (one.model ?? "") === box.dataset.model) ?? found.curves[0];
+    const curve = found.curves.find((one) => one.axis === box.dataset.axis && (one.model ?? "") === box.dataset.model);
     const token = make("bdi", { className: "tok" }, found.token.shown.replaceAll("\n", "⏎").replaceAll("\t", "⇥"));
     tip.replaceChildren(token, ` ${className(i)}`, ...(curve ? [spark(curve)] : []));
     fit();
     if (isSpoken) say(`${found.token.text}, prediction ${index}, ${className(i)}`);
   } catch (error) {
-    tip.replaceChildren(error.message);
+    if (at === i) tip.replaceChildren(error.message);
   }
 }
 
@@ -166,12 +168,12 @@ function goTo(i, isSpoken = false) {
 }
 
 function open(i) {
-  location.assign(box.dataset.page + points.index[i] + location.search.replace(/^.*?(\bsuite=[^&]*).*$|.*/, (_, suite) => (suite ? `?${suite}` : "")));
+  location.assign(box.dataset.page.replace("INDEX", points.index[i]));
 }
 
 function zoom(by, left = width() / 2, top = height() / 2) {
   const [u, v] = [toX(left), toY(top)];
-  view.scale = Math.min(Math.max(view.scale * by, 1), 200);
+  view.scale = Math.min(Math.max(view.scale * by, 1), MOST_ZOOM);
   view.x += u - toX(left);
   view.y += v - toY(top);
   settle();
@@ -188,7 +190,9 @@ function settle() {
   view.y = Math.min(Math.max(view.y, 0), 1);
   if (view.scale === 1) [view.x, view.y] = [0.5, 0.5];
   const words = [view.x, view.y, view.scale].map((value) => Number(value.toPrecision(4))).join(":");
-  keepInAddress({ zoom: view.scale === 1 ? null : words });
+  const zoomed = view.scale === 1 ? "" : words;
+  keepInAddress({ zoom: zoomed });
+  one("[data-search] [name=zoom]").value = zoomed; // the next search keeps it
   one(".map-tip", box).hidden = true;
   redraw();
 }
@@ -202,11 +206,12 @@ function fewer(list) {
 /** Ask for the predictions inside; the page comes anew and so keeps its place in the history. */
 function select(list) {
   const url = new URL(location.href);
-  for (const name of ["cursor", "lasso"]) url.searchParams.delete(name);
+  for (const name of ["cursor", "lasso", "lasso_of"]) url.searchParams.delete(name);
   if (list.length > 2) {
     const [x0, x1, y0, y1] = points.bounds;
     const number = (value) => Number(value.toPrecision(4));
     url.searchParams.set("lasso", list.map(([u, v]) => `${number(x0 + u * (x1 - x0))}:${number(y0 + v * (y1 - y0))}`).join(","));
+    url.searchParams.set("lasso_of", points.curves);
   }
   location.assign(url);
 }
@@ -343,7 +348,8 @@ function countClasses() {
 /** The lasso of the address, in units of the map. */
 function drawnLasso() {
   const [x0, x1, y0, y1] = points.bounds;
-  const text = new URLSearchParams(location.search).get("lasso");
+  const query = new URLSearchParams(location.search);
+  const text = points.curves.startsWith(query.get("lasso_of") ?? "") ? query.get("lasso") : "";
   return (text ?? "").split(",").filter(Boolean).map((corner) => {
     const [x, y] = corner.split(":").map(Number);
     return [unit(x, x0, x1), unit(y, y0, y1)];
@@ -363,14 +369,21 @@ export async function startMap(root) {
   ink = canvas.getContext("2d");
   shapes = JSON.parse(box.dataset.shapes).map((path) => new Path2D(path));
   [corners, wanted, at, ring] = [[], [], null, null];
-  const [x = 0.5, y = 0.5, scale = 1] = (new URLSearchParams(location.search).get("zoom") ?? "").split(":").filter(Boolean).map(Number);
-  view = { x, y, scale };
+  const zoomed = (new URLSearchParams(location.search).get("zoom") ?? "").split(":").map(Number);
+  const [x, y, scale] = zoomed.length === 3 && zoomed.every(Number.isFinite) ? zoomed : [0.5, 0.5, 1];
+  view = { x, y, scale: Math.min(Math.max(scale, 1), MOST_ZOOM) };
   setMode(matchMedia("(pointer: coarse)").matches ? "" : "lasso");
   readColours();
   listen();
+  await load();
+}
+
+async function load() {
   const status = one("[data-map-status]", box);
+  const frame = one(".map-box", box);
   try {
     points = await readPoints(box.dataset.src);
+    clearFault(frame);
     wanted = drawnLasso();
     countClasses();
     const rest = points.n < points.total ? `, a fixed sample of ${points.total}` : "";
@@ -378,7 +391,7 @@ export async function startMap(root) {
     box.dataset.state = "drawn";
     draw();
   } catch (error) {
-    status.textContent = error.message;
+    showFault(frame, error, "There is no map.", load);
     box.dataset.state = "failed";
   }
 }

@@ -4,9 +4,8 @@ import { make } from "./util.js";
 const NAMES = [
   "ink", "muted", "faint", "line", "edge", "accent", "theory", "page", "panel",
   "ramp-low", "ramp-high", "low", "middle", "high",
-  ...["learned", "flat-high", "inverse", "u-shaped", "hump", "irregular"].map((name) => `c-${name}`),
+  ...["learned", "flat-high", "monogenic", "polygenic", "inverse", "u-shaped", "hump", "irregular"].map((name) => `c-${name}`),
 ];
-const CLASS_ROLES = { monogenic: "accent", polygenic: "theory" };
 
 /** Read the theme's colours as rgb(); a probe resolves light-dark(). */
 export function palette() {
@@ -33,7 +32,7 @@ function mix(from, to, at) {
 
 function colourOf(meta, colours) {
   if (meta.role === "ramp") return mix(colours["ramp-low"], colours["ramp-high"], meta.at ?? 1);
-  if (meta.role === "class") return colours[CLASS_ROLES[meta.name] ?? `c-${meta.name}`];
+  if (meta.role === "class") return colours[`c-${meta.name}`];
   const named = { accent: "accent", mean: "ink", member: "faint", theory: "theory", muted: "muted" };
   return colours[named[meta.role] ?? "accent"];
 }
@@ -51,6 +50,7 @@ function painted(trace, colours) {
   }
   const marker = { ...trace.marker, color: colour };
   if (trace.type === "bar") {
+    if (meta.names) marker.color = meta.names.map((name) => colours[`c-${name}`] ?? colours.accent);
     if (marker.pattern) marker.pattern = { ...marker.pattern, fgcolor: colours.panel };
     return { ...trace, marker, outsidetextfont: { color: colours.ink }, insidetextfont: { color: colours.panel } };
   }

@@ -1,5 +1,5 @@
 // Draws figures when they come near the viewport; tables, exports and maximising.
-import { all, download, fetchJson, make, one, say } from "./util.js";
+import { all, download, fetchJson, make, one, say, wordsOf } from "./util.js";
 import { paint, palette } from "./palette.js";
 import { csv, tableRows } from "./plot-table.js";
 
@@ -46,7 +46,7 @@ function showFailure(element, error) {
   const wait = one(".plot-wait", element) ?? make("p", { className: "plot-wait" });
   const retry = make("button", { type: "button", textContent: "Retry" });
   retry.addEventListener("click", () => { wait.textContent = "…"; draw(element); });
-  wait.replaceChildren(make("span", { role: "alert" }, error.message), retry);
+  wait.replaceChildren(make("span", { role: "alert" }, wordsOf(error)), retry);
   one(".plot-box", element).append(wait);
 }
 
@@ -142,7 +142,7 @@ function act(element, button) {
   if (action === "csv") {
     return download(`${fileName(element)}.csv`, csv(drawn.get(element).figure), "text/csv");
   }
-  return exportImage(element, action).catch((error) => say(error.message));
+  return exportImage(element, action).catch((error) => say(wordsOf(error)));
 }
 
 /** Watch all figures of the page. */

@@ -1,5 +1,5 @@
 // API page: call a route and show what it answers, as text.
-import { all, one } from "./util.js";
+import { all, one, wordsOf } from "./util.js";
 
 const MAX_SHOWN = 20_000;
 
@@ -46,7 +46,7 @@ function startForm(form) {
   form.addEventListener("input", () => showSnippets(form));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    call(form).catch((error) => { one("[role=status]", form).textContent = error.message; });
+    call(form).catch((error) => { one("[role=status]", form).textContent = wordsOf(error); });
   });
 }
 

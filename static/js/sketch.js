@@ -97,8 +97,8 @@ function drawNumbers() {
 }
 
 function numberRow(i) {
-  const field = (name, step) => make("input", { type: "number", min: 0, step, ariaLabel: `Knot ${i + 1}, ${name}` });
-  const [x, y] = [field(axis.name, "any"), field("nats", "0.1")];
+  const field = (name) => make("input", { type: "number", min: 0, step: "any", ariaLabel: `Knot ${i + 1}, ${name}` });
+  const [x, y] = [field(axis.name), field("nats")];
   const read = () => {
     if (!(Number(x.value) > 0) || y.value === "") return;
     const low = knots[i - 1] ? knots[i - 1][0] + GAP : 0;
@@ -107,8 +107,13 @@ function numberRow(i) {
     update();
   };
   for (const input of [x, y]) {
+    // Of no form: what is asked for is in the field of the whole curve, and nothing here can hold up
+    // a search.
+    input.setAttribute("form", "");
     input.addEventListener("input", read);
-    input.addEventListener("change", () => { input.blur(); draw(); });
+    input.addEventListener("keydown", (event) => { if (event.key === "Enter") form.requestSubmit(); });
+    // The field that is typed in keeps what was typed; once it is left it shows what was understood.
+    input.addEventListener("focusout", () => queueMicrotask(draw));
   }
   const remove = make("button", { type: "button", className: "quiet", ariaLabel: `Remove knot ${i + 1}` }, "✕");
   remove.addEventListener("click", () => { removeKnot(i); });

@@ -1,5 +1,5 @@
 // Tokens: value on hover and on focus, one tab stop a text, arrow keys inside it.
-import { all, one, say } from "./util.js";
+import { all, keepInAddress, one, say } from "./util.js";
 
 let tip;
 
@@ -29,7 +29,9 @@ const hideTip = () => { tip.hidden = true; };
 
 function startText(text) {
   const tokens = all(".t", text);
-  const named = location.hash.startsWith("#t") && document.getElementById(location.hash.slice(1));
+  const place = new URLSearchParams(location.search).get("pos");
+  const name = location.hash.startsWith("#t") ? location.hash.slice(1) : `t${place}`;
+  const named = document.getElementById(name);
   const first = (named && text.contains(named) && named) || one(".ans", text) || tokens[0];
   if (!first) return;
   text.removeAttribute("tabindex");
@@ -78,6 +80,15 @@ export function stepToken(by, rows = 0) {
   return true;
 }
 
+/** The address of a document names the token that is looked at. */
+function keepPlace(token) {
+  const field = one("[data-heat] [name=pos]");
+  if (!field || !/^t\d+$/.test(token.id)) return;
+  field.value = token.id.slice(1);
+  if (location.hash) history.replaceState(history.state, "", location.pathname + location.search);
+  keepInAddress({ pos: field.value });
+}
+
 /** Listen for pointers and focus on tokens. */
 export function startTokens() {
   tip = one("#tip");
@@ -90,6 +101,7 @@ export function startTokens() {
   document.addEventListener("focusin", (event) => {
     const token = event.target.closest?.(".t");
     if (!token) return hideTip();
+    keepPlace(token);
     for (const old of all(".t.at")) old.classList.toggle("at", old === token);
     showTip(token);
     say(about(token));

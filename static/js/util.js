@@ -42,12 +42,51 @@ export function download(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/** Fetch JSON; an error carries the problem document's words. */
+/** What a refusal says: a problem document, or the page that stands for one. */
+async function refusal(reply) {
+  const text = await reply.text().catch(() => "");
+  let [words, id, page] = [[reply.statusText || `The server answered ${reply.status}`]];
+  if (/json/.test(reply.headers.get("Content-Type"))) {
+    const problem = JSON.parse(text);
+    [words, id] = [[problem.detail, problem.remedy], problem.request_id];
+  } else {
+    page = new DOMParser().parseFromString(text, "text/html");
+    const said = all(".banner > p:not([class])", page).map((one) => one.textContent.replace(/\.$/, ""));
+    if (said.length) [words, id] = [said, one(".banner code", page)?.textContent];
+  }
+  return Object.assign(new Error(words.filter(Boolean).join(". ")), { status: reply.status, requestId: id, page });
+}
+
+/** An error in one line, with the id of its request if it has one. */
+export const wordsOf = (error) => error.message + (error.requestId ? ` (request ${error.requestId})` : "");
+
+/** Fetch; a refusal becomes an error with its cause and the id of the request. */
+export async function ask(address, options) {
+  const reply = await fetch(address, options).catch((error) => {
+    throw new Error("The server cannot be reached", { cause: error });
+  });
+  if (!reply.ok) throw await refusal(reply);
+  return reply;
+}
+
+/** Fetch JSON. */
 export async function fetchJson(address, options) {
-  const reply = await fetch(address, options);
-  const body = await reply.json().catch(() => ({}));
-  if (reply.ok) return body;
-  const words = [body.detail ?? reply.statusText, body.remedy].filter(Boolean).join(". ");
-  const id = body.request_id ? ` (request ${body.request_id})` : "";
-  throw Object.assign(new Error(words + id), { status: reply.status });
+  return (await ask(address, options)).json();
+}
+
+/** A measured value as the server's `measured` writes it: significant digits, no trailing zeros. */
+export function measured(value, digits = 4) {
+  const size = Math.abs(value);
+  const text = size && size < 1e-4
+    ? size.toExponential(digits - 1).replace(/\.?0+e/, "e")
+    : String(Number.isInteger(size) ? size : Number(size.toPrecision(digits)));
+  return value < 0 ? `−${text}` : text;
+}
+
+/** Name the API call of a view that changed without a new page. */
+export function nameApiCall(path) {
+  const box = one(".api-call");
+  if (!box) return;
+  for (const pre of all("pre", box)) pre.textContent = pre.textContent.replace(box.dataset.api, () => path);
+  box.dataset.api = path;
 }

@@ -1,10 +1,13 @@
 """Heat over the API and on its page: every measure, scale, and what is not computed yet."""
 
+import math
+import re
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from app.figures.numbers import measured
 from tests.app.test_error_shape import is_problem
 
 STORED = ("loss", "p", "rank", "entropy", "difference")
@@ -28,8 +31,8 @@ def test_page_and_route_agree_on_every_measure(
     text = client.get(page, params={"measure": measure}).text
     assert frame["measure"] == measure
     assert sum(frame["histogram"]) == len(frame["values"]) - 1
-    mean = f"mean {frame['mean']:.3f}".replace("-", "−")
-    assert f"{mean} {frame['unit']}" in text
+    assert f"mean {measured(frame['mean'])} {frame['unit']}" in text
+    assert f'title="{measured(frame["values"][1])} {frame["unit"]} · ' in text
     prefix = "d" if measure == "difference" else "h"
     assert f'class="t {prefix}{frame["classes"][1]}"' in text
 
@@ -40,6 +43,53 @@ def test_ranks_start_at_one_and_entropies_are_bounded(client: TestClient, heat: 
     entropies = client.get(heat, params={"measure": "entropy"}).json()["values"][1:]
     assert min(entropies) >= 0
     assert max(entropies) < 7.7  # ln 2048 and a little
+
+
+def test_values_keep_four_digits_however_small(client: TestClient, heat: str) -> None:
+    losses = client.get(heat, params={"measure": "loss"}).json()["values"][1:]
+    found = client.get(heat, params={"measure": "p"}).json()["values"][1:]
+    assert found == pytest.approx([math.exp(-loss) for loss in losses], rel=1e-2)
+    assert min(found) > 0
+    assert all(value == float(f"{value:.4g}") for value in found)
+    ranks = client.get(heat, params={"measure": "rank"})
+    assert not re.search(r'"values":\[[^]]*\.', ranks.text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (2.5, "2.5"),
+        (0.123456, "0.1235"),
+        (0.00012346, "0.0001235"),
+        (0.000012, "1.2e-5"),
+        (1e-10, "1e-10"),
+        (-1.25, "−1.25"),
+        (12345.6, "12350"),
+        (7, "7"),
+        (50257, "50257"),
+        (None, "–"),
+    ],
+)
+def test_measured_values_have_four_significant_digits(value: float | None, text: str) -> None:
+    assert measured(value) == text
+
+
+def test_probabilities_have_a_log_scale_on_request(
+    client: TestClient, heat: str, page: str
+) -> None:
+    frame = client.get(heat, params={"measure": "p", "log": "1"}).json()
+    assert frame["is_log"]
+    assert frame["scale"] == [1e-6, 1]
+    values = client.get(heat, params={"measure": "p"}).json()["values"]
+    assert frame["values"] == values
+    expected = [min(63, max(0, int(64 * (1 + math.log10(v) / 6)))) for v in values[1:]]
+    assert frame["classes"][1:] == pytest.approx(expected, abs=1)
+    text = client.get(page, params={"measure": "p", "log": "1"}).text
+    assert "log scale" in text
+    assert 'name="log" value="1" checked' in text
+    assert "log=1" in text.split('class="api-call"')[1]
+    assert not client.get(heat, params={"measure": "loss", "log": "1"}).json()["is_log"]
 
 
 def test_what_is_not_computed_is_a_409_and_a_page_that_offers_it(
@@ -68,7 +118,7 @@ def test_the_scale_is_what_is_asked_for(client: TestClient, heat: str) -> None:
     assert frame["bounds"] == [0, 10]
     fitted = client.get(heat, params={"lock": "false"}).json()
     values = [value for value in fitted["values"] if value is not None]
-    assert fitted["scale"] == pytest.approx([min(values), max(values)], abs=1e-3)
+    assert fitted["scale"] == pytest.approx([min(values), max(values)], rel=1e-3)
     assert {0, 63} <= set(fitted["classes"])
 
 

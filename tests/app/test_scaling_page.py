@@ -61,6 +61,33 @@ def test_bits_are_nats_over_ln_2(client: TestClient, names: dict[str, Any]) -> N
     assert "bits" in bits["layout"]["yaxis"]["title"]["text"]
 
 
+@pytest.mark.parametrize("unit", ["nats", "bits"])
+def test_no_number_of_a_figure_is_named_in_another_unit(
+    client: TestClient, names: dict[str, Any], unit: str
+) -> None:
+    other = {"nats": "bits", "bits": "nats"}[unit]
+    for axis in ("N", "S"):
+        for name, figure in figures(client, names, axis=axis, unit=unit).items():
+            hovers = [trace.get("hovertemplate") or "" for trace in figure["data"]]
+            assert not [hover for hover in hovers if f"}} {other}" in hover], name
+    zero = [trace for trace in figures(client, names, axis="S")["under"]["data"] if 0 in trace["x"]]
+    assert zero[0]["customdata"] == ["step 0"]
+    assert "%" in zero[0]["hovertemplate"]
+
+
+def test_residuals_are_the_same_in_table_and_figure(
+    client: TestClient, names: dict[str, Any]
+) -> None:
+    page = client.get("/scaling").text
+    table = re.findall(r'<td class="n">([−\d.]+) %</td></tr>', page)
+    drawn = figures(client, names)["residuals"]["data"]
+    values = {x: y for trace in drawn for x, y in zip(trace["x"], trace["y"], strict=True)}
+    shown = [float(text.replace("−", "-")) for text in table]
+    assert shown == [pytest.approx(100 * values[x], abs=0.0051) for x in sorted(values)]
+    law = api(client, names)["law"]
+    assert list(values.values()) == pytest.approx([math.expm1(r) for r in law["residuals"]])
+
+
 def test_the_law_stands_in_the_page_as_in_the_api(
     client: TestClient, names: dict[str, Any]
 ) -> None:

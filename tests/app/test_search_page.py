@@ -15,7 +15,10 @@ from app.figures.curve_map import packed
 from app.figures.curves import drawn, log_shares
 from app.pages.addresses import address, given
 from app.pages.search_parts import KINDS, filter_chips
+from backend.queries import search_filters
 from backend.queries.curve_map import CurveMap
+from backend.queries.search_filters import TEXT_SECONDS
+from backend.queries.text_filters import TextMatches, text_mask
 from compute.curves import CURVE_CLASSES
 
 API = "/api/v1/predictions"
@@ -73,6 +76,32 @@ def test_the_call_that_the_page_names_gives_its_list(client: TestClient) -> None
     assert named is not None
     answer = client.get(html.unescape(named[1])).json()
     assert _indices(page) == [match["index"] for match in answer["matches"]] != []
+
+
+def test_the_files_hold_what_the_page_lists(client: TestClient) -> None:
+    page = client.get("/predictions?preset=late&cls=monogenic&zoom=0.5:0.5:2").text
+    part = re.search(r"data-exports>(.*?)</p>", page, re.DOTALL)
+    assert part is not None
+    files = {
+        text: html.unescape(h) for h, text in re.findall(r'href="([^"]*)"[^>]*>(\w+)<', part[1])
+    }
+    assert set(files) == {"Parquet", "Arrow", "CSV", "JSON"}
+    rows = client.get(files["JSON"]).json()["rows"]
+    assert [row["prediction"] for row in rows][:50] == _indices(page)
+    assert all("zoom" not in href for href in files.values())
+    for href in files.values():
+        assert client.get(href).status_code == 200
+    assert "data-exports" not in client.get("/predictions?cls=learned&final_min=5").text
+
+
+def test_like_this_keeps_the_filters(client: TestClient) -> None:
+    page = client.get("/predictions?preset=late&cls=monogenic&final_max=1&sort=drop").text
+    href = re.search(r'href="([^"]*)">like this', page)
+    assert href is not None
+    query = parse_qs(urlsplit(html.unescape(href[1])).query)
+    own = query.pop("like")
+    assert query == {"cls": ["monogenic"], "final_max": ["1"]}
+    assert _indices(client.get(html.unescape(href[1])).text)[0] == int(own[0])
 
 
 def test_pages_follow_each_other_without_gap_or_repetition(client: TestClient) -> None:
@@ -159,6 +188,14 @@ def test_presets_replace_the_shape_and_keep_the_filters(client: TestClient) -> N
         assert ("like" in query) == text.startswith("Only"), text
 
 
+def test_every_preset_works_along_steps_too(client: TestClient) -> None:
+    page = client.get("/predictions?axis=S&sketch=1:9,1e3:1&cls=polygenic&emergence_min=10").text
+    for text, href in _links(page, "presets").items():
+        assert client.get(href).status_code == 200, text
+        assert "cls=polygenic" in href, text
+        assert ("axis=S" in href) == (not text.startswith("Only")), text
+
+
 def test_an_empty_answer_names_the_filter_to_clear(client: TestClient) -> None:
     page = client.get("/predictions?cls=learned&final_min=5").text
     assert "No prediction matches" in page
@@ -171,6 +208,50 @@ def test_an_empty_answer_names_the_filter_to_clear(client: TestClient) -> None:
     assert offered is not None
     assert "zzzqqqxxx" in offered[1]
     assert "class learned" not in offered[1]
+
+
+def test_a_page_without_matches_looks_through_text_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trying what to clear asks for the same text again, and keeps within the page's limit."""
+    allowed: list[float] = []
+
+    def watched(*given: Any) -> TextMatches:
+        allowed.append(given[-1])
+        return text_mask(*given)
+
+    monkeypatch.setattr(search_filters, "text_mask", watched)
+    question = "text=qqqq&cls=learned&final_min=5&drop_min=1&sharpness_min=0.2"
+    assert "No prediction matches" in client.get(f"/predictions?{question}").text
+    assert [limit for limit in allowed if limit == TEXT_SECONDS] == [TEXT_SECONDS]
+    assert all(limit <= TEXT_SECONDS for limit in allowed)
+    assert len(allowed) <= 2  # the second looks for no text
+
+
+def test_a_text_search_that_was_cut_off_blames_no_filter(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def cut_off(*given: Any) -> TextMatches:
+        asked.append(given)
+        found = text_mask(*given)
+        return TextMatches(None if found.mask is None else np.zeros_like(found.mask), "cut off")
+
+    monkeypatch.setattr(search_filters, "text_mask", cut_off)
+    page = client.get("/predictions?text=qqqqq&cls=learned&final_min=0.1").text
+    assert "Incomplete: cut off" in page
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("inv", ["", "inv=none", "inv=none&inv=scale", "inv=level&inv=scale"])
+def test_what_a_form_sends_of_invariances_is_what_it_shows(client: TestClient, inv: str) -> None:
+    """Boxes that are all empty say `none`; a box beside it says what it says."""
+    page = client.get(f"/predictions?preset=late&{inv}").text
+    assert '<input type="hidden" name="inv" value="none"' in page
+    boxes = re.findall(r'type="checkbox" name="inv" value="(\w+)" checked', page)
+    answer = client.get(f"{API}?preset=late&{inv}").json()
+    assert boxes == answer["invariances"]
 
 
 def test_other_pages_lead_to_the_search(client: TestClient, names: dict[str, Any]) -> None:
@@ -225,6 +306,7 @@ def test_the_map_survives_packing_within_its_budget() -> None:
         model=None,
         n_predictions=total,
         n_matching=5,
+        curves="0123456789ab",
         truncated=None,
         shares=(0.9, 0.05),
         classes=CURVE_CLASSES,
@@ -267,6 +349,26 @@ def test_a_lasso_lists_the_points_that_the_map_has_inside(client: TestClient) ->
     assert sampled <= listed
     outside = set(np.array(points["index"])[~inside].tolist())
     assert not listed & outside
+
+
+def test_a_lasso_belongs_to_the_map_it_was_drawn_on(client: TestClient) -> None:
+    points = client.get(f"{API}/map").json()
+    other = client.get(f"{API}/map?axis=S").json()
+    assert points["curves"] != other["curves"]
+    corners = "lasso=-100:-100,100:-100,100:100,-100:100"
+    own = client.get(f"{API}?{corners}&lasso_of={points['curves']}")
+    assert own.json()["n_matching"] == points["n_predictions"]
+    question = f"{corners}&lasso_of={points['curves']}&axis=S"
+    refused = client.get(f"{API}?{question}")
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["parameter"] == "lasso"
+    assert "another map" in refused.json()["detail"]
+    page = client.get(f"/predictions?{question}")
+    assert page.status_code == 422
+    assert "another map" in page.text
+    href = _links(page.text, "chips")["Remove inside the lasso ✕"]
+    assert set(parse_qs(urlsplit(href).query)) == {"axis"}
+    assert client.get(href).status_code == 200
 
 
 def test_addresses_keep_what_is_not_taken_away() -> None:

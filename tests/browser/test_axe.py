@@ -39,3 +39,27 @@ def test_pages_have_no_serious_fault(visit: Visit, theme: str) -> None:
         visit.wait_for_plots()
         found += faults(visit)
     assert found == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "question",
+    ["axis=S", "regex=foo(&cls=learned", "cls=learned&final_min=5", "axis=Q", "preset=u&inv=none"],
+)
+def test_searches_have_no_serious_fault(visit: Visit, question: str, theme: str) -> None:
+    """Along steps, refused at a field, without a match, refused as a whole."""
+    # So high that the bar at the lower edge lies over nothing that could be scrolled from under it.
+    visit.page.set_viewport_size({"width": 1280, "height": 2_400})
+    visit.page.goto(f"{visit.base}/predictions?{question}&theme={theme}")
+    assert faults(visit) == []
+    visit.faults[:] = [fault for fault in visit.faults if "422" not in fault]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_heats_have_no_serious_fault(visit: Visit, theme: str) -> None:
+    document = first_document(visit)
+    found = []
+    for asked in ("measure=p_token", "measure=difference", "measure=p&log=1&lo=0.001"):
+        visit.open(f"{document}?{asked}&theme={theme}")
+        found += faults(visit)
+    assert found == []

@@ -104,6 +104,62 @@ def test_a_curve_is_drawn_with_the_mouse_and_the_list_follows(visit: Visit) -> N
     assert _indices(visit) == shown
 
 
+@pytest.mark.parametrize("question", ["", "?preset=late", "?like=7"])
+def test_any_curve_can_be_searched_for_together_with_a_filter(visit: Visit, question: str) -> None:
+    """Numbers of a drawn curve have any decimals, and none of them holds up the form."""
+    page = visit.page
+    _open(visit, "/predictions" + question)
+    pad = page.locator(".pad")
+    page.mouse.move(*_spot(pad, 0.13, 0.237))
+    page.mouse.down()
+    page.mouse.move(*_spot(pad, 0.47, 0.341), steps=8)
+    page.mouse.move(*_spot(pad, 0.91, 0.743), steps=8)
+    page.mouse.up()
+    _settled(visit)
+    page.get_by_text("Class of the curve").click()
+    page.locator("[name=cls][value=polygenic]").check()
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    query = parse_qs(urlsplit(page.url).query)
+    assert query["cls"] == ["polygenic"]
+    assert "sketch" in query
+    assert not {"preset", "like"} & set(query)
+
+
+def test_a_drawn_curve_applies_no_filter_that_was_not_searched_for(visit: Visit) -> None:
+    """List, map and address ask the same, whatever is already typed into the form."""
+    page = visit.page
+    _open(visit, "/predictions?cls=monogenic&cls=polygenic")
+    count = page.locator(".count b").inner_text()
+    page.locator("[name=token]").fill(" the")
+    page.locator("h1").click()
+    page.keyboard.press("s")
+    page.keyboard.press("+")
+    _settled(visit)
+    query = parse_qs(urlsplit(page.url).query)
+    assert "token" not in query
+    assert query["cls"] == ["monogenic", "polygenic"]
+    expect(page.locator(".count b")).to_have_text(count)
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    assert {"token", "sketch", "cls"} <= set(parse_qs(urlsplit(page.url).query))
+
+
+def test_a_search_keeps_the_zoom_of_the_map(visit: Visit) -> None:
+    page = visit.page
+    _open(visit, "/predictions")
+    _wait_for_map(visit)
+    page.locator("[data-zoom='1.5']").click()
+    zoom = parse_qs(urlsplit(page.url).query)["zoom"]
+    page.locator("[name=token]").fill(" the")
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    assert parse_qs(urlsplit(page.url).query)["zoom"] == zoom
+    assert "zoom" not in page.locator(".api-call pre").first.inner_text()
+    page.go_back()
+    assert parse_qs(urlsplit(page.url).query) == {"zoom": zoom}
+
+
 def test_a_knot_is_dragged(visit: Visit) -> None:
     page = visit.page
     _open(visit, "/predictions?preset=late")
@@ -194,6 +250,47 @@ def test_numbers_and_pad_stay_in_step(visit: Visit) -> None:
     assert len(_knots(visit)) == 16
 
 
+def test_numbers_keep_the_focus_while_they_are_changed(visit: Visit) -> None:
+    page = visit.page
+    _open(visit, "/predictions?preset=inverse")
+    page.locator(".numbers summary").click()
+    nats = page.locator("[data-knots] tr").last.locator("input").nth(1)
+    nats.focus()
+    before = float(nats.input_value())
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(nats).to_be_focused()
+    assert float(nats.input_value()) == before - 2
+    nats.fill("999")
+    page.keyboard.press("Tab")
+    expect(nats).not_to_have_value("999")  # what is beyond the pad is brought back into it
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"),
+    [
+        ("sketch=20000:8,3000000:0.5&cls=polygenic", {"cls", "axis"}),
+        ("preset=step&at=2&emergence_min=1000", {"preset", "axis"}),
+        ("lasso=-9:-9,9:-9,9:9,-9:9&only_largest=2&like=5", {"like", "axis"}),
+        ("sketch=20000:8,3000000:0.5&sort=distance&inv=level&zoom=0.4:0.4:2", {"axis"}),
+    ],
+)
+def test_another_axis_leaves_behind_what_meant_nothing_there(
+    visit: Visit, asked: str, left: set[str]
+) -> None:
+    page = visit.page
+    _open(visit, f"/predictions?{asked}")
+    if not page.locator("[name=axis]").is_visible():
+        page.get_by_text("Axis and order").click()
+    page.locator("[name=axis]").select_option("S")
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    query = parse_qs(urlsplit(page.url).query)
+    query.pop("corpus", None)
+    assert set(query) == left
+    assert page.locator(".hit").count() > 0
+
+
 def test_a_preset_keeps_the_filters(visit: Visit) -> None:
     page = visit.page
     _open(visit, "/predictions?cls=monogenic&cls=polygenic")
@@ -204,6 +301,25 @@ def test_a_preset_keeps_the_filters(visit: Visit) -> None:
     kinds = set(page.locator(".hit-class").all_inner_texts())
     assert {kind.strip() for kind in kinds} <= {"monogenic", "polygenic"}
     assert page.locator(".hit-asked").count() == page.locator(".hit").count() > 0
+
+
+def test_a_preset_can_be_searched_for_at_its_very_level(visit: Visit) -> None:
+    page = visit.page
+    _open(visit, "/predictions?preset=late")
+    level = page.locator("input[type=checkbox][name=inv][value=level]")
+    expect(level).to_be_checked()  # the default of a preset
+    level.uncheck()
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    assert parse_qs(urlsplit(page.url).query)["inv"] == ["none"]
+    expect(level).not_to_be_checked()
+    answer = _answer(visit, "/api/v1/predictions?preset=late&inv=none&limit=50")
+    assert [match["index"] for match in answer["matches"]] == _indices(visit)
+    level.check()
+    with page.expect_navigation():
+        page.locator("button.primary").click()
+    assert "inv" not in parse_qs(urlsplit(page.url).query)
+    expect(level).to_be_checked()
 
 
 def test_filters_are_sent_by_the_form_and_removed_by_their_chips(visit: Visit) -> None:
@@ -268,6 +384,7 @@ def test_a_lasso_filters_the_list(visit: Visit) -> None:
     with page.expect_navigation():
         page.mouse.up()
     assert "lasso=" in page.url
+    assert "lasso_of=" in page.url
     assert "cls=polygenic" in page.url
     after = page.locator(".count b").inner_text()
     assert 0 < int(re.sub(r"\D", "", after)) < int(re.sub(r"\D", "", before))
@@ -325,6 +442,17 @@ def test_rows_are_walked_and_opened_by_keyboard(visit: Visit) -> None:
     assert "like=" in page.url
     own = parse_qs(urlsplit(page.url).query)["like"][0]
     assert _indices(visit)[0] == int(own)
+
+
+def test_files_of_the_list_are_reached_by_key(visit: Visit) -> None:
+    page = visit.page
+    _open(visit, "/predictions?cls=monogenic")
+    page.keyboard.press("e")
+    expect(page.get_by_role("link", name="Parquet")).to_be_focused()
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == "predictions.parquet"
+    assert download.value.path().read_bytes()[:4] == b"PAR1"
 
 
 def test_a_bad_regex_is_named_at_its_field_with_a_way_out(visit: Visit) -> None:
@@ -393,3 +521,41 @@ def test_corpus_text_is_text_in_results_and_on_the_map(hostile: Visit) -> None:
     page.keyboard.press("ArrowRight")
     expect(page.locator(".map-tip polyline")).to_be_attached()
     assert page.locator("main script, main img, [onerror]").count() == 0
+
+
+def test_a_list_that_fails_keeps_the_old_one_and_is_tried_again(visit: Visit) -> None:
+    page = visit.page
+    _open(visit, "/predictions?cls=learned")
+    before = _indices(visit)
+    page.route("**/predictions?*sketch*", lambda route: route.abort())
+    page.keyboard.press("s")
+    page.keyboard.press("+")
+    strip = page.locator(".fault")
+    expect(strip).to_contain_text("The server cannot be reached")
+    assert _indices(visit) == before
+    expect(page.locator("#results")).to_have_attribute("data-stale", "")
+    page.unroute("**/predictions?*sketch*")
+    strip.get_by_role("button", name="Retry").click()
+    _settled(visit)
+    expect(strip).to_have_count(0)
+    assert _indices(visit) != before
+    visit.faults[:] = [fault for fault in visit.faults if "ERR_FAILED" not in fault]
+
+
+def test_a_map_that_fails_says_why_and_is_tried_again(visit: Visit) -> None:
+    page = visit.page
+    busy = {"detail": "the store is busy", "request_id": "r-77"}
+    page.route(
+        "**/figures/curve-map*",
+        lambda route: route.fulfill(
+            status=503, content_type="application/problem+json", body=json.dumps(busy)
+        ),
+    )
+    _open(visit, "/predictions")
+    strip = page.locator(".fault")
+    expect(strip).to_contain_text("the store is busy. There is no map. Request id r-77")
+    page.unroute("**/figures/curve-map*")
+    strip.get_by_role("button", name="Retry").click()
+    _wait_for_map(visit)
+    expect(strip).to_have_count(0)
+    visit.faults[:] = [fault for fault in visit.faults if "503" not in fault]

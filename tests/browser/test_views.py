@@ -1,6 +1,9 @@
 """What keys, themes, sliders and narrow windows do."""
 
+import json
 import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -18,6 +21,12 @@ def first_document(visit: Visit) -> str:
     path = visit.page.locator("[data-row]").first.get_attribute("href")
     assert path is not None
     return path
+
+
+def open_heat(visit: Visit, asked: str = "") -> None:
+    """Open the first document's heat and wait until the page listens."""
+    visit.open(first_document(visit) + asked)
+    expect(visit.page.locator("[data-heat][data-state=ready]")).to_be_attached()
 
 
 def first_cluster(visit: Visit) -> str:
@@ -92,7 +101,7 @@ def test_plots_are_exported(visit: Visit, kind: str) -> None:
 
 def test_heat_moves_over_sizes_on_one_scale(visit: Visit) -> None:
     page = visit.page
-    visit.open(first_document(visit))
+    open_heat(visit)
     legend = page.locator(".legend").inner_text()
     mean = page.locator("#heat-mean").inner_text()
     classes = page.locator(".document").evaluate(
@@ -113,6 +122,66 @@ def test_heat_moves_over_sizes_on_one_scale(visit: Visit) -> None:
     )
 
 
+def test_what_is_set_on_a_heat_goes_along(visit: Visit) -> None:
+    """Neighbours, the tokens to choose and the API call are those of the view, not of its start."""
+    page = visit.page
+    open_heat(visit, "?measure=p_token")
+    first = page.locator("#model").input_value()
+    page.keyboard.press("[")
+    smaller = page.locator("#model").input_value()
+    assert smaller != first
+    page.keyboard.press(",")
+    step = page.locator("#step").input_value()
+    expect(page).to_have_url(re.compile(rf"step={step}\b"))
+    state = {"model": [smaller], "step": [step], "measure": ["p_token"]}
+    call = page.locator(".api-call pre").first.text_content() or ""
+    named = parse_qs(urlsplit(call.split("'")[1]).query)
+    assert {name: named[name] for name in state} == state
+    with page.expect_navigation():
+        page.locator(".presets a").nth(1).click()
+    expect(page.locator("[data-heat][data-state=ready]")).to_be_attached()
+    shown = parse_qs(urlsplit(page.url).query)
+    assert {name: shown[name] for name in state} == state
+    target = shown["target"]
+    page.keyboard.press("[")
+    state["model"] = [page.locator("#model").input_value()]
+    with page.expect_navigation():
+        page.keyboard.press("j")
+    shown = parse_qs(urlsplit(page.url).query)
+    assert {name: shown[name] for name in state} == state
+    assert shown["target"] == target
+    assert visit.path().endswith("/1")
+    visit.faults[:] = [fault for fault in visit.faults if "409" not in fault]
+
+
+def test_the_legend_says_whose_scale_it_is(visit: Visit) -> None:
+    page = visit.page
+    open_heat(visit, "?measure=p&log=1")
+    note = page.locator("[data-scale-note]")
+    expect(note).to_have_text("same scale for every model, step and document")
+    page.locator(".scale summary").first.click()
+    page.locator("[name=lo]").fill("0.001")
+    page.locator("[name=lo]").press("Tab")
+    expect(note).to_have_text("your scale")
+    page.locator("[data-action=scale-off]").click()
+    expect(note).to_have_text("same scale for every model, step and document")
+    page.locator("[name=lock]").check()
+    expect(note).to_have_text("scale fitted to these values alone")
+    expect(page).to_have_url(re.compile("log=1"))
+    about = page.locator(".document .t").nth(3)
+    about.hover()
+    shown = page.locator("#tip").inner_text()
+    with page.expect_navigation():
+        page.reload()
+    expect(note).to_have_text("scale fitted to these values alone")
+    page.mouse.move(0, 0)
+    about.hover()
+    expect(page.locator("#tip")).to_have_text(shown)  # page and script write a value alike
+    with page.expect_navigation():
+        page.locator("[name=log]").uncheck()
+    assert "log=" not in page.url
+
+
 def test_a_token_tells_its_value_on_focus(visit: Visit) -> None:
     page = visit.page
     visit.open(first_document(visit))
@@ -122,6 +191,22 @@ def test_a_token_tells_its_value_on_focus(visit: Visit) -> None:
     expect(page.locator("#tip")).to_contain_text("nats · position 1")
     expect(page.locator("#said")).to_contain_text("nats · position 1")
     assert page.locator(".document .t[tabindex='0']").count() == 1
+
+
+def test_the_address_names_the_token_that_is_looked_at(visit: Visit) -> None:
+    page = visit.page
+    open_heat(visit)
+    page.locator(".document .t").nth(5).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile("pos=6"))
+    with page.expect_navigation():
+        page.locator("[name=measure]").select_option("p")
+    expect(page.locator("#t6")).to_have_class(re.compile(r"\bat\b"))
+    assert parse_qs(urlsplit(page.url).query)["pos"] == ["6"]
+    page.keyboard.press("Tab")
+    with page.expect_navigation():
+        page.locator("a[rel=next]").first.click()
+    assert "pos" not in page.url
 
 
 def test_reduced_motion_keeps_play_still(visit: Visit) -> None:
@@ -225,3 +310,28 @@ def test_a_split_character_is_shown_once_and_says_so(hostile: Visit) -> None:
     expect(page.locator("#tip")).to_contain_text("one character shared by tokens")
     # Only a document that is cut inside its last character has a part without its neighbours.
     assert "\ufffd" not in page.locator(".document").inner_text().rstrip("\ufffd\n ")
+
+
+def _refused(route: Any) -> None:
+    problem = {"detail": "the store is being moved", "remedy": "Wait", "request_id": "r-1234"}
+    route.fulfill(status=503, content_type="application/problem+json", body=json.dumps(problem))
+
+
+def test_a_heat_that_fails_says_why_and_is_tried_again(visit: Visit) -> None:
+    page = visit.page
+    open_heat(visit)
+    before = page.locator("#heat-mean").inner_text()
+    page.route("**/heat?*", _refused)
+    page.keyboard.press("[")
+    strip = page.locator(".fault")
+    expect(strip).to_contain_text("the store is being moved")
+    expect(strip).to_contain_text("r-1234")
+    expect(strip).to_contain_text("The colours are those of")
+    expect(page.locator(".document")).to_have_attribute("data-stale", "")
+    assert page.locator("#heat-mean").inner_text() == before
+    page.unroute("**/heat?*")
+    strip.get_by_role("button", name="Retry").click()
+    expect(strip).to_have_count(0)
+    expect(page.locator("#heat-mean")).not_to_have_text(before)
+    expect(page.locator("[data-stale]")).to_have_count(0)
+    visit.faults[:] = [fault for fault in visit.faults if "503" not in fault]

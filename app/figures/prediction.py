@@ -1,0 +1,160 @@
+"""The curve of one prediction, as it is asked for: unit, scale, difference to the mean, line."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from app.figures.base import Trace, along_axis, axis, end_label, figure, log_axis
+from app.figures.labels import plotly_text
+from app.figures.losses import axis_layout
+from backend.queries.views import Curve
+
+Quantity = Literal["nats", "bits", "p"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How curves are drawn.
+
+    Attributes:
+        y: loss in nats or bits, or the probability of the answer.
+        is_log: the vertical axis is logarithmic; a difference has no logarithm, and ignores it.
+        is_difference: less the same of the corpus mean.
+        with_fit: with the least-squares line of the loss on ln axis.
+    """
+
+    y: Quantity = "nats"
+    is_log: bool = False
+    is_difference: bool = False
+    with_fit: bool = False
+
+    def value(self, nats: float) -> float:
+        """Return a loss as it is drawn."""
+        if self.y == "p":
+            return math.exp(-nats)
+        return nats / math.log(2) if self.y == "bits" else nats
+
+    def values(self, nats: Sequence[float], mean: Sequence[float]) -> list[float | None]:
+        """Return losses as they are drawn; None where the axis has no place for one."""
+        found = [self.value(one) for one in nats]
+        if self.is_difference:
+            return [a - self.value(b) for a, b in zip(found, mean, strict=True)]
+        return [one if one > 0 or not self.is_log else None for one in found]
+
+    @property
+    def unit(self) -> str:
+        """The unit behind a number; a probability has none."""
+        return "" if self.y == "p" else f" {self.y}"
+
+    @property
+    def title(self) -> str:
+        """What the vertical axis shows."""
+        name = "probability of the answer" if self.y == "p" else f"loss ({self.y})"
+        return f"{name}, less the corpus mean" if self.is_difference else name
+
+
+def prediction_figure(curves: Sequence[Curve], shown: Shown) -> go.Figure:
+    """Return one prediction along one axis, one line a model, with the corpus mean.
+
+    Args:
+        curves: curves along the same axis, at least one.
+        shown: how to draw them.
+    """
+    traces: list[Trace] = []
+    for i, curve in enumerate(curves):
+        at = i / max(len(curves) - 1, 1)
+        traces += _prediction(curve, shown, at, alone=len(curves) == 1)
+        if shown.with_fit:
+            traces += _line(curve, shown, at)
+    if not shown.is_difference:
+        traces += _corpus_mean(curves[-1], shown)
+    x = [value for curve in curves for value in curve.x]
+    if not shown.is_difference and any(curve.step_zero_nats is not None for curve in curves):
+        x.append(0.0)
+    layout = axis_layout(curves[0].axis, x)
+    values = [value for trace in traces for value in trace["y"] if value is not None]
+    layout["yaxis"] = layout.get("yaxis", {}) | _vertical(shown, values)
+    if len(curves) > 1:
+        traces += _model_names(curves, shown, values)
+    return figure(traces, layout)
+
+
+def _vertical(shown: Shown, values: Sequence[float]) -> dict[str, object]:
+    if shown.is_difference:
+        most = 1.1 * max(map(abs, values), default=1.0) or 1.0
+        return axis(shown.title, range=[-most, most], zeroline=True)
+    if shown.is_log:
+        return log_axis(shown.title, values, tickformat="~g")
+    top = 1.1 * max(values, default=1.0) or 1.0
+    return axis(shown.title, range=[0, top])
+
+
+def _model_names(curves: Sequence[Curve], shown: Shown, values: Sequence[float]) -> list[Trace]:
+    """Return each model's name at the end of its line, moved up where names would touch."""
+    is_log = shown.is_log and not shown.is_difference
+    ends = [
+        (shown.values(curve.loss_nats, curve.mean_nats)[-1], i) for i, curve in enumerate(curves)
+    ]
+    heights = [math.log(value) if is_log else value for value in values]
+    room = 0.06 * (max(heights) - min(heights))
+    labels: list[Trace] = []
+    below = -math.inf
+    for end, i in sorted((end, i) for end, i in ends if end is not None):
+        below = max(math.log(end) if is_log else end, below + room)
+        height = math.exp(below) if is_log else below
+        label = end_label(curves[i].x[-1], height, plotly_text(curves[i].model or ""), "ramp")
+        label["meta"]["at"] = i / max(len(curves) - 1, 1)
+        labels.append(label)
+    return labels
+
+
+def _prediction(curve: Curve, shown: Shown, at: float, alone: bool) -> list[Trace]:
+    x, y = list(curve.x), shown.values(curve.loss_nats, curve.mean_nats)
+    labels = [plotly_text(label) for label in curve.labels]
+    if curve.step_zero_nats is not None and 0 not in x and not shown.is_difference:
+        zero = shown.values([curve.step_zero_nats], [0.0])
+        x, y, labels = [0.0, *x], [*zero, *y], ["step 0", *labels]
+    name = plotly_text(curve.model or "this prediction")
+    traces = along_axis(
+        x,
+        y,
+        name=name,
+        role="accent" if alone else "ramp",
+        mode="lines+markers",
+        line={"width": 2.5 if alone else 1.75},
+        marker={"size": 6 if alone else 4},
+        customdata=labels,
+        hovertemplate=f"{name} · %{{customdata}}<br>%{{y:.4~g}}{shown.unit}<extra></extra>",
+    )
+    for trace in traces:
+        trace["meta"] = {**trace["meta"], "at": at}
+    return traces
+
+
+def line_nats(x: Sequence[float], nats: Sequence[float]) -> list[float]:
+    """Return the least-squares line of losses on ln axis, as `slope` and `r_squared` score it."""
+    places = [math.log(value) for value in x]
+    middle, mean = sum(places) / len(places), sum(nats) / len(nats)
+    spread = sum((u - middle) ** 2 for u in places)
+    slope = sum((u - middle) * (y - mean) for u, y in zip(places, nats, strict=True)) / spread
+    return [mean + slope * (u - middle) for u in places]
+
+
+def _line(curve: Curve, shown: Shown, at: float) -> list[Trace]:
+    y = shown.values(line_nats(curve.x, curve.loss_nats), curve.mean_nats)
+    trace: Trace = {"type": "scatter", "mode": "lines", "x": list(curve.x), "y": y}
+    trace |= {"name": f"line of {plotly_text(curve.model or 'this prediction')}"}
+    trace |= {"line": {"width": 1.5, "dash": "dash"}, "meta": {"role": "theory", "at": at}}
+    trace["hovertemplate"] = f"least-squares line<br>%{{y:.4~g}}{shown.unit}<extra></extra>"
+    return [trace]
+
+
+def _corpus_mean(curve: Curve, shown: Shown) -> list[Trace]:
+    x, y = list(curve.x), shown.values(curve.mean_nats, curve.mean_nats)
+    trace: Trace = {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": "corpus mean"}
+    trace |= {"line": {"width": 1.5, "dash": "dot"}, "meta": {"role": "muted"}}
+    trace["hovertemplate"] = f"corpus mean<br>%{{y:.4~g}}{shown.unit}<extra></extra>"
+    return [trace, end_label(x[-1], y[-1] or 0.0, "<br>corpus mean", "muted", "bottom left")]
