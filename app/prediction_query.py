@@ -14,7 +14,11 @@ CONTEXT = 128  # tokens before the predicted one
 
 
 def _names(value: object) -> object:
-    return tuple(name for name in value.split(",") if name) if isinstance(value, str) else value
+    """Names by commas, in one parameter or in several of the same name."""
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+        return value
+    return tuple(name for part in parts for name in part.split(",") if name)
 
 
 Names = Annotated[tuple[Annotated[str, Field(pattern=MODEL_PATTERN)], ...], BeforeValidator(_names)]

@@ -288,7 +288,12 @@ def _keep(run: _Run, folder: Path) -> None:
     target, part = folder / f"step{run.step}", folder / f"step{run.step}.part"
     if target.is_dir():
         return
-    state = {name: value.half() for name, value in run.model.state_dict().items()}
+    state: dict[str, Tensor] = {}
+    seen = set()
+    for name, value in run.model.state_dict().items():
+        if value.data_ptr() not in seen:  # tied weights are stored once
+            state[name] = value.half()
+        seen.add(value.data_ptr())
     if not all(value.isfinite().all() for value in state.values()):
         raise RuntimeError(f"step {run.step}: weights do not fit float16; lower the learning rate")
     run.model.save_pretrained(part, state_dict=state, safe_serialization=True)

@@ -151,7 +151,7 @@ def test_p_of_the_actual_token_agrees_with_its_loss(writable_store: Store) -> No
     chosen = heat(store, CORPUS, index, request("p_token", model="s2", target=f"id:{token}"))
     actual = heat(store, CORPUS, index, request("p", model="s2"))
     at = np.flatnonzero(ids[1:] == token)
-    assert len(at) > 3
+    assert len(at) >= 2
     pairs = [(chosen.values[i + 1], actual.values[i + 1]) for i in at]
     np.testing.assert_allclose(*np.array(pairs, float).T, atol=2e-3)
     assert chosen.target is not None

@@ -452,29 +452,30 @@ def test_packing_names_an_unknown_model_or_step(
     assert not (tmp_path / "p").exists()
 
 
-def test_licences_of_a_package_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = " ".join(f"word{i}" for i in range(3000)).encode()
-    files = {f"docs/{i}.txt": text + b" %d" % i for i in range(6)} | {"LICENSE.txt": b"Be kind."}
-    recipe = recipe_file(tmp_path, tmp_path)
-    recipe.write_text(
-        recipe.read_text()
-        .replace('kind = "folder"', 'kind = "pypi"\nversion = "1.0"\nfile = "pkg-1.0.tar.gz"')
+@pytest.mark.parametrize("has_licence", [True, False])
+def test_licences_of_a_package_are_copied_or_missed(
+    has_licence: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    licence = {"LICENSE.txt": b"Be kind."} if has_licence else {}
+    archive = archive_of({"docs/a.txt": b"some text", **licence})
+    sha256 = hashlib.sha256(archive).hexdigest()
+    path = recipe_file(tmp_path, tmp_path)
+    package = f'kind = "pypi"\nversion = "1.0"\nfile = "pkg-1.0.tar.gz"\nsha256 = "{sha256}"'
+    path.write_text(
+        path.read_text()
+        .replace('kind = "folder"', package)
         .replace(f'package = "{tmp_path}"', 'package = "pkg"')
-        .replace("vocabulary_size", "near_duplicate = 1.0\nvocabulary_size")
     )
-    with registry(archive_of(files)) as url:
+    recipe, out = read_recipe(path), tmp_path / "out"
+    (tmp_path / "documents.jsonl").write_text('{"source": "text"}\n')
+    out.mkdir()
+    with registry(archive) as url:
         monkeypatch.setattr(sources, "PYPI", f"{url}/simple")
-        source_ = read_recipe(recipe).source[0]
-        (tmp_path / "documents.jsonl").write_text('{"source": "text"}\n')
-        (tmp_path / "out").mkdir()
-        packing.write_licences(read_recipe(recipe), tmp_path, tmp_path / "out", tmp_path, Silent())
-        bare = archive_of({"docs/a.txt": text})
-    assert (tmp_path / "out" / "licenses" / "pkg.txt").read_text() == "Be kind.\n"
-    table = (tmp_path / "out" / "SOURCES.md").read_text()
+        if not has_licence:
+            with pytest.raises(InvalidInputError, match=r"pkg 1\.0 has no licence file"):
+                packing.write_licences(recipe, tmp_path, out, tmp_path, Silent())
+            return
+        packing.write_licences(recipe, tmp_path, out, tmp_path, Silent())
+    assert (out / "licenses" / "pkg.txt").read_text() == "Be kind.\n"
+    table = (out / "SOURCES.md").read_text()
     assert "| text | pkg 1.0 (pypi) | prose | 1 | see file | `pkg.txt` |" in table
-    (tmp_path / source_.file).write_bytes(bare)
-    (tmp_path / "again").mkdir()
-    with pytest.raises(InvalidInputError, match=r"pkg 1\.0 has no licence file"):
-        packing.write_licences(
-            read_recipe(recipe), tmp_path, tmp_path / "again", tmp_path, Silent()
-        )
