@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,8 @@ def test_a_command_that_ends_in_the_middle_of_a_file_is_continued_there(
         env=environment(tmp_path / "data"),
         cwd=ROOT,
         stderr=subprocess.PIPE,
+        # A shell starts what runs in the background with SIGINT ignored, for its children too.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     part = Path("model.safetensors.part")
     deadline = time.monotonic() + 120

@@ -45,6 +45,7 @@ def test_pasted_text_is_evaluated_and_shown_with_every_measure(visit: Visit) -> 
     for measure in ("rank", "entropy", "difference"):
         page.select_option("select[name=measure]", measure)
         expect(page).to_have_url(re.compile(f"measure={measure}"))
+        expect(page.locator("[data-heat]")).to_have_attribute("data-state", "ready")
         expect(page.locator("[data-pending]")).to_be_hidden()
     assert page.locator(".document .t[class*=' d']").count() > 8
 
