@@ -60,19 +60,18 @@ def _level(total, width, low, fall, above, below, right):
 
 @compiled
 @no_type_check
-def _pool(highs, lows, widths, n, total, width, above, below, right):
-    """Put a level stretch on the stack, grown until the fit falls on both of its sides.
+def _absorbed(highs, lows, widths, n, total, width, above, below, right):
+    """Take in every stretch that lies wholly beyond the level, on either side.
 
-    `total` and `width` are the curve's integral and length so far; right of it follows a stretch
-    from `above` to `below` of width `right` (0 where there is none), of which it takes what it
-    needs. The rest of that stretch is put on the stack too. Returns the new height of the stack.
+    Returns (n, total, width, right) as `_pool` has them, what was taken in added, and of the last
+    stretch left on the stack: its lower end, and its width over twice its height.
     """
     while True:
+        low, fall = math.inf, 0.0
         if n > 0:
             # Does all of the stretch to the left lie below the level?
             high, low = highs[n - 1], lows[n - 1]
-            falling = high > low
-            fall = widths[n - 1] / (2.0 * (high - low)) if falling else 0.0
+            fall = widths[n - 1] / (2.0 * (high - low)) if high > low else 0.0
             over = total - high * width + _left_over(high, low, fall)
             if right > 0.0:
                 over += _right_over(high, above, below, right)
@@ -81,8 +80,6 @@ def _pool(highs, lows, widths, n, total, width, above, below, right):
                 width += widths[n - 1]
                 n -= 1
                 continue
-        else:
-            low, fall = math.inf, 0.0
         if right > 0.0:
             # Does all of the stretch to the right lie above it?
             over = total - below * width + _left_over(below, low, fall)
@@ -92,7 +89,21 @@ def _pool(highs, lows, widths, n, total, width, above, below, right):
                 width += right
                 right = 0.0
                 continue
-        break
+        return n, total, width, right, low, fall
+
+
+@compiled
+@no_type_check
+def _pool(highs, lows, widths, n, total, width, above, below, right):
+    """Put a level stretch on the stack, grown until the fit falls on both of its sides.
+
+    `total` and `width` are the curve's integral and length so far; right of it follows a stretch
+    from `above` to `below` of width `right` (0 where there is none), of which it takes what it
+    needs. The rest of that stretch is put on the stack too. Returns the new height of the stack.
+    """
+    n, total, width, right, low, fall = _absorbed(
+        highs, lows, widths, n, total, width, above, below, right
+    )
     level = _level(total, width, low, fall, above, below, right)
     if n > 0 and level > lows[n - 1] and highs[n - 1] > lows[n - 1]:
         taken = widths[n - 1] * (level - lows[n - 1]) / (highs[n - 1] - lows[n - 1])

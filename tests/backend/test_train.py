@@ -2,18 +2,12 @@
 
 import gzip
 import hashlib
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import tarfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -23,83 +17,16 @@ from tokenizers import Tokenizer
 
 from backend.errors import InvalidInputError
 from backend.stages.demo import N_DOCUMENTS
-from backend.stages.progress import Silent
-from backend.training import cleaning, packing, run, sources, windows
-from backend.training.recipe import Data, Source, read_recipe
+from backend.training import cleaning, run, sources, windows
+from backend.training.recipe import Data, read_recipe
 from backend.training.sources import SourceFile, source_files
+from tests.recipes import TEXTS, archive_of, recipe_file, registry, source, text_files
 from tests.stores import BUNDLED
-
-TEXTS = Path(BUNDLED) / "documents.jsonl"
-
-
-def source(**changes: object) -> Source:
-    fields: dict[str, object] = {
-        "name": "text",
-        "kind": "folder",
-        "package": "",
-        "license": "MIT",
-        "category": "prose",
-        "include": ("**/*.txt",),
-    }
-    return Source.model_validate(fields | changes)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real text: the bundled held-out documents, one file each."""
-    root = tmp_path_factory.mktemp("text")
-    with TEXTS.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            if number < 300:
-                (root / f"{number:04}.txt").write_text(json.loads(line)["text"], encoding="utf-8")
-    return root
-
-
-def recipe_file(root: Path, text: Path, steps: int = 6) -> Path:
-    path = root / "recipe.toml"
-    path.write_text(
-        f"""
-name = "tiny"
-description = "A test"
-[data]
-vocabulary_size = 400
-context = 32
-held_out_share = 0.2
-held_out_windows = 20
-[training]
-steps = {steps}
-batch_windows = 8
-save_every = 3
-precision = "float32"
-[[source]]
-name = "text"
-kind = "folder"
-package = "{text}"
-license = "see file"
-category = "prose"
-include = ["**/*.txt"]
-[[model]]
-name = "a"
-hidden_size = 16
-layers = 1
-heads = 1
-learning_rate = 3e-3
-[[model]]
-name = "b"
-hidden_size = 32
-layers = 2
-heads = 2
-learning_rate = 3e-3
-[[model]]
-name = "c"
-hidden_size = 48
-layers = 2
-heads = 2
-learning_rate = 3e-3
-""",
-        encoding="utf-8",
-    )
-    return path
+    return text_files(tmp_path_factory.mktemp("text"))
 
 
 def quanta(*words: str, data: Path) -> subprocess.Popen[str]:
@@ -309,44 +236,6 @@ def test_text_that_unfolds_without_end_is_refused(monkeypatch: pytest.MonkeyPatc
             sources._unfolded(data)
 
 
-def archive_of(files: dict[str, bytes]) -> bytes:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz") as bundle:
-        for name, content in files.items():
-            info = tarfile.TarInfo(f"pkg-1.0/{name}")
-            info.size = len(content)
-            bundle.addfile(info, io.BytesIO(content))
-    return data.getvalue()
-
-
-@contextmanager
-def registry(archive: bytes) -> Iterator[str]:
-    """A stand-in for a package index."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/simple/pkg/":
-                host = f"http://{self.headers['Host']}"
-                files = [{"filename": "pkg-1.0.tar.gz", "url": f"{host}/f"}]
-                body = json.dumps({"files": files}).encode()
-            else:
-                body = archive
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def test_packages_are_fetched_once_by_name_and_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,114 +257,3 @@ def test_packages_are_fetched_once_by_name_and_checked(
         assert not list((tmp_path / "other").glob("*.tar.gz"))
     assert [(f.path, f.text) for f in found] == [("pkg-1.0/docs/a/b.txt", "deep")]
     assert [f.text for f in source_files(wanted, tmp_path)] == ["deep"]  # without the registry
-
-
-def trained_folder(root: Path, text: Path) -> Path:
-    """What training leaves: prepared text, and folders of steps whose weights are not read here."""
-    recipe_path = recipe_file(root, text)
-    out = root / "trained"
-    report = run.prepare(read_recipe(recipe_path), out, root, Silent())
-    (out / "recipe.toml").write_bytes(recipe_path.read_bytes())
-    for model in "abc":
-        for step in (0, 1, 2, 3, 6):
-            (out / "models" / model / f"step{step}").mkdir(parents=True)
-            (out / "models" / model / f"step{step}" / "config.json").write_text(f"{model}{step}")
-        (out / "models" / model / "state.safetensors").write_bytes(b"state")
-    models = [{"name": name} for name in "abc"]
-    facts = {"models": models, "corpus": report}
-    (out / "suite.json").write_text(json.dumps(facts), encoding="utf-8")
-    return out
-
-
-def test_a_packed_suite_has_the_chosen_steps_and_says_what_training_saw(
-    folder: Path, tmp_path: Path
-) -> None:
-    trained = trained_folder(tmp_path, folder)
-    keep = {"a": "all", "b": "0,2"}
-    facts = packing.pack(trained, tmp_path / "packed", keep, tmp_path, Silent())
-    kept = {
-        m: sorted(p.name for p in (tmp_path / "packed" / "models" / m).iterdir()) for m in "abc"
-    }
-    assert kept == {
-        "a": ["step0", "step1", "step2", "step3", "step6"],
-        "b": ["step0", "step2", "step6"],
-        "c": ["step6"],
-    }
-    assert [m["steps"] for m in facts["models"]] == [[0, 1, 2, 3, 6], [0, 2, 6], [6]]
-    # Counted again, passage by passage, with plain tuples.
-    tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
-    lines = (trained / "documents.jsonl").read_text(encoding="utf-8").strip().split("\n")
-    ids = [tokenizer.encode(json.loads(line)["text"]).ids for line in lines]
-    size = packing.PASSAGE_TOKENS
-    passages = [[tuple(i[k : k + size]) for k in range(len(i) - size + 1)] for i in ids]
-    training = {
-        tuple(row[k : k + size])
-        for row in np.load(trained / "windows.npy").tolist()
-        for k in range(len(row) - size + 1)
-    }
-    found = facts["held_out"]
-    assert found["windows"] == len(lines)
-    assert found["passages"] == sum(map(len, passages)) > 0
-    assert found["passages_in_training"] == sum(p in training for w in passages for p in w)
-    assert found["windows_wholly_in_training"] == 0
-    table = (tmp_path / "packed" / "SOURCES.md").read_text(encoding="utf-8")
-    assert f"| {len(lines)} | see file |" in table
-
-
-def test_a_passage_of_the_training_text_is_recognised(folder: Path, tmp_path: Path) -> None:
-    trained = trained_folder(tmp_path, folder)
-    windows_ = np.load(trained / "windows.npy")
-    tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
-    texts = [tokenizer.decode(row.tolist(), skip_special_tokens=False) for row in windows_[:40]]
-    # Text that is tokenised alone as it was inside its document.
-    exact = [
-        t for t, row in zip(texts, windows_, strict=False) if tokenizer.encode(t).ids == [*row]
-    ]
-    assert exact
-    with (trained / "documents.jsonl").open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps({"source": "text", "text": exact[0]}) + "\n")
-    assert packing.seen_in_training(trained)[-1].all()
-
-
-@pytest.mark.parametrize(
-    ("keep", "said"),
-    [
-        ({"d": "all"}, "no model 'd'.*There is: a, b, c"),
-        ({"a": "0,5"}, "no step '5'.*There is: 0, 1, 2, 3, 6"),
-    ],
-)
-def test_packing_names_an_unknown_model_or_step(
-    keep: dict[str, str], said: str, folder: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(InvalidInputError, match=said):
-        packing.pack(trained_folder(tmp_path, folder), tmp_path / "p", keep, tmp_path, Silent())
-    assert not (tmp_path / "p").exists()
-
-
-@pytest.mark.parametrize("has_licence", [True, False])
-def test_licences_of_a_package_are_copied_or_missed(
-    has_licence: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    licence = {"LICENSE.txt": b"Be kind."} if has_licence else {}
-    archive = archive_of({"docs/a.txt": b"some text", **licence})
-    sha256 = hashlib.sha256(archive).hexdigest()
-    path = recipe_file(tmp_path, tmp_path)
-    package = f'kind = "pypi"\nversion = "1.0"\nfile = "pkg-1.0.tar.gz"\nsha256 = "{sha256}"'
-    path.write_text(
-        path.read_text()
-        .replace('kind = "folder"', package)
-        .replace(f'package = "{tmp_path}"', 'package = "pkg"')
-    )
-    recipe, out = read_recipe(path), tmp_path / "out"
-    (tmp_path / "documents.jsonl").write_text('{"source": "text"}\n')
-    out.mkdir()
-    with registry(archive) as url:
-        monkeypatch.setattr(sources, "PYPI", f"{url}/simple")
-        if not has_licence:
-            with pytest.raises(InvalidInputError, match=r"pkg 1\.0 has no licence file"):
-                packing.write_licences(recipe, tmp_path, out, tmp_path, Silent())
-            return
-        packing.write_licences(recipe, tmp_path, out, tmp_path, Silent())
-    assert (out / "licenses" / "pkg.txt").read_text() == "Be kind.\n"
-    table = (out / "SOURCES.md").read_text()
-    assert "| text | pkg 1.0 (pypi) | prose | 1 | see file | `pkg.txt` |" in table
