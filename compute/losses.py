@@ -15,7 +15,11 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
+from compute.neox import Body, body_of
+
 PADDING_ID = 0
+# Fewer positions than this share one reading of a large output embedding too seldom.
+MIN_ROWS = 16
 
 # A leading underscore: documents of one call have lengths of their own.
 Tokens = Integer[np.ndarray, " _tokens"]
@@ -93,6 +97,11 @@ def longest_input(model: Any) -> int | None:
     return positions if learned else None
 
 
+def logits_rows(model: Any, logits_bytes: int) -> int:
+    """Return how many positions' float32 logits are made at once within a bound."""
+    return max(MIN_ROWS, logits_bytes // (4 * int(model.config.vocab_size)))
+
+
 def _cross_entropy(
     logits: Float[Tensor, "positions vocabulary"], targets: Int[Tensor, " positions"]
 ) -> Float[Tensor, " positions"]:
@@ -108,15 +117,23 @@ def batch_losses(
     targets: Int[Tensor, "rows positions"],
     *,
     logits_bytes: int,
-    plain_head: bool,
+    body: Body | None,
 ) -> Float[Tensor, "rows positions"]:
-    """Return the loss in nats of each target, given the inputs up to and including its column."""
-    if not plain_head:
+    """Return the loss in nats of each target, given the inputs up to and including its column.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        inputs: token ids.
+        targets: the token that follows each of them.
+        logits_bytes: bound on the float32 logits that exist at once.
+        body: gives what the output embedding multiplies; None where logits are more than that.
+    """
+    if body is None:
         logits = model(input_ids=inputs, use_cache=False).logits
         return _cross_entropy(logits.flatten(0, 1), targets.flatten()).view_as(targets)
-    hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+    hidden = body(inputs).flatten(0, 1)
     head, wanted = model.get_output_embeddings(), targets.flatten()
-    step = max(16, logits_bytes // (4 * model.config.vocab_size))
+    step = logits_rows(model, logits_bytes)
     parts = zip(torch.split(hidden, step), torch.split(wanted, step), strict=True)
     return torch.cat([_cross_entropy(head(h), t) for h, t in parts]).view_as(targets)
 
@@ -152,7 +169,7 @@ def document_losses(
             f"document {counts.argmax()} needs {counts.max()} positions, the model has {most}; "
             "cut the corpus to fewer tokens"
         )
-    plain = has_plain_head(model)
+    body = body_of(model) if has_plain_head(model) else None
     for bucket in length_buckets(counts[used].tolist(), sizes.tokens):
         batch = [int(used[i]) for i in bucket]
         matrix = padded([documents[d] for d in batch], device)
@@ -161,7 +178,7 @@ def document_losses(
             matrix[:, :-1],
             matrix[:, 1:],
             logits_bytes=sizes.logits_bytes,
-            plain_head=plain,
+            body=body,
         )
         for row, d in zip(values.cpu().numpy(), batch, strict=True):
             losses[offsets[d] : offsets[d + 1]] = row[: counts[d]]

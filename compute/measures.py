@@ -22,9 +22,11 @@ from compute.losses import (
     Tokens,
     has_plain_head,
     length_buckets,
+    logits_rows,
     longest_input,
     padded,
 )
+from compute.neox import Body, body_of
 
 # What uint16 holds; a vocabulary is larger, but nobody reads ranks that far down.
 MAX_RANK = 65_535
@@ -100,17 +102,16 @@ def batch_measures(
     wanted: Int[Tensor, "rows positions"],
     *,
     logits_bytes: int,
-    plain_head: bool,
+    body: Body | None,
     target: int | None = None,
 ) -> Float[Tensor, "measures rows positions"]:
     """Return the measures of each token in `wanted`, given the inputs up to its column."""
     actual = wanted.flatten()
-    if plain_head:
-        hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
-        head, source = model.get_output_embeddings(), hidden.flatten(0, 1)
+    if body:
+        head, source = model.get_output_embeddings(), body(inputs).flatten(0, 1)
     else:
         head, source = _same, model(input_ids=inputs, use_cache=False).logits.flatten(0, 1)
-    step = max(16, logits_bytes // (4 * model.config.vocab_size))
+    step = logits_rows(model, logits_bytes)
     blocks = zip(torch.split(source, step), torch.split(actual, step), strict=True)
     parts = [block_measures(head(block), tokens, target) for block, tokens in blocks]
     return torch.cat(parts, 1).view(-1, *wanted.shape)
@@ -182,7 +183,7 @@ def _batches(
     target: int | None,
 ) -> Iterator[tuple[list[int], Float[np.ndarray, "measures rows positions"]]]:
     used = np.flatnonzero(counts)
-    plain = has_plain_head(model)
+    body = body_of(model) if has_plain_head(model) else None
     for bucket in length_buckets(counts[used].tolist(), sizes.tokens):
         batch = [int(used[i]) for i in bucket]
         matrix = padded([documents[d] for d in batch], str(model.device))
@@ -191,7 +192,7 @@ def _batches(
             matrix[:, :-1],
             matrix[:, 1:],
             logits_bytes=sizes.logits_bytes,
-            plain_head=plain,
+            body=body,
             target=target,
         )
         yield batch, values.cpu().numpy()

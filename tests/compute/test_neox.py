@@ -1,0 +1,136 @@
+"""GPT-NeoX's forward pass on a processor against that of transformers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, GPTNeoXConfig
+
+from compute.neox import MLP_ROWS, QUERY_BLOCK, NeoXBody, body_of
+from tests.factories import tiny_model
+
+
+def neox(**changes: Any) -> Any:
+    """Return a random model whose every parameter matters, two layers unless told."""
+    sizes: dict[str, Any] = {
+        "vocab_size": 50,
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 40,
+    }
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(GPTNeoXConfig(**sizes | changes)).float().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    return model.requires_grad_(False)
+
+
+@torch.inference_mode()
+def largest_difference(model: Any, body: Any, rows: int, length: int, seed: int = 0) -> float:
+    """Return the largest difference of hidden states, in units of their spread (about 1)."""
+    ids = torch.from_numpy(np.random.default_rng(seed).integers(0, 50, (rows, length)))
+    own = model.base_model(input_ids=ids).last_hidden_state
+    assert body(ids).shape == own.shape
+    return float((body(ids) - own).abs().max() / own.std())
+
+
+@pytest.mark.parametrize("length", [1, 2, QUERY_BLOCK, QUERY_BLOCK + 1, 3 * QUERY_BLOCK - 1, 300])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_hidden_states_are_those_of_the_library(rows: int, length: int) -> None:
+    model = neox()
+    body = body_of(model)
+    assert isinstance(body, NeoXBody)
+    assert rows * 300 > MLP_ROWS  # the longest goes through several blocks of rows
+    assert largest_difference(model, body, rows, length) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_attention_heads": 1},
+        {"num_attention_heads": 6},
+        {"attention_bias": False},
+        {"layer_norm_eps": 0.1},
+        {"num_hidden_layers": 1},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 50, "partial_rotary_factor": 1}},
+        {
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 9e3,
+                "partial_rotary_factor": 0.5,
+            }
+        },
+        {"tie_word_embeddings": True},
+    ],
+    ids=str,
+)
+def test_every_shape_of_the_architecture_is_followed(changes: dict[str, Any]) -> None:
+    model = neox(**changes)
+    body = body_of(model)
+    assert isinstance(body, NeoXBody)
+    assert largest_difference(model, body, 2, QUERY_BLOCK + 9) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_parallel_residual": False},
+        {"hidden_act": "relu"},
+        {"num_attention_heads": 8},  # heads of three numbers
+        {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000}},
+    ],
+    ids=str,
+)
+def test_other_arrangements_go_through_the_library(changes: dict[str, Any]) -> None:
+    model = neox(**changes)
+    body = body_of(model)
+    assert not isinstance(body, NeoXBody)
+    assert largest_difference(model, body, 2, 20) == 0
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_other_architectures_go_through_the_library(architecture: str) -> None:
+    assert not isinstance(body_of(tiny_model(architecture)), NeoXBody)
+
+
+def test_half_precision_and_training_go_through_the_library() -> None:
+    assert not isinstance(body_of(neox().half()), NeoXBody)
+    assert not isinstance(body_of(neox().train()), NeoXBody)
+
+
+def test_a_module_that_somebody_changed_is_heard() -> None:
+    """An adapter or a hook changes what the model computes, not its configuration."""
+    model = neox()
+    model.base_model.layers[1].mlp.register_forward_hook(lambda _, __, out: out * 1.5)
+    body = body_of(model)
+    assert not isinstance(body, NeoXBody)
+    assert largest_difference(model, body, 2, 20) == 0
+
+
+def test_weights_that_overflow_go_through_the_library() -> None:
+    model = neox()
+    model.base_model.layers[0].mlp.dense_4h_to_h.weight[0, 0] = torch.nan
+    assert not isinstance(body_of(model), NeoXBody)
+
+
+@settings(max_examples=25, deadline=None)
+@given(shapes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 140)), min_size=2, max_size=8))
+def test_nothing_is_left_over_from_the_batch_before(shapes: list[tuple[int, int]]) -> None:
+    model = neox()
+    body = body_of(model)
+    for seed, (rows, length) in enumerate(shapes):
+        assert largest_difference(model, body, rows, length, seed) < 1e-5
+
+
+def test_a_position_sees_nothing_that_comes_later() -> None:
+    body = body_of(neox())
+    ids = torch.arange(150).remainder(50)[None]
+    changed = ids.clone()
+    changed[0, 100:] = 7
+    assert torch.equal(body(ids)[0, :100], body(changed)[0, :100])
+    assert not torch.allclose(body(ids)[0, 100:], body(changed)[0, 100:])
