@@ -215,6 +215,12 @@ function listen() {
   });
 }
 
+/** What was chosen before this script came counts as well (the form keeps nothing from other visits). */
+function catchUp() {
+  const early = all("select", form).filter((choice) => !choice.selectedOptions[0]?.defaultSelected);
+  for (const choice of early) choice.dispatchEvent(new Event("change", { bubbles: true }));
+}
+
 /** Bring the sliders of the page to life. */
 export function start() {
   form = one("[data-heat]");
@@ -223,5 +229,6 @@ export function start() {
   tokens = all(".t", text);
   painted = currentState();
   listen();
+  catchUp();
   form.dataset.state = "ready";
 }

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.test_views import first_document
@@ -70,3 +70,18 @@ def test_the_brush_sets_the_scale_and_the_measure_remembers_it(visit: Visit) -> 
     page.select_option("select[name=measure]", "loss")
     expect(page.locator("#hi")).to_have_value("6")
     expect(page.locator("[data-end-shown='1']")).to_have_text("6")
+
+
+def test_a_choice_made_before_the_scripts_came_is_followed(visit: Visit) -> None:
+    page = visit.page
+    held: list[Route] = []
+    page.route("**/heat.js*", lambda route: route.continue_() if held else held.append(route))
+    page.goto(visit.base + first_document(visit), wait_until="commit")
+    page.select_option("select[name=measure]", "entropy")
+    page.wait_for_timeout(300)
+    assert "entropy" not in page.url
+    assert held
+    held[0].continue_()
+    expect(page).to_have_url(re.compile("measure=entropy"))
+    expect(page.locator("[data-heat]")).to_have_attribute("data-state", "ready")
+    assert page.locator("select[name=measure]").input_value() == "entropy"
