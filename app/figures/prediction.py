@@ -70,7 +70,7 @@ def prediction_figure(curves: Sequence[Curve], shown: Shown) -> go.Figure:
         if shown.with_fit:
             traces += _line(curve, shown, at)
     if not shown.is_difference:
-        traces += _corpus_mean(curves[-1], shown)
+        traces += _corpus_mean(curves[-1], shown, is_named=len(curves) == 1)
     x = [value for curve in curves for value in curve.x]
     if not shown.is_difference and any(curve.step_zero_nats is not None for curve in curves):
         x.append(0.0)
@@ -93,11 +93,16 @@ def _vertical(shown: Shown, values: Sequence[float]) -> dict[str, object]:
 
 
 def _model_names(curves: Sequence[Curve], shown: Shown, values: Sequence[float]) -> list[Trace]:
-    """Return each model's name at the end of its line, moved up where names would touch."""
+    """Return the name of each line at its end, moved up where names would touch.
+
+    The mean is that of the last curve, and named as one more line after all models.
+    """
     is_log = shown.is_log and not shown.is_difference
     ends = [
         (shown.values(curve.loss_nats, curve.mean_nats)[-1], i) for i, curve in enumerate(curves)
     ]
+    if not shown.is_difference:
+        ends.append((shown.values(curves[-1].mean_nats, curves[-1].mean_nats)[-1], len(curves)))
     heights = [math.log(value) if is_log else value for value in values]
     room = 0.06 * (max(heights) - min(heights))
     labels: list[Trace] = []
@@ -105,6 +110,9 @@ def _model_names(curves: Sequence[Curve], shown: Shown, values: Sequence[float])
     for end, i in sorted((end, i) for end, i in ends if end is not None):
         below = max(math.log(end) if is_log else end, below + room)
         height = math.exp(below) if is_log else below
+        if i == len(curves):
+            labels.append(end_label(curves[-1].x[-1], height, "mean", "muted"))
+            continue
         label = end_label(curves[i].x[-1], height, plotly_text(curves[i].model or ""), "ramp")
         label["meta"]["at"] = i / max(len(curves) - 1, 1)
         labels.append(label)
@@ -152,9 +160,10 @@ def _line(curve: Curve, shown: Shown, at: float) -> list[Trace]:
     return [trace]
 
 
-def _corpus_mean(curve: Curve, shown: Shown) -> list[Trace]:
+def _corpus_mean(curve: Curve, shown: Shown, *, is_named: bool) -> list[Trace]:
     x, y = list(curve.x), shown.values(curve.mean_nats, curve.mean_nats)
     trace: Trace = {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": "corpus mean"}
     trace |= {"line": {"width": 1.5, "dash": "dot"}, "meta": {"role": "muted"}}
     trace["hovertemplate"] = f"corpus mean<br>%{{y:.4~g}}{shown.unit}<extra></extra>"
-    return [trace, end_label(x[-1], y[-1] or 0.0, "<br>corpus mean", "muted", "bottom left")]
+    name = end_label(x[-1], y[-1] or 0.0, "<br>corpus mean", "muted", "bottom left")
+    return [trace, name] if is_named else [trace]
