@@ -7,7 +7,7 @@ export QUANTA_PORT ?= 8000
 # Several threads on a busy core are slower than one; stages set their own number.
 TEST_ENV := OMP_NUM_THREADS=1
 # A file's tests stay together: they share what is slow to make.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test fast lint soak bench wheel clean

@@ -46,6 +46,15 @@ def _shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
     return root / name
 
 
+# Minutes in few tests: begun last, one process would work on them while the other one waits.
+LONG_FILES = ("test_faults.py", "test_train.py", "test_axe.py", "test_wheel.py", "test_cli.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
 @pytest.fixture(scope="session")
 def mini_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """The demo on 60 documents; read-only, copy it with `writable_store` to change it."""
