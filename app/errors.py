@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.errors import (
+    ConflictError,
     InvalidInputError,
     NotFoundError,
     NotReadyError,
@@ -30,6 +31,7 @@ _STATUS: dict[type[QuantaError], int] = {
     NotFoundError: 404,
     InvalidInputError: 422,
     NotReadyError: 409,
+    ConflictError: 409,
     StoreError: 503,
 }
 _REMEDIES = {

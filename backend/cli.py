@@ -30,6 +30,9 @@ from backend.lookup import (
 from backend.models import Checkpoint, Evaluation, Model
 from backend.settings import Settings, settings
 
+# Open answers get this long when the server ends.
+GRACE_SECONDS = 3
+
 cli = typer.Typer(
     no_args_is_help=True,
     help="Discover, browse and follow the quanta that language models learn.",
@@ -271,6 +274,8 @@ def serve(
             port=config.port,
             log_level="warning",
             server_header=False,
+            # Followers of jobs keep their connection open for minutes.
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
     finally:
         if with_worker:

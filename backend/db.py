@@ -1,7 +1,7 @@
 """The store's engine, sessions and migrations."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,11 +110,17 @@ def upgrade(engine: Engine) -> bool:
 
 
 class Store:
-    """An open, migrated database."""
+    """An open, migrated database.
+
+    Attributes:
+        fence: called first in every transaction of `begin`; what it raises undoes the transaction.
+            A worker's refuses once the worker has lost its lease.
+    """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
+        self.fence: Callable[[Session], None] | None = None
         self._sessions = sessionmaker(engine, expire_on_commit=False)
 
     @contextmanager
@@ -127,6 +133,8 @@ class Store:
     def begin(self) -> Iterator[Session]:
         """Yield a session that commits at the end, all or nothing."""
         with self._sessions.begin() as session:
+            if self.fence is not None:
+                self.fence(session)
             yield session
 
 

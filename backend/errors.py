@@ -22,6 +22,10 @@ class InvalidInputError(QuantaError):
         self.parameter = parameter
 
 
+class ConflictError(QuantaError):
+    """A request that contradicts what is stored: another use of a key, or a state that forbids."""
+
+
 class NotReadyError(QuantaError):
     """A result that is not finished yet, or whose inputs are not."""
 

@@ -7,17 +7,29 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
 from app.api.jobs import JobId, JobParameters
-from app.deps import CorpusName, DocumentIndex, StoreDep
+from app.deps import CorpusName, Cursor, DocumentIndex, StoreDep
 from app.forms import FormFields
 from app.templating import render
 from backend.errors import InvalidInputError
-from backend.jobs import board
+from backend.jobs import board, queue
 from backend.jobs.kinds import Asked, Kind
-from backend.jobs.queue import submit
+from backend.queries.corpora import list_corpora
+from backend.queries.reading import offset_of
+from backend.queries.suites import list_suites
 
 router = APIRouter(include_in_schema=False)
 
-NAMES = {"measure": "p(chosen token)", "paste": "Your own text"}
+JOBS_A_PAGE, MOST_SHOWN = 50, 60
+FORM_KINDS = ("evaluate", "classify", "discover")
+LISTS = ("models", "steps", "n_clusters")
+
+NAMES = {
+    "evaluate": "Evaluation",
+    "classify": "Classes of curves",
+    "discover": "Discovery of quanta",
+    "measure": "p(chosen token)",
+    "paste": "Your own text",
+}
 
 
 def _asked(fields: dict[str, str], **known: Any) -> Asked:
@@ -35,7 +47,7 @@ def _asked(fields: dict[str, str], **known: Any) -> Asked:
 
 
 def _submitted(store: StoreDep, kind: Kind, asked: Asked) -> Response:
-    return RedirectResponse(f"/jobs/{submit(store, kind, asked).id}", 303)
+    return RedirectResponse(f"/jobs/{queue.submit(store, kind, asked).id}", 303)
 
 
 @router.post("/documents/{corpus}/{index}/measure")
@@ -52,6 +64,59 @@ def paste(store: StoreDep, corpus: CorpusName, fields: FormFields) -> Response:
     return _submitted(store, "paste", _asked(fields, corpus=corpus))
 
 
+@router.get("/jobs")
+def jobs(request: Request, store: StoreDep, cursor: Cursor = None) -> Response:
+    """Show jobs, newest first, and what can be asked for."""
+    page = board.list_jobs(store, offset=offset_of(cursor), limit=JOBS_A_PAGE)
+    return render(
+        request,
+        "jobs.html",
+        section="jobs",
+        title="Runs",
+        page=page,
+        names=NAMES,
+        suites=list_suites(store, None),
+        corpora=list_corpora(store),
+        api="/api/v1/jobs",
+    )
+
+
+@router.post("/jobs")
+def submit_job(store: StoreDep, fields: FormFields) -> Response:
+    """Ask for a job from the form of the runs page."""
+    kind = fields.pop("kind", "")
+    if kind not in FORM_KINDS:
+        raise InvalidInputError(f"kind {kind!r}", f"Choose from {', '.join(FORM_KINDS)}", "kind")
+    lists = {name: _items(fields.pop(name)) for name in LISTS if fields.get(name)}
+    return _submitted(
+        store, cast(Kind, kind), _asked({k: v for k, v in fields.items() if v}, **lists)
+    )
+
+
+def _words(value: Any) -> str:
+    """Return a parameter as people write it; places as model:step, long lists cut."""
+    if not isinstance(value, list):
+        return str(value)
+    parts = [":".join(map(str, v)) if isinstance(v, list) else str(v) for v in value]
+    return ", ".join(parts[:MOST_SHOWN]) + (", …" if len(parts) > MOST_SHOWN else "")
+
+
+def _items(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+@router.post("/jobs/{job}/cancel")
+def cancel(store: StoreDep, job: JobId) -> Response:
+    """Cancel a job, from its page."""
+    return RedirectResponse(f"/jobs/{board.cancel(store, job).id}", 303)
+
+
+@router.post("/jobs/{job}/resume")
+def resume(store: StoreDep, job: JobId) -> Response:
+    """Resume a job, from its page."""
+    return RedirectResponse(f"/jobs/{queue.resume(store, job).id}", 303)
+
+
 @router.get("/jobs/{job}")
 def job(request: Request, store: StoreDep, job: JobId) -> Response:
     """Show one job."""
@@ -59,8 +124,9 @@ def job(request: Request, store: StoreDep, job: JobId) -> Response:
     return render(
         request,
         "job.html",
-        section="documents",
+        section="jobs",
         title=NAMES[view.kind],
         job=view,
+        shown={name: _words(value) for name, value in view.parameters.items()},
         api=f"/api/v1/jobs/{view.id}",
     )

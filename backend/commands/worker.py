@@ -14,4 +14,4 @@ def worker(with_parent: WithParent = False) -> None:
     from backend.jobs.worker import run
 
     store = opened_store()
-    run(store, store.settings.device, with_parent=with_parent)
+    run(store, with_parent=with_parent)

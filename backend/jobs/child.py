@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 from backend.errors import QuantaError
@@ -50,6 +50,11 @@ class Child:
                 ) from error
             finally:
                 self._used = time.monotonic()
+
+    def kill(self) -> None:
+        """End the process in the middle of what it does; `call` then raises."""
+        for process in active_children():
+            process.kill()
 
     def _close(self) -> None:
         if self._pool is not None:

@@ -1,18 +1,27 @@
 """The durable engine behind jobs: the only module that names it.
 
 Its system tables lie in `jobs.sqlite` beside an embedded store, or in a schema of their own of a
-PostgreSQL store. Arguments are a job's id alone, as JSON; a row that asks for anything else to be
-unpickled is refused.
+PostgreSQL store. Arguments are small JSON: a job's id, its attempt, a slice; a row that asks for
+anything to be unpickled is refused.
 """
 
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
+from dbos import (
+    DBOS,
+    DBOSClient,
+    DBOSConfig,
+    DBOSPortableJSONSerializer,
+    SetWorkflowID,
+    WorkflowHandle,
+)
 from dbos._serialization import DefaultSerializer
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,9 +31,12 @@ from backend.settings import Settings
 
 NAME = "quanta"
 # Raised only when the order of a workflow's steps changes: pending jobs of another version wait.
-VERSION = "1"
-QUEUE = "quanta-jobs"
-WORKFLOW = "job"
+VERSION = "2"
+QUEUE, SLICES = "quanta-jobs", "quanta-slices"
+WORKFLOW, SLICE = "job", "slice"
+JOBS_AT_ONCE = 8
+# Slices of a job that wait in the queue: enough for a number of workers, few to drop.
+AHEAD = 16
 POLL_SECONDS = 0.25
 RECOVERIES = 5
 DEAD = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "REFUSED"})
@@ -79,8 +91,8 @@ def _client(url: str) -> DBOSClient:
     )
 
 
-def enqueue(settings: Settings, job_id: str) -> bool:
-    """Hand a job to the engine; asking twice changes nothing.
+def enqueue(settings: Settings, job_id: str, attempt: int) -> bool:
+    """Hand an attempt of a job to the engine; asking twice changes nothing.
 
     Returns:
         Whether the engine has it. It has not while no worker ever made its tables: the first
@@ -93,43 +105,113 @@ def enqueue(settings: Settings, job_id: str) -> bool:
             {
                 "workflow_name": WORKFLOW,
                 "queue_name": QUEUE,
-                "workflow_id": job_id,
+                "workflow_id": flow_id(job_id, attempt),
                 "app_version": VERSION,
             },
             job_id,
+            attempt,
         )
     except SQLAlchemyError:
         return False
     return True
 
 
-def state(settings: Settings, job_id: str) -> str | None:
-    """Return what the engine says of a job, None if it does not know it.
+def state(settings: Settings, job_id: str, attempt: int) -> str | None:
+    """Return what the engine says of an attempt of a job, None if it does not know it.
 
     A row in another form than JSON is never executed, and would wait for ever: it is `REFUSED`.
     """
-    row = _client(system_url(settings))._sys_db.get_workflow_status(job_id)
+    row = _client(system_url(settings))._sys_db.get_workflow_status(flow_id(job_id, attempt))
     if row is None:
         return None
     return str(row["status"]) if row["serialization"] == SERIALIZER.name() else "REFUSED"
 
 
-Plan = Callable[[str], list[Any]]
-Perform = Callable[[str, int, Any], bool]
-Finish = Callable[[str], None]
+@dataclass(frozen=True)
+class Work:
+    """What a worker does when the engine asks; everything that passes through is small JSON.
+
+    Attributes:
+        plan: returns the phases of a job's attempt, each a list of slices; none if it is not to
+            run.
+        units: returns the units of a slice.
+        perform: computes and commits one unit of (job, attempt) unless it is stored; False ends
+            the slice.
+        finish: notes that all units are done.
+    """
+
+    plan: Callable[[str], list[list[Any]]]
+    units: Callable[[Any], list[Any]]
+    perform: Callable[[str, int, Any], bool]
+    finish: Callable[[str], None]
 
 
-def launch(
-    settings: Settings, executor_id: str, plan: Plan, perform: Perform, finish: Finish
-) -> None:
-    """Start executing jobs in this process; what this executor left unfinished goes on.
+def _flows(work: Work) -> None:
+    """Declare the workflows of jobs and of their slices."""
+    retried: Any = {
+        "retries_allowed": True,
+        "max_attempts": 6,
+        "interval_seconds": 0.5,
+        # Its own errors a job answers itself; a database that is away comes back.
+        "should_retry": lambda error: isinstance(error, SQLAlchemyError),
+    }
+
+    @DBOS.step(name="plan", **retried)
+    def plan_step(job_id: str) -> list[list[Any]]:
+        return work.plan(job_id)
+
+    @DBOS.step(name="unit", **retried)
+    def unit_step(job_id: str, attempt: int, unit: Any) -> bool:
+        return work.perform(job_id, attempt, unit)
+
+    @DBOS.step(name="finish", **retried)
+    def finish_step(job_id: str) -> None:
+        work.finish(job_id)
+
+    @DBOS.workflow(name=SLICE, max_recovery_attempts=RECOVERIES)
+    def run_slice(job_id: str, attempt: int, slice_: Any) -> bool:
+        return all(unit_step(job_id, attempt, unit) for unit in work.units(slice_))
+
+    @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=RECOVERIES)
+    def run_job(job_id: str, attempt: int) -> None:
+        phases = plan_step(job_id)
+        for number, slices in enumerate(phases):
+            first = f"{flow_id(job_id, attempt)}-{number}"
+            if not _phase(run_slice, first, [(job_id, attempt, one) for one in slices]):
+                return
+        if phases:
+            finish_step(job_id)
+
+
+def _phase(
+    run_slice: Callable[[str, int, Any], bool], name: str, slices: list[tuple[str, int, Any]]
+) -> bool:
+    """Queue the slices of a phase, some ahead of those at work; return whether all are done."""
+    waiting: deque[WorkflowHandle[bool]] = deque()
+    is_good = True
+    for number, arguments in enumerate(slices):
+        if len(waiting) == AHEAD:
+            is_good = waiting.popleft().get_result(polling_interval_sec=POLL_SECONDS)
+        if not is_good:
+            break
+        with SetWorkflowID(f"{name}-{number}"):
+            waiting.append(DBOS.enqueue_workflow(SLICES, run_slice, *arguments))
+    ends = [one.get_result(polling_interval_sec=POLL_SECONDS) for one in waiting]
+    return is_good and all(ends)
+
+
+def flow_id(job_id: str, attempt: int) -> str:
+    """Return the id of the workflow of a job's attempt."""
+    return job_id if attempt == 1 else f"{job_id}.{attempt}"
+
+
+def launch(settings: Settings, executor_id: str, work: Work) -> None:
+    """Start executing jobs in this process.
 
     Args:
         settings: where the tables are.
-        executor_id: stable name of this worker.
-        plan: returns the units of a job as JSON, none if it cannot run.
-        perform: computes and commits one unit unless it is stored; False ends the job.
-        finish: notes that all units are done.
+        executor_id: name of this worker, which none had before.
+        work: what to do.
     """
     prepare(settings)
     config: DBOSConfig = {
@@ -141,37 +223,11 @@ def launch(
         "log_level": "WARNING",
     }
     DBOS(config=config)
-    retried: Any = {
-        "retries_allowed": True,
-        "max_attempts": 6,
-        "interval_seconds": 0.5,
-        # Its own errors a job answers itself; a database that is away comes back.
-        "should_retry": lambda error: isinstance(error, SQLAlchemyError),
-    }
-
-    @DBOS.step(name="plan", **retried)
-    def plan_step(job_id: str) -> list[Any]:
-        return plan(job_id)
-
-    @DBOS.step(name="unit", **retried)
-    def unit_step(job_id: str, number: int, unit: Any) -> bool:
-        return perform(job_id, number, unit)
-
-    @DBOS.step(name="finish", **retried)
-    def finish_step(job_id: str) -> None:
-        finish(job_id)
-
-    @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=RECOVERIES)
-    def run_job(job_id: str) -> None:
-        units = plan_step(job_id)
-        for number, unit in enumerate(units):
-            if not unit_step(job_id, number, unit):
-                return
-        if units:
-            finish_step(job_id)
-
+    _flows(work)
     DBOS.launch()
-    DBOS.register_queue(QUEUE, worker_concurrency=1, polling_interval_sec=POLL_SECONDS)
+    # Jobs only wait for their slices; slices are computed one at a time.
+    for queue, most in ((QUEUE, JOBS_AT_ONCE), (SLICES, 1)):
+        DBOS.register_queue(queue, worker_concurrency=most, polling_interval_sec=POLL_SECONDS)
 
 
 def recover(executor_id: str) -> int:

@@ -4,7 +4,7 @@ Checked parameters name everything (no defaults, no current state), so that thei
 job's content key: equal requests meet in one job.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from sqlalchemy import select
@@ -14,20 +14,41 @@ from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.lookup import (
     checkpoint_at,
     corpus_named,
+    finished_evaluation,
     finished_evaluations,
     has_weights,
     model_named,
     suite_named,
     tokenizer_of,
 )
+from backend.measures import checked_measures
 from backend.models import Checkpoint, Corpus, Document, Suite
 from backend.targets import find_token
 
-Kind = Literal["measure", "paste"]
-KINDS: tuple[Kind, ...] = ("measure", "paste")
+Kind = Literal["evaluate", "classify", "discover", "measure", "paste"]
+KINDS: tuple[Kind, ...] = ("evaluate", "classify", "discover", "measure", "paste")
+# What the progress of a kind counts.
+KIND_UNITS: dict[Kind, str] = {
+    "evaluate": "chunks",
+    "classify": "stages",
+    "discover": "stages",
+    "measure": "checkpoints",
+    "paste": "steps",
+}
 MAX_TEXT = 20_000
 Which = Literal["one", "final", "steps", "all"]
 WHICH: tuple[Which, ...] = ("one", "final", "steps", "all")
+
+
+# Published settings (arXiv:2303.13506, section 5) where they are not about the size of a corpus.
+DISCOVERY = {
+    "threshold_nats": 0.1,
+    "induction_filter": True,
+    "stride": 1,
+    "limit": 10_000,
+    "n_init": 30,
+    "seed": 0,
+}
 
 
 class Asked(TypedDict, total=False):
@@ -42,6 +63,11 @@ class Asked(TypedDict, total=False):
         model: default: the largest (for checkpoints "one" and "steps").
         step: default: the last (for checkpoints "one").
         checkpoints: "one", "final" (each model's last), "steps" (of one model) or "all".
+        models: default: all (evaluate).
+        steps: default: all of each model (evaluate).
+        measures: "rank", "entropy" (evaluate).
+        threshold_nats, induction_filter, stride, limit: of the selection (discover).
+        n_clusters, n_init, seed: of the clusterings (discover).
     """
 
     corpus: str | None
@@ -52,6 +78,16 @@ class Asked(TypedDict, total=False):
     model: str | None
     step: int | None
     checkpoints: Which | None
+    models: list[str] | None
+    steps: list[int] | None
+    measures: list[str] | None
+    threshold_nats: float | None
+    induction_filter: bool | None
+    stride: int | None
+    limit: int | None
+    n_clusters: list[int] | None
+    n_init: int | None
+    seed: int | None
 
 
 def checked(session: Session, kind: Kind, asked: Asked) -> dict[str, Any]:
@@ -62,14 +98,91 @@ def checked(session: Session, kind: Kind, asked: Asked) -> dict[str, Any]:
         NotFoundError: an unknown corpus, document, suite, model or step.
         NotReadyError: no suite is evaluated on the corpus.
     """
-    return {"measure": _measure, "paste": _paste}[kind](session, asked)
+    run: dict[Kind, Callable[[Session, Asked], dict[str, Any]]] = {
+        "evaluate": _evaluate,
+        "classify": _classify,
+        "discover": _discover,
+        "measure": _measure,
+        "paste": _paste,
+    }
+    return run[kind](session, asked)
 
 
-def _needed(asked: Asked, name: Literal["corpus", "target", "text", "document"]) -> Any:
+Needed = Literal["corpus", "target", "text", "document", "suite", "n_clusters"]
+
+
+def _needed(asked: Asked, name: Needed) -> Any:
     value = asked.get(name)
     if value is None or value == "":
         raise InvalidInputError(f"{name} is missing", f"Send {name}", name)
     return value
+
+
+def _evaluate(session: Session, asked: Asked) -> dict[str, Any]:
+    corpus = corpus_named(session, _needed(asked, "corpus"))
+    suite = _with_weights(suite_named(session, _needed(asked, "suite")))
+    if tokenizer_of(corpus).key != suite.tokenizer_key:
+        raise InvalidInputError(
+            f"corpus {corpus.name} has another tokenizer than suite {suite.name}",
+            "Name a corpus that was added with the suite's tokenizer",
+            "corpus",
+        )
+    names = asked.get("models")
+    models = [model_named(suite, name) for name in names] if names else suite.models
+    steps = asked.get("steps")
+    chosen = [
+        checkpoint_at(model, step)
+        for model in models
+        for step in (steps or [c.step for c in model.checkpoints])
+    ]
+    return {
+        "suite": suite.name,
+        "corpus": corpus.name,
+        "checkpoints": _places(chosen),
+        "measures": list(checked_measures(asked.get("measures") or ())),
+    }
+
+
+def _classify(session: Session, asked: Asked) -> dict[str, Any]:
+    corpus = corpus_named(session, _needed(asked, "corpus"))
+    suite = suite_named(session, _needed(asked, "suite"))
+    found = finished_evaluations(session, corpus, suite)
+    if not found:
+        raise NotReadyError(
+            f"suite {suite.name} is not evaluated on {corpus.name}",
+            f"Run `quanta evaluate {suite.name} {corpus.name}`, or submit a job for it",
+        )
+    # What is classified is what is evaluated now: later evaluations make another job.
+    return {
+        "suite": suite.name,
+        "corpus": corpus.name,
+        "evaluations": [evaluation.key[:16] for evaluation in found],
+    }
+
+
+def _discover(session: Session, asked: Asked) -> dict[str, Any]:
+    corpus = corpus_named(session, _needed(asked, "corpus"))
+    suite = _with_weights(suite_named(session, _needed(asked, "suite")))
+    name = asked.get("model")
+    model = model_named(suite, name) if name else suite.models[-1]
+    checkpoint = checkpoint_at(model, asked.get("step"))
+    finished_evaluation(session, corpus, checkpoint)
+    given: dict[str, Any] = {**DISCOVERY, **{k: v for k, v in asked.items() if v is not None}}
+    numbers = sorted(set(_needed(asked, "n_clusters")))
+    least = {"threshold_nats": 0.0, "stride": 0, "limit": 0, "n_init": 0, "seed": -1}
+    for name, bound in least.items():
+        if not given[name] > bound:
+            raise InvalidInputError(f"{name} is {given[name]}", f"Choose more than {bound}", name)
+    if numbers[0] < 2:
+        raise InvalidInputError(f"n_clusters holds {numbers[0]}", "Choose 2 or more", "n_clusters")
+    return {
+        "suite": suite.name,
+        "corpus": corpus.name,
+        "model": checkpoint.model.name,
+        "step": checkpoint.step,
+        **{name: given[name] for name in DISCOVERY},
+        "n_clusters": numbers,
+    }
 
 
 def _measure(session: Session, asked: Asked) -> dict[str, Any]:
@@ -210,7 +323,12 @@ def checked_text(text: str) -> str:
 
 def shown_parameters(parameters: Mapping[str, Any], most: int = 200) -> dict[str, Any]:
     """Return parameters with long text cut, for lists."""
-    return {
-        name: value[:most] + "…" if isinstance(value, str) and len(value) > most else value
-        for name, value in parameters.items()
-    }
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, str) and len(value) > most:
+            return value[:most] + "…"
+        if isinstance(value, list) and len(value) > most:
+            return [*value[:most], "…"]
+        return value
+
+    return {name: cut(value) for name, value in parameters.items()}

@@ -19,7 +19,21 @@ def submit(store: Store, kind: Kind, asked: Asked, idempotency_key: str | None =
     view, is_new = board.submit(store, kind, asked, idempotency_key)
     if is_new:
         # Should this not reach the engine, a worker finds the row and hands it in itself.
-        engine.enqueue(store.settings, view.id)
+        engine.enqueue(store.settings, view.id, view.attempt)
+    return view
+
+
+def resume(store: Store, job_id: str) -> JobView:
+    """Queue a job again that failed or was cancelled.
+
+    Raises:
+        NotFoundError: there is none of that id.
+        ConflictError: it is open or finished, or an equal job is.
+    """
+    from backend.jobs import engine
+
+    view = board.resume(store, job_id)
+    engine.enqueue(store.settings, view.id, view.attempt)
     return view
 
 

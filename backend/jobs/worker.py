@@ -1,51 +1,88 @@
 """The worker: executes jobs until it is told to end; what it leaves is taken up again."""
 
+import json
 import logging
 import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from multiprocessing import active_children
 from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from backend.db import Store
 from backend.errors import QuantaError
-from backend.jobs import board, engine, slots, steps
+from backend.jobs import board, engine, leases, steps
 from backend.jobs.child import Child
 
-SWEEP_SECONDS = 2.0
+SWEEP_SECONDS, WATCH_SECONDS = 2.0, 0.25
+# Exit status of a worker that was given up while it was stopped or cut off.
+LOST = 3
 _log = logging.getLogger("quanta.jobs")
 
 
 class Worker:
-    """The steps of jobs over one store."""
+    """The steps of jobs over one store, under a lease."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.id = leases.register(store, store.settings.device)
+        store.fence = leases.fence(self.id)
         self.child = Child()
         self._settings = store.settings.model_dump_json()
+        # The job whose unit the child computes.
+        self._current: str | None = None
+        self._lock = threading.Lock()
 
-    def plan(self, job_id: str) -> list[Any]:
-        """Return a job's units and note that it runs."""
-        job = board.job(self.store, job_id)
-        units = steps.plan(job.kind, job.parameters)
-        board.begin(self.store, job_id, len(units))
-        return units
-
-    def perform(self, job_id: str, number: int, unit: Any) -> bool:
-        """Do one unit; on an error that would come again, note it and return False."""
+    def plan(self, job_id: str) -> list[list[Any]]:
+        """Return a job's phases and note that it runs; none if it is not to."""
+        if not board.begin(self.store, job_id):
+            return []
         job = board.job(self.store, job_id)
         try:
-            failure = self.child.call(steps.perform, self._settings, job.kind, job.parameters, unit)
+            phases, total = steps.plan(self.store, job.kind, job.parameters)
+        except QuantaError as error:
+            board.fail(self.store, job_id, error)
+            return []
+        board.expect(self.store, job_id, total)
+        return phases
+
+    def perform(self, job_id: str, attempt: int, unit: Any) -> bool:
+        """Do one unit; False if the job is not to go on."""
+        name = json.dumps(unit)
+        if not board.take(self.store, job_id, attempt, self.id):
+            return False
+        with self._lock:
+            self._current = job_id
+        try:
+            return board.is_done(self.store, job_id, name) or self._compute(job_id, unit, name)
+        finally:
+            with self._lock:
+                self._current = None
+            board.put_down(self.store, job_id, self.id)
+
+    def _compute(self, job_id: str, unit: Any, name: str) -> bool:
+        """Compute a unit in the child; on an error that would come again, note it."""
+        job, began = board.job(self.store, job_id), time.monotonic()
+        what = (self.id, job_id, job.kind, job.parameters, unit)
+        try:
+            made, failure = self.child.call(steps.perform, self._settings, *what)
             if failure is not None:
                 raise QuantaError(*failure)
         except QuantaError as error:
-            board.fail(self.store, job_id, error)
+            if board.is_wanted(self.store, job_id):  # or the child was ended on purpose
+                board.fail(self.store, job_id, error)
             return False
         except (ValueError, TypeError, LookupError, AssertionError, OSError) as error:
             _log.exception("job %s, unit %s", job_id, unit)
             board.fail(self.store, job_id, _unexpected(error))
             return False
-        board.advance(self.store, job_id, number + 1)
+        board.advance(self.store, job_id, name, self.id, time.monotonic() - began, made)
         return True
 
     def finish(self, job_id: str) -> None:
@@ -53,17 +90,25 @@ class Worker:
         job = board.job(self.store, job_id)
         board.finish(self.store, job_id, steps.result(job.kind, job.parameters))
 
-    def sweep(self, slot: slots.Slot) -> None:
+    def watch(self) -> None:
+        """End the child if what it computes is not wanted any more."""
+        with self._lock:
+            if self._current and not board.is_wanted(self.store, self._current):
+                self.child.kill()
+
+    def sweep(self) -> None:
         """Bring job table and engine together, and take over from workers that have ended."""
-        for job_id in board.open_jobs(self.store):
-            status = engine.state(self.store.settings, job_id)
+        for job in board.open_jobs(self.store):
+            status = engine.state(self.store.settings, job.id, job.attempt)
             if status is None:  # asked for before there was a worker, or the server died between
-                engine.enqueue(self.store.settings, job_id)
+                engine.enqueue(self.store.settings, job.id, job.attempt)
             elif status in engine.DEAD:
-                board.fail(self.store, job_id, engine.WorkerEndedError(status))
-        with slot.abandoned() as names:
-            for name in names:
-                engine.recover(name)
+                board.fail(self.store, job.id, engine.WorkerEndedError(status))
+        lost = leases.give_up_lost(self.store, self.id)
+        for name in lost:
+            engine.recover(name)
+        leases.settle(self.store, lost)
+        board.stop_idle(self.store)
         self.child.close_if_idle()
 
 
@@ -80,30 +125,45 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def run(store: Store, device: str, *, with_parent: bool = False) -> None:
+def _repeat(what: Callable[[], None], seconds: float, ended: threading.Event) -> None:
+    """Do something again and again; without a lease nothing can be done, and the process ends."""
+    while not ended.wait(seconds):
+        try:
+            what()
+        except leases.LostLeaseError as error:
+            _log.error("%s", error)
+            for process in active_children():
+                process.kill()
+            os._exit(LOST)
+        except Exception:  # a database that is away comes back; the next time does what is left
+            _log.exception(getattr(what, "__name__", "beat"))
+
+
+def run(store: Store, *, with_parent: bool = False) -> None:
     """Execute jobs until a signal; does not return.
 
     Args:
         store: whose jobs.
-        device: "cpu" or "cuda"; part of the worker's name.
         with_parent: end when standard input does.
-
-    Raises:
-        QuantaError: too many workers run already.
     """
-    slot = slots.take(store.settings.data_dir, device)
     worker = Worker(store)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    engine.launch(store.settings, slot.executor_id, worker.plan, worker.perform, worker.finish)
-    while not ended.wait(SWEEP_SECONDS):
-        try:
-            worker.sweep(slot)
-        except Exception:  # a database that is away comes back; the next sweep does what is left
-            _log.exception("sweep")
-    # Waiting for a running step could take minutes; its child ends with this process, and the
-    # next worker of this name goes on from the last committed unit.
+    work = engine.Work(worker.plan, steps.units, worker.perform, worker.finish)
+    engine.launch(store.settings, worker.id, work)
+    for what, seconds in (
+        (partial(leases.beat, store, worker.id), leases.BEAT_SECONDS),
+        (worker.watch, WATCH_SECONDS),
+    ):
+        threading.Thread(target=_repeat, args=(what, seconds, ended), daemon=True).start()
+    _repeat(worker.sweep, SWEEP_SECONDS, ended)
+    # Waiting for a running step could take minutes; its child ends with this process, and others
+    # go on from the last committed unit.
+    with suppress(SQLAlchemyError):
+        leases.leave(store, worker.id)
+    for process in active_children():
+        process.kill()
     os._exit(0)

@@ -3,7 +3,7 @@
 from backend.models.base import Base
 from backend.models.corpora import Corpus, Document, TokenChunk, Tokenizer
 from backend.models.evaluations import CurveChunk, CurveSet, Evaluation, LossChunk
-from backend.models.jobs import Job
+from backend.models.jobs import Job, JobUnit, Worker
 from backend.models.measures import MeasureChunk, TargetLoss
 from backend.models.quanta import (
     Annotation,
@@ -34,6 +34,7 @@ __all__ = [
     "Document",
     "Evaluation",
     "Job",
+    "JobUnit",
     "LossChunk",
     "MeasureChunk",
     "Model",
@@ -45,4 +46,5 @@ __all__ = [
     "TargetLoss",
     "TokenChunk",
     "Tokenizer",
+    "Worker",
 ]

@@ -1,19 +1,22 @@
-"""Jobs: what was asked for, how far it is, and what came of it."""
+"""Jobs: what was asked for, how far it is, what came of it, and who works."""
 
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created
 
 
 class Job(Base, Created):
-    """One request for computing; `id` is also the id of its workflow in the job engine.
+    """One request for computing.
 
     `claim` is the content key of kind and parameters while the job is queued, running or
-    finished, NULL once it has failed: equal requests meet in one job, and a failed one can be
-    asked for again. `done` of `total` units are committed.
+    finished, NULL once it has failed or was cancelled: equal requests meet in one job, and a
+    failed one can be asked for again. `done` of `total` units are committed. `attempt` counts from
+    1; each has a workflow of its own in the job engine. `activity` says what is done just now, and
+    `part` of `parts` how far that is.
     """
 
     __tablename__ = "job"
@@ -25,11 +28,47 @@ class Job(Base, Created):
     key: Mapped[str]
     claim: Mapped[str | None] = mapped_column(unique=True)
     idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    attempt: Mapped[int] = mapped_column(default=1)
     done: Mapped[int]
     total: Mapped[int | None]
     unit: Mapped[str]
+    activity: Mapped[str | None]
+    part: Mapped[int | None]
+    parts: Mapped[int | None]
     result: Mapped[dict[str, Any] | None]
     problem: Mapped[str | None]
     remedy: Mapped[str | None]
+    started_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+
+
+class JobUnit(Base):
+    """A unit of a job that is committed; `unit` is its JSON."""
+
+    __tablename__ = "job_unit"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    unit: Mapped[str] = mapped_column(primary_key=True)
+    worker: Mapped[str]
+    seconds: Mapped[float]
+    finished_at: Mapped[datetime]
+
+
+class Worker(Base):
+    """A worker process: `live` while its lease is renewed, `dead` once another gave it up.
+
+    What a worker commits is committed only while it is live, so one that was stopped and goes on
+    after its jobs were given to another writes nothing. Its name is used once. `job_id` is the job
+    that it computes a unit of.
+    """
+
+    __tablename__ = "worker"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    device: Mapped[str]
+    state: Mapped[str] = mapped_column(index=True)
+    job_id: Mapped[str | None]
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]

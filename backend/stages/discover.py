@@ -305,7 +305,12 @@ def _rank_frequency(session: Session, discovery_id: int) -> dict[str, Any]:
     return {"envelope": [int(size) for size in result.envelope], "fit": fit}
 
 
-def _check(spec: DiscoverySpec, size: int) -> None:
+def check_spec(spec: DiscoverySpec, size: int) -> None:
+    """Refuse what cannot be discovered among `size` predictions.
+
+    Raises:
+        InvalidInputError: names the parameter.
+    """
     if not spec.n_clusters or min(spec.n_clusters) < 2 or max(spec.n_clusters) >= size:
         raise InvalidInputError(
             f"n_clusters {list(spec.n_clusters)} for {size} predictions",
@@ -337,7 +342,7 @@ def discover(
     with store.session() as session:
         weights_of(session.get_one(Evaluation, evaluation.id).checkpoint)
     selection: Selection = select_predictions(store, evaluation.id, spec.selection)
-    _check(spec, selection.size)
+    check_spec(spec, selection.size)
     similarity = compute_similarity(store, selection, compute, progress)
     with store.begin() as session:
         row = _discovery_row(session, session.merge(similarity), spec, compute)

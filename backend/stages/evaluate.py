@@ -1,6 +1,6 @@
 """Evaluating checkpoints on a corpus: one chunk, one unit of work, one committed row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -231,6 +231,7 @@ def _plan(
     checkpoint_ids: Sequence[int],
     measures: tuple[str, ...],
     compute: Compute,
+    chunks: Collection[int] | None,
 ) -> tuple[list[int], list[_Unit]]:
     """Return (evaluation ids, units that are missing), creating evaluations that are new."""
     ids, units = [], []
@@ -246,6 +247,7 @@ def _plan(
             units += [
                 _Unit(row.id, row.key, chunk, corpus, checkpoint, size, losses, names)
                 for chunk, losses, names in _missing(session, row, measures)
+                if chunks is None or chunk in chunks
             ]
     return ids, units
 
@@ -257,6 +259,7 @@ def evaluate(
     compute: Compute,
     progress: Progress,
     measures: Sequence[str] = (),
+    chunks: Collection[int] | None = None,
 ) -> list[int]:
     """Evaluate checkpoints on a corpus; chunks that are stored are not computed again.
 
@@ -267,6 +270,7 @@ def evaluate(
         compute: on what.
         progress: where to report.
         measures: "rank" and "entropy" are stored beside the loss if named.
+        chunks: only these of each evaluation; None: all.
 
     Returns:
         Ids of the evaluations, in the order of `checkpoint_ids`.
@@ -276,7 +280,9 @@ def evaluate(
             tokenizer than the corpus, or an unknown measure.
         QuantaError: a process was killed; what it had not committed is lost, the rest kept.
     """
-    ids, units = _plan(store, corpus.id, checkpoint_ids, checked_measures(measures), compute)
+    ids, units = _plan(
+        store, corpus.id, checkpoint_ids, checked_measures(measures), compute, chunks
+    )
     total = len(ids) * corpus.n_predictions
     done = total - round(len(units) * corpus.n_predictions / corpus.n_chunks)
     title = f"evaluate {len(ids)} checkpoints"

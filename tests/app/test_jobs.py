@@ -31,7 +31,7 @@ def test_a_job_is_accepted_with_its_address_and_is_listed(
     assert again.json()["id"] == job["id"]
     assert job["id"] in [one["id"] for one in client.get(URL).json()["jobs"]]
     other = body(names, document=3)
-    is_problem(client.post(URL, json=other, headers={**OWN, "Idempotency-Key": "a-key"}), 422)
+    is_problem(client.post(URL, json=other, headers={**OWN, "Idempotency-Key": "a-key"}), 409)
 
 
 @pytest.mark.parametrize(

@@ -5,28 +5,25 @@ import os
 import signal
 import sqlite3
 import stat
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backend.db import Store, open_store
-from backend.errors import InvalidInputError, NotFoundError, QuantaError
-from backend.jobs import board, engine, slots
+from backend.errors import ConflictError, InvalidInputError, NotFoundError
+from backend.jobs import board, engine
 from backend.jobs.kinds import MAX_TEXT, Asked
 from backend.jobs.queue import submit
 from backend.queries.heat import HeatRequest, heat
 from backend.settings import Settings
-from tests.processes import ROOT, command, environment
 from tests.stores import MARKUP, copied
+from tests.workers import until, work, working
 
 CORPUS = "mini-held-out-60"
 NEWLINE: Asked = {"corpus": CORPUS, "document": 0, "target": "⏎", "checkpoints": "all"}
-SECONDS = 240.0
 
 
 @pytest.fixture
@@ -35,39 +32,6 @@ def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
     yield store
     engine._client.cache_clear()
     store.engine.dispose()
-
-
-@contextmanager
-def working(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process over a data directory."""
-    with (folder / "worker.log").open("ab") as log:
-        process = subprocess.Popen(
-            command("worker", "--with-parent"),
-            env=environment(folder),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stderr=log,
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdin is not None
-        process.stdin.close()
-
-
-def until(true: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def work(folder: Path) -> list[str]:
-    """Units of work that were computed, in order."""
-    log = folder / "quanta.log"
-    return [line.split(" ", 2)[2] for line in log.read_text().splitlines()] if log.exists() else []
 
 
 @pytest.mark.slow
@@ -147,11 +111,11 @@ def test_equal_requests_are_one_job_and_an_idempotency_key_names_it(jobs_store: 
     assert submit(jobs_store, "measure", {**NEWLINE, "target": "id:199"}).id == job.id
     other = submit(jobs_store, "measure", {**NEWLINE, "document": 1})
     assert other.id != job.id
-    with pytest.raises(InvalidInputError, match="belongs to another request"):
+    with pytest.raises(ConflictError, match="belongs to another request"):
         submit(jobs_store, "measure", {**NEWLINE, "document": 2}, "key-1")
     page = board.list_jobs(jobs_store, limit=1)
     assert (len(page.jobs), page.next_cursor) == (1, "1")
-    assert board.open_jobs(jobs_store) == (job.id, other.id)
+    assert [one.id for one in board.open_jobs(jobs_store)] == [job.id, other.id]
 
 
 @pytest.mark.parametrize(
@@ -199,21 +163,6 @@ def test_unknown_names_are_not_found(jobs_store: Store) -> None:
             submit(jobs_store, "measure", asked)
     with pytest.raises(NotFoundError):
         board.job(jobs_store, "j0")
-
-
-def test_a_slot_is_held_by_one_worker_and_its_name_stays(tmp_path: Path) -> None:
-    first, second = slots.take(tmp_path, "cpu"), slots.take(tmp_path, "cpu")
-    assert [first.number, second.number] == [0, 1]
-    with first.abandoned() as names:
-        assert names == []
-    os.close(second._descriptor)  # as the operating system does when the process ends
-    with first.abandoned() as names:
-        assert names == [slots.executor_id("cpu", 1)]
-        assert slots.take(tmp_path, "cpu").number == 2  # not while its jobs are taken over
-    taken = [slots.take(tmp_path, "gpu") for _ in range(slots.MAX_SLOTS)]
-    with pytest.raises(QuantaError, match="workers run on"):
-        slots.take(tmp_path, "gpu")
-    assert len({slot.executor_id for slot in taken}) == slots.MAX_SLOTS
 
 
 @pytest.mark.slow

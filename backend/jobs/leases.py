@@ -1,0 +1,179 @@
+"""Leases of workers: who is alive, who is given up, and that only the living commit.
+
+A worker renews its lease every few seconds. Whoever finds one that ran out (the process was
+killed, stopped, or cut off) marks it dead; its jobs then go to others. Should it go on after all,
+its transactions find that it is dead and undo themselves. On one machine a killed worker is found
+at once, since the operating system lets go of the lock of its file.
+
+Times are the database's: clocks of machines differ.
+"""
+
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from backend.db import Store
+from backend.errors import QuantaError
+from backend.models import Worker
+from backend.models.base import utc
+
+BEAT_SECONDS, TTL_SECONDS = 5.0, 30.0
+# A name is kept for a while after its jobs have gone on, to be seen in what it computed.
+_KEPT = timedelta(days=7)
+
+
+class LostLeaseError(QuantaError):
+    """This worker was given up; others do its jobs."""
+
+    def __init__(self, worker_id: str) -> None:
+        super().__init__(
+            f"worker {worker_id} did not renew its lease in time and was given up",
+            "Others go on with its jobs; start a new worker",
+        )
+
+
+def _time(session: Session) -> datetime:
+    found: datetime = session.scalars(select(func.current_timestamp())).one()
+    return utc(found)
+
+
+def _path(folder: Path, worker_id: str) -> Path:
+    return folder / f"worker-{worker_id.replace(':', '-')}.lock"
+
+
+def _locked(path: Path) -> int | None:
+    """Return a descriptor that holds the file's lock, None while another holds it."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def register(store: Store, device: str) -> str:
+    """Take a name that nobody had before, with a lease, and hold its lock until the process ends.
+
+    Returns:
+        The worker's name.
+    """
+    worker_id = f"{socket.gethostname()}:{device}:{secrets.token_hex(4)}"
+    assert _locked(_path(store.settings.data_dir, worker_id)) is not None, worker_id
+    with store.begin() as session:
+        time = _time(session)
+        session.execute(
+            delete(Worker).where(Worker.state == "gone", Worker.heartbeat_at < time - _KEPT)
+        )
+        session.add(
+            Worker(
+                id=worker_id,
+                host=socket.gethostname(),
+                device=device,
+                state="live",
+                job_id=None,
+                started_at=time,
+                heartbeat_at=time,
+            )
+        )
+    return worker_id
+
+
+def beat(store: Store, worker_id: str) -> None:
+    """Renew a lease.
+
+    Raises:
+        LostLeaseError: it was given up.
+    """
+    with store.begin() as session:
+        renewed = session.execute(
+            update(Worker)
+            .where(Worker.id == worker_id, Worker.state == "live")
+            .values(heartbeat_at=_time(session))
+        )
+        if renewed.rowcount != 1:  # type: ignore[attr-defined]
+            raise LostLeaseError(worker_id)
+
+
+def fence(worker_id: str) -> Callable[[Session], None]:
+    """Return a check for the start of a transaction: this worker is alive until it commits.
+
+    The worker's row stays locked to the end of the transaction, so that giving the worker up waits
+    for the commit, or comes before it and is seen.
+    """
+
+    def check(session: Session) -> None:
+        if session.get_bind().dialect.name == "sqlite":
+            # A write first: SQLite then has one writer, and cannot fail for a stale read.
+            session.execute(
+                update(Worker).where(Worker.id == worker_id).values(device=Worker.device)
+            )
+        state = session.scalars(
+            select(Worker.state).where(Worker.id == worker_id).with_for_update(read=True)
+        ).one_or_none()
+        if state != "live":
+            raise LostLeaseError(worker_id)
+
+    return check
+
+
+def give_up_lost(store: Store, own: str) -> tuple[str, ...]:
+    """Mark workers dead whose lease ran out or whose process has ended on this machine.
+
+    Returns:
+        Names of all dead workers whose jobs are still to be given to others.
+    """
+    with store.begin() as session:
+        oldest = _time(session) - timedelta(seconds=TTL_SECONDS)
+        live = session.scalars(select(Worker).where(Worker.state == "live", Worker.id != own)).all()
+        for worker in live:
+            is_late = utc(worker.heartbeat_at) < oldest
+            if is_late or _has_ended(store.settings.data_dir, worker):
+                _mark(session, worker.id, worker.heartbeat_at)
+        return tuple(session.scalars(select(Worker.id).where(Worker.state == "dead")))
+
+
+def _mark(session: Session, worker_id: str, seen: datetime) -> None:
+    # Only as it was seen: a beat in between says that it lives.
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id, Worker.state == "live", Worker.heartbeat_at == seen)
+        .values(state="dead")
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _has_ended(folder: Path, worker: Worker) -> bool:
+    path = _path(folder, worker.id)
+    if worker.host != socket.gethostname() or not path.is_file():
+        return False
+    descriptor = _locked(path)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is not None
+
+
+def leave(store: Store, worker_id: str) -> None:
+    """Give oneself up: others may go on at once."""
+    with store.session() as session:
+        session.execute(update(Worker).where(Worker.id == worker_id).values(state="dead"))
+        session.commit()
+
+
+def settle(store: Store, worker_ids: Sequence[str]) -> None:
+    """Note that the jobs of dead workers have gone to others."""
+    if not worker_ids:
+        return
+    with store.begin() as session:
+        session.execute(update(Worker).where(Worker.id.in_(worker_ids)).values(state="gone"))
+    for worker_id in worker_ids:
+        with suppress(OSError):
+            _path(store.settings.data_dir, worker_id).unlink()

@@ -1,0 +1,46 @@
+"""Progress of a unit, written to its job's row at most once a second."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from backend.db import Store
+from backend.jobs import board
+from backend.stages.progress import Task
+
+SECONDS = 1.0
+
+
+class JobProgress:
+    """A place to report to for stages that run inside a job."""
+
+    def __init__(self, store: Store, job_id: str) -> None:
+        self._store = store
+        self._job_id = job_id
+        self._told = -SECONDS
+
+    @contextmanager
+    def task(self, title: str, total: int, *, unit: str, done: int = 0) -> Iterator[Task]:
+        """Count `total` units, `done` of which were stored before."""
+        yield _Counted(self, title, total, done)
+
+    def say(self, text: str) -> None:
+        """Make a line what is done just now."""
+        self.tell(text, 0, 1)
+
+    def tell(self, activity: str, part: int, parts: int) -> None:
+        """Write it down unless that was done a moment ago."""
+        if time.monotonic() - self._told >= SECONDS:
+            board.tell(self._store, self._job_id, activity, part, parts)
+            self._told = time.monotonic()
+
+
+class _Counted:
+    def __init__(self, progress: JobProgress, title: str, total: int, done: int) -> None:
+        self._progress, self._title, self._total, self._done = progress, title, total, done
+        progress.tell(title, done, total)
+
+    def advance(self, amount: int = 1) -> None:
+        """Count `amount` more units as done."""
+        self._done += amount
+        self._progress.tell(self._title, self._done, self._total)

@@ -1,0 +1,208 @@
+"""Jobs over workers that are cancelled, killed and stopped, on each kind of database."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from backend.db import Store, open_store
+from backend.errors import ConflictError, InvalidInputError, NotReadyError
+from backend.jobs import board, engine, leases
+from backend.jobs.kinds import Asked
+from backend.jobs.queue import resume, submit
+from backend.models import Evaluation, JobUnit, LossChunk, Worker
+from backend.models.base import now
+from backend.settings import Settings
+from backend.stages.progress import Silent
+from backend.stages.suites import add_suite
+from tests import stores
+from tests.workers import until, work, working
+
+EVALUATE: Asked = {"suite": "mini", "corpus": "first-40", "models": ["s1", "s2", "s3", "s4"]}
+DISCOVER: Asked = {
+    "suite": "mini",
+    "corpus": "first-40",
+    "model": "s4",
+    "threshold_nats": 0.5,
+    "induction_filter": False,
+    "limit": 60,
+    "n_clusters": [3, 5],
+    "n_init": 3,
+}
+
+
+@pytest.fixture
+def suite_store(tmp_path: Path, suite_folder: Path, database_url: str) -> Iterator[Store]:
+    """A store with a suite and a corpus of several chunks, and nothing evaluated."""
+    store = open_store(Settings(data_dir=tmp_path / "data", database_url=database_url))
+    add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
+    stores.small_corpus(store, documents=40)
+    yield store
+    engine._client.cache_clear()
+    store.engine.dispose()
+
+
+def ended(store: Store, job_id: str) -> Callable[[], bool]:
+    return lambda: board.job(store, job_id).state not in board.OPEN_STATES
+
+
+def extra(store: Store) -> dict[str, str]:
+    return {"QUANTA_DATABASE_URL": store.settings.database_url}
+
+
+def losses(store: Store) -> dict[tuple[str, int], str]:
+    """Checksums of the stored chunks of losses."""
+    with store.session() as session:
+        rows = session.execute(
+            select(Evaluation.key, LossChunk.chunk, LossChunk.checksum).join(
+                Evaluation, Evaluation.id == LossChunk.evaluation_id
+            )
+        )
+        return {(key, chunk): checksum for key, chunk, checksum in rows}
+
+
+def assert_nothing_was_computed_twice(store: Store, in_flight: int = 0) -> None:
+    counts = Counter(line for line in work(store.settings.data_dir) if line.startswith("evaluate"))
+    assert sum(counts.values()) - len(counts) <= in_flight
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_stops_at_once_keeps_what_is_committed_and_is_resumed(
+    suite_store: Store,
+) -> None:
+    job = submit(suite_store, "evaluate", EVALUATE)
+    with working(suite_store.settings.data_dir, **extra(suite_store)):
+        until(lambda: board.job(suite_store, job.id).done >= 2, "two chunks")
+        asked = time.monotonic()
+        assert board.cancel(suite_store, job.id).state in {"cancelling", "cancelled"}
+        until(ended(suite_store, job.id), "the end")
+        assert time.monotonic() - asked < 2
+        stopped = board.job(suite_store, job.id)
+        kept = losses(suite_store)
+        assert stopped.state == "cancelled"
+        assert stopped.total is not None
+        assert 2 <= stopped.done < stopped.total
+        assert board.cancel(suite_store, job.id) == stopped
+        again = resume(suite_store, job.id)
+        assert (again.id, again.attempt) == (job.id, 2)
+        with pytest.raises(ConflictError):
+            resume(suite_store, job.id)
+        until(ended(suite_store, job.id), "the rest")
+    done = board.job(suite_store, job.id)
+    assert (done.state, done.done, done.problem) == ("finished", stopped.total, None)
+    after = losses(suite_store)
+    assert kept.items() <= after.items()
+    assert len(after) == stopped.total
+    assert_nothing_was_computed_twice(suite_store, in_flight=1)
+
+
+@pytest.mark.slow
+def test_an_evaluation_a_classification_and_a_discovery_follow_each_other(
+    suite_store: Store,
+) -> None:
+    with pytest.raises(NotReadyError, match="not evaluated"):
+        submit(suite_store, "discover", DISCOVER)
+    with working(suite_store.settings.data_dir, **extra(suite_store)):
+        for kind, asked in (
+            ("evaluate", {**EVALUATE, "steps": [2000]}),
+            ("classify", {"suite": "mini", "corpus": "first-40"}),
+            ("discover", DISCOVER),
+        ):
+            job = submit(suite_store, kind, asked)  # type: ignore[arg-type]
+            until(ended(suite_store, job.id), kind)
+            done = board.job(suite_store, job.id)
+            assert (done.state, done.problem) == ("finished", None)
+            assert done.page
+    assert done.result is not None
+    assert sorted(map(int, done.result["clusterings"])) == [3, 5]
+    assert submit(suite_store, "discover", DISCOVER).id == done.id
+
+
+@pytest.mark.slow
+def test_a_killed_worker_and_a_stopped_one_are_replaced_and_the_stopped_one_writes_nothing(
+    suite_store: Store,
+) -> None:
+    folder, settings = suite_store.settings.data_dir, extra(suite_store)
+    job = submit(suite_store, "evaluate", EVALUATE)
+    with working(folder, **settings) as first, working(folder, **settings) as second:
+        until(lambda: len(_at_work(suite_store)) == 2, "both at work")
+        os.kill(first.pid, signal.SIGKILL)
+        before = board.job(suite_store, job.id).done
+        until(lambda: board.job(suite_store, job.id).done >= before + 2, "going on")
+        os.kill(second.pid, signal.SIGSTOP)
+        with working(folder, **settings) as third:
+            stopped = time.monotonic()
+            known = set(_names(suite_store))
+            until(lambda: set(_names(suite_store)) - known, "a third worker")
+            until(ended(suite_store, job.id), "the job")
+            assert time.monotonic() - stopped < 60 + 30  # take-over, then what was left
+            final = losses(suite_store)
+            os.kill(second.pid, signal.SIGCONT)
+            assert second.wait(timeout=20) == 3  # given up, and says so
+            assert third.poll() is None
+    done = board.job(suite_store, job.id)
+    assert (done.state, done.done) == ("finished", done.total)
+    assert losses(suite_store) == final
+    assert len(final) == done.total
+    assert_nothing_was_computed_twice(suite_store, in_flight=2)
+
+
+def _at_work(store: Store) -> list[str]:
+    with store.session() as session:
+        return list(session.scalars(select(Worker.id).where(Worker.job_id.is_not(None))))
+
+
+def _names(store: Store) -> list[str]:
+    with store.session() as session:
+        return list(session.scalars(select(Worker.id)))
+
+
+def test_a_queued_job_is_cancelled_without_a_worker_and_can_be_resumed(suite_store: Store) -> None:
+    job = submit(suite_store, "evaluate", EVALUATE, "a-key")
+    assert board.cancel(suite_store, job.id).state == "cancelled"
+    other = submit(suite_store, "evaluate", EVALUATE)
+    assert other.id != job.id
+    with pytest.raises(ConflictError, match=other.id):
+        resume(suite_store, job.id)
+    board.cancel(suite_store, other.id)
+    assert resume(suite_store, job.id).state == "queued"
+
+
+def test_a_worker_that_was_given_up_cannot_commit(suite_store: Store) -> None:
+    first = leases.register(suite_store, "cpu")
+    second = leases.register(suite_store, "cpu")
+    assert leases.give_up_lost(suite_store, second) == ()  # its lock is held: it lives
+    leases.leave(suite_store, first)
+    assert leases.give_up_lost(suite_store, second) == (first,)
+    with pytest.raises(leases.LostLeaseError):
+        leases.beat(suite_store, first)
+    suite_store.fence = leases.fence(first)
+    with pytest.raises(leases.LostLeaseError), suite_store.begin() as session:
+        session.add(JobUnit(job_id="none", unit="u", worker=first, seconds=0, finished_at=now()))
+    suite_store.fence = leases.fence(second)
+    with suite_store.begin() as session:
+        assert session.get_one(Worker, second).state == "live"
+    leases.settle(suite_store, [first])
+    assert leases.give_up_lost(suite_store, second) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"measures": ["loss"]}, "measures"),
+        ({"suite": ""}, "suite"),
+        ({"corpus": None}, "corpus"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_asked_is_refused_by_name(
+    suite_store: Store, change: Any, field: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        submit(suite_store, "evaluate", {**EVALUATE, **change})
+    assert refused.value.parameter == field
