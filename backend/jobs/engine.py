@@ -10,7 +10,6 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +80,24 @@ def prepare(settings: Settings) -> None:
         connection.close()
 
 
-@lru_cache(maxsize=4)
+_clients: dict[str, DBOSClient] = {}
+
+
 def _client(url: str) -> DBOSClient:
-    return DBOSClient(
-        system_database_url=url,
-        serializer=SERIALIZER,
-        application_name=NAME,
-        retry_connection_errors=False,
-    )
+    if url not in _clients:
+        _clients[url] = DBOSClient(
+            system_database_url=url,
+            serializer=SERIALIZER,
+            application_name=NAME,
+            retry_connection_errors=False,
+        )
+    return _clients[url]
+
+
+def disconnect() -> None:
+    """Close what this process has open to ask for jobs."""
+    while _clients:
+        _clients.popitem()[1].destroy()
 
 
 def enqueue(settings: Settings, job_id: str, attempt: int) -> bool:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from backend.db import Store
@@ -26,6 +26,7 @@ from backend.models import Worker
 from backend.models.base import utc
 
 BEAT_SECONDS, TTL_SECONDS = 5.0, 30.0
+IDLE_MS = 20_000
 # A name is kept for a while after its jobs have gone on, to be seen in what it computed.
 _KEPT = timedelta(days=7)
 
@@ -116,6 +117,9 @@ def fence(worker_id: str) -> Callable[[Session], None]:
             session.execute(
                 update(Worker).where(Worker.id == worker_id).values(device=Worker.device)
             )
+        else:
+            # Locks of a worker that is stopped inside a transaction are not held for ever.
+            session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}"))
         state = session.scalars(
             select(Worker.state).where(Worker.id == worker_id).with_for_update(read=True)
         ).one_or_none()

@@ -24,7 +24,12 @@ from backend.stages.suites import add_suite
 from tests import stores
 from tests.workers import until, work, working
 
-EVALUATE: Asked = {"suite": "mini", "corpus": "first-40", "models": ["s1", "s2", "s3", "s4"]}
+EVALUATE: Asked = {
+    "suite": "mini",
+    "corpus": "first-40",
+    "models": ["s1", "s2", "s3"],
+    "steps": [0, 2000],
+}
 DISCOVER: Asked = {
     "suite": "mini",
     "corpus": "first-40",
@@ -44,7 +49,7 @@ def suite_store(tmp_path: Path, suite_folder: Path, database_url: str) -> Iterat
     add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
     stores.small_corpus(store, documents=40)
     yield store
-    engine._client.cache_clear()
+    engine.disconnect()
     store.engine.dispose()
 
 
@@ -110,7 +115,7 @@ def test_an_evaluation_a_classification_and_a_discovery_follow_each_other(
         submit(suite_store, "discover", DISCOVER)
     with working(suite_store.settings.data_dir, **extra(suite_store)):
         for kind, asked in (
-            ("evaluate", {**EVALUATE, "steps": [2000]}),
+            ("evaluate", {**EVALUATE, "models": ["s1", "s2", "s3", "s4"], "steps": [2000]}),
             ("classify", {"suite": "mini", "corpus": "first-40"}),
             ("discover", DISCOVER),
         ):
@@ -125,42 +130,50 @@ def test_an_evaluation_a_classification_and_a_discovery_follow_each_other(
 
 
 @pytest.mark.slow
-def test_a_killed_worker_and_a_stopped_one_are_replaced_and_the_stopped_one_writes_nothing(
-    suite_store: Store,
-) -> None:
+def test_the_work_of_a_killed_worker_is_taken_over_without_help(suite_store: Store) -> None:
     folder, settings = suite_store.settings.data_dir, extra(suite_store)
     job = submit(suite_store, "evaluate", EVALUATE)
-    with working(folder, **settings) as first, working(folder, **settings) as second:
+    with working(folder, **settings) as first, working(folder, **settings):
         until(lambda: len(_at_work(suite_store)) == 2, "both at work")
         os.kill(first.pid, signal.SIGKILL)
-        before = board.job(suite_store, job.id).done
-        until(lambda: board.job(suite_store, job.id).done >= before + 2, "going on")
-        os.kill(second.pid, signal.SIGSTOP)
-        with working(folder, **settings) as third:
-            stopped = time.monotonic()
-            known = set(_names(suite_store))
-            until(lambda: set(_names(suite_store)) - known, "a third worker")
+        until(ended(suite_store, job.id), "the job")
+    done = board.job(suite_store, job.id)
+    assert (done.state, done.done) == ("finished", done.total)
+    assert len(losses(suite_store)) == done.total
+    assert_nothing_was_computed_twice(suite_store, in_flight=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_stopped_worker_is_replaced_and_writes_nothing_when_it_goes_on(
+    suite_store: Store,
+) -> None:
+    """On SQLite a process that is stopped inside a write keeps the file locked: nothing helps."""
+    folder, settings = suite_store.settings.data_dir, extra(suite_store)
+    job = submit(suite_store, "evaluate", EVALUATE)
+    with working(folder, **settings) as first:
+        until(lambda: board.job(suite_store, job.id).done >= 2, "two chunks")
+        os.kill(first.pid, signal.SIGSTOP)
+        stopped, before = time.monotonic(), board.job(suite_store, job.id).done
+        with working(folder, **settings) as second:
+            # The child of the stopped worker may still commit what it computes.
+            until(lambda: board.job(suite_store, job.id).done >= before + 2, "the take-over")
+            assert time.monotonic() - stopped < 60
             until(ended(suite_store, job.id), "the job")
-            assert time.monotonic() - stopped < 60 + 30  # take-over, then what was left
             final = losses(suite_store)
-            os.kill(second.pid, signal.SIGCONT)
-            assert second.wait(timeout=20) == 3  # given up, and says so
-            assert third.poll() is None
+            os.kill(first.pid, signal.SIGCONT)
+            assert first.wait(timeout=20) == 3  # given up, and says so
+            assert second.poll() is None
     done = board.job(suite_store, job.id)
     assert (done.state, done.done) == ("finished", done.total)
     assert losses(suite_store) == final
     assert len(final) == done.total
-    assert_nothing_was_computed_twice(suite_store, in_flight=2)
+    assert_nothing_was_computed_twice(suite_store, in_flight=1)
 
 
 def _at_work(store: Store) -> list[str]:
     with store.session() as session:
         return list(session.scalars(select(Worker.id).where(Worker.job_id.is_not(None))))
-
-
-def _names(store: Store) -> list[str]:
-    with store.session() as session:
-        return list(session.scalars(select(Worker.id)))
 
 
 def test_a_queued_job_is_cancelled_without_a_worker_and_can_be_resumed(suite_store: Store) -> None:

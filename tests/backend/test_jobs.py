@@ -30,7 +30,7 @@ NEWLINE: Asked = {"corpus": CORPUS, "document": 0, "target": "⏎", "checkpoints
 def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
     store = open_store(Settings(data_dir=copied(mini_store, tmp_path / "data")))
     yield store
-    engine._client.cache_clear()
+    engine.disconnect()
     store.engine.dispose()
 
 
