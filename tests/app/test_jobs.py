@@ -1,5 +1,6 @@
 """Routes and forms of jobs: what is accepted, from where, and how it is answered."""
 
+import json
 from typing import Any
 
 import pytest
@@ -113,3 +114,44 @@ def test_a_broken_form_is_refused_not_a_failure(
 ) -> None:
     answer = client.post(f"/documents/{names['corpus']}/paste", content=content, headers=FORM)
     assert answer.status_code == 422
+
+
+def events_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+
+
+def test_a_cancelled_job_tells_its_end_as_an_event_and_can_be_resumed_once(
+    client: TestClient, names: dict[str, Any]
+) -> None:
+    job = client.post(URL, json=body(names, document=5), headers=OWN).json()
+    where = f"{URL}/{job['id']}"
+    stopped = client.post(f"{where}/cancel", json={}, headers=OWN)
+    assert (stopped.status_code, stopped.json()["state"]) == (202, "cancelled")
+    answer = client.get(f"{where}/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-store"
+    assert [one["state"] for one in events_of(answer.text)] == ["cancelled"]
+    again = client.post(f"{where}/resume", json={}, headers=OWN)
+    assert (again.status_code, again.json()["attempt"]) == (202, 2)
+    is_problem(client.post(f"{where}/resume", json={}, headers=OWN), 409)
+    for act in ("cancel", "resume", "events"):
+        method = client.get if act == "events" else client.post
+        is_problem(method(f"{URL}/j0/{act}", headers=OWN), 404)
+    client.post(f"{where}/cancel", json={}, headers=OWN)
+
+
+def test_the_page_of_runs_lists_jobs_and_takes_new_ones(
+    client: TestClient, names: dict[str, Any]
+) -> None:
+    job = client.post(URL, json=body(names, document=6), headers=OWN).json()
+    page = client.get("/jobs")
+    assert f"/jobs/{job['id']}" in page.text
+    fields = {"kind": "classify", "suite": names["suite"], "corpus": names["corpus"], "models": ""}
+    sent = client.post("/jobs", data=fields, headers=FORM, follow_redirects=False)
+    assert sent.status_code == 303
+    assert "Classes of curves" in client.get(sent.headers["location"]).text
+    for act, word in (("cancel", "Resume"), ("resume", "Cancel")):
+        where = f"/jobs/{job['id']}/{act}"
+        client.post(where, data={"x": "y"}, headers=FORM, follow_redirects=False)
+        assert f">{word}<" in client.get(f"/jobs/{job['id']}").text
+    assert client.post("/jobs", data={"kind": "paste"}, headers=FORM).status_code == 422
