@@ -15,7 +15,7 @@ DESCRIPTION = (
     "Losses and entropies are nats; ranks start at 1; a number that is not finite or not defined "
     "is null. Lists are paged by cursor: send `next_cursor` back as `cursor`. Every error is a "
     "problem document (RFC 9457) whose `remedy` says what to do next. Answers carry an ETag. "
-    "Where tokens are in use, send `Authorization: Bearer <token>`: scope read reads, run also asks "
+    "Where tokens are in use, send `Authorization: Bearer <token>`: read reads, run also asks "
     "for jobs, admin does everything."
 )
 TAGS = [
