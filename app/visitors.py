@@ -1,5 +1,6 @@
 """Who sends a request: nobody known, the holder of a bearer token, or of a session's cookie."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from backend.access_tokens import Holder
 from backend.db import Store
 
 _COOKIE = "quanta_session"
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ def cookie_name(request: Request) -> str:
     Cookies do not tell ports apart: without the port in it, two servers on one machine would
     log their users out of each other.
     """
-    port = request.url.port
-    return f"{_COOKIE}_{port}" if port else _COOKIE
+    port = request.headers.get("host", "").rpartition(":")[2]
+    return f"{_COOKIE}_{port}" if _PORT.fullmatch(port) else _COOKIE
 
 
 def session_of(request: Request) -> bytes:

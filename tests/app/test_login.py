@@ -24,6 +24,7 @@ from tests.app.doors import (
     Door,
     csrf_of,
     door,
+    filled,
     is_form,
     mutating_routes,
 )
@@ -155,7 +156,7 @@ def test_a_session_does_not_outlive_its_token(lab: Door) -> None:
 
 def forms(lab: Door) -> list[str]:
     paths = {path for _method, path in mutating_routes(lab.app) if is_form(path)}
-    return [path.format(corpus="demo", index=1, job="x") for path in sorted(paths)]
+    return [filled(path) for path in sorted(paths)]
 
 
 @pytest.mark.parametrize("csrf", [None, "", "0" * 64, "é"])
@@ -307,6 +308,13 @@ def test_pages_of_two_visitors_are_not_mixed_up_by_caches(lab: Door) -> None:
     assert page.headers["vary"] == "Cookie" or "Cookie" in page.headers["vary"]
     assert page.headers["cache-control"] == "no-cache"
     assert client.get("/login").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("host", ["localhost:x", "localhost:", "[::1]:65536", "localhost:8000:9"])
+def test_a_host_with_a_strange_port_is_no_fault_of_the_server(lab: Door, host: str) -> None:
+    answer = lab.client().get("/api/v1/corpora", headers={"Host": host, "Cookie": "a=b"})
+    assert answer.status_code in {401, 421}
+    assert lab.client().get("/login", headers={"Host": host}).status_code in {200, 421}
 
 
 def test_a_session_of_one_store_opens_no_other(
