@@ -3,6 +3,8 @@
 Plain ASGI: nothing here reads more of a request than its headers, or buffers a body.
 """
 
+import re
+
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
@@ -24,6 +26,7 @@ __all__ = ["MAX_BODY_BYTES", "BodyLimit", "Guard", "SecurityHeaders", "check_bin
 
 MAX_BODY_BYTES = 1 << 20
 FORM = "application/x-www-form-urlencoded"
+_HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]{0,5})?")
 CSP = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
     "base-uri 'none'; frame-ancestors 'self'"
@@ -39,12 +42,13 @@ HEADERS = {
 
 
 def host_name(host: str) -> str:
-    """Return the name in a Host header, without its port and brackets, in lower case."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        address, closing, _ = host[1:].partition("]")
-        return address if closing else ""
-    return host.partition(":")[0]
+    """Return the name in a Host header, without its port and brackets, in lower case.
+
+    What is no name with a port has none: addresses are built from this header, and with a slash
+    in it their path would be another one than the route's.
+    """
+    match = _HOST.fullmatch(host.strip().lower())
+    return (match["address"] or match["name"]) if match else ""
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:
@@ -109,19 +113,21 @@ def _is_local(request: Request) -> bool:
 
 
 def _needs_visitor(request: Request) -> bool:
-    path = request.url.path
-    if path.startswith(STATIC):
+    path, is_read = request.scope["path"], request.method in SAFE_METHODS
+    if is_read and path.startswith(STATIC):
         return False
     # A page shows who is logged in; data that this machine reads is the same for everybody.
-    is_open_read = _is_local(request) and request.method in SAFE_METHODS and is_api(path)
+    is_open_read = _is_local(request) and is_read and is_api(path)
     return not is_open_read or bearer_of(request) is not None
 
 
 def _access(request: Request, visitor: Visitor) -> Refusal | None:
     """Return why the visitor may not do this, None if they may."""
-    needed = needed_scope(request.method, request.url.path)
+    # The scope's path is what the router sees; `request.url` is built from a header as well.
+    path = request.scope["path"]
+    needed = needed_scope(request.method, path)
     is_local = _is_local(request)
-    if request.url.path.startswith(STATIC) and needed is None:
+    if path.startswith(STATIC) and needed is None:
         return None
     if is_local and (needed in {None, "read"} or not visitor.is_protected):
         return None
@@ -171,7 +177,7 @@ def _media_type(request: Request) -> Refusal | None:
     kind = sent.partition(";")[0].strip().lower()
     # Forms are for pages without scripts; that they come from this server's own pages, the
     # origin has shown already.
-    if kind == "application/json" or (kind == FORM and not is_api(request.url.path)):
+    if kind == "application/json" or (kind == FORM and not is_api(request.scope["path"])):
         return None
     return Refusal(
         415,

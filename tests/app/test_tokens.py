@@ -137,6 +137,25 @@ def test_reading_an_address_that_changes_changes_nothing(lab: Door, method: str,
     assert client.get("/api/v1/jobs").json()["jobs"] == []
 
 
+@pytest.mark.parametrize("host", ["localhost/static/?", "localhost/login?", "localhost:1/login#"])
+def test_no_host_header_makes_one_path_look_like_another(lab: Door, host: str) -> None:
+    sent = {"Host": host, "Origin": f"http://{host}"}
+    client = lab.client()
+    assert client.get("/api/v1/corpora", headers=sent).status_code == 421
+    assert client.put("/api/v1/clusters/1/annotation", json={}, headers=sent).status_code == 421
+
+
+def test_what_is_served_to_everybody_is_only_read(lab: Door) -> None:
+    assert lab.client().post("/static/app.css", json={}, headers=OWN).status_code == 401
+    for path in (
+        "/static/../api/v1/corpora",
+        "/static/%2e%2e/api/v1/corpora",
+        "/loginx",
+        "/login/",
+    ):
+        assert lab.client().get(path).status_code in {401, 404}
+
+
 @pytest.mark.parametrize("scope", ALL)
 def test_every_scope_reads(lab: Door, scope: str) -> None:
     client = lab.client(headers=bearer(lab.tokens[scope]))
