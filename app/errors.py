@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.next_page import login_address
 from backend.errors import (
     ConflictError,
     InvalidInputError,
@@ -36,6 +37,7 @@ _STATUS: dict[type[QuantaError], int] = {
 }
 _REMEDIES = {
     400: "Correct the request and send it again",
+    403: "Load the page again, and send its form again",
     404: "See /api for all pages and routes",
     405: "Use one of the methods in the Allow header",
     413: "Send less in one request",
@@ -135,6 +137,7 @@ def _page(request: Request, refusal: Refusal) -> Response:
         problem=_clean(refusal.detail),
         remedy=_clean(refusal.remedy),
         request_id=request_id(request),
+        login=login_address(request) if refusal.status == HTTPStatus.UNAUTHORIZED else None,
     )
     return response
 
@@ -213,17 +216,19 @@ def _of_http(request: Request, error: Exception) -> Response:
     return error_response(request, refusal)
 
 
-def _of_database(request: Request, error: Exception) -> Response:
+def unanswered(request: Request, error: Exception) -> Refusal:
+    """Log a failure of the database, and return the refusal that shows nothing of it."""
     _log.error("request %s: the database failed", request_id(request), exc_info=error)
-    return error_response(
-        request,
-        Refusal(
-            503,
-            "The database did not answer",
-            "Try again in a moment; if it stays, run `quanta check`",
-            headers={"Retry-After": "2"},
-        ),
+    return Refusal(
+        503,
+        "The database did not answer",
+        "Try again in a moment; if it stays, run `quanta check`",
+        headers={"Retry-After": "2"},
     )
+
+
+def _of_database(request: Request, error: Exception) -> Response:
+    return error_response(request, unanswered(request, error))
 
 
 def install(app: FastAPI) -> None:

@@ -1,14 +1,31 @@
-"""Fields of forms that pages send without scripts."""
+"""Fields of forms that pages send without scripts.
+
+Four layers keep other sites from sending them in a visitor's name, and each stops what the others
+may miss:
+
+- `app.security` refuses a change whose Origin or Sec-Fetch-Site is not this server's own. It stops
+  every other site, in every browser that sends one of these headers; without both, nothing passes.
+- JSON is another layer of the same door: other sites cannot send it without asking first, and are
+  never told yes. Only forms need more, as any site may send those without asking.
+- The cookie is SameSite=Lax: forms of other sites do not carry it. It does not stop another port
+  of this host, which browsers take for the same site.
+- The `csrf` field, checked here, is made from the session's secret and stands only in pages of
+  that session. It stops what comes from an own origin without having read a page: a planted form
+  in text that slipped through, or a browser whose headers an extension or proxy removed or forged.
+"""
 
 from typing import Annotated
 from urllib.parse import parse_qsl
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
 
 from app.security import FORM
+from app.visitors import current, session_of
 from backend.errors import InvalidInputError
+from backend.login_sessions import is_csrf_token
 
 MAX_FIELDS = 20
+CSRF_FIELD = "csrf"
 
 
 async def _fields(request: Request) -> dict[str, str]:
@@ -24,7 +41,12 @@ async def _fields(request: Request) -> dict[str, str]:
         raise InvalidInputError(
             f"the form cannot be read ({error})", "Send it from the page"
         ) from error
-    return dict(pairs)
+    fields = dict(pairs)
+    sent_back = fields.pop(CSRF_FIELD, "")
+    # A bearer token, or no credential at all: nothing that a browser would add by itself.
+    if current(request).via == "session" and not is_csrf_token(sent_back, session_of(request)):
+        raise HTTPException(403, "The form does not belong to the session of this browser")
+    return fields
 
 
 # Empty fields are left out: they count as not given.

@@ -22,6 +22,7 @@ from app.api import (
     suites,
 )
 from app.api.openapi import described_application
+from app.attempts import Attempts
 from app.etag import Conditional
 from app.metrics import Metrics
 from app.pages.routes import router as pages
@@ -30,7 +31,7 @@ from app.security import BodyLimit, Guard, SecurityHeaders
 from app.static_files import CachedStatic
 from backend.db import Store, open_store
 from backend.jobs import queue
-from backend.settings import Settings, settings
+from backend.settings import settings
 
 COMPRESSION_LEVEL = 5
 MIN_COMPRESSED_BYTES = 1024
@@ -47,13 +48,13 @@ API_ROUTERS = (
 )
 
 
-def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+def _middleware(store: Store, metrics: Metrics) -> list[Middleware]:
     # Outermost first: refusals and failures are logged and carry the security headers; a body is
     # hashed as it was made, before compression.
     return [
         Middleware(SecurityHeaders),
         Middleware(Access, metrics=metrics),
-        Middleware(Guard, settings=settings),
+        Middleware(Guard, store=store),
         Middleware(BodyLimit),
         Middleware(
             GZipMiddleware,
@@ -82,9 +83,10 @@ def create_app(store: Store | None = None) -> FastAPI:
     """Return the application over `store`; without one, over the store of the settings."""
     store = store or _opened_store()
     metrics = Metrics()
-    app = described_application(middleware=_middleware(store.settings, metrics), lifespan=_lifespan)
+    app = described_application(middleware=_middleware(store, metrics), lifespan=_lifespan)
     app.state.store = store
     app.state.metrics = metrics
+    app.state.attempts = Attempts()
     errors.install(app)
     for router in API_ROUTERS:
         app.include_router(router)

@@ -3,22 +3,30 @@
 Plain ASGI: nothing here reads more of a request than its headers, or buffers a body.
 """
 
-import hmac
+import re
 
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Refusal, error_response, is_api
+from app.errors import Refusal, error_response, is_api, unanswered
+from app.scopes import SAFE_METHODS, STATIC, needed_scope
+from app.visitors import NOBODY, Visitor, bearer_of, visitor_of
+from backend.access_tokens import Holder, covers
+from backend.access_tokens import Scope as AccessScope
 from backend.binding import LOOPBACK_NAMES, check_bind, is_loopback
+from backend.db import Store
 from backend.settings import Settings
 
 __all__ = ["MAX_BODY_BYTES", "BodyLimit", "Guard", "SecurityHeaders", "check_bind"]
 
 MAX_BODY_BYTES = 1 << 20
 FORM = "application/x-www-form-urlencoded"
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]{0,5})?")
 CSP = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
     "base-uri 'none'; frame-ancestors 'self'"
@@ -34,12 +42,13 @@ HEADERS = {
 
 
 def host_name(host: str) -> str:
-    """Return the name in a Host header, without its port and brackets, in lower case."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        address, closing, _ = host[1:].partition("]")
-        return address if closing else ""
-    return host.partition(":")[0]
+    """Return the name in a Host header, without its port and brackets, in lower case.
+
+    What is no name with a port has none: addresses are built from this header, and with a slash
+    in it their path would be another one than the route's.
+    """
+    match = _HOST.fullmatch(host.strip().lower())
+    return (match["address"] or match["name"]) if match else ""
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:
@@ -51,26 +60,32 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
 class Guard:
     """Middleware that refuses what must not reach any route."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, store: Store) -> None:
         self.app = app
-        self.hosts = allowed_hosts(settings)
-        self.token = settings.token.encode()
+        self.store = store
+        self.hosts = allowed_hosts(store.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the refusal, or hand the request on."""
         if scope["type"] == "http":
             request = Request(scope)
-            refusal = self.refusal(request)
+            refusal = await self.refusal(request)
             if refusal is not None:
                 await error_response(request, refusal)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
-    def refusal(self, request: Request) -> Refusal | None:
-        """Return why the request is refused, None if it is not."""
-        mutates = request.method not in SAFE_METHODS
-        refusal = self._host(request.headers) or self._client(request, mutates)
-        if refusal is None and mutates:
+    async def refusal(self, request: Request) -> Refusal | None:
+        """Return why the request is refused, None if it is not; note who sends it."""
+        refusal = self._host(request.headers)
+        if refusal is not None:
+            return refusal
+        try:
+            request.state.visitor = await self._visitor(request)
+        except (OperationalError, PoolTimeoutError) as error:
+            return unanswered(request, error)
+        refusal = _access(request, request.state.visitor)
+        if refusal is None and request.method not in SAFE_METHODS:
             refusal = _origin(request.headers) or _media_type(request)
         return refusal
 
@@ -86,30 +101,62 @@ class Guard:
             "Use http://127.0.0.1, or add the name to QUANTA_ALLOWED_HOSTS and restart",
         )
 
-    def _client(self, request: Request, mutates: bool) -> Refusal | None:
-        is_local = request.client is not None and is_loopback(request.client.host)
-        if not self.token:
-            if is_local:
-                return None
-            return Refusal(
-                403,
-                "Without a token this server answers only its own machine",
-                "Set QUANTA_TOKEN on the server, restart it, and send the token",
-            )
-        if is_local and not mutates:
-            return None
-        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
-        # compare_digest takes as long for a wrong first character as for a wrong last one.
-        if scheme.lower() == "bearer" and hmac.compare_digest(
-            sent.strip().encode("latin-1"), self.token
-        ):
-            return None
+    async def _visitor(self, request: Request) -> Visitor:
+        if not _needs_visitor(request):
+            return NOBODY
+        # The store is asked each time: a token that was revoked a moment ago opens nothing.
+        return await run_in_threadpool(visitor_of, self.store, request)
+
+
+def _is_local(request: Request) -> bool:
+    return request.client is not None and is_loopback(request.client.host)
+
+
+def _needs_visitor(request: Request) -> bool:
+    path, is_read = request.scope["path"], request.method in SAFE_METHODS
+    if is_read and path.startswith(STATIC):
+        return False
+    # A page shows who is logged in; data that this machine reads is the same for everybody.
+    is_open_read = _is_local(request) and is_read and is_api(path)
+    return not is_open_read or bearer_of(request) is not None
+
+
+def _access(request: Request, visitor: Visitor) -> Refusal | None:
+    """Return why the visitor may not do this, None if they may."""
+    # The scope's path is what the router sees; `request.url` is built from a header as well.
+    path = request.scope["path"]
+    needed = needed_scope(request.method, path)
+    is_local = _is_local(request)
+    if path.startswith(STATIC) and needed is None:
+        return None
+    if is_local and (needed in {None, "read"} or not visitor.is_protected):
+        return None
+    if visitor.holder is None and not visitor.is_protected:
         return Refusal(
-            401,
-            "This request needs the server's token",
-            "Send the header `Authorization: Bearer <token>` with the value of QUANTA_TOKEN",
-            headers={"WWW-Authenticate": 'Bearer realm="quanta"'},
+            403,
+            "Without a token this server answers only its own machine",
+            "Make one with `quanta token create`, or set QUANTA_TOKEN on the server, and send it",
         )
+    if needed is None or (visitor.holder and covers(visitor.holder.scope, needed)):
+        return None
+    return _wrong_scope(visitor.holder, needed) if visitor.holder else _no_token()
+
+
+def _no_token() -> Refusal:
+    return Refusal(
+        401,
+        "This request needs a token of this server",
+        "Log in at /login, or send the header `Authorization: Bearer <token>`",
+        headers={"WWW-Authenticate": 'Bearer realm="quanta"'},
+    )
+
+
+def _wrong_scope(holder: Holder, needed: AccessScope) -> Refusal:
+    return Refusal(
+        403,
+        f"This needs the scope {needed}, and the token {holder.name!r} has {holder.scope}",
+        f"Use a token made with `quanta token create NAME --scope {needed}`",
+    )
 
 
 def _origin(headers: Headers) -> Refusal | None:
@@ -130,7 +177,7 @@ def _media_type(request: Request) -> Refusal | None:
     kind = sent.partition(";")[0].strip().lower()
     # Forms are for pages without scripts; that they come from this server's own pages, the
     # origin has shown already.
-    if kind == "application/json" or (kind == FORM and not is_api(request.url.path)):
+    if kind == "application/json" or (kind == FORM and not is_api(request.scope["path"])):
         return None
     return Refusal(
         415,

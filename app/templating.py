@@ -15,8 +15,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.figures.labels import visible
 from app.figures.numbers import MISSING, measured
+from app.next_page import login_address
 from app.pages.tokens import cells, is_plain, joined, pieces
 from app.paths import static_dir, templates_dir
+from app.visitors import current
 
 THEMES = ("auto", "light", "dark")
 
@@ -122,6 +124,8 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
     body = page.render(
         theme=theme(request),
         path=request.url.path,
+        visitor=current(request),
+        login_address=login_address(request),
         origin=str(request.base_url).rstrip("/"),
         **context,
     )
@@ -129,7 +133,13 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
 
 
 def render_error(
-    request: Request, status: int, title: str, problem: str, remedy: str, request_id: str
+    request: Request,
+    status: int,
+    title: str,
+    problem: str,
+    remedy: str,
+    request_id: str,
+    login: str | None,
 ) -> Response:
     """Return the page that says what went wrong and what to do next."""
     return render(
@@ -141,6 +151,7 @@ def render_error(
         problem=problem,
         remedy=remedy,
         request_id=request_id,
+        login=login,
         has_query=bool(request.url.query),
         method=request.method,
     )

@@ -22,18 +22,24 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def check_bind(settings: Settings) -> None:
+def check_bind(settings: Settings, has_admin_token: bool = False) -> None:
     """Refuse an address that others can reach while no token protects the server.
 
+    Args:
+        settings: where to bind, and QUANTA_TOKEN.
+        has_admin_token: whether the store holds a live token that may do everything.
+
     Raises:
-        InvalidInputError: `settings.host` is not loopback and `settings.token` is empty.
+        InvalidInputError: `settings.host` is not loopback and there is no admin token.
     """
-    if settings.token or is_loopback(settings.host):
+    if settings.token or has_admin_token or is_loopback(settings.host):
         return
     raise InvalidInputError(
-        f"QUANTA_HOST {settings.host!r} can be reached from other machines and no token is set",
-        "Set QUANTA_TOKEN to a long random string (python -c 'import secrets; "
-        "print(secrets.token_urlsafe(32))') and name the server's own host name in "
-        "QUANTA_ALLOWED_HOSTS, or bind 127.0.0.1",
+        f"QUANTA_HOST {settings.host!r} can be reached from other machines and there is no "
+        "admin token",
+        "Make one with `quanta token create NAME --scope admin`, or give `--token auto`, or set "
+        "QUANTA_TOKEN to a long random string (python -c 'import secrets; "
+        "print(secrets.token_urlsafe(32))'); and name the server's own host name in "
+        "QUANTA_ALLOWED_HOSTS. Or bind 127.0.0.1",
         parameter="host",
     )

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from sqlalchemy import select
@@ -17,8 +17,9 @@ from backend.commands.export_predictions import export_cli
 from backend.commands.fit import fit_cli
 from backend.commands.imports import import_cli
 from backend.commands.suite import suite_cli
+from backend.commands.token import token_cli
 from backend.commands.worker import worker
-from backend.db import Store, open_store
+from backend.db import Store
 from backend.errors import QuantaError
 from backend.lookup import (
     checkpoint_at,
@@ -28,7 +29,7 @@ from backend.lookup import (
     suite_named,
 )
 from backend.models import Checkpoint, Evaluation, Model
-from backend.settings import Settings, settings
+from backend.settings import settings
 
 # Open answers get this long when the server ends.
 GRACE_SECONDS = 3
@@ -46,6 +47,7 @@ cli.add_typer(fit_cli, name="fit")
 cli.add_typer(suite_cli, name="suite")
 cli.command()(worker)
 cli.add_typer(import_cli, name="import")
+cli.add_typer(token_cli, name="token")
 
 INTERRUPTED = 130  # Typer's exit code for Ctrl-C
 
@@ -251,18 +253,24 @@ def serve(
     with_worker: Annotated[
         bool, typer.Option("--worker/--no-worker", help="Execute jobs beside the server.")
     ] = True,
+    token: Annotated[
+        Literal["auto"] | None,
+        typer.Option(help="auto: protect this run with a fresh token, and print a login link."),
+    ] = None,
 ) -> None:
     """Serve the dashboard and the API, with one worker that executes jobs."""
     import uvicorn
 
+    from backend.commands import serving
     from backend.jobs.local import LocalWorker
 
-    config = settings()
+    config = serving.run_settings(has_own_token=token is not None)
     changes = {"host": host, "port": port}
     config = config.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    _serve_check(config)
-    open_store(config)
+    store = serving.checked_store(config)
     typer.echo(f"Quanta Explorer on http://{config.host}:{config.port}", err=True)
+    if token is not None:
+        typer.echo(serving.login_link(store), err=True)
     local = LocalWorker(config)
     if with_worker:
         local.start()
@@ -280,12 +288,6 @@ def serve(
     finally:
         if with_worker:
             local.stop()
-
-
-def _serve_check(config: Settings) -> None:
-    from backend.binding import check_bind
-
-    check_bind(config)
 
 
 def _guarded(run: Callable[[], None]) -> int:

@@ -76,7 +76,12 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 @contextmanager
 def serving(
-    data_dir: Path, *, run: Sequence[str] | None = None, cwd: Path = ROOT, **extra: str
+    data_dir: Path,
+    *,
+    run: Sequence[str] | None = None,
+    cwd: Path = ROOT,
+    options: Sequence[str] = (),
+    **extra: str,
 ) -> Iterator[Server]:
     """Run `quanta serve` on a free port until the end of the block.
 
@@ -84,13 +89,14 @@ def serving(
         data_dir: the program's data directory.
         run: how to start the program, `quanta` of this checkout if left out.
         cwd: working directory.
+        options: more options of `quanta serve`.
         extra: more environment variables.
     """
     port = free_port()
     log = data_dir / "server-stderr.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            [*(run or command()), "serve", "--port", str(port)],
+            [*(run or command()), "serve", "--port", str(port), *options],
             env=environment(data_dir, **extra),
             cwd=cwd,
             stdout=subprocess.DEVNULL,

@@ -14,7 +14,9 @@ SUMMARY = "Discover, browse and follow the quanta that language models learn."
 DESCRIPTION = (
     "Losses and entropies are nats; ranks start at 1; a number that is not finite or not defined "
     "is null. Lists are paged by cursor: send `next_cursor` back as `cursor`. Every error is a "
-    "problem document (RFC 9457) whose `remedy` says what to do next. Answers carry an ETag."
+    "problem document (RFC 9457) whose `remedy` says what to do next. Answers carry an ETag. "
+    "Where tokens are in use, send `Authorization: Bearer <token>`: read reads, run also asks "
+    "for jobs, admin does everything."
 )
 TAGS = [
     {"name": "suites", "description": "Models, checkpoints and their evaluations"},
@@ -43,8 +45,8 @@ def _problem(description: str) -> dict[str, Any]:
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: _problem("Not one Host header, or a body that cannot be read"),
-    401: _problem("The server's token is needed"),
-    403: _problem("Not from this server's own pages, or not from its own machine"),
+    401: _problem("A token is needed, or the one that was sent is unknown, expired or revoked"),
+    403: _problem("The token's scope is too small, or not from this server's own pages"),
     404: _problem("No such thing in the store"),
     409: _problem("Not finished yet"),
     421: _problem("A host name that this server does not answer for"),

@@ -7,6 +7,7 @@ from app.pages import (
     documents,
     figures,
     jobs,
+    login,
     overview,
     predictions,
     reference,
@@ -25,6 +26,7 @@ PARTS = (
     scaling,
     reference,
     figures,
+    login,
 )
 for part in PARTS:
     router.include_router(part.router)

@@ -1,5 +1,6 @@
 """Typed tables of the store, by topic."""
 
+from backend.models.access import AccessToken, LoginSession
 from backend.models.base import Base
 from backend.models.corpora import Corpus, Document, TokenChunk, Tokenizer
 from backend.models.evaluations import CurveChunk, CurveSet, Evaluation, LossChunk
@@ -20,6 +21,7 @@ from backend.models.quanta import (
 from backend.models.suites import Checkpoint, Model, Suite
 
 __all__ = [
+    "AccessToken",
     "Annotation",
     "Base",
     "Checkpoint",
@@ -35,16 +37,4 @@ __all__ = [
     "Evaluation",
     "Job",
     "JobUnit",
-    "LossChunk",
-    "MeasureChunk",
-    "Model",
-    "Selection",
-    "Similarity",
-    "SimilarityStripe",
-    "SpectralArray",
-    "Suite",
-    "TargetLoss",
-    "TokenChunk",
-    "Tokenizer",
-    "Worker",
-]
+    "LoginSession",

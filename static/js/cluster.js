@@ -1,5 +1,5 @@
 // Cluster page: more contexts, filters from bars, colours, and a person's notes.
-import { all, fetchJson, keepInAddress, one, say, wordsOf } from "./util.js";
+import { all, fetchJson, keepInAddress, one, say, tellError, wordsOf } from "./util.js";
 import { startTexts } from "./tokens.js";
 
 function startBars() {
@@ -59,15 +59,12 @@ function body(form) {
 async function save(form) {
   const status = one("[role=status]", form);
   const headers = { "Content-Type": "application/json" };
-  const token = form.elements.token.value;
-  if (token) headers.Authorization = `Bearer ${token}`;
   status.textContent = "Saving…";
   try {
     await fetchJson(form.dataset.annotation, { method: "PUT", headers, body: body(form) });
     status.textContent = "Saved";
   } catch (error) {
-    if (error.status === 401) one(".secret", form).hidden = false;
-    status.textContent = wordsOf(error);
+    tellError(status, error);
   }
 }
 

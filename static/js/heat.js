@@ -1,5 +1,5 @@
 // Document heat: size and step sliders over one locked scale, and what is not computed yet.
-import { all, fetchJson, keepInAddress, make, measured, nameApiCall, one, say, wantsCalm, wordsOf } from "./util.js";
+import { all, fetchJson, keepInAddress, make, measured, nameApiCall, one, say, tellError, wantsCalm } from "./util.js";
 import { drawScale, noteScale, startScale } from "./heat-scale.js";
 import { clearFault, showFault } from "./fault.js";
 import { submitJob } from "./jobs.js";
@@ -93,7 +93,7 @@ function offer(error, state) {
   one("#heat-mean").textContent = "";
   const section = one("[data-pending]");
   section.hidden = false;
-  one("[data-pending-words]", section).textContent = wordsOf(error);
+  tellError(one("[data-pending-words]", section), error);
   const compute = one("[data-compute]");
   if (!compute) return;
   for (const name of ["suite", "model", "step", "target"]) compute.elements[name].value = state[name];
@@ -114,7 +114,7 @@ async function compute(event) {
     frames.clear();
     await show();
   } catch (error) {
-    words.textContent = wordsOf(error);
+    tellError(words, error);
   } finally {
     for (const button of buttons) button.disabled = false;
     one("progress", fields).hidden = true;

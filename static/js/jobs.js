@@ -1,5 +1,5 @@
 // Jobs: ask, poll, say how far; the page of a job; pasted text.
-import { fetchJson, one, say, wordsOf } from "./util.js";
+import { fetchJson, one, say, tellError, wordsOf } from "./util.js";
 
 const ENDED = { failed: true, cancelled: true };
 const FIRST_MS = 300;
@@ -82,7 +82,7 @@ function startPaste(form) {
       const job = await submitJob("paste", parameters, words);
       location.assign(job.page);
     } catch (error) {
-      words.textContent = wordsOf(error);
+      tellError(words, error);
     } finally {
       for (const button of form.querySelectorAll("button")) button.disabled = false;
     }

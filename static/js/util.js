@@ -60,6 +60,14 @@ async function refusal(reply) {
 /** An error in one line, with the id of its request if it has one. */
 export const wordsOf = (error) => error.message + (error.requestId ? ` (request ${error.requestId})` : "");
 
+/** Put an error's words into an element; where a token is missing, with the way to log in. */
+export function tellError(node, error) {
+  node.textContent = wordsOf(error);
+  if (error.status !== 401) return;
+  const back = encodeURIComponent(location.pathname + location.search);
+  node.append(" ", make("a", { href: `/login?next=${back}`, textContent: "Log in" }));
+}
+
 /** Fetch; a refusal becomes an error with its cause and the id of the request. */
 export async function ask(address, options) {
   const reply = await fetch(address, options).catch((error) => {

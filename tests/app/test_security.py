@@ -41,7 +41,19 @@ def test_loopback_names_are_answered(client: TestClient, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example", "localhost.", "::1", "", "[::1", "lab.example"],
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.",
+        "::1",
+        "",
+        "[::1",
+        "lab.example",
+        "localhost/x",
+        "localhost:8/x?",
+        "localhost#",
+        "a@localhost",
+    ],
 )
 def test_any_other_host_name_is_misdirected(client: TestClient, host: str) -> None:
     response = client.get("/api/v1/corpora", headers={"Host": host})

@@ -250,7 +250,7 @@ def test_a_device_that_is_not_there_is_refused(
 
 
 def test_every_command_explains_itself(run: Run) -> None:
-    groups: list[tuple[str, ...]] = [(), ("db",), ("corpus",), ("suite",), ("export",)]
+    groups: list[tuple[str, ...]] = [(), ("db",), ("corpus",), ("suite",), ("export",), ("token",)]
     for group in groups:
         code, out, _ = run(*group, "--help")
         assert code == 0

@@ -1,0 +1,75 @@
+"""Login and logout: a token, or a one-time link, for a session's cookie."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from app.attempts import Attempts
+from app.deps import StoreDep
+from app.forms import FormFields
+from app.next_page import HOME, own_page
+from app.templating import render
+from app.visitors import drop_session, keep_session, session_of
+from backend import access_tokens, login_sessions
+from backend.access_tokens import Holder
+
+router = APIRouter(include_in_schema=False)
+# What a browser may keep of an answer that has to do with a secret: nothing.
+NOT_KEPT = {"Cache-Control": "no-store"}
+
+
+def _form(request: Request, back: str, status: int = 200, problem: str = "") -> Response:
+    page = render(
+        request,
+        "login.html",
+        status,
+        section="login",
+        title="Log in",
+        back=own_page(back),
+        problem=problem,
+    )
+    page.headers.update(NOT_KEPT)
+    return page
+
+
+@router.get("/login")
+def login_form(request: Request, back: Annotated[str, Query(alias="next")] = HOME) -> Response:
+    """Show the form that takes a token."""
+    return _form(request, back)
+
+
+def _holder(store: StoreDep, sent: bytes) -> Holder | None:
+    return access_tokens.holder_of(store, sent) or login_sessions.redeem_link(store, sent)
+
+
+@router.post("/login")
+def login(request: Request, store: StoreDep, fields: FormFields) -> Response:
+    """Exchange a token or a one-time link for a session, and go on to the page in `next`."""
+    attempts: Attempts = request.app.state.attempts
+    host = request.client.host if request.client else ""
+    back = own_page(fields.get("next"))
+    seconds = attempts.begin(host)
+    if seconds:
+        page = _form(request, back, 429, f"Too many attempts: try again in {seconds} seconds.")
+        page.headers["Retry-After"] = str(seconds)
+        return page
+    holder = _holder(store, fields.get("token", "").strip().encode())
+    if holder is None:
+        words = "That is no token of this server, or it is used up, expired or revoked."
+        return _form(request, back, 401, words)
+    attempts.succeeded(host)
+    # A new session for every login, never the one that the browser came with.
+    login_sessions.end(store, session_of(request))
+    answer = RedirectResponse(back, 303, NOT_KEPT)
+    keep_session(request, answer, login_sessions.begin(store, holder))
+    return answer
+
+
+@router.post("/logout")
+def logout(request: Request, store: StoreDep, fields: FormFields) -> Response:
+    """End the session here and in the store: a copy of its cookie opens nothing any more."""
+    login_sessions.end(store, session_of(request))
+    answer = RedirectResponse(HOME, 303, NOT_KEPT)
+    drop_session(request, answer)
+    return answer
