@@ -53,10 +53,17 @@ def db_upgrade(as_json: Json = False) -> None:
     config = settings()
     config.data_dir.mkdir(parents=True, exist_ok=True)
     engine = db.make_engine(config.url)
-    changed = db.upgrade(engine)
+    done = db.upgraded(engine)
     revision = db.revisions(engine)[0]
-    state = "upgraded to" if changed else "already at"
-    result(as_json, f"{state} revision {revision}", revision=revision, changed=changed)
+    state = "upgraded to" if done.changed else "already at"
+    kept = str(done.backup) if done.backup else None
+    result(
+        as_json,
+        f"{state} revision {revision}" + (f"; before that: {kept}" if kept else ""),
+        revision=revision,
+        changed=done.changed,
+        backup=kept,
+    )
 
 
 @cli.command()
