@@ -55,7 +55,7 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def in_use(folder: Path) -> StoreBusyError:
+def in_use(folder: Path | str) -> StoreBusyError:
     """Return the refusal of what cannot be done while others use the store."""
     return StoreBusyError(
         f"a server, a worker or another quanta command uses {folder}",

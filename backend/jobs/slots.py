@@ -77,3 +77,13 @@ def take(folder: Path, device: str) -> Slot:
         if descriptor is not None:
             return Slot(folder, device, number, descriptor)
     raise QuantaError(f"{MAX_SLOTS} workers run on {folder} already", "End one of them first")
+
+
+def busy(folder: Path) -> bool:
+    """Return whether any worker of this machine lives."""
+    for path in folder.glob("worker-*.lock"):
+        descriptor = _lock(path)
+        if descriptor is None:
+            return True
+        os.close(descriptor)
+    return False
