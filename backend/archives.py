@@ -182,8 +182,7 @@ class Archive:
     def _entries(self) -> dict[str, zipfile.ZipInfo]:
         entries: dict[str, zipfile.ZipInfo] = {}
         for entry in self._zip.infolist():
-            mode = entry.external_attr >> 16
-            if mode and not stat.S_ISREG(mode):
+            if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
                 raise _bad(self.path, f"{entry.filename!r} is not a plain file")
             if entry.flag_bits & 1 or entry.compress_type != zipfile.ZIP_STORED:
                 raise _bad(self.path, f"{entry.filename!r} is encrypted or compressed")

@@ -16,7 +16,7 @@ from backend.commands.corpus import corpus_cli
 from backend.commands.export_predictions import export_cli
 from backend.commands.fit import fit_cli
 from backend.commands.imports import import_cli
-from backend.commands.operations import backup, restore
+from backend.commands.operations import backup, prune, restore
 from backend.commands.suite import suite_cli
 from backend.commands.worker import worker
 from backend.db import Store, open_store
@@ -45,6 +45,7 @@ cli.add_typer(suite_cli, name="suite")
 cli.command()(worker)
 cli.command()(backup)
 cli.command()(restore)
+cli.command()(prune)
 cli.add_typer(import_cli, name="import")
 
 INTERRUPTED = 130  # Typer's exit code for Ctrl-C

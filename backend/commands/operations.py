@@ -1,4 +1,4 @@
-"""`quanta backup`, `restore`: keeping the store."""
+"""`quanta backup`, `restore` and `prune`: keeping the store, and keeping it small."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backend.commands.common import Json, bars, result
+from backend.commands.common import Json, bars, opened_store, result
 from backend.settings import settings
 
 File = Annotated[Path, typer.Argument(help="The backup, one file.")]
@@ -45,4 +45,39 @@ def restore(file: File, as_json: Json = False) -> None:
         manifest=asdict(done.manifest),
         migrated=done.migrated,
         aside=list(done.aside),
+    )
+
+
+def prune(
+    days: Annotated[float, typer.Option(min=0, help="What is younger stays.")] = 30.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this, only show.")] = False,
+    vacuum: Annotated[
+        bool, typer.Option("--vacuum", help="Give unused space of the database back to the disk.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show, or remove with --yes, what is old and what nothing else refers to."""
+    from backend.prunes import give_space_back, reusable_bytes
+    from backend.prunes import prune as run
+
+    store = opened_store()
+    done = run(store, days, bars(as_json), really=yes)
+    if vacuum and yes:
+        give_space_back(store)
+    reusable = reusable_bytes(store)
+    lines = [
+        f"{item.what}: {item.count:,} ({item.rows:,} rows, {item.n_bytes:,} bytes)" for item in done
+    ]
+    lines.append("removed" if yes else "nothing is removed without --yes")
+    if reusable:
+        lines.append(f"{reusable:,} bytes of the database file are free for what comes next")
+        lines.append("`quanta prune --yes --vacuum` gives them back to the disk")
+    result(
+        as_json,
+        "\n".join(lines),
+        removed=yes,
+        items=[asdict(item) for item in done],
+        rows=sum(item.rows for item in done),
+        bytes=sum(item.n_bytes for item in done),
+        reusable_bytes=reusable,
     )

@@ -7,7 +7,7 @@ unpickled is refused.
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ WORKFLOW = "job"
 POLL_SECONDS = 0.25
 RECOVERIES = 5
 DEAD = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "REFUSED"})
+ENDED = DEAD | {"SUCCESS"}
 SERIALIZER = DBOSPortableJSONSerializer()
 
 
@@ -112,6 +113,25 @@ def state(settings: Settings, job_id: str) -> str | None:
     if row is None:
         return None
     return str(row["status"]) if row["serialization"] == SERIALIZER.name() else "REFUSED"
+
+
+def forget(settings: Settings, job_ids: Sequence[str]) -> list[str]:
+    """Delete the engine's own rows of jobs that it has ended.
+
+    Returns:
+        The jobs that it does not know, or no longer: one that it may still carry on is left.
+    """
+    if _is_embedded(settings) and not sidecar(settings).is_file():
+        return list(job_ids)
+    client = _client(system_url(settings))
+    gone = []
+    for job_id in job_ids:
+        status = state(settings, job_id)
+        if status in ENDED:
+            client.delete_workflow(job_id)
+        if status is None or status in ENDED:
+            gone.append(job_id)
+    return gone
 
 
 Plan = Callable[[str], list[Any]]
