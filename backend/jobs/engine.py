@@ -15,7 +15,7 @@ from typing import Any
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from dbos._serialization import DefaultSerializer
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from backend.errors import QuantaError
 from backend.settings import Settings
@@ -70,14 +70,16 @@ def prepare(settings: Settings) -> None:
         connection.close()
 
 
-@lru_cache(maxsize=4)
-def _client(url: str) -> DBOSClient:
+def _new_client(url: str) -> DBOSClient:
     return DBOSClient(
         system_database_url=url,
         serializer=SERIALIZER,
         application_name=NAME,
         retry_connection_errors=False,
     )
+
+
+_client = lru_cache(maxsize=4)(_new_client)
 
 
 def enqueue(settings: Settings, job_id: str) -> bool:
@@ -109,7 +111,11 @@ def state(settings: Settings, job_id: str) -> str | None:
 
     A row in another form than JSON is never executed, and would wait for ever: it is `REFUSED`.
     """
-    row = _client(system_url(settings))._sys_db.get_workflow_status(job_id)
+    return _status(_client(system_url(settings)), job_id)
+
+
+def _status(client: DBOSClient, job_id: str) -> str | None:
+    row = client._sys_db.get_workflow_status(job_id)
     if row is None:
         return None
     return str(row["status"]) if row["serialization"] == SERIALIZER.name() else "REFUSED"
@@ -123,14 +129,19 @@ def forget(settings: Settings, job_ids: Sequence[str]) -> list[str]:
     """
     if _is_embedded(settings) and not sidecar(settings).is_file():
         return list(job_ids)
-    client = _client(system_url(settings))
+    client = _new_client(system_url(settings))
     gone = []
-    for job_id in job_ids:
-        status = state(settings, job_id)
-        if status in ENDED:
-            client.delete_workflow(job_id)
-        if status is None or status in ENDED:
-            gone.append(job_id)
+    try:
+        for job_id in job_ids:
+            status = _status(client, job_id)
+            if status in ENDED:
+                client.delete_workflow(job_id)
+            if status is None or status in ENDED:
+                gone.append(job_id)
+    except ProgrammingError:  # no worker ever made its tables on this server
+        return list(job_ids)
+    finally:
+        client.destroy()
     return gone
 
 
