@@ -20,11 +20,15 @@ from backend.errors import (
     NotFoundError,
     NotReadyError,
     QuantaError,
+    StoreBusyError,
     StoreError,
+    StoreFullError,
 )
+from backend.faults import fault_of
 
 PROBLEM_JSON = "application/problem+json"
 MAX_SHOWN_VALUE = 200
+RETRY_SECONDS = "5"
 _API_PREFIXES = ("/api/", "/figures/", "/healthz", "/readyz", "/metrics", "/static/")
 _STATUS: dict[type[QuantaError], int] = {
     NotFoundError: 404,
@@ -172,6 +176,8 @@ def _of_quanta(request: Request, error: Exception) -> Response:
     if isinstance(error, InvalidInputError) and error.parameter is not None:
         sent = {**request.path_params, **request.query_params}.get(error.parameter)
         fields = (FieldProblem(error.parameter, _clean(error.problem), _shown(sent)),)
+    if isinstance(error, StoreBusyError | StoreFullError):
+        return _of_fault(request, error)
     if status >= 500:
         _log.error("request %s: %s", request_id(request), error)
         # Paths, hosts and the driver's words are for the log, not for clients.
@@ -211,17 +217,43 @@ def _of_http(request: Request, error: Exception) -> Response:
     return error_response(request, refusal)
 
 
-def _of_database(request: Request, error: Exception) -> Response:
-    _log.error("request %s: the database failed", request_id(request), exc_info=error)
+def _of_fault(request: Request, fault: StoreError) -> Response:
+    """Answer that there is no room (507), or that the database is locked or away for now (503)."""
+    _log.error("request %s: %s", request_id(request), fault)
+    if isinstance(fault, StoreFullError):
+        return error_response(
+            request,
+            Refusal(
+                507,
+                "There is no room left on the server's disk; nothing was changed",
+                "Ask whoever runs the server to free some space (`quanta prune`), then try again",
+            ),
+        )
     return error_response(
         request,
         Refusal(
             503,
-            "The database did not answer",
+            "The database is locked by another program, or does not answer; nothing was changed",
             "Try again in a moment; if it stays, run `quanta check`",
-            headers={"Retry-After": "2"},
+            headers={"Retry-After": RETRY_SECONDS},
         ),
     )
+
+
+def _of_database(request: Request, error: Exception) -> Response:
+    # What waits for a free connection too long has met the same lock.
+    fault = fault_of(error) or StoreBusyError("the database did not answer", "Try again")
+    _log.error("request %s: the database failed", request_id(request), exc_info=error)
+    if isinstance(fault, StoreBusyError | StoreFullError):
+        return _of_fault(request, fault)
+    return _of_quanta(request, fault)
+
+
+def _of_system(request: Request, error: Exception) -> Response:
+    fault = fault_of(error)
+    if fault is None:
+        raise error
+    return _of_fault(request, fault)
 
 
 def install(app: FastAPI) -> None:
@@ -231,3 +263,4 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(OperationalError, _of_database)
     app.add_exception_handler(PoolTimeoutError, _of_database)
+    app.add_exception_handler(OSError, _of_system)

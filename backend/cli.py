@@ -1,5 +1,6 @@
 """The `quanta` command. Long commands show progress, can be interrupted, and resume."""
 
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from backend import db
 from backend.commands import train as _train  # noqa: F401 - adds its command
@@ -21,6 +22,7 @@ from backend.commands.suite import suite_cli
 from backend.commands.worker import worker
 from backend.db import Store, open_store
 from backend.errors import QuantaError
+from backend.faults import fault_of
 from backend.lookup import (
     checkpoint_at,
     corpus_named,
@@ -294,13 +296,21 @@ def _serve_check(config: Settings) -> None:
     check_bind(config)
 
 
+def _refused(error: QuantaError) -> int:
+    typer.echo(f"error: {error.problem}.\n{error.remedy}.", err=True)
+    return 2
+
+
 def _guarded(run: Callable[[], None]) -> int:
     try:
         run()
     except QuantaError as error:
-        typer.echo(f"error: {error.problem}.\n{error.remedy}.", err=True)
-        return 2
-    except (IntegrityError, OperationalError) as error:
+        return _refused(error)
+    except (DBAPIError, sqlite3.Error, OSError) as error:
+        if (fault := fault_of(error)) is not None:
+            return _refused(fault)
+        if not isinstance(error, IntegrityError | OperationalError):
+            raise
         typer.echo(
             f"error: the database refused a write ({error.orig}).\n"
             "If another quanta command is writing to it, wait for that one and run this again; "

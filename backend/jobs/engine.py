@@ -15,7 +15,7 @@ from typing import Any
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from dbos._serialization import DefaultSerializer
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from backend.errors import QuantaError
 from backend.settings import Settings
@@ -138,8 +138,10 @@ def forget(settings: Settings, job_ids: Sequence[str]) -> list[str]:
                 client.delete_workflow(job_id)
             if status is None or status in ENDED:
                 gone.append(job_id)
-    except ProgrammingError:  # no worker ever made its tables on this server
-        return list(job_ids)
+    except (ProgrammingError, OperationalError) as error:
+        if isinstance(error, OperationalError) and "no such table" not in str(error.orig):
+            raise
+        return list(job_ids)  # no worker ever made its tables
     finally:
         client.destroy()
     return gone

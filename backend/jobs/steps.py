@@ -11,10 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from backend.db import Store, open_store
-from backend.errors import NotReadyError, QuantaError
+from backend.errors import NotReadyError, QuantaError, StoreFullError
+from backend.faults import fault_of
 from backend.lookup import checkpoint_at, corpus_named, model_named, suite_named, tokenizer_of
 from backend.measures import MEASURES
 from backend.models import Corpus
@@ -83,6 +85,12 @@ def perform(settings: str, kind: str, parameters: Parameters, unit: Unit) -> lis
         run[kind](store, compute, parameters, unit)
     except QuantaError as error:
         return [error.problem, error.remedy]
+    except (OperationalError, OSError) as error:
+        # A full disk stays full: the job says so. A lock or a lost connection passes: the engine
+        # tries the same unit again.
+        if isinstance(fault := fault_of(error), StoreFullError):
+            return [fault.problem, fault.remedy]
+        raise
     return None
 
 
