@@ -225,7 +225,7 @@ def _of_fault(request: Request, fault: StoreError) -> Response:
             request,
             Refusal(
                 507,
-                "There is no room left on the server's disk; nothing was changed",
+                "The server's disk has no room left, or refused a write; nothing was changed",
                 "Ask whoever runs the server to free some space (`quanta prune`), then try again",
             ),
         )

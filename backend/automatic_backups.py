@@ -1,11 +1,12 @@
 """The backup that is taken of an embedded store before its schema changes."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from backend.sqlite_copies import Snapshot, check_room
+from backend.sqlite_copies import Snapshot, check_room, sync
 
 KEPT = 3
 _MARK = ".backup-"
@@ -52,7 +53,11 @@ def before_migration(engine: Engine, newest: str) -> Path | None:
             return None
         check_room(path.parent, snapshot.n_bytes)
         target = path.with_name(f"{path.name}{_MARK}{revision}-{stamp()}")
-        snapshot.write(target)
+        # Under its own name it is whole, whatever ends in between.
+        part = path.with_name(f".quanta-{target.name}.part")
+        snapshot.write(part)
+        os.replace(part, target)
+        sync(target.parent)
     for old in automatic_backups(path)[:-KEPT]:
         old.unlink(missing_ok=True)
     return target

@@ -14,7 +14,7 @@ from backend.errors import StoreBusyError, StoreError, StoreFullError
 _FULL_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT})
 # PostgreSQL's codes: lock not available, deadlock, serialisation, too many connections, starting up
 # or shutting down; class 08 is a connection that was lost.
-_BUSY_STATES = frozenset({"55P03", "40P01", "40001", "53300", "57P01", "57P02", "57P03", "57014"})
+_BUSY_STATES = frozenset({"55P03", "40P01", "40001", "53300", "57P01", "57P02", "57P03"})
 _FULL_STATES = frozenset({"53100"})
 
 
