@@ -22,11 +22,15 @@ from backend.errors import (
     NotFoundError,
     NotReadyError,
     QuantaError,
+    StoreBusyError,
     StoreError,
+    StoreFullError,
 )
+from backend.faults import fault_of
 
 PROBLEM_JSON = "application/problem+json"
 MAX_SHOWN_VALUE = 200
+RETRY_SECONDS = "5"
 _API_PREFIXES = ("/api/", "/figures/", "/healthz", "/readyz", "/metrics", "/static/")
 _STATUS: dict[type[QuantaError], int] = {
     NotFoundError: 404,
@@ -177,6 +181,8 @@ def _of_quanta(request: Request, error: Exception) -> Response:
     if isinstance(error, InvalidInputError) and error.parameter is not None:
         sent = {**request.path_params, **request.query_params}.get(error.parameter)
         fields = (FieldProblem(error.parameter, _clean(error.problem), _shown(sent)),)
+    if isinstance(error, StoreBusyError | StoreFullError):
+        return _of_fault(request, error)
     if status >= 500:
         _log.error("request %s: %s", request_id(request), error)
         # Paths, hosts and the driver's words are for the log, not for clients.
@@ -227,8 +233,43 @@ def unanswered(request: Request, error: Exception) -> Refusal:
     )
 
 
+def _of_fault(request: Request, fault: StoreError) -> Response:
+    """Answer that there is no room (507), or that the database is locked or away for now (503)."""
+    _log.error("request %s: %s", request_id(request), fault)
+    if isinstance(fault, StoreFullError):
+        return error_response(
+            request,
+            Refusal(
+                507,
+                "The server's disk has no room left, or refused a write; nothing was changed",
+                "Ask whoever runs the server to free some space (`quanta prune`), then try again",
+            ),
+        )
+    return error_response(
+        request,
+        Refusal(
+            503,
+            "The database is locked by another program, or does not answer; nothing was changed",
+            "Try again in a moment; if it stays, run `quanta check`",
+            headers={"Retry-After": RETRY_SECONDS},
+        ),
+    )
+
+
 def _of_database(request: Request, error: Exception) -> Response:
-    return error_response(request, unanswered(request, error))
+    # What waits for a free connection too long has met the same lock.
+    fault = fault_of(error) or StoreBusyError("the database did not answer", "Try again")
+    _log.error("request %s: the database failed", request_id(request), exc_info=error)
+    if isinstance(fault, StoreBusyError | StoreFullError):
+        return _of_fault(request, fault)
+    return _of_quanta(request, fault)
+
+
+def _of_system(request: Request, error: Exception) -> Response:
+    fault = fault_of(error)
+    if fault is None:
+        raise error
+    return _of_fault(request, fault)
 
 
 def install(app: FastAPI) -> None:
@@ -238,3 +279,4 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(OperationalError, _of_database)
     app.add_exception_handler(PoolTimeoutError, _of_database)
+    app.add_exception_handler(OSError, _of_system)

@@ -1,5 +1,6 @@
 """The `quanta` command. Long commands show progress, can be interrupted, and resume."""
 
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from backend import db
 from backend.commands import train as _train  # noqa: F401 - adds its command
@@ -16,11 +17,13 @@ from backend.commands.corpus import corpus_cli
 from backend.commands.export_predictions import export_cli
 from backend.commands.fit import fit_cli
 from backend.commands.imports import import_cli
+from backend.commands.operations import backup, prune, restore
 from backend.commands.suite import suite_cli
 from backend.commands.token import token_cli
 from backend.commands.worker import worker
 from backend.db import Store
 from backend.errors import QuantaError
+from backend.faults import fault_of
 from backend.lookup import (
     checkpoint_at,
     corpus_named,
@@ -46,6 +49,9 @@ cli.add_typer(export_cli, name="export")
 cli.add_typer(fit_cli, name="fit")
 cli.add_typer(suite_cli, name="suite")
 cli.command()(worker)
+cli.command()(backup)
+cli.command()(restore)
+cli.command()(prune)
 cli.add_typer(import_cli, name="import")
 cli.add_typer(token_cli, name="token")
 
@@ -58,10 +64,17 @@ def db_upgrade(as_json: Json = False) -> None:
     config = settings()
     config.data_dir.mkdir(parents=True, exist_ok=True)
     engine = db.make_engine(config.url)
-    changed = db.upgrade(engine)
+    done = db.upgraded(engine)
     revision = db.revisions(engine)[0]
-    state = "upgraded to" if changed else "already at"
-    result(as_json, f"{state} revision {revision}", revision=revision, changed=changed)
+    state = "upgraded to" if done.changed else "already at"
+    kept = str(done.backup) if done.backup else None
+    result(
+        as_json,
+        f"{state} revision {revision}" + (f"; before that: {kept}" if kept else ""),
+        revision=revision,
+        changed=done.changed,
+        backup=kept,
+    )
 
 
 @cli.command()
@@ -290,13 +303,21 @@ def serve(
             local.stop()
 
 
+def _refused(error: QuantaError) -> int:
+    typer.echo(f"error: {error.problem}.\n{error.remedy}.", err=True)
+    return 2
+
+
 def _guarded(run: Callable[[], None]) -> int:
     try:
         run()
     except QuantaError as error:
-        typer.echo(f"error: {error.problem}.\n{error.remedy}.", err=True)
-        return 2
-    except (IntegrityError, OperationalError) as error:
+        return _refused(error)
+    except (DBAPIError, sqlite3.Error, OSError) as error:
+        if (fault := fault_of(error)) is not None:
+            return _refused(fault)
+        if not isinstance(error, IntegrityError | OperationalError):
+            raise
         typer.echo(
             f"error: the database refused a write ({error.orig}).\n"
             "If another quanta command is writing to it, wait for that one and run this again; "

@@ -1,8 +1,10 @@
 """The store's engine, sessions and migrations."""
 
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
+from backend import presence
+from backend.automatic_backups import before_migration
 from backend.errors import StoreError
+from backend.faults import fault_of
 from backend.settings import Settings
 
 BUSY_TIMEOUT_MS = 30_000
@@ -89,24 +94,68 @@ def revisions(engine: Engine) -> tuple[str | None, str]:
         ) from error
 
 
-def upgrade(engine: Engine) -> bool:
-    """Bring the database to the newest schema; return whether anything changed.
+@dataclass(frozen=True)
+class Upgrade:
+    """Whether the schema changed, and the copy of an embedded store from before that."""
+
+    changed: bool
+    backup: Path | None = None
+
+
+def check_known(engine: Engine, revision: str | None) -> None:
+    """Refuse a schema that this program does not know.
 
     Raises:
         StoreError: the database was made by a newer program.
     """
-    current, head = revisions(engine)
-    if current == head:
-        return False
-    config = alembic_config(engine)
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if current is not None and current not in known:
+    scripts = ScriptDirectory.from_config(alembic_config(engine)).walk_revisions()
+    if revision is not None and revision not in {script.revision for script in scripts}:
         raise StoreError(
-            f"the database is at revision {current}, which this program does not know",
+            f"the database is at revision {revision}, which this program does not know",
             "Install the version of quanta-explorer that wrote it, or a newer one",
         )
-    alembic.command.upgrade(config, "head")
-    return True
+
+
+def upgraded(engine: Engine, *, with_backup: bool = True) -> Upgrade:
+    """Bring the database to the newest schema; an embedded one is copied first.
+
+    Raises:
+        StoreError: the database was made by a newer program, or the migration failed; then it is
+            as it was.
+        StoreFullError: there is no room for the copy.
+    """
+    current, head = revisions(engine)
+    if current == head:
+        return Upgrade(changed=False)
+    check_known(engine, current)
+    backup = before_migration(engine, head) if with_backup else None
+    try:
+        alembic.command.upgrade(alembic_config(engine), "head")
+    except Exception as error:
+        raise _failed_migration(error, current, head, backup) from error
+    return Upgrade(changed=True, backup=backup)
+
+
+def _failed_migration(
+    error: Exception, current: str | None, head: str, backup: Path | None
+) -> StoreError:
+    fault = fault_of(error)
+    kind = StoreError if fault is None else type(fault)
+    kept = f"; a copy from before is {backup}" if backup else ""
+    return kind(
+        f"the migration from revision {current} to {head} failed "
+        f"({fault.problem if fault else error}); the database is as it was{kept}",
+        fault.remedy if fault else "Use the version that wrote it, and report this",
+    )
+
+
+def upgrade(engine: Engine) -> bool:
+    """Bring the database to the newest schema; return whether anything changed.
+
+    Raises:
+        StoreError: see `upgraded`.
+    """
+    return upgraded(engine).changed
 
 
 class Store:
@@ -122,6 +171,18 @@ class Store:
         self.settings = settings
         self.fence: Callable[[Session], None] | None = None
         self._sessions = sessionmaker(engine, expire_on_commit=False)
+        self._let_go: weakref.finalize[[int], Store] | None = None
+
+    def stay(self, descriptor: int | None) -> None:
+        """Hold a lock for as long as this store is open."""
+        if descriptor is not None:
+            self._let_go = weakref.finalize(self, os.close, descriptor)
+
+    def close(self) -> None:
+        """End all connections, so that the data directory can be changed by others."""
+        self.engine.dispose()
+        if self._let_go is not None:
+            self._let_go()
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -139,12 +200,19 @@ class Store:
 
 
 def open_store(settings: Settings) -> Store:
-    """Open the store, creating and migrating it if needed."""
+    """Open the store, creating and migrating it if needed.
+
+    Raises:
+        StoreBusyError: a backup is being restored into it.
+        StoreError: it cannot be opened or migrated.
+    """
     os.makedirs(settings.data_dir, exist_ok=True)
     engine = make_engine(settings.url)
+    store = Store(engine, settings)
     try:
+        store.stay(presence.join(settings.data_dir))
         upgrade(engine)
     except BaseException:
-        engine.dispose()
+        store.close()
         raise
-    return Store(engine, settings)
+    return store

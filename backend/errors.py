@@ -32,3 +32,11 @@ class NotReadyError(QuantaError):
 
 class StoreError(QuantaError):
     """The database is missing, older or newer than this program, or damaged."""
+
+
+class StoreBusyError(StoreError):
+    """The database is locked by another program, or does not answer: it passes."""
+
+
+class StoreFullError(StoreError):
+    """There is no room on the disk for what was to be written; nothing of it was."""

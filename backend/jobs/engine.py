@@ -8,7 +8,7 @@ anything to be unpickled is refused.
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from dbos import (
 )
 from dbos._serialization import DefaultSerializer
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from backend.errors import QuantaError
 from backend.settings import Settings
@@ -39,6 +39,7 @@ AHEAD = 16
 POLL_SECONDS = 0.25
 RECOVERIES = 5
 DEAD = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "REFUSED"})
+ENDED = DEAD | {"SUCCESS"}
 SERIALIZER = DBOSPortableJSONSerializer()
 
 
@@ -85,13 +86,17 @@ _clients: dict[str, DBOSClient] = {}
 
 def _client(url: str) -> DBOSClient:
     if url not in _clients:
-        _clients[url] = DBOSClient(
-            system_database_url=url,
-            serializer=SERIALIZER,
-            application_name=NAME,
-            retry_connection_errors=False,
-        )
+        _clients[url] = _new_client(url)
     return _clients[url]
+
+
+def _new_client(url: str) -> DBOSClient:
+    return DBOSClient(
+        system_database_url=url,
+        serializer=SERIALIZER,
+        application_name=NAME,
+        retry_connection_errors=False,
+    )
 
 
 def disconnect() -> None:
@@ -130,10 +135,46 @@ def state(settings: Settings, job_id: str, attempt: int) -> str | None:
 
     A row in another form than JSON is never executed, and would wait for ever: it is `REFUSED`.
     """
-    row = _client(system_url(settings))._sys_db.get_workflow_status(flow_id(job_id, attempt))
+    return _status(_client(system_url(settings)), flow_id(job_id, attempt))
+
+
+def _status(client: DBOSClient, flow: str) -> str | None:
+    row = client._sys_db.get_workflow_status(flow)
     if row is None:
         return None
     return str(row["status"]) if row["serialization"] == SERIALIZER.name() else "REFUSED"
+
+
+def forget(settings: Settings, job_ids: Sequence[str]) -> list[str]:
+    """Delete the engine's own rows of jobs that it has ended.
+
+    Returns:
+        The jobs that it does not know, or no longer: one that it may still carry on is left.
+    """
+    if _is_embedded(settings) and not sidecar(settings).is_file():
+        return list(job_ids)
+    client = _new_client(system_url(settings))
+    gone = []
+    try:
+        for job_id in job_ids:
+            # Attempts and slices have names that begin with the job's.
+            flows = [
+                found.workflow_id
+                for mark in (".", "-")
+                for found in client.list_workflows(workflow_id_prefix=f"{job_id}{mark}")
+            ]
+            states = {flow: _status(client, flow) for flow in [job_id, *flows]}
+            if all(state is None or state in ENDED for state in states.values()):
+                for flow in [flow for flow, state in states.items() if state is not None]:
+                    client.delete_workflow(flow)
+                gone.append(job_id)
+    except (ProgrammingError, OperationalError) as error:
+        if isinstance(error, OperationalError) and "no such table" not in str(error.orig):
+            raise
+        return list(job_ids)  # no worker ever made its tables
+    finally:
+        client.destroy()
+    return gone
 
 
 @dataclass(frozen=True)

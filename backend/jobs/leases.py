@@ -165,6 +165,16 @@ def _has_ended(folder: Path, worker: Worker) -> bool:
     return descriptor is not None
 
 
+def busy(folder: Path) -> bool:
+    """Return whether any worker of this machine lives on a data directory."""
+    for path in folder.glob("worker-*.lock"):
+        descriptor = _locked(path)
+        if descriptor is None:
+            return True
+        os.close(descriptor)
+    return False
+
+
 def leave(store: Store, worker_id: str) -> None:
     """Give oneself up: others may go on at once."""
     with store.session() as session:

@@ -12,10 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlencode
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from backend.db import Store, open_store
-from backend.errors import NotReadyError, QuantaError
+from backend.errors import NotReadyError, QuantaError, StoreFullError
+from backend.faults import fault_of
 from backend.jobs import leases
 from backend.jobs.progress import JobProgress
 from backend.lookup import (
@@ -146,6 +148,12 @@ def perform(
         return run[kind](store, compute, parameters, unit, JobProgress(store, job_id)), None
     except QuantaError as error:
         return None, [error.problem, error.remedy]
+    except (OperationalError, OSError) as error:
+        # A full disk stays full: the job says so. A lock or a lost connection passes: the engine
+        # tries the same unit again.
+        if isinstance(fault := fault_of(error), StoreFullError):
+            return None, [fault.problem, fault.remedy]
+        raise
 
 
 def _evaluate(

@@ -1,0 +1,162 @@
+"""Stores of a few small rows, each with the references that it is given, and ages to choose."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from backend import arrays
+from backend.db import Store
+from backend.jobs.steps import pasted_name
+from backend.models import (
+    Annotation,
+    Checkpoint,
+    Cluster,
+    ClusterCurve,
+    Clustering,
+    ClusterMember,
+    Corpus,
+    CurveChunk,
+    CurveSet,
+    Discovery,
+    Document,
+    Evaluation,
+    Job,
+    LossChunk,
+    MeasureChunk,
+    Model,
+    Selection,
+    Similarity,
+    SimilarityStripe,
+    Suite,
+    TargetLoss,
+)
+
+OLD = datetime.now(UTC) - timedelta(days=60)
+NEW = datetime.now(UTC) - timedelta(days=1)
+BYTES = arrays.columns(np.zeros(4, np.float16))
+FINISHED = {"mean_loss_nats": 1.0, "share_under_tenth_nat": 0.5}
+
+
+def pasted(text: str) -> tuple[str, dict[str, Any]]:
+    parameters = {"text": text, "corpus": "home", "suite": "suite", "checkpoints": []}
+    return pasted_name(parameters), parameters
+
+
+class Builder:
+    """Rows with little in them, each with the references that it is given."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.n = 0
+        suite = self.add(Suite(name="suite", description="", tokenizer_key=None))
+        self.suite = suite.id
+        model = self.add(Model(suite_id=suite.id, name="m", nonembedding_parameters=1, config={}))
+        row = Checkpoint(model_id=model.id, step=0, key="k", location=None)
+        self.checkpoint = self.add(row).id
+
+    def key(self) -> str:
+        self.n += 1
+        return f"key-{self.n}"
+
+    def add(self, row: Any) -> Any:
+        with self.store.begin() as session:
+            session.add(row)
+        return row
+
+    def corpus(self, name: str, at: datetime, source: str = "pasted") -> int:
+        counts = dict.fromkeys(("n_tokens", "n_predictions"), 4)
+        row = Corpus(
+            key=self.key(), name=name, max_tokens=8, prefix=[], chunk_predictions=4,
+            n_documents=1, n_chunks=1, provenance={}, created_at=at, **counts,
+        )  # fmt: skip
+        found: int = self.add(row).id
+        self.add(
+            Document(
+                corpus_id=found, index=0, external_id="", source=source, license="", text="text",
+                is_cut=False, first_prediction=0, chunk=0, **counts,
+            )
+        )  # fmt: skip
+        return found
+
+    def evaluation(self, corpus: int, at: datetime, *, done: bool, chunk: datetime | None) -> int:
+        row = Evaluation(
+            key=self.key(), corpus_id=corpus, checkpoint_id=self.checkpoint, n_chunks=1,
+            created_at=at, completed_at=at if done else None, provenance={},
+            **(FINISHED if done else {}),
+        )  # fmt: skip
+        found: int = self.add(row).id
+        if chunk is not None:
+            self.add(LossChunk(evaluation_id=found, chunk=0, created_at=chunk, **BYTES))
+            self.add(
+                MeasureChunk(
+                    evaluation_id=found, chunk=0, name="rank", version=1, created_at=chunk, **BYTES
+                )
+            )
+        return found
+
+    def curve_set(self, corpus: int, evaluations: list[int]) -> int:
+        row = CurveSet(
+            key=self.key(), corpus_id=corpus, suite_id=self.suite, axis="N", axis_values=[1.0],
+            evaluation_ids=evaluations, thresholds={}, n_chunks=1, completed_at=OLD,
+            created_at=OLD,
+        )  # fmt: skip
+        found: int = self.add(row).id
+        self.add(CurveChunk(curve_set_id=found, chunk=0, name="class", **BYTES))
+        return found
+
+    def selection(self, corpus: int, evaluation: int | None) -> int:
+        row = Selection(
+            key=self.key(), corpus_id=corpus, evaluation_id=evaluation, parameters={}, size=4,
+            created_at=OLD, **BYTES,
+        )  # fmt: skip
+        found: int = self.add(row).id
+        return found
+
+    def similarity(self, selection: int, at: datetime, *, done: bool, stripe: datetime) -> int:
+        row = Similarity(
+            key=self.key(), selection_id=selection, checkpoint_id=self.checkpoint, measure="c",
+            parameters={}, size=4, stripe_rows=4, n_stripes=1, created_at=at,
+            completed_at=at if done else None, provenance={},
+        )  # fmt: skip
+        found: int = self.add(row).id
+        self.add(
+            SimilarityStripe(similarity_id=found, stripe=0, first_row=0, created_at=stripe, **BYTES)
+        )
+        return found
+
+    def annotated_cluster(self, similarity: int, curve_set: int | None) -> int:
+        discovery = self.add(
+            Discovery(
+                key=self.key(), name="d", similarity_id=similarity, parameters={},
+                completed_at=OLD, created_at=OLD, provenance={},
+            )
+        )  # fmt: skip
+        clustering = self.add(
+            Clustering(key=self.key(), discovery_id=discovery.id, n_clusters=2, **BYTES)
+        )
+        row = Cluster(clustering_id=clustering.id, rank=1, size=1, neighbours={})
+        found: int = self.add(row).id
+        self.add(ClusterMember(cluster_id=found, position=0, row=0, prediction=0))
+        self.add(Annotation(cluster_id=found, label="mine", note="", tags=[]))
+        if curve_set is not None:
+            band = {name: [1.0] for name in ("mean_nats", "low_nats", "high_nats")}
+            self.add(ClusterCurve(cluster_id=found, curve_set_id=curve_set, **band))
+        return found
+
+    def job(self, kind: str, state: str, at: datetime, parameters: dict[str, Any]) -> str:
+        ended = state in {"finished", "failed"}
+        row = Job(
+            id=self.key(), kind=kind, state=state, parameters=parameters, key="k", done=0,
+            unit="u", updated_at=at, created_at=at, finished_at=at if ended else None,
+        )  # fmt: skip
+        found: str = self.add(row).id
+        return found
+
+    def target_loss(self, corpus: int, at: datetime) -> int:
+        row = TargetLoss(
+            key=self.key(), corpus_id=corpus, document=0, token=1, checkpoint_id=self.checkpoint,
+            created_at=at, **BYTES,
+        )  # fmt: skip
+        found: int = self.add(row).id
+        return found
