@@ -28,6 +28,13 @@ WORKFLOW = "job"
 POLL_SECONDS = 0.25
 RECOVERIES = 5
 DEAD = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "REFUSED"})
+RETRIED: Any = {
+    "retries_allowed": True,
+    "max_attempts": 6,
+    "interval_seconds": 0.5,
+    # Its own errors a job answers itself; a database that is away comes back.
+    "should_retry": lambda error: isinstance(error, SQLAlchemyError),
+}
 SERIALIZER = DBOSPortableJSONSerializer()
 
 
@@ -141,23 +148,16 @@ def launch(
         "log_level": "WARNING",
     }
     DBOS(config=config)
-    retried: Any = {
-        "retries_allowed": True,
-        "max_attempts": 6,
-        "interval_seconds": 0.5,
-        # Its own errors a job answers itself; a database that is away comes back.
-        "should_retry": lambda error: isinstance(error, SQLAlchemyError),
-    }
 
-    @DBOS.step(name="plan", **retried)
+    @DBOS.step(name="plan", **RETRIED)
     def plan_step(job_id: str) -> list[Any]:
         return plan(job_id)
 
-    @DBOS.step(name="unit", **retried)
+    @DBOS.step(name="unit", **RETRIED)
     def unit_step(job_id: str, number: int, unit: Any) -> bool:
         return perform(job_id, number, unit)
 
-    @DBOS.step(name="finish", **retried)
+    @DBOS.step(name="finish", **RETRIED)
     def finish_step(job_id: str) -> None:
         finish(job_id)
 
