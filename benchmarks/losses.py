@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from backend.stages.demo import BUNDLED, MAX_TOKENS, PREFIX
-from backend.stages.evaluate_worker import quiet
+from backend.stages.evaluate_worker import prepare, quiet
 from compute.checkpoints import load_model, parameter_counts
 from compute.losses import document_losses
 
@@ -98,7 +98,7 @@ def operations(model: Any, texts: Sequence[np.ndarray]) -> float:
 
 @cache
 def _loaded(folder: str) -> Any:
-    torch.set_num_threads(1)
+    prepare(threads=1)
     return load_model(Path(folder), vocabulary_size=2048)
 
 

@@ -231,16 +231,18 @@ class NeoXBody:
 def _is_covered(model: Any) -> bool:
     """Whether the architecture is one that `NeoXBody` knows."""
     config = model.config
+    if config.model_type != "gpt_neox" or model.device.type != "cpu":
+        return False
+    # Versions of transformers that keep the rotation elsewhere are followed by their own pass.
+    rope = getattr(config, "rope_parameters", None) or {}
     return bool(
-        config.model_type == "gpt_neox"
+        rope.get("rope_type") == "default"
         # A pair that rotates is one complex number: it starts at an even place.
         and (config.hidden_size // config.num_attention_heads) % 2 == 0
         and len(model.base_model.rotary_emb.inv_freq)
         and config.use_parallel_residual
         and config.hidden_act == "gelu"
-        and config.rope_parameters["rope_type"] == "default"
         and not model.training
-        and model.device.type == "cpu"
         and model.dtype == torch.float32
         and model.num_parameters() <= MAX_PARAMETERS
     )
@@ -262,4 +264,5 @@ def body_of(model: Any) -> Body:
         return own
     fast, n = NeoXBody(model), QUERY_BLOCK + 6  # more than one block of queries
     probe = torch.arange(n).remainder(model.config.vocab_size)[None]
-    return fast if torch.allclose(fast(probe), own(probe), rtol=1e-3, atol=1e-3) else own
+    # Rounding alone is some 1e-6 after the final norm; a small adapter is more than this.
+    return fast if torch.allclose(fast(probe), own(probe), rtol=1e-4, atol=1e-4) else own

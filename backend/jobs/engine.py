@@ -40,6 +40,13 @@ POLL_SECONDS = 0.25
 RECOVERIES = 5
 DEAD = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "REFUSED"})
 ENDED = DEAD | {"SUCCESS"}
+RETRIED: Any = {
+    "retries_allowed": True,
+    "max_attempts": 6,
+    "interval_seconds": 0.5,
+    # Its own errors a job answers itself; a database that is away comes back.
+    "should_retry": lambda error: isinstance(error, SQLAlchemyError),
+}
 SERIALIZER = DBOSPortableJSONSerializer()
 
 
@@ -198,23 +205,16 @@ class Work:
 
 def _flows(work: Work) -> None:
     """Declare the workflows of jobs and of their slices."""
-    retried: Any = {
-        "retries_allowed": True,
-        "max_attempts": 6,
-        "interval_seconds": 0.5,
-        # Its own errors a job answers itself; a database that is away comes back.
-        "should_retry": lambda error: isinstance(error, SQLAlchemyError),
-    }
 
-    @DBOS.step(name="plan", **retried)
+    @DBOS.step(name="plan", **RETRIED)
     def plan_step(job_id: str) -> list[list[Any]]:
         return work.plan(job_id)
 
-    @DBOS.step(name="unit", **retried)
+    @DBOS.step(name="unit", **RETRIED)
     def unit_step(job_id: str, attempt: int, unit: Any) -> bool:
         return work.perform(job_id, attempt, unit)
 
-    @DBOS.step(name="finish", **retried)
+    @DBOS.step(name="finish", **RETRIED)
     def finish_step(job_id: str) -> None:
         work.finish(job_id)
 

@@ -20,7 +20,8 @@ from backend import cli
 from backend.db import Store, open_store
 from backend.documents import read_all
 from backend.hub_names import parse_location
-from backend.jobs import steps
+from backend.jobs import leases, steps
+from backend.jobs.queue import submit
 from backend.lookup import suite_named
 from backend.losses import evaluation_losses
 from backend.models import Checkpoint, Evaluation, LossChunk, Model, Suite, TargetLoss
@@ -349,12 +350,15 @@ def test_jobs_fetch_weights_only_if_they_may(
     asked = {"corpus": "t", "document": 1, "token": 5, "suite": "pythia"}
     asked |= {"checkpoints": [unit[1:]]}
 
+    worker = leases.register(store, "cpu")
+    job = submit(store, "measure", {"corpus": "t", "document": 1, "target": "id:5"})
+
     def performed(**changes: Any) -> list[str] | None:
         config = Settings(data_dir=tmp_path / "data", device="cpu", **changes).model_dump_json()
         try:
-            return steps.perform(config, "measure", asked, unit)
+            return steps.perform(config, worker, job.id, "measure", asked, unit)[1]
         finally:
-            steps._opened(config)[0].engine.dispose()
+            steps._opened(config, worker)[0].engine.dispose()
 
     shutil.rmtree(tmp_path / "data/hub")
     hub.requests.clear()
