@@ -27,6 +27,7 @@ from backend.errors import (
     StoreFullError,
 )
 from backend.faults import fault_of
+from backend.jobs.kinds import KINDS
 
 PROBLEM_JSON = "application/problem+json"
 MAX_SHOWN_VALUE = 200
@@ -193,16 +194,22 @@ def _of_quanta(request: Request, error: Exception) -> Response:
     return error_response(request, Refusal(status, error.problem, error.remedy, fields))
 
 
-def _parameter(location: tuple[int | str, ...]) -> str:
+def _parameter(error: Any) -> str:
+    if "discriminator" in error.get("ctx", {}):  # no kind, or one that there is not
+        return str(error["ctx"]["discriminator"]).strip("'")
+    location = error["loc"]
     # The first part says where it was (path, query, body); an index into broken JSON is no name.
     names = [str(part) for part in location[1:]]
+    # Where a body is one of several, pydantic says which before it says where.
+    if len(names) > 1 and names[0] in KINDS:
+        del names[0]
     return ".".join(names) if names and not names[0].isdigit() else str(location[0])
 
 
 def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = tuple(
-        FieldProblem(_parameter(e["loc"]), _clean(e["msg"]), _shown(e.get("input")))
+        FieldProblem(_parameter(e), _clean(e["msg"]), _shown(e.get("input")))
         for e in error.errors()
     )
     detail = "; ".join(f"{field.parameter}: {field.problem}" for field in fields[:5])

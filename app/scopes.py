@@ -15,6 +15,7 @@ MUTATIONS: dict[tuple[str, str], Scope | None] = {
     ("POST", "/logout"): None,
     ("POST", "/api/v1/predictions/search"): "read",  # its body is only too long for an address
     ("POST", "/api/v1/jobs"): "run",
+    ("POST", "/api/v1/jobs/estimate"): "read",  # queues nothing
     ("POST", "/api/v1/jobs/{job}/cancel"): "run",
     ("POST", "/api/v1/jobs/{job}/resume"): "run",
     ("POST", "/jobs"): "run",

@@ -1,6 +1,7 @@
 """The store's engine, sessions and migrations."""
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -172,6 +173,12 @@ class Store:
         self.fence: Callable[[Session], None] | None = None
         self._sessions = sessionmaker(engine, expire_on_commit=False)
         self._let_go: weakref.finalize[[int], Store] | None = None
+        self._writing = threading.local()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether this thread is inside `begin`: another transaction would wait for itself."""
+        return getattr(self._writing, "depth", 0) > 0
 
     def stay(self, descriptor: int | None) -> None:
         """Hold a lock for as long as this store is open."""
@@ -193,10 +200,14 @@ class Store:
     @contextmanager
     def begin(self) -> Iterator[Session]:
         """Yield a session that commits at the end, all or nothing."""
-        with self._sessions.begin() as session:
-            if self.fence is not None:
-                self.fence(session)
-            yield session
+        self._writing.depth = getattr(self._writing, "depth", 0) + 1
+        try:
+            with self._sessions.begin() as session:
+                if self.fence is not None:
+                    self.fence(session)
+                yield session
+        finally:
+            self._writing.depth -= 1
 
 
 def open_store(settings: Settings) -> Store:

@@ -14,7 +14,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from backend.jobs.board import OPEN_STATES
-from backend.jobs.steps import pasted_name
+from backend.jobs.kinds.paste import pasted_name
 from backend.models import (
     ClusterCurve,
     Corpus,

@@ -7,7 +7,7 @@ import numpy as np
 
 from backend import arrays
 from backend.db import Store
-from backend.jobs.steps import pasted_name
+from backend.jobs.kinds.paste import pasted_name
 from backend.models import (
     Annotation,
     Checkpoint,

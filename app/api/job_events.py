@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from backend.db import Store
 from backend.jobs import board
-from backend.jobs.board import JobView
+from backend.jobs.views import JobView
 
 POLL_SECONDS, KEEP_ALIVE_SECONDS, LONGEST_SECONDS = 0.5, 15.0, 600.0
 _JOB = TypeAdapter(JobView)

@@ -1,24 +1,25 @@
 """Jobs: asking for what is not stored yet, and how far it is."""
 
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Body, Header, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import Field
 from starlette.responses import Response
 
+from app.api.job_bodies import AnyJob, KindList, kind_list
 from app.api.job_events import events
 from app.api.openapi import MUTATION_PROBLEMS
-from app.deps import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN, Cursor, StoreDep
-from backend.jobs import board, queue
-from backend.jobs.board import JobPage, JobView
-from backend.jobs.kinds import Asked, Kind, Which
+from app.deps import Cursor, StoreDep
+from backend.jobs import board, estimates, notes, queue
+from backend.jobs.estimates import Estimate
+from backend.jobs.notes import LogPage, UnitPage
+from backend.jobs.views import JobPage, JobView, State
 from backend.queries.reading import offset_of
 
-NO_NUL = r"^[^\x00]*$"
-MAX_SENT_TEXT = 200_000
-Number = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+FILE_SCHEMA = {"type": "string", "format": "binary"}
+KindName = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id of a job")]
 IdempotencyKey = Annotated[
     str | None,
@@ -33,84 +34,43 @@ IdempotencyKey = Annotated[
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
 
-class JobParameters(BaseModel):
-    """What a job is asked; which of it a kind needs, its description says."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    corpus: str | None = Field(None, pattern=NAME_PATTERN)
-    document: int | None = Field(None, ge=0, le=MAX_INTEGER)
-    target: str | None = Field(None, max_length=200, pattern=NO_NUL)
-    text: str | None = Field(None, max_length=MAX_SENT_TEXT)
-    suite: str | None = Field(None, pattern=NAME_PATTERN)
-    model: str | None = Field(None, pattern=MODEL_PATTERN)
-    step: int | None = Field(None, ge=0, le=MAX_INTEGER)
-    checkpoints: Which | None = None
-    models: list[Annotated[str, Field(pattern=MODEL_PATTERN)]] | None = Field(None, max_length=100)
-    steps: list[Number] | None = Field(None, max_length=1000)
-    measures: list[Literal["rank", "entropy"]] | None = Field(None, max_length=2)
-    threshold_nats: float | None = Field(None, gt=0, le=100, allow_inf_nan=False)
-    induction_filter: bool | None = None
-    stride: int | None = Field(None, ge=1, le=MAX_INTEGER)
-    limit: int | None = Field(None, ge=10, le=100_000)
-    n_clusters: list[Annotated[int, Field(ge=2, le=100_000)]] | None = Field(None, max_length=200)
-    n_init: int | None = Field(None, ge=1, le=1000)
-    seed: Number | None = None
-
-
-class JobBody(BaseModel):
-    """A job to run.
-
-    `evaluate`: losses of every token of `corpus` under the checkpoints of `suite` (of `models` and
-    `steps` only, if given), with the `measures` beside them. `classify`: every prediction's curve
-    over size and step, of what is evaluated. `discover`: quanta under one checkpoint (`model`,
-    `step`; the largest and last if left out): predictions under `threshold_nats`, without what
-    induction explains unless `induction_filter` is false, every `stride`-th, at most `limit`;
-    clustered for each of `n_clusters` from `n_init` starts drawn by `seed`.
-    `measure`: p(`target`) in the place of every token of `document` of `corpus`, under the
-    checkpoints "one" (`model`, `step`), "final" (each model's last), "steps" (of `model`) or "all".
-    `paste`: `text` becomes a corpus of one document, evaluated under every final checkpoint, or
-    with checkpoints "all" under every one.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "kind": "measure",
-                    "parameters": {
-                        "corpus": "demo",
-                        "document": 0,
-                        "target": "⏎",
-                        "checkpoints": "final",
-                    },
-                }
-            ]
-        },
-    )
-
-    kind: Kind
-    parameters: JobParameters
-
-
 @router.post("", status_code=202, responses=MUTATION_PROBLEMS)
 def submit_job(
-    store: StoreDep, response: Response, body: JobBody, idempotency_key: IdempotencyKey = None
+    store: StoreDep,
+    response: Response,
+    body: Annotated[AnyJob, Body()],
+    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Ask for a job; an equal one that is not failed is given back instead of a new one."""
-    asked = cast(Asked, body.parameters.model_dump(exclude_none=True))
-    view = queue.submit(store, body.kind, asked, idempotency_key)
+    asked = body.parameters.model_dump(exclude_unset=True)
+    view = queue.submit(store, body.kind, asked, idempotency_key, body.requires)
     response.headers["Location"] = f"/api/v1/jobs/{view.id}"
     return view
 
 
 @router.get("")
 def list_jobs(
-    store: StoreDep, cursor: Cursor = None, limit: Annotated[int, Query(ge=1, le=200)] = 50
+    store: StoreDep,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    state: Annotated[State | None, Query(description="Only jobs in this state")] = None,
+    kind: Annotated[KindName | None, Query(description="Only jobs of this kind")] = None,
 ) -> JobPage:
     """Jobs, newest first; long parameters are cut."""
-    return board.list_jobs(store, offset=offset_of(cursor), limit=limit)
+    return board.list_jobs(store, offset=offset_of(cursor), limit=limit, state=state, kind=kind)
+
+
+@router.get("/kinds")
+def list_kinds() -> KindList:
+    """Kinds of jobs, with the JSON schema of what each takes."""
+    return kind_list()
+
+
+@router.post("/estimate", responses=MUTATION_PROBLEMS)
+def estimate_job(store: StoreDep, body: Annotated[AnyJob, Body()]) -> Estimate:
+    """What a job would cost, and the equal one if there is one; nothing is queued."""
+    asked = body.parameters.model_dump(exclude_unset=True)
+    return estimates.estimate(store, body.kind, asked)
 
 
 @router.get("/{job}")
@@ -132,6 +92,39 @@ def cancel_job(store: StoreDep, job: JobId) -> JobView:
 def resume_job(store: StoreDep, job: JobId) -> JobView:
     """Queue a failed or cancelled job again; what is committed is not computed again."""
     return queue.resume(store, job)
+
+
+@router.get("/{job}/log")
+def job_log(
+    store: StoreDep,
+    job: JobId,
+    cursor: Annotated[str, Query(pattern=r"^[0-9]{1,18}$")] = "0",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> LogPage:
+    """The last lines of a job's log after `cursor`, oldest first; for a look at what is new."""
+    return notes.log(store, job, after=int(cursor), limit=limit)
+
+
+@router.get("/{job}/units")
+def job_units(
+    store: StoreDep,
+    job: JobId,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+) -> UnitPage:
+    """Units of a job that are committed, newest first: by which worker, in how many seconds."""
+    return notes.units(store, job, offset=offset_of(cursor), limit=limit)
+
+
+@router.get(
+    "/{job}/file",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {"schema": FILE_SCHEMA}}}},
+)
+def job_file(store: StoreDep, job: JobId) -> FileResponse:
+    """The file that a finished export made."""
+    path = board.file_of(store, job)
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 
 @router.get(

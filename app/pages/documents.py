@@ -12,7 +12,7 @@ from app.pages import heat_view
 from app.pages.parameters import HeatQuery, Name
 from app.templating import query, render
 from backend.errors import NotReadyError
-from backend.jobs.kinds import MAX_TEXT
+from backend.jobs.kinds.paste import MAX_TEXT
 from backend.queries import corpora
 from backend.queries import heat as heats
 from backend.queries.scales import scale_of

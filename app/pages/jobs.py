@@ -1,18 +1,17 @@
 """One job: how far it is, and the way to what it made."""
 
-from typing import Any, cast
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
-from pydantic import ValidationError
 
-from app.api.jobs import JobId, JobParameters
+from app.api.jobs import JobId
 from app.deps import CorpusName, Cursor, DocumentIndex, StoreDep
 from app.forms import FormFields
 from app.templating import render
-from backend.errors import InvalidInputError
 from backend.jobs import board, queue
-from backend.jobs.kinds import Asked, Kind
+from backend.jobs.kinds import KINDS, JobKind, kind_named
+from backend.jobs.views import Requires
 from backend.queries.corpora import list_corpora
 from backend.queries.reading import offset_of
 from backend.queries.suites import list_suites
@@ -20,34 +19,23 @@ from backend.queries.suites import list_suites
 router = APIRouter(include_in_schema=False)
 
 JOBS_A_PAGE, MOST_SHOWN = 50, 60
-FORM_KINDS = ("evaluate", "classify", "discover")
-LISTS = ("models", "steps", "n_clusters")
-
-NAMES = {
-    "evaluate": "Evaluation",
-    "classify": "Classes of curves",
-    "discover": "Discovery of quanta",
-    "measure": "p(chosen token)",
-    "paste": "Your own text",
-}
 
 
-def _asked(fields: dict[str, str], **known: Any) -> Asked:
-    names = [name for name in JobParameters.model_fields if name not in known]
-    given = {name: fields[name] for name in names if name in fields}
-    try:
-        parameters = JobParameters.model_validate({**given, **known})
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = str(fault["loc"][0])
-        raise InvalidInputError(
-            f"{name}: {fault['msg']}", "Correct it and send the form again", name
-        ) from error
-    return cast(Asked, parameters.model_dump(exclude_none=True))
+def _given(fields: dict[str, str], kind: JobKind, **known: Any) -> dict[str, Any]:
+    """Return a form's fields as parameters; empty ones are left out, lists are cut at commas."""
+    given: dict[str, Any] = dict(known)
+    for name, about in kind.schema.model_json_schema()["properties"].items():
+        if name not in known and fields.get(name):
+            kinds = {about.get("type"), *(one.get("type") for one in about.get("anyOf", ()))}
+            given[name] = _items(fields[name]) if "array" in kinds else fields[name]
+    return given
 
 
-def _submitted(store: StoreDep, kind: Kind, asked: Asked) -> Response:
-    return RedirectResponse(f"/jobs/{queue.submit(store, kind, asked).id}", 303)
+def _submitted(store: StoreDep, name: str, fields: dict[str, str], **known: Any) -> Response:
+    kind = kind_named(name)
+    asked = _given(fields, kind, **known)
+    requires: Requires = "cuda" if fields.get("requires") == "cuda" else "any"
+    return RedirectResponse(f"/jobs/{queue.submit(store, name, asked, None, requires).id}", 303)
 
 
 @router.post("/documents/{corpus}/{index}/measure")
@@ -55,13 +43,13 @@ def measure(
     store: StoreDep, corpus: CorpusName, index: DocumentIndex, fields: FormFields
 ) -> Response:
     """Ask for p(chosen token) over a document, from a form."""
-    return _submitted(store, "measure", _asked(fields, corpus=corpus, document=index))
+    return _submitted(store, "measure", fields, corpus=corpus, document=index)
 
 
 @router.post("/documents/{corpus}/paste")
 def paste(store: StoreDep, corpus: CorpusName, fields: FormFields) -> Response:
     """Ask for an evaluation of pasted text, from a form."""
-    return _submitted(store, "paste", _asked(fields, corpus=corpus))
+    return _submitted(store, "paste", fields, corpus=corpus)
 
 
 @router.get("/jobs")
@@ -74,7 +62,7 @@ def jobs(request: Request, store: StoreDep, cursor: Cursor = None) -> Response:
         section="jobs",
         title="Runs",
         page=page,
-        names=NAMES,
+        names={name: kind.title for name, kind in KINDS.items()},
         suites=list_suites(store, None),
         corpora=list_corpora(store),
         api="/api/v1/jobs",
@@ -84,13 +72,7 @@ def jobs(request: Request, store: StoreDep, cursor: Cursor = None) -> Response:
 @router.post("/jobs")
 def submit_job(store: StoreDep, fields: FormFields) -> Response:
     """Ask for a job from the form of the runs page."""
-    kind = fields.pop("kind", "")
-    if kind not in FORM_KINDS:
-        raise InvalidInputError(f"kind {kind!r}", f"Choose from {', '.join(FORM_KINDS)}", "kind")
-    lists = {name: _items(fields.pop(name)) for name in LISTS if fields.get(name)}
-    return _submitted(
-        store, cast(Kind, kind), _asked({k: v for k, v in fields.items() if v}, **lists)
-    )
+    return _submitted(store, fields.pop("kind", ""), fields)
 
 
 def _words(value: Any) -> str:
@@ -127,7 +109,7 @@ def job(request: Request, store: StoreDep, job: JobId) -> Response:
         request,
         "job.html",
         section="jobs",
-        title=NAMES[view.kind],
+        title=kind_named(view.kind).title,
         job=view,
         shown={name: _words(value) for name, value in view.parameters.items()},
         api=f"/api/v1/jobs/{view.id}",

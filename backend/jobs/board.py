@@ -1,9 +1,9 @@
 """The job table: asking, reading, and the progress that workers write."""
 
 import secrets
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, cast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -11,105 +11,15 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import ConflictError, NotFoundError, QuantaError
-from backend.jobs.kinds import KIND_UNITS, Asked, Kind, checked, shown_parameters
+from backend.jobs import notes
+from backend.jobs.kinds import KINDS, checked, files
+from backend.jobs.views import JobPage, JobView, Requires, State, view_of
 from backend.keys import result_key
 from backend.models import Job, JobUnit, Worker
-from backend.models.base import now, utc
+from backend.models.base import now
 
-State = Literal["queued", "running", "cancelling", "finished", "failed", "cancelled"]
 OPEN_STATES = ("queued", "running", "cancelling")
 MAX_JOBS = 200
-
-
-@dataclass(frozen=True)
-class JobView:
-    """A job as shown; `done` of `total` units are committed.
-
-    `activity` is what is done just now, `part` of `parts` how far that is. `fraction` is of the
-    whole job, `seconds_left` what remains at the pace so far; None while nothing is known.
-    `result` names what it made (finished), `problem` and `remedy` say why there is none (failed).
-    `page` is the page of the application that shows the result. A cancelled or failed job can be
-    resumed: `attempt` counts how often it was begun.
-    """
-
-    id: str
-    kind: Kind
-    state: State
-    parameters: dict[str, Any]
-    done: int
-    total: int | None
-    unit: str
-    attempt: int
-    activity: str | None
-    part: int | None
-    parts: int | None
-    fraction: float | None
-    seconds_left: float | None
-    result: dict[str, Any] | None
-    problem: str | None
-    remedy: str | None
-    page: str | None
-    created_at: str
-    started_at: str | None
-    updated_at: str
-    finished_at: str | None
-
-
-@dataclass(frozen=True)
-class JobPage:
-    """Jobs, newest first."""
-
-    jobs: tuple[JobView, ...]
-    next_cursor: str | None
-
-
-def _stamp(time: datetime | None) -> str | None:
-    return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _fraction(row: Job) -> float | None:
-    """Return which share of a job is done, the unit in progress included."""
-    if row.state == "finished":
-        return 1.0
-    if not row.total:
-        return None
-    share = min(row.part / row.parts, 1.0) if row.part and row.parts else 0.0
-    # One unit at a time tells of itself; with several at work its share is small.
-    return min(row.done + share, row.total) / row.total
-
-
-def _seconds_left(row: Job, fraction: float | None) -> float | None:
-    if row.state != "running" or not fraction or row.started_at is None:
-        return None
-    spent = (utc(row.updated_at) - utc(row.started_at)).total_seconds()
-    return round(spent * (1 - fraction) / fraction, 1)
-
-
-def _view(row: Job, *, whole: bool = True) -> JobView:
-    fraction = _fraction(row)
-    return JobView(
-        id=row.id,
-        kind=cast(Kind, row.kind),
-        state=cast(State, row.state),
-        parameters=dict(row.parameters) if whole else shown_parameters(row.parameters),
-        done=row.done,
-        total=row.total,
-        unit=row.unit,
-        attempt=row.attempt,
-        activity=row.activity,
-        part=row.part,
-        parts=row.parts,
-        fraction=fraction,
-        seconds_left=_seconds_left(row, fraction),
-        result=row.result,
-        problem=row.problem,
-        remedy=row.remedy,
-        page=(row.result or {}).get("page"),
-        created_at=cast(str, _stamp(row.created_at)),
-        started_at=_stamp(row.started_at),
-        updated_at=cast(str, _stamp(row.updated_at)),
-        finished_at=_stamp(row.finished_at),
-    )
 
 
 def _repeated(session: Session, idempotency_key: str | None, key: str) -> Job | None:
@@ -123,10 +33,33 @@ def _repeated(session: Session, idempotency_key: str | None, key: str) -> Job | 
     return row
 
 
+def _equal(store: Store, session: Session, key: str) -> Job | None:
+    """Return the open or finished job of a content key, unless what it made is gone."""
+    row = session.scalars(select(Job).where(Job.claim == key)).one_or_none()
+    if row is None or row.state != "finished":
+        return row
+    if KINDS[row.kind].is_there(store, row.result or {}):
+        return row
+    row.claim = row.idempotency_key = None
+    session.flush()
+    return None
+
+
 def submit(
-    store: Store, kind: Kind, asked: Asked, idempotency_key: str | None = None
+    store: Store,
+    kind: str,
+    asked: Mapping[str, Any],
+    idempotency_key: str | None = None,
+    requires: Requires = "any",
 ) -> tuple[JobView, bool]:
     """Write a job down, or find the one that was asked for before.
+
+    Args:
+        store: where the job is.
+        kind: of backend.jobs.kinds.KINDS.
+        asked: its parameters.
+        idempotency_key: the same key gives the same job.
+        requires: "cuda" if only a worker with a GPU may do it; no part of what is equal.
 
     Returns:
         The job, and whether it is new. It runs once the engine has it too (`engine.enqueue`).
@@ -136,12 +69,12 @@ def submit(
         ConflictError: the idempotency key belongs to another request.
     """
     with store.session() as session:
-        parameters = checked(session, kind, asked)
+        parameters = checked(store, session, kind, asked)
         key = result_key("job", kind=kind, parameters=parameters)
         if (row := _repeated(session, idempotency_key, key)) is not None:
-            return _view(row), False
-        if (row := session.scalars(select(Job).where(Job.claim == key)).one_or_none()) is not None:
-            return _view(row), False
+            return view_of(row), False
+        if (row := _equal(store, session, key)) is not None:
+            return view_of(row), False
         made = Job(
             id=f"j{secrets.token_hex(8)}",
             kind=kind,
@@ -153,7 +86,9 @@ def submit(
             done=0,
             total=None,
             attempt=1,
-            unit=KIND_UNITS[kind],
+            requires=requires,
+            work=KINDS[kind].cost(store, session, parameters).work,
+            unit=KINDS[kind].unit,
             updated_at=now(),
         )
         session.add(made)
@@ -164,8 +99,8 @@ def submit(
             session.rollback()
             row = _repeated(session, idempotency_key, key)
             row = row or session.scalars(select(Job).where(Job.claim == key)).one()
-            return _view(row), False
-        return _view(made), True
+            return view_of(row), False
+        return view_of(made), True
 
 
 def job(store: Store, job_id: str) -> JobView:
@@ -178,17 +113,42 @@ def job(store: Store, job_id: str) -> JobView:
         row = session.get(Job, job_id)
         if row is None:
             raise NotFoundError(f"there is no job {job_id!r}", "GET /api/v1/jobs lists them")
-        return _view(row)
+        return view_of(row)
 
 
-def list_jobs(store: Store, *, offset: int = 0, limit: int = 50) -> JobPage:
-    """Return jobs, newest first, with long parameters cut."""
+def list_jobs(
+    store: Store,
+    *,
+    offset: int = 0,
+    limit: int = 50,
+    state: State | None = None,
+    kind: str | None = None,
+) -> JobPage:
+    """Return jobs, newest first, with long parameters cut; of a state or kind only, if given."""
+    wanted = select(Job).order_by(Job.created_at.desc(), Job.id)
+    if state is not None:
+        wanted = wanted.where(Job.state == state)
+    if kind is not None:
+        wanted = wanted.where(Job.kind == kind)
     with store.session() as session:
-        rows = session.scalars(
-            select(Job).order_by(Job.created_at.desc(), Job.id).offset(offset).limit(limit + 1)
-        ).all()
-    views = tuple(_view(row, whole=False) for row in rows[:limit])
+        rows = session.scalars(wanted.offset(offset).limit(limit + 1)).all()
+    views = tuple(view_of(row, whole=False) for row in rows[:limit])
     return JobPage(views, str(offset + limit) if len(rows) > limit else None)
+
+
+def file_of(store: Store, job_id: str) -> Path:
+    """Return the path of the file that a finished job made.
+
+    Raises:
+        NotFoundError: there is no such job, or no file of it (any more).
+    """
+    view = job(store, job_id)
+    path = files.exports(store) / str((view.result or {}).get("file"))
+    if view.state != "finished" or not path.is_file():
+        raise NotFoundError(
+            f"job {job_id} has no file", "A finished export has one; ask for it again if it is gone"
+        )
+    return path
 
 
 def open_jobs(store: Store) -> tuple[JobView, ...]:
@@ -197,7 +157,7 @@ def open_jobs(store: Store) -> tuple[JobView, ...]:
         rows = session.scalars(
             select(Job).where(Job.state.in_(OPEN_STATES)).order_by(Job.created_at)
         )
-        return tuple(_view(row) for row in rows)
+        return tuple(view_of(row) for row in rows)
 
 
 def _locked(session: Session, job_id: str) -> Job:
@@ -219,18 +179,19 @@ def cancel(store: Store, job_id: str) -> JobView:
     with store.begin() as session:
         row = _locked(session, job_id)
         if row.state == "queued":
-            _end(row, "cancelled")
+            _end(session, row, "cancelled")
         elif row.state == "running":
             row.state, row.updated_at = "cancelling", now()
+            notes.write(session, job_id, "asked to stop")
             _stop_if_idle(session, row)
-        return _view(row)
+        return view_of(row)
 
 
 def _stop_if_idle(session: Session, row: Job) -> None:
     """Call a job that is being cancelled cancelled once no living worker computes for it."""
     at_work = select(Worker.id).where(Worker.state == "live", Worker.job_id == row.id)
     if row.state == "cancelling" and session.scalars(at_work).first() is None:
-        _end(row, "cancelled")
+        _end(session, row, "cancelled")
 
 
 def resume(store: Store, job_id: str) -> JobView:
@@ -254,15 +215,17 @@ def resume(store: Store, job_id: str) -> JobView:
         row.state, row.claim, row.attempt = "queued", row.key, row.attempt + 1
         row.problem = row.remedy = row.finished_at = row.started_at = row.activity = None
         row.updated_at = now()
-        return _view(row)
+        notes.write(session, job_id, f"queued again: attempt {row.attempt}")
+        return view_of(row)
 
 
-def begin(store: Store, job_id: str) -> bool:
+def begin(store: Store, job_id: str, worker_id: str) -> bool:
     """Note that a job runs; False if it is not to run (any more)."""
     with store.begin() as session:
         row = _locked(session, job_id)
         if row.state == "queued":
-            row.state, row.started_at = "running", now()
+            row.state, row.started_at, row.done_before = "running", now(), row.done
+            notes.write(session, job_id, f"begun by {worker_id}")
         row.updated_at = now()
         return row.state == "running"
 
@@ -336,7 +299,8 @@ def tell(store: Store, job_id: str, activity: str, part: int, parts: int) -> Non
         row.activity, row.part, row.parts, row.updated_at = activity, part, parts, now()
 
 
-def _end(row: Job, state: State) -> None:
+def _end(session: Session, row: Job, state: State) -> None:
+    notes.write(session, row.id, state)
     row.state, row.activity = state, None
     row.part = row.parts = None
     row.updated_at = row.finished_at = now()
@@ -351,7 +315,7 @@ def finish(store: Store, job_id: str, result: dict[str, Any]) -> None:
         row = _locked(session, job_id)
         if row.state == "running":
             row.result = {**result, **(row.result or {})}
-            _end(row, "finished")
+            _end(session, row, "finished")
 
 
 def fail(store: Store, job_id: str, error: QuantaError) -> None:
@@ -361,7 +325,8 @@ def fail(store: Store, job_id: str, error: QuantaError) -> None:
         if row.state not in OPEN_STATES:
             return
         if row.state == "cancelling":
-            _end(row, "cancelled")
+            _end(session, row, "cancelled")
             return
-        _end(row, "failed")
+        notes.write(session, job_id, error.problem)
+        _end(session, row, "failed")
         row.problem, row.remedy = error.problem, error.remedy

@@ -14,6 +14,16 @@ from backend.stages import evaluate_worker
 IDLE_SECONDS = 300.0
 
 
+class ChildEndedError(QuantaError):
+    """The computing process ended in the middle of a unit."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the computing process ended unexpectedly (out of memory?)",
+            "Resume the job: what was finished is kept",
+        )
+
+
 class Child:
     """At most one process, started when it is needed and ended when it has been idle.
 
@@ -30,7 +40,7 @@ class Child:
         """Return what `function` returns in the child; one call at a time.
 
         Raises:
-            QuantaError: the process ended in the middle.
+            ChildEndedError: the process ended in the middle.
         """
         with self._lock:
             if self._pool is None:
@@ -44,10 +54,7 @@ class Child:
                 return self._pool.submit(function, *arguments).result()
             except BrokenProcessPool as error:
                 self._close()
-                raise QuantaError(
-                    "the computing process ended unexpectedly (out of memory?)",
-                    "Ask again: what was finished is kept",
-                ) from error
+                raise ChildEndedError from error
             finally:
                 self._used = time.monotonic()
 

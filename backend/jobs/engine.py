@@ -31,7 +31,7 @@ from backend.settings import Settings
 NAME = "quanta"
 # Raised only when the order of a workflow's steps changes: pending jobs of another version wait.
 VERSION = "2"
-QUEUE, SLICES = "quanta-jobs", "quanta-slices"
+QUEUE, SLICES, CUDA_SLICES = "quanta-jobs", "quanta-slices", "quanta-slices-cuda"
 WORKFLOW, SLICE = "job", "slice"
 JOBS_AT_ONCE = 8
 # Slices of a job that wait in the queue: enough for a number of workers, few to drop.
@@ -189,15 +189,15 @@ class Work:
     """What a worker does when the engine asks; everything that passes through is small JSON.
 
     Attributes:
-        plan: returns the phases of a job's attempt, each a list of slices; none if it is not to
-            run.
+        plan: returns the queue of a job's slices, and the phases of its attempt, each a list of
+            slices; none if it is not to run.
         units: returns the units of a slice.
         perform: computes and commits one unit of (job, attempt) unless it is stored; False ends
             the slice.
         finish: notes that all units are done.
     """
 
-    plan: Callable[[str], list[list[Any]]]
+    plan: Callable[[str], tuple[str, list[list[Any]]]]
     units: Callable[[Any], list[Any]]
     perform: Callable[[str, int, Any], bool]
     finish: Callable[[str], None]
@@ -207,8 +207,8 @@ def _flows(work: Work) -> None:
     """Declare the workflows of jobs and of their slices."""
 
     @DBOS.step(name="plan", **RETRIED)
-    def plan_step(job_id: str) -> list[list[Any]]:
-        return work.plan(job_id)
+    def plan_step(job_id: str) -> list[Any]:
+        return list(work.plan(job_id))
 
     @DBOS.step(name="unit", **RETRIED)
     def unit_step(job_id: str, attempt: int, unit: Any) -> bool:
@@ -224,17 +224,20 @@ def _flows(work: Work) -> None:
 
     @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=RECOVERIES)
     def run_job(job_id: str, attempt: int) -> None:
-        phases = plan_step(job_id)
+        queue, phases = plan_step(job_id)
         for number, slices in enumerate(phases):
             first = f"{flow_id(job_id, attempt)}-{number}"
-            if not _phase(run_slice, first, [(job_id, attempt, one) for one in slices]):
+            if not _phase(run_slice, queue, first, [(job_id, attempt, one) for one in slices]):
                 return
         if phases:
             finish_step(job_id)
 
 
 def _phase(
-    run_slice: Callable[[str, int, Any], bool], name: str, slices: list[tuple[str, int, Any]]
+    run_slice: Callable[[str, int, Any], bool],
+    queue: str,
+    name: str,
+    slices: list[tuple[str, int, Any]],
 ) -> bool:
     """Queue the slices of a phase, some ahead of those at work; return whether all are done."""
     waiting: deque[WorkflowHandle[bool]] = deque()
@@ -245,7 +248,7 @@ def _phase(
         if not is_good:
             break
         with SetWorkflowID(f"{name}-{number}"):
-            waiting.append(DBOS.enqueue_workflow(SLICES, run_slice, *arguments))
+            waiting.append(DBOS.enqueue_workflow(queue, run_slice, *arguments))
     ends = [one.get_result(polling_interval_sec=POLL_SECONDS) for one in waiting]
     return is_good and all(ends)
 
@@ -255,13 +258,14 @@ def flow_id(job_id: str, attempt: int) -> str:
     return job_id if attempt == 1 else f"{job_id}.{attempt}"
 
 
-def launch(settings: Settings, executor_id: str, work: Work) -> None:
+def launch(settings: Settings, executor_id: str, work: Work, *, has_cuda: bool = False) -> None:
     """Start executing jobs in this process.
 
     Args:
         settings: where the tables are.
         executor_id: name of this worker, which none had before.
         work: what to do.
+        has_cuda: whether slices that need a GPU are taken too.
     """
     prepare(settings)
     config: DBOSConfig = {
@@ -274,9 +278,11 @@ def launch(settings: Settings, executor_id: str, work: Work) -> None:
     }
     DBOS(config=config)
     _flows(work)
+    slices = (SLICES, CUDA_SLICES) if has_cuda else (SLICES,)
+    DBOS.listen_queues([QUEUE, *slices])
     DBOS.launch()
     # Jobs only wait for their slices; slices are computed one at a time.
-    for queue, most in ((QUEUE, JOBS_AT_ONCE), (SLICES, 1)):
+    for queue, most in ((QUEUE, JOBS_AT_ONCE), *((name, 1) for name in slices)):
         DBOS.register_queue(queue, worker_concurrency=most, polling_interval_sec=POLL_SECONDS)
 
 

@@ -88,6 +88,12 @@ def register(store: Store, device: str) -> str:
     return worker_id
 
 
+def n_live(store: Store) -> int:
+    """Return how many workers live."""
+    with store.session() as session:
+        return session.scalar(select(func.count()).where(Worker.state == "live")) or 0
+
+
 def beat(store: Store, worker_id: str) -> None:
     """Renew a lease.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from backend.db import Store
-from backend.jobs import board
+from backend.jobs import board, notes
 from backend.stages.progress import Task
 
 SECONDS = 1.0
@@ -25,12 +25,14 @@ class JobProgress:
         yield _Counted(self, title, total, done)
 
     def say(self, text: str) -> None:
-        """Make a line what is done just now."""
-        self.tell(text, 0, 1)
+        """Add a line to the job's log."""
+        if not self._store.is_writing:
+            notes.add(self._store, self._job_id, text)
 
     def tell(self, activity: str, part: int, parts: int) -> None:
         """Write it down unless that was done a moment ago."""
-        if time.monotonic() - self._told >= SECONDS:
+        # A stage that reports from inside its own transaction would wait for itself on SQLite.
+        if time.monotonic() - self._told >= SECONDS and not self._store.is_writing:
             board.tell(self._store, self._job_id, activity, part, parts)
             self._told = time.monotonic()
 

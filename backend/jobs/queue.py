@@ -1,14 +1,21 @@
 """Asking for a job from a server or a script: written down first, then handed to the engine."""
 
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 from backend.db import Store
 from backend.jobs import board
-from backend.jobs.board import JobView
-from backend.jobs.kinds import Asked, Kind
+from backend.jobs.views import JobView, Requires
 
 
-def submit(store: Store, kind: Kind, asked: Asked, idempotency_key: str | None = None) -> JobView:
+def submit(
+    store: Store,
+    kind: str,
+    asked: Mapping[str, Any],
+    idempotency_key: str | None = None,
+    requires: Requires = "any",
+) -> JobView:
     """Ask for a job, or find the equal one that was asked for before.
 
     Raises:
@@ -16,7 +23,7 @@ def submit(store: Store, kind: Kind, asked: Asked, idempotency_key: str | None =
     """
     from backend.jobs import engine
 
-    view, is_new = board.submit(store, kind, asked, idempotency_key)
+    view, is_new = board.submit(store, kind, asked, idempotency_key, requires)
     if is_new:
         # Should this not reach the engine, a worker finds the row and hands it in itself.
         engine.enqueue(store.settings, view.id, view.attempt)

@@ -17,12 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.db import Store
 from backend.errors import QuantaError
-from backend.jobs import board, engine, leases, steps
-from backend.jobs.child import Child
+from backend.jobs import board, engine, leases, notes, work
+from backend.jobs.child import Child, ChildEndedError
+from backend.jobs.devices import has_cuda
+from backend.jobs.work.base import units_of
 
 SWEEP_SECONDS, WATCH_SECONDS = 2.0, 0.25
 # Exit status of a worker that was given up while it was stopped or cut off.
 LOST = 3
+# A child that is killed may have been killed by chance, or for its memory.
+BATCH_SHARES = (1.0, 1.0, 0.5, 0.25, 0.125)
 _log = logging.getLogger("quanta.jobs")
 
 
@@ -31,47 +35,48 @@ class Worker:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.id = leases.register(store, store.settings.device)
+        self.has_cuda = has_cuda(store.settings)
+        self.id = leases.register(store, "cuda" if self.has_cuda else "cpu")
         store.fence = leases.fence(self.id)
         self.child = Child()
         self._settings = store.settings.model_dump_json()
         # The job whose unit the child computes.
         self._current: str | None = None
-        self._lock = threading.Lock()
+        self._one = threading.Lock()
 
-    def plan(self, job_id: str) -> list[list[Any]]:
-        """Return a job's phases and note that it runs; none if it is not to."""
-        if not board.begin(self.store, job_id):
-            return []
+    def plan(self, job_id: str) -> tuple[str, list[list[Any]]]:
+        """Return a job's queue and phases and note that it runs; none if it is not to."""
+        if not board.begin(self.store, job_id, self.id):
+            return engine.SLICES, []
         job = board.job(self.store, job_id)
         try:
-            phases, total = steps.plan(self.store, job.kind, job.parameters)
+            plan = work.plan(self.store, job.kind, job.parameters, leases.n_live(self.store))
         except QuantaError as error:
             board.fail(self.store, job_id, error)
-            return []
-        board.expect(self.store, job_id, total)
-        return phases
+            return engine.SLICES, []
+        board.expect(self.store, job_id, plan.n_units)
+        queue = engine.CUDA_SLICES if job.requires == "cuda" else engine.SLICES
+        return queue, plan.phases
 
     def perform(self, job_id: str, attempt: int, unit: Any) -> bool:
         """Do one unit; False if the job is not to go on."""
-        name = json.dumps(unit)
-        if not board.take(self.store, job_id, attempt, self.id):
-            return False
-        with self._lock:
+        with self._one:  # a worker with a GPU takes from two queues
+            if not board.take(self.store, job_id, attempt, self.id):
+                return False
             self._current = job_id
-        try:
-            return board.is_done(self.store, job_id, name) or self._compute(job_id, unit, name)
-        finally:
-            with self._lock:
+            try:
+                name = json.dumps(unit)
+                return board.is_done(self.store, job_id, name) or self._compute(job_id, unit, name)
+            finally:
                 self._current = None
-            board.put_down(self.store, job_id, self.id)
+                board.put_down(self.store, job_id, self.id)
 
     def _compute(self, job_id: str, unit: Any, name: str) -> bool:
         """Compute a unit in the child; on an error that would come again, note it."""
         job, began = board.job(self.store, job_id), time.monotonic()
         what = (self.id, job_id, job.kind, job.parameters, unit)
         try:
-            made, failure = self.child.call(steps.perform, self._settings, *what)
+            made, failure = self._called(job_id, what)
             if failure is not None:
                 raise QuantaError(*failure)
         except QuantaError as error:
@@ -85,16 +90,27 @@ class Worker:
         board.advance(self.store, job_id, name, self.id, time.monotonic() - began, made)
         return True
 
+    def _called(self, job_id: str, what: tuple[Any, ...]) -> Any:
+        """Return what the child does of a unit, again with smaller batches if it was killed."""
+        for share in BATCH_SHARES:
+            try:
+                return self.child.call(work.perform, self._settings, *what, share)
+            except ChildEndedError as error:
+                if share == BATCH_SHARES[-1] or not board.is_wanted(self.store, job_id):
+                    raise
+                notes.add(self.store, job_id, f"{error.problem}; unit {what[-1]} begins again")
+        raise AssertionError(BATCH_SHARES)
+
     def finish(self, job_id: str) -> None:
         """Note that a job is done."""
         job = board.job(self.store, job_id)
-        board.finish(self.store, job_id, steps.result(job.kind, job.parameters))
+        board.finish(self.store, job_id, work.result(job.kind, job.parameters))
 
     def watch(self) -> None:
         """End the child if what it computes is not wanted any more."""
-        with self._lock:
-            if self._current and not board.is_wanted(self.store, self._current):
-                self.child.kill()
+        job_id = self._current
+        if job_id and not board.is_wanted(self.store, job_id) and self._current == job_id:
+            self.child.kill()
 
     def sweep(self) -> None:
         """Bring job table and engine together, and take over from workers that have ended."""
@@ -106,6 +122,7 @@ class Worker:
                 board.fail(self.store, job.id, engine.WorkerEndedError(status))
         lost = leases.give_up_lost(self.store, self.id)
         for name in lost:
+            _log.warning("worker %s has ended; its jobs go on here", name)
             engine.recover(name)
         leases.settle(self.store, lost)
         board.stop_idle(self.store)
@@ -152,8 +169,8 @@ def run(store: Store, *, with_parent: bool = False) -> None:
         signal.signal(number, lambda *_: ended.set())
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    work = engine.Work(worker.plan, steps.units, worker.perform, worker.finish)
-    engine.launch(store.settings, worker.id, work)
+    does = engine.Work(worker.plan, units_of, worker.perform, worker.finish)
+    engine.launch(store.settings, worker.id, does, has_cuda=worker.has_cuda)
     for what, seconds in (
         (partial(leases.beat, store, worker.id), leases.BEAT_SECONDS),
         (worker.watch, WATCH_SECONDS),

@@ -16,7 +16,9 @@ class Job(Base, Created):
     finished, NULL once it has failed or was cancelled: equal requests meet in one job, and a
     failed one can be asked for again. `done` of `total` units are committed. `attempt` counts from
     1; each has a workflow of its own in the job engine. `activity` says what is done just now, and
-    `part` of `parts` how far that is.
+    `part` of `parts` how far that is. `requires` is "any" or "cuda": which workers may do it.
+    `work` is what it costs, in the kind's own unit, for the estimate of later ones;
+    `done_before` how many units earlier attempts did.
     """
 
     __tablename__ = "job"
@@ -29,7 +31,10 @@ class Job(Base, Created):
     claim: Mapped[str | None] = mapped_column(unique=True)
     idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     attempt: Mapped[int] = mapped_column(default=1)
+    requires: Mapped[str] = mapped_column(default="any")
+    work: Mapped[float | None]
     done: Mapped[int]
+    done_before: Mapped[int] = mapped_column(default=0)
     total: Mapped[int | None]
     unit: Mapped[str]
     activity: Mapped[str | None]
@@ -53,6 +58,17 @@ class JobUnit(Base):
     worker: Mapped[str]
     seconds: Mapped[float]
     finished_at: Mapped[datetime]
+
+
+class JobMessage(Base):
+    """A line of a job's log."""
+
+    __tablename__ = "job_message"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), index=True)
+    at: Mapped[datetime]
+    text: Mapped[str]
 
 
 class Worker(Base):

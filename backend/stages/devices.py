@@ -1,7 +1,7 @@
 """Devices, and how many threads and processes to use on them."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backend.errors import InvalidInputError
 from backend.settings import Settings
@@ -18,11 +18,17 @@ class Compute:
         device: "cpu" or "cuda".
         workers: evaluation processes of one thread each; 1 on a GPU.
         threads: of one process where a stage is a single one.
+        batch_share: of the usual batch size, where memory is short.
     """
 
     device: str
     workers: int
     threads: int
+    batch_share: float = 1.0
+
+    def sharing(self, batch_share: float) -> "Compute":
+        """Return the same with batches of this share of their usual size."""
+        return replace(self, batch_share=batch_share)
 
 
 def cores() -> int:

@@ -27,11 +27,12 @@ from backend.models.base import now
 from backend.stages import evaluate_worker
 from backend.stages.devices import Compute
 from backend.stages.progress import WORK_LOG, Progress
-from backend.stages.provenance import provenance
+from backend.stages.provenance import note_batch_share, provenance
 from backend.weights import WeightsFolder, checkpoint_folder, is_remote, prefetched
 
 TENTH_NAT = 0.1
 Values = dict[str, NDArray[Any]]
+Measured = tuple[Values, float]
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,10 @@ def _finish_if_complete(session: Session, evaluation: Evaluation) -> None:
     evaluation.completed_at = now()
 
 
-def _commit(store: Store, unit: _Unit, values: Values) -> None:
+def _commit(store: Store, unit: _Unit, values: Values, batch_share: float) -> None:
     with store.begin() as session:
+        if batch_share < 1:
+            note_batch_share(session.get_one(Evaluation, unit.evaluation_id), batch_share)
         for name in unit.measures:
             session.add(
                 MeasureChunk(
@@ -166,13 +169,15 @@ def _executor(compute: Compute, units: int) -> Iterator[ProcessPoolExecutor | No
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _arguments(store: Store, unit: _Unit, folder: WeightsFolder, device: str) -> tuple[Any, ...]:
+def _arguments(
+    store: Store, unit: _Unit, folder: WeightsFolder, compute: Compute
+) -> tuple[Any, ...]:
     with store.session() as session:
         documents = read_chunk(session, unit.corpus, unit.chunk).documents
     what = "evaluate" if unit.losses else "measure"
     WORK_LOG.info("%s %s chunk %d", what, unit.key[:16], unit.chunk)
     weights = (str(folder.path), folder.key, unit.vocabulary_size)
-    return *weights, device, documents, bool(unit.measures)
+    return *weights, compute.device, documents, bool(unit.measures), compute.batch_share
 
 
 def _groups(units: Sequence[_Unit]) -> list[list[_Unit]]:
@@ -183,7 +188,7 @@ def _groups(units: Sequence[_Unit]) -> list[list[_Unit]]:
 
 def _computed(
     store: Store, units: Sequence[_Unit], compute: Compute, progress: Progress
-) -> Iterator[tuple[_Unit, Values]]:
+) -> Iterator[tuple[_Unit, Measured]]:
     groups = _groups(units)
     with _executor(compute, len(units)) as pool:
         for group, following in zip_longest(groups, groups[1:]):
@@ -205,9 +210,9 @@ def _computed_group(
     folders: dict[int, WeightsFolder],
     compute: Compute,
     pool: ProcessPoolExecutor | None,
-) -> Iterator[tuple[_Unit, Values]]:
+) -> Iterator[tuple[_Unit, Measured]]:
     def arguments(unit: _Unit) -> tuple[Any, ...]:
-        return _arguments(store, unit, folders[unit.checkpoint.id], compute.device)
+        return _arguments(store, unit, folders[unit.checkpoint.id], compute)
 
     if pool is None:
         evaluate_worker.prepare(threads=1)
@@ -215,7 +220,7 @@ def _computed_group(
             yield unit, evaluate_worker.chunk_values(*arguments(unit))
         return
     # A few units ahead keep every process busy without holding the corpus in memory.
-    waiting: dict[Future[Values], _Unit] = {}
+    waiting: dict[Future[Measured], _Unit] = {}
     for unit in units:
         waiting[pool.submit(evaluate_worker.chunk_values, *arguments(unit))] = unit
         if len(waiting) > compute.workers:
@@ -288,15 +293,16 @@ def evaluate(
     title = f"evaluate {len(ids)} checkpoints"
     with progress.task(title, total=total, unit="predictions", done=done) as bar:
         try:
-            for unit, values in _computed(store, units, compute, progress) if units else ():
-                _commit(store, unit, values)
+            computed = _computed(store, units, compute, progress) if units else ()
+            for unit, (values, batch_share) in computed:
+                _commit(store, unit, values, batch_share)
                 bar.advance(len(values["loss"]))
         except BrokenProcessPool as error:
             raise QuantaError(
                 "an evaluation process ended unexpectedly (out of memory?)",
                 "Run the command again: finished chunks are kept; --workers 1 needs less memory",
             ) from error
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             raise InvalidInputError(str(error), "Finished chunks are kept") from error
     with store.begin() as session:
         # Two processes that commit the last two chunks at once each miss the other's.

@@ -81,6 +81,7 @@ def chunk_losses(
     vocabulary_size: int,
     device: str,
     documents: Sequence[NDArray[Any]],
+    batch_share: float = 1.0,
 ) -> NDArray[np.float32]:
     """Return the losses (nats) of one chunk's predictions under the checkpoint in `folder`.
 
@@ -88,10 +89,11 @@ def chunk_losses(
         ValueError: the checkpoint cannot be used, or a loss is not finite; names the folder.
     """
     from compute.losses import document_losses
+    from compute.memory import shared
 
     model = _model(folder, key, vocabulary_size, device)
     try:
-        return document_losses(model, documents)
+        return document_losses(model, documents, sizes=shared(device, batch_share))
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
 
@@ -103,6 +105,7 @@ def chunk_measures(
     device: str,
     documents: Sequence[NDArray[Any]],
     target: int | None = None,
+    batch_share: float = 1.0,
 ) -> dict[str, NDArray[Any]]:
     """Return loss, rank and entropy (and the target's loss) of one chunk's predictions.
 
@@ -110,10 +113,12 @@ def chunk_measures(
         ValueError: the checkpoint cannot be used, or a value is not finite; names the folder.
     """
     from compute.measures import document_measures
+    from compute.memory import shared
 
     model = _model(folder, key, vocabulary_size, device)
+    sizes = shared(device, batch_share)
     try:
-        found = document_measures(model, documents, target=target)
+        found = document_measures(model, documents, target=target, sizes=sizes)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
     values: dict[str, NDArray[Any]] = {
@@ -133,7 +138,23 @@ def chunk_values(
     device: str,
     documents: Sequence[NDArray[Any]],
     with_measures: bool = False,
-) -> dict[str, NDArray[Any]]:
-    """Return the losses of one chunk's predictions, with the measures beside them if wanted."""
+    batch_share: float = 1.0,
+) -> tuple[dict[str, NDArray[Any]], float]:
+    """Return (losses of one chunk's predictions, with measures if wanted; share of a batch).
+
+    A batch that does not fit into memory is halved until it does.
+
+    Raises:
+        ValueError: see `chunk_losses`.
+        MemoryError: even a small batch does not fit.
+    """
+    from compute.memory import halving
+
     place = (folder, key, vocabulary_size, device, documents)
-    return chunk_measures(*place) if with_measures else {"loss": chunk_losses(*place)}
+
+    def run(share: float) -> dict[str, NDArray[Any]]:
+        if with_measures:
+            return chunk_measures(*place, batch_share=share)
+        return {"loss": chunk_losses(*place, batch_share=share)}
+
+    return halving(run, batch_share)

@@ -2,7 +2,7 @@
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Protocol
 
 PACKAGES = ("torch", "transformers", "tokenizers", "scikit-learn", "scipy", "numpy")
 
@@ -13,6 +13,18 @@ def program_version() -> str:
         return version("quanta-explorer")
     except PackageNotFoundError:  # run from a checkout that is not installed
         return "unknown"
+
+
+class Recorded(Protocol):
+    """A row with a provenance."""
+
+    provenance: Any
+
+
+def note_batch_share(row: Recorded, batch_share: float) -> None:
+    """Record in a row's provenance that a batch had to be smaller than usual."""
+    least = min(batch_share, row.provenance.get("batch_share", 1.0))
+    row.provenance = {**row.provenance, "batch_share": least}
 
 
 def provenance(**settings: Any) -> dict[str, Any]:

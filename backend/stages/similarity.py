@@ -19,7 +19,7 @@ from backend.similarities import selection_indexes
 from backend.stages.devices import Compute
 from backend.stages.evaluate_worker import load_registered, quiet
 from backend.stages.progress import WORK_LOG, Progress
-from backend.stages.provenance import provenance
+from backend.stages.provenance import note_batch_share, provenance
 from backend.weights import checkpoint_folder
 
 MEASURE = "cosine"
@@ -73,11 +73,12 @@ def _similarity_row(session: Session, selection: Selection, compute: Compute) ->
 
 def _gradients(
     store: Store, session: Session, selection: Selection, compute: Compute, progress: Progress
-) -> tuple[Callable[[int, int], Any], dict[str, Any]]:
-    """Return (gradient rows first..last on demand, what they are of)."""
+) -> tuple[Callable[[int, int], Any], dict[str, Any], list[float]]:
+    """Return (gradient rows first..last on demand, what they are of, the share of a batch)."""
     import torch
 
     from compute import gradients
+    from compute.memory import halving
 
     corpus, checkpoint = selection.corpus, evaluation_of(selection).checkpoint
     quiet()
@@ -93,20 +94,33 @@ def _gradients(
         "n_parameters": sum(block.size for block in blocks),
     }
 
+    shares = [compute.batch_share]
+    usual = gradients.GRADIENT_TOKENS[compute.device]
+
+    def batched(first: int, last: int, share: float) -> Any:
+        return gradients.prediction_gradients(
+            model,
+            contexts[first:last],
+            targets[first:last],
+            tokens_per_batch=max(1, int(usual * share)),
+        )
+
     def rows(first: int, last: int) -> Any:
         # Backward passes of small models are many short operations: on a busy core several
         # threads wait for each other. The products of large matrices are where they pay.
         torch.set_num_threads(1)
         try:
-            return gradients.prediction_gradients(model, contexts[first:last], targets[first:last])
+            # What did not fit once would not fit the next time.
+            found, shares[0] = halving(lambda share: batched(first, last, share), shares[0])
+            return found
         finally:
             torch.set_num_threads(compute.threads)
 
-    return rows, about
+    return rows, about, shares
 
 
 def _compute_stripes(
-    store: Store, similarity: Similarity, done: frozenset[int], compute: Compute, progress: Progress
+    store: Store, similarity: Similarity, left: frozenset[int], compute: Compute, progress: Progress
 ) -> None:
     import torch
 
@@ -115,13 +129,14 @@ def _compute_stripes(
     torch.set_num_threads(compute.threads)
     with store.session() as session:
         selection = session.get_one(Selection, similarity.selection_id)
-        rows, about = _gradients(store, session, selection, compute, progress)
+        rows, about, shares = _gradients(store, session, selection, compute, progress)
     with store.begin() as session:
         session.get_one(Similarity, similarity.id).parameters = about
     size, step = similarity.size, similarity.stripe_rows
     fit = _gradient_bytes(compute.device) // (4 * about["n_parameters"] * step)
     # Work is counted in pairs of rows: the first stripes are the longest.
     pairs = [(size - s * step) * min(step, size - s * step) for s in range(similarity.n_stripes)]
+    done = frozenset(range(similarity.n_stripes)) - left
     stored = sum(pairs[s] for s in done)
     with progress.task("gradients and cosines", sum(pairs), unit="pairs", done=stored) as bar:
         stripes = cosine_stripes(
@@ -130,6 +145,8 @@ def _compute_stripes(
         for stripe, values in stripes:
             WORK_LOG.info("similarity %s stripe %d", similarity.key[:16], stripe)
             with store.begin() as session:
+                if shares[0] < 1:
+                    note_batch_share(session.get_one(Similarity, similarity.id), shares[0])
                 session.add(
                     SimilarityStripe(
                         similarity_id=similarity.id,
@@ -142,9 +159,21 @@ def _compute_stripes(
 
 
 def compute_similarity(
-    store: Store, selection: Selection, compute: Compute, progress: Progress
+    store: Store,
+    selection: Selection,
+    compute: Compute,
+    progress: Progress,
+    part: tuple[int, int] = (0, 1),
 ) -> Similarity:
     """Store a similarity, computing only stripes that are missing.
+
+    Args:
+        store: where stripes go.
+        selection: whose gradients.
+        compute: on what.
+        progress: where to report.
+        part: (i, n): only stripes i, i + n, i + 2n, …, which share the long ones fairly; the
+            similarity is complete once every part is.
 
     Raises:
         InvalidInputError: the checkpoint cannot be used, or a gradient is zero or not finite.
@@ -158,10 +187,11 @@ def compute_similarity(
                 select(SimilarityStripe.stripe).where(SimilarityStripe.similarity_id == row.id)
             )
         )
-    if len(done) < row.n_stripes:
+    own = frozenset(range(part[0], row.n_stripes, part[1]))
+    if not own <= done:
         try:
-            _compute_stripes(store, row, done, compute, progress)
-        except ValueError as error:
+            _compute_stripes(store, row, own - done, compute, progress)
+        except (ValueError, MemoryError) as error:
             raise InvalidInputError(str(error), "Finished stripes are kept") from error
     with store.begin() as session:
         count = session.scalar(
@@ -169,7 +199,7 @@ def compute_similarity(
             .select_from(SimilarityStripe)
             .where(SimilarityStripe.similarity_id == row.id)
         )
-        assert count == row.n_stripes, (count, row.n_stripes)
         row = session.get_one(Similarity, row.id)
-        row.completed_at = now()
+        if count == row.n_stripes:
+            row.completed_at = now()
     return row

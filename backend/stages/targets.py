@@ -34,11 +34,15 @@ def measure_target(
         chunk = read_chunk(session, corpus, row.chunk)
         tokens = chunk.documents[document - chunk.first_document]
         size = tokenizer_of(corpus).vocabulary_size
+    from compute.memory import halving
+
     WORK_LOG.info("target %s", key[:16])
     with checkpoint_folder(store, checkpoint, Silent()) as folder:
         try:
             weights = (str(folder.path), folder.key, size, device)
-            values = evaluate_worker.chunk_measures(*weights, [tokens], token)
+            values, _ = halving(
+                lambda share: evaluate_worker.chunk_measures(*weights, [tokens], token, share)
+            )
             stored = arrays.stored_losses(values["target"])
         except ValueError as error:
             raise InvalidInputError(str(error), "Restore the checkpoint, then ask again") from error

@@ -105,8 +105,14 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def train_size(recipe_path: str, name: str, out: str, device: str) -> None:
-    """Train one size; runs in a process of its own, on one thread of a CPU."""
+def train_size(
+    recipe_path: str,
+    name: str,
+    out: str,
+    device: str,
+    said: Callable[[object], None] = _end_with_parent,
+) -> None:
+    """Train one size on one thread of a CPU; `said` is called after every step."""
     import torch
     from transformers.utils import logging
 
@@ -145,7 +151,7 @@ def train_size(recipe_path: str, name: str, out: str, device: str) -> None:
             ),
             model_folder,
             device=device,
-            said=_end_with_parent,
+            said=said,
         )
 
 
@@ -155,7 +161,8 @@ def _process(name: str, recipe: str, out: str, device: str) -> BaseProcess:
     )
 
 
-def _steps_done(folder: Path) -> int:
+def steps_done(folder: Path) -> int:
+    """Return how many steps of a size are trained."""
     path = folder / "log.jsonl"
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
@@ -183,7 +190,8 @@ def claim_folder(recipe: Recipe, size: ModelSize, folder: Path) -> None:
             )
 
 
-def _is_finished(recipe: Recipe, out: Path, size: ModelSize) -> bool:
+def is_finished(recipe: Recipe, out: Path, size: ModelSize) -> bool:
+    """Return whether a size is trained to its last step."""
     last = out / "models" / size.name / f"step{recipe.training.steps}"
     return (last / "config.json").is_file()
 
@@ -216,13 +224,13 @@ def train_suite(
     copy = out / "recipe.toml"
     copy.write_bytes(recipe_path.read_bytes())
     waiting = sorted(
-        (m for m in recipe.model if not _is_finished(recipe, out, m)),
+        (m for m in recipe.model if not is_finished(recipe, out, m)),
         key=lambda m: m.layers * m.hidden_size**2,
     )
     arguments = (str(copy), str(out), device)
     start = {m.name: partial(_process, m.name, *arguments) for m in waiting}
     _run_all(recipe, out, start, processes, progress)
-    _write_suite(recipe, report, out)
+    write_suite(recipe, report, out)
     return out
 
 
@@ -236,7 +244,7 @@ def _run_all(
     waiting, running = list(start), dict[str, BaseProcess]()
     folders = [out / "models" / model.name for model in recipe.model]
     total = recipe.training.steps * len(recipe.model)
-    done = sum(map(_steps_done, folders))
+    done = sum(map(steps_done, folders))
     try:
         with progress.task("train", total=total, unit="steps", done=done) as bar:
             while waiting or running:
@@ -245,7 +253,7 @@ def _run_all(
                     running[name] = start[name]()
                     running[name].start()
                 time.sleep(POLL_S)
-                now_done = sum(map(_steps_done, folders))
+                now_done = sum(map(steps_done, folders))
                 bar.advance(max(0, now_done - done))
                 done = max(done, now_done)
                 for name in [n for n, process in running.items() if not process.is_alive()]:
@@ -259,7 +267,8 @@ def _run_all(
             process.terminate()
 
 
-def _write_suite(recipe: Recipe, report: dict[str, Any], out: Path) -> None:
+def write_suite(recipe: Recipe, report: dict[str, Any], out: Path) -> None:
+    """Write what `quanta suite add` reads of a trained suite."""
     from compute import training
 
     plan = recipe.training

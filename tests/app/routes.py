@@ -31,12 +31,12 @@ class Route:
 
 
 def documented(app: FastAPI) -> list[Route]:
-    """Every GET route of the OpenAPI document but streams of events, which last."""
+    """Every GET route of the OpenAPI document but events, which last, and files of exports."""
     paths = app.openapi()["paths"]
     return [
         Route(path, tuple(operations["get"].get("parameters", ())))
         for path, operations in paths.items()
-        if "get" in operations and not path.endswith("/events")
+        if "get" in operations and not path.endswith(("/events", "/file"))
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from backend.jobs.kinds import MAX_TEXT
+from backend.jobs.kinds.paste import MAX_TEXT
 from tests.app.test_error_shape import is_problem
 from tests.stores import MARKUP
 
@@ -49,7 +49,8 @@ def test_a_job_is_accepted_with_its_address_and_is_listed(
 def test_what_cannot_be_asked_is_a_422_that_names_it(
     client: TestClient, names: dict[str, Any], kind: str, parameters: Any, field: str
 ) -> None:
-    sent = {"kind": kind, "parameters": body(names, **parameters)["parameters"]}
+    known = body(names)["parameters"] if kind == "measure" else {}
+    sent = {"kind": kind, "parameters": {**known, **parameters}}
     document = is_problem(client.post(URL, json=sent, headers=OWN), 422)
     assert document["errors"][0]["parameter"] == field
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -282,13 +283,14 @@ def test_a_cache_that_finds_no_room_is_a_507(
 
 
 def test_a_job_on_a_full_disk_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backend.jobs import steps
+    from backend.jobs import work
+    from backend.stages.devices import Compute
 
     def failing(*_: object) -> None:
         raise OperationalError("INSERT", {}, sqlite_error("SQLITE_FULL"))
 
-    monkeypatch.setattr(steps, "_opened", lambda _: (store, None))
-    monkeypatch.setattr(steps, "_measure", failing)
-    told = steps.perform("{}", "measure", {}, ["checkpoint", "m", 0])
+    monkeypatch.setattr(work, "_opened", lambda *_: (store, Compute("cpu", 1, 1)))
+    monkeypatch.setitem(work.WORK, "measure", replace(work.MEASURE, perform=failing))
+    _, told = work.perform("{}", "a-worker", "a-job", "measure", {}, ["checkpoint", "m", 0])
     assert told is not None
     assert "no room left" in told[0]

@@ -20,7 +20,7 @@ from backend import cli
 from backend.db import Store, open_store
 from backend.documents import read_all
 from backend.hub_names import parse_location
-from backend.jobs import leases, steps
+from backend.jobs import leases, work
 from backend.jobs.queue import submit
 from backend.lookup import suite_named
 from backend.losses import evaluation_losses
@@ -356,9 +356,9 @@ def test_jobs_fetch_weights_only_if_they_may(
     def performed(**changes: Any) -> list[str] | None:
         config = Settings(data_dir=tmp_path / "data", device="cpu", **changes).model_dump_json()
         try:
-            return steps.perform(config, worker, job.id, "measure", asked, unit)[1]
+            return work.perform(config, worker, job.id, "measure", asked, unit)[1]
         finally:
-            steps._opened(config, worker)[0].engine.dispose()
+            work._opened(config, worker)[0].engine.dispose()
 
     shutil.rmtree(tmp_path / "data/hub")
     hub.requests.clear()

@@ -14,7 +14,6 @@ from sqlalchemy import select
 from backend.db import Store, open_store
 from backend.errors import ConflictError, InvalidInputError, NotReadyError
 from backend.jobs import board, engine, leases
-from backend.jobs.kinds import Asked
 from backend.jobs.queue import resume, submit
 from backend.models import Evaluation, JobUnit, LossChunk, Worker
 from backend.models.base import now
@@ -24,13 +23,13 @@ from backend.stages.suites import add_suite
 from tests import stores
 from tests.workers import until, work, working
 
-EVALUATE: Asked = {
+EVALUATE: dict[str, Any] = {
     "suite": "mini",
     "corpus": "first-40",
     "models": ["s1", "s2", "s3"],
     "steps": [0, 2000],
 }
-DISCOVER: Asked = {
+DISCOVER: dict[str, Any] = {
     "suite": "mini",
     "corpus": "first-40",
     "model": "s4",

@@ -1,0 +1,82 @@
+"""evaluate: losses of every token of a corpus under checkpoints of a suite."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from backend.db import Store
+from backend.errors import InvalidInputError
+from backend.jobs.kinds.base import (
+    Checked,
+    CorpusName,
+    Cost,
+    JobKind,
+    ModelName,
+    Number,
+    Parameters,
+    SuiteName,
+    forward_flop,
+    placed,
+    places,
+    with_weights,
+)
+from backend.lookup import checkpoint_at, corpus_named, model_named, suite_named, tokenizer_of
+from backend.measures import checked_measures
+
+
+class EvaluateParameters(Parameters):
+    """Losses of every token of a corpus."""
+
+    suite: SuiteName = Field(title="Suite")
+    corpus: CorpusName = Field(title="Corpus", description="With the suite's tokenizer")
+    models: Annotated[list[ModelName], Field(max_length=100)] | None = Field(
+        None, title="Models", description="All if left out", examples=[["s1", "s2"]]
+    )
+    steps: Annotated[list[Number], Field(max_length=1000)] | None = Field(
+        None, title="Steps", description="All of each model if left out", examples=[[0, 2000]]
+    )
+    measures: Annotated[list[Literal["rank", "entropy"]], Field(max_length=2)] | None = Field(
+        None, title="Measures", description="Stored beside the losses", examples=[["rank"]]
+    )
+
+
+def _check(store: Store, session: Session, asked: EvaluateParameters) -> Checked:
+    corpus = corpus_named(session, asked.corpus)
+    suite = with_weights(suite_named(session, asked.suite))
+    if tokenizer_of(corpus).key != suite.tokenizer_key:
+        raise InvalidInputError(
+            f"corpus {corpus.name} has another tokenizer than suite {suite.name}",
+            "Name a corpus that was added with the suite's tokenizer",
+            "corpus",
+        )
+    models = [model_named(suite, name) for name in asked.models] if asked.models else suite.models
+    chosen = {
+        (model.name, step): checkpoint_at(model, step)
+        for model in models
+        for step in (asked.steps or [c.step for c in model.checkpoints])
+    }
+    return {
+        "suite": suite.name,
+        "corpus": corpus.name,
+        "checkpoints": places(list(chosen.values())),
+        "measures": sorted(set(checked_measures(asked.measures or ()))),
+    }
+
+
+def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
+    corpus = corpus_named(session, parameters["corpus"])
+    chosen = placed(suite_named(session, parameters["suite"]), parameters["checkpoints"])
+    flop = forward_flop(chosen, corpus.n_predictions)
+    return Cost(corpus.n_chunks * len(chosen), flop, "FLOP")
+
+
+EVALUATE = JobKind(
+    name="evaluate",
+    title="Evaluation",
+    summary="Losses of every token of a corpus under checkpoints of a suite.",
+    unit="chunks",
+    schema=EvaluateParameters,
+    check=_check,
+    cost=_cost,
+)
