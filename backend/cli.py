@@ -17,6 +17,7 @@ from backend.commands.corpus import corpus_cli
 from backend.commands.export_predictions import export_cli
 from backend.commands.fit import fit_cli
 from backend.commands.imports import import_cli
+from backend.commands.job import job_cli
 from backend.commands.operations import backup, prune, restore
 from backend.commands.suite import suite_cli
 from backend.commands.token import token_cli
@@ -48,6 +49,7 @@ cli.add_typer(corpus_cli, name="corpus")
 cli.add_typer(export_cli, name="export")
 cli.add_typer(fit_cli, name="fit")
 cli.add_typer(suite_cli, name="suite")
+cli.add_typer(job_cli, name="job")
 cli.command()(worker)
 cli.command()(backup)
 cli.command()(restore)

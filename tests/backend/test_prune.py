@@ -312,8 +312,7 @@ def engine_tables(build: Builder) -> Iterator[Builder]:
     DBOS.launch()
     DBOS.destroy()
     yield build
-    job_engine._client(job_engine.system_url(config)).destroy()
-    job_engine._client.cache_clear()
+    job_engine.disconnect()
 
 
 @pytest.mark.slow

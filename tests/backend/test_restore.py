@@ -27,7 +27,7 @@ from backend.errors import (
     StoreError,
     StoreFullError,
 )
-from backend.jobs import slots
+from backend.jobs import leases
 from backend.models import Suite
 from backend.restores import restore
 from backend.settings import Settings
@@ -176,10 +176,11 @@ def test_an_open_store_a_worker_and_another_connection_refuse_a_restore(
     with pytest.raises(StoreBusyError, match="a worker or another quanta command"):
         restore(embedded, file, NOTHING)
     store.close()
-    slot = slots.take(embedded.data_dir, "cpu")
+    lock = leases._locked(leases._path(embedded.data_dir, "host:cpu:1"))
+    assert lock is not None
     with pytest.raises(StoreBusyError):
         restore(embedded, file, NOTHING)
-    os.close(slot._descriptor)
+    os.close(lock)
     with closing(sqlite3.connect(embedded.data_dir / STORE)) as stranger:
         stranger.execute("SELECT * FROM suite").fetchall()
         with pytest.raises(StoreBusyError):

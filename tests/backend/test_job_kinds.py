@@ -1,0 +1,305 @@
+"""Kinds of jobs that read and write files: what is refused, and that they do what commands do."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import select
+
+from backend.db import Store, open_store
+from backend.errors import InvalidInputError, NotFoundError, NotReadyError, QuantaError
+from backend.jobs import board, estimates, leases, notes, work
+from backend.jobs.kinds import KINDS, files
+from backend.jobs.queue import submit
+from backend.jobs.work.base import units_of
+from backend.lookup import corpus_named, finished_evaluations, suite_named, tokenizer_of
+from backend.losses import evaluation_losses
+from backend.models import (
+    Clustering,
+    Corpus,
+    Discovery,
+    Job,
+    Similarity,
+    SimilarityStripe,
+    Suite,
+)
+from backend.settings import Settings
+from backend.stages.progress import WORK_LOG, Silent
+from backend.stages.suites import add_suite
+from tests import stores
+from tests.backend.test_import_losses import MODELS, random_losses
+from tests.recipes import recipe_file, text_files
+
+
+@pytest.fixture
+def own_log() -> Any:
+    yield
+    work._opened.cache_clear()
+    for handler in WORK_LOG.handlers:
+        handler.close()
+    WORK_LOG.handlers = []
+
+
+@pytest.fixture
+def done(own_log: None) -> Callable[..., board.JobView]:
+    """Do a job's units one after the other, as a worker does."""
+
+    def run(store: Store, kind: str, asked: dict[str, Any], n_workers: int = 1) -> board.JobView:
+        job, _ = board.submit(store, kind, asked)
+        worker = leases.register(store, "cpu")
+        assert board.begin(store, job.id, worker)
+        plan = work.plan(store, kind, job.parameters, n_workers)
+        board.expect(store, job.id, plan.n_units)
+        units = [u for phase in plan.phases for slice_ in phase for u in units_of(slice_)]
+        assert len(units) == plan.n_units
+        settings = store.settings.model_copy(update={"device": "cpu"}).model_dump_json()
+        for unit in units:
+            what = (settings, worker, job.id, kind, job.parameters, unit)
+            made, failure = work.perform(*what)
+            if failure is not None:
+                raise QuantaError(*failure)
+            board.advance(store, job.id, json.dumps(unit), worker, 0.5, made)
+        board.finish(store, job.id, work.result(kind, job.parameters))
+        return board.job(store, job.id)
+
+    return run
+
+
+def put(store: Store, name: str, data: bytes) -> Path:
+    path = files.imports(store) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def names_of(store: Store) -> dict[str, str]:
+    with store.session() as session:
+        corpus = session.scalars(select(Corpus).order_by(Corpus.id)).first()
+        assert corpus is not None
+        return {"suite": session.scalars(select(Suite)).one().name, "corpus": corpus.name}
+
+
+def test_every_kind_has_its_work() -> None:
+    assert set(work.WORK) == set(KINDS)
+
+
+DOCUMENTS = b"".join(
+    json.dumps({"id": str(n), "source": "mine", "license": "CC0", "text": f"words {n} " * 30})
+    .encode() + b"\n"
+    for n in range(5)
+)  # fmt: skip
+ADD = {"name": "mine", "files": ["mine.jsonl"], "tokenizer": "mini", "prefix": [0]}
+
+
+@pytest.fixture
+def with_suite(store: Store, suite_folder: Path) -> Store:
+    add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
+    return store
+
+
+def test_a_corpus_is_added_from_a_file_that_is_part_of_the_job(
+    with_suite: Store, done: Callable[..., Any]
+) -> None:
+    store = with_suite
+    path = put(store, "mine.jsonl", DOCUMENTS)
+    job = done(store, "add_corpus", ADD)
+    assert job.state == "finished"
+    assert job.result == {
+        "corpus": "mine",
+        "page": "/documents?corpus=mine",
+        "documents": 5,
+        "predictions": job.result["predictions"],
+    }
+    with store.session() as session:
+        corpus = corpus_named(session, "mine")
+        assert corpus.n_documents == 5
+        assert tokenizer_of(corpus).key == suite_named(session, "mini").tokenizer_key
+    assert submit(store, "add_corpus", ADD).id == job.id
+    path.write_bytes(DOCUMENTS + DOCUMENTS)
+    other, is_new = board.submit(store, "add_corpus", ADD)
+    assert is_new
+    assert other.id != job.id
+
+
+def test_a_file_that_changes_after_the_job_was_asked_for_is_refused(
+    with_suite: Store, done: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = put(with_suite, "mine.jsonl", DOCUMENTS), work.plan
+
+    def plan(*arguments: Any) -> Any:
+        path.write_bytes(b"other text")
+        return real(*arguments)
+
+    monkeypatch.setattr(work, "plan", plan)
+    with pytest.raises(QuantaError, match="has changed since the job was asked for"):
+        done(with_suite, "add_corpus", ADD)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../quanta.sqlite", "/etc/passwd", "a/../../quanta.sqlite", "none.jsonl", ".", "", "link",
+     "folder", "\0", "x" * 301],
+)  # fmt: skip
+def test_files_outside_of_imports_are_refused(with_suite: Store, name: str) -> None:
+    root = put(with_suite, "mine.jsonl", DOCUMENTS).parent
+    (root / "folder").mkdir()
+    (root / "link").symlink_to(with_suite.settings.data_dir / "quanta.sqlite")
+    for kind, asked in (
+        ("add_corpus", ADD | {"files": [name]}),
+        ("add_corpus", ADD | {"tokenizer": name}),
+        ("import_labels", {"file": name, "name": "x"}),
+        ("train_suite", {"recipe": name}),
+    ):
+        with pytest.raises(InvalidInputError) as refused:
+            submit(with_suite, kind, asked)
+        assert "passwd:" not in str(refused.value)
+        assert refused.value.parameter in {"files", "tokenizer", "file", "recipe"}
+    assert board.list_jobs(with_suite).jobs == ()
+
+
+def test_losses_are_imported_and_exported_again(
+    store: Store, tmp_path: Path, done: Callable[..., Any]
+) -> None:
+    losses = random_losses(500).astype(np.float32)
+    folder = files.imports(store)
+    folder.mkdir(parents=True)
+    np.save(folder / "losses.npy", losses)
+    put(store, "models.json", json.dumps(MODELS).encode())
+    asked = {"file": "losses.npy", "models": "models.json", "unit": "nats", "name": "theirs"}
+    job = done(store, "import_losses", asked)
+    assert job.result["predictions"] == 500
+    with store.session() as session:
+        found = finished_evaluations(
+            session, corpus_named(session, "theirs"), suite_named(session, "theirs")
+        )
+        stored = np.stack([evaluation_losses(session, one) for one in found], axis=1)
+    wanted = {"what": "losses", "suite": "theirs", "corpus": "theirs", "first": 10, "limit": 40}
+    exported = done(store, "export", wanted)
+    path = board.file_of(store, exported.id)
+    assert path.parent == files.exports(store)
+    table = pq.read_table(path).to_pydict()
+    assert table.pop("prediction") == list(range(10, 50))
+    assert np.array_equal(np.stack(list(table.values()), axis=1).astype(np.float16), stored[10:50])
+    assert submit(store, "export", wanted).id == exported.id
+    path.unlink()
+    with pytest.raises(NotFoundError, match="no file"):
+        board.file_of(store, exported.id)
+    again, is_new = board.submit(store, "export", wanted)
+    assert is_new, "a file that is gone is made again"
+    assert again.state == "queued"
+
+
+def test_published_labels_are_imported(store: Store, done: Callable[..., Any]) -> None:
+    labels = {"2": [[0, 1, 0, 1, 1, 0], 1.0], "3": [[0, 1, 2, 0, 1, 2], 1.0]}
+    put(store, "labels.json", json.dumps(labels).encode())
+    job = done(store, "import_labels", {"file": "labels.json", "name": "published"})
+    with store.session() as session:
+        numbers = {c.id for c in session.scalars(select(Clustering))}
+    assert set(job.result["clusterings"].values()) == numbers
+    assert job.page is not None
+    with pytest.raises(InvalidInputError):
+        submit(store, "import_labels", {"file": "labels.json", "name": "no/name"})
+
+
+@pytest.mark.slow
+def test_a_suite_is_trained_size_by_size_and_registered(
+    store: Store, tmp_path: Path, done: Callable[..., Any]
+) -> None:
+    imports = files.imports(store)
+    imports.mkdir(parents=True)
+    recipe_file(imports, text_files(imports))
+    job = done(store, "train_suite", {"recipe": "recipe.toml"})
+    assert job.total == 5  # text, three sizes, registering
+    with store.session() as session:
+        suite = suite_named(session, "tiny")
+        assert [m.name for m in suite.models] == ["a", "b", "c"]
+        assert all(m.checkpoints[-1].step == 6 for m in suite.models)
+    (imports / "recipe.toml").write_text(
+        (imports / "recipe.toml").read_text().replace('kind = "folder"', 'kind = "pypi"')
+        .replace('license =', 'version = "1"\nsha256 = "' + "0" * 64 + '"\nlicense =')
+    )  # fmt: skip
+    with pytest.raises(NotReadyError, match="jobs may not fetch"):
+        submit(store, "train_suite", {"recipe": "recipe.toml"})
+
+
+def test_a_recipe_may_not_read_folders_outside_of_imports(store: Store, tmp_path: Path) -> None:
+    files.imports(store).mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    recipe_file(files.imports(store), text_files(tmp_path / "outside"))
+    with pytest.raises(InvalidInputError, match="no folder below imports"):
+        submit(store, "train_suite", {"recipe": "recipe.toml"})
+
+
+def test_a_discovery_in_parts_is_that_of_one_worker(
+    mini_store: Store, tmp_path: Path, done: Callable[..., Any]
+) -> None:
+    found = []
+    for n_workers in (1, 3):
+        store = open_store(Settings(data_dir=stores.copied(mini_store, tmp_path / str(n_workers))))
+        asked = {
+            **names_of(store),
+            "model": "s1",
+            "limit": 600,
+            "threshold_nats": 3.0,
+            "induction_filter": False,
+            "n_clusters": [4],
+            "n_init": 2,
+        }
+        job = done(store, "discover", asked, n_workers)
+        work._opened.cache_clear()
+        assert job.total == 2 + n_workers
+        with store.session() as session:
+            stripes = session.execute(
+                select(SimilarityStripe.first_row, SimilarityStripe.checksum)
+                .join(Similarity)
+                .join(Discovery)
+                .where(Discovery.id == job.result["discovery"])
+                .order_by(SimilarityStripe.first_row)
+            ).all()
+            labels = session.get_one(Clustering, job.result["clusterings"]["4"])
+            found.append(([tuple(row) for row in stripes], labels.key, labels.checksum))
+        store.close()
+    assert len(found[0][0]) == 3  # of 256 rows, so that three parts have one each
+    assert found[0] == found[1]
+
+
+def test_an_estimate_follows_the_pace_of_past_jobs(
+    writable_store: Store, done: Callable[..., Any]
+) -> None:
+    store = writable_store
+    names = names_of(store)
+    asked = {**names, "models": ["s1"], "steps": [2000], "measures": ["rank"]}
+    before = estimates.estimate(store, "evaluate", asked)
+    assert (before.seconds, before.past_jobs, before.equal) == (None, 0, None)
+    with store.session() as session:
+        n_predictions = corpus_named(session, names["corpus"]).n_predictions
+        size = suite_named(session, names["suite"]).models[0].nonembedding_parameters
+    assert before.work == 2 * size * n_predictions
+    job = done(store, "evaluate", asked)
+    after = estimates.estimate(store, "evaluate", asked)
+    assert after.equal is not None
+    assert after.equal.id == job.id
+    assert after.seconds == pytest.approx(0.5 * job.total)  # every unit was said to take 0.5 s
+    double = estimates.estimate(store, "evaluate", {**asked, "steps": [0, 2000]})
+    assert double.work == 2 * before.work
+    assert double.seconds == pytest.approx(2 * after.seconds)
+    with store.session() as session:
+        assert session.get_one(Job, job.id).work == before.work
+
+
+def test_a_log_tells_what_happened(writable_store: Store, done: Callable[..., Any]) -> None:
+    store = writable_store
+    job = done(store, "classify", names_of(store))
+    page = notes.log(store, job.id)
+    assert page.lines[0].text.startswith("begun by ")
+    assert page.lines[-1].text == "finished"
+    assert notes.log(store, job.id, after=int(page.next_cursor)).lines == ()
+    assert notes.log(store, job.id, limit=1).lines == page.lines[-1:]
+    (unit,) = notes.units(store, job.id).units
+    assert (unit.unit, unit.seconds) == ('["classify"]', 0.5)
+    with pytest.raises(NotFoundError):
+        notes.log(store, "j0")

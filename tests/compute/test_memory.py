@@ -1,0 +1,97 @@
+"""Batches that do not fit: halved where memory runs out, and only there."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from compute.losses import BATCH_SIZES
+from compute.memory import SMALLEST_SHARE, halving, is_out_of_memory, shared
+
+
+def test_a_batch_is_halved_until_it_fits() -> None:
+    tried = []
+
+    def run(share: float) -> str:
+        tried.append(share)
+        if share > 0.2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return "done"
+
+    assert halving(run) == ("done", 0.125)
+    assert tried == [1, 0.5, 0.25, 0.125]
+
+
+def test_a_model_that_does_not_fit_at_all_says_so() -> None:
+    tried = []
+
+    def run(share: float) -> None:
+        tried.append(share)
+        raise MemoryError
+
+    with pytest.raises(MemoryError, match="choose a smaller model"):
+        halving(run)
+    assert tried[-1] == SMALLEST_SHARE
+
+
+def test_other_errors_are_not_tried_again() -> None:
+    tried = []
+
+    def run(share: float) -> None:
+        tried.append(share)
+        raise RuntimeError("expected scalar type Float")
+
+    with pytest.raises(RuntimeError, match="scalar type"):
+        halving(run)
+    assert tried == [1]
+
+
+def test_an_allocation_that_fails_is_known_as_such() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(refused.value)
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_a_share_of_a_batch_is_never_nothing() -> None:
+    assert shared("cpu", 1.0) == BATCH_SIZES["cpu"]
+    assert shared("cuda:0", 0.5).tokens == BATCH_SIZES["cuda"].tokens // 2
+    assert shared("cpu", 1e-12).tokens == 1
+
+
+SCRIPT = """
+import resource, sys
+import numpy as np, torch
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from compute.losses import BatchSizes, document_losses
+from compute.memory import halving
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = GPTNeoXForCausalLM(GPTNeoXConfig(
+    vocab_size=512, hidden_size=256, num_hidden_layers=2, num_attention_heads=4,
+    intermediate_size=1024, max_position_embeddings=512)).eval()
+rng = np.random.default_rng(0)
+documents = [rng.integers(0, 512, 400) for _ in range(64)]
+usual = BatchSizes(64 * 400, 1 << 30)
+sizes = lambda share: BatchSizes(int(usual.tokens * share), int(usual.logits_bytes * share))
+small = document_losses(model, documents, sizes=sizes(1 / 64))
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (40 << 20), resource.RLIM_INFINITY))
+found, share = halving(lambda share: document_losses(model, documents, sizes=sizes(share)))
+assert np.abs(found - small).max() < 1e-4, np.abs(found - small).max()
+print(share)
+"""
+
+
+@pytest.mark.slow
+def test_losses_are_computed_in_a_process_that_may_have_little_memory() -> None:
+    """Address space is limited for real: the first batches cannot be allocated."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1
+    assert np.log2(float(done.stdout)) == int(np.log2(float(done.stdout)))
