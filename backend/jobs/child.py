@@ -12,6 +12,8 @@ from backend.errors import QuantaError
 from backend.stages import evaluate_worker
 
 IDLE_SECONDS = 300.0
+# A process may be ended by whoever needs its memory; a task that ends each one ends its job.
+TRIES = 3
 
 
 class Child:
@@ -24,35 +26,47 @@ class Child:
         self._threads = threads
         self._pool: ProcessPoolExecutor | None = None
         self._lock = threading.Lock()
+        self._is_killed = False
         self._used = time.monotonic()
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return what `function` returns in the child; one call at a time.
 
+        What it had not committed when the process was ended by others is begun again in a new one.
+
         Raises:
-            QuantaError: the process ended in the middle.
+            QuantaError: the process was ended by `kill`, or each of several ended in the middle.
         """
         with self._lock:
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(
-                    1,
-                    mp_context=get_context("spawn"),
-                    initializer=evaluate_worker.start,
-                    initargs=(self._threads,),
-                )
-            try:
-                return self._pool.submit(function, *arguments).result()
-            except BrokenProcessPool as error:
-                self._close()
-                raise QuantaError(
-                    "the computing process ended unexpectedly (out of memory?)",
-                    "Ask again: what was finished is kept",
-                ) from error
-            finally:
-                self._used = time.monotonic()
+            self._is_killed = False
+            for _ in range(TRIES):
+                try:
+                    return self._open_pool().submit(function, *arguments).result()
+                except BrokenProcessPool as error:
+                    self._close()
+                    ended = error
+                finally:
+                    self._used = time.monotonic()
+                if self._is_killed:
+                    break
+            raise QuantaError(
+                "the computing process ended unexpectedly (out of memory?)",
+                "Ask again: what was finished is kept",
+            ) from ended
+
+    def _open_pool(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                1,
+                mp_context=get_context("spawn"),
+                initializer=evaluate_worker.start,
+                initargs=(self._threads,),
+            )
+        return self._pool
 
     def kill(self) -> None:
         """End the process in the middle of what it does; `call` then raises."""
+        self._is_killed = True
         for process in active_children():
             process.kill()
 

@@ -21,8 +21,6 @@ from backend.jobs import board, engine, leases, steps
 from backend.jobs.child import Child
 
 SWEEP_SECONDS, WATCH_SECONDS = 2.0, 0.25
-# Exit status of a worker that was given up while it was stopped or cut off.
-LOST = 3
 _log = logging.getLogger("quanta.jobs")
 
 
@@ -105,7 +103,9 @@ class Worker:
             elif status in engine.DEAD:
                 board.fail(self.store, job.id, engine.WorkerEndedError(status))
         lost = leases.give_up_lost(self.store, self.id)
-        for name in lost:
+        # In this order: who holds something now had its lease before. One that was stopped may have
+        # begun something after it was given up.
+        for name in engine.holders() - leases.live(self.store):
             engine.recover(name)
         leases.settle(self.store, lost)
         board.stop_idle(self.store)
@@ -131,10 +131,7 @@ def _repeat(what: Callable[[], None], seconds: float, ended: threading.Event) ->
         try:
             what()
         except leases.LostLeaseError as error:
-            _log.error("%s", error)
-            for process in active_children():
-                process.kill()
-            os._exit(LOST)
+            leases.end_lost(error)
         except Exception:  # a database that is away comes back; the next time does what is left
             _log.exception(getattr(what, "__name__", "beat"))
 
