@@ -47,7 +47,10 @@ def _shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
 
 
 # Minutes in few tests: begun last, one process would work on them while the other one waits.
-LONG_FILES = ("test_faults.py", "test_train.py", "test_axe.py", "test_wheel.py", "test_cli.py")
+LONG_FILES = (
+    *("test_kills.py", "test_faults.py", "test_train.py", "test_axe.py", "test_wheel.py"),
+    "test_cli.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

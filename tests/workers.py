@@ -11,6 +11,27 @@ from tests.processes import ROOT, command, environment
 
 SECONDS = 240.0
 
+# What was committed, written as the lines of quanta.log are that say that it is computed.
+COMMITTED = """
+SELECT 'evaluate ' || substr(e.key, 1, 16) || ' chunk ' || c.chunk
+    FROM loss_chunk c JOIN evaluation e ON e.id = c.evaluation_id
+UNION SELECT 'classify ' || substr(s.key, 1, 16) || ' chunk ' || c.chunk
+    FROM curve_chunk c JOIN curve_set s ON s.id = c.curve_set_id
+UNION SELECT 'select ' || substr(key, 1, 16) FROM selection
+UNION SELECT 'similarity ' || substr(s.key, 1, 16) || ' stripe ' || t.stripe
+    FROM similarity_stripe t JOIN similarity s ON s.id = t.similarity_id
+UNION SELECT 'eigendecomposition ' || substr(d.key, 1, 16)
+    FROM spectral_array a JOIN discovery d ON d.id = a.discovery_id
+UNION SELECT 'cluster ' || substr(d.key, 1, 16) || ' n_clusters ' || c.n_clusters
+    FROM clustering c JOIN discovery d ON d.id = c.discovery_id
+UNION SELECT DISTINCT 'cluster curves ' || substr(s.key, 1, 16) || ' clustering ' || c.clustering_id
+    FROM cluster_curve v JOIN curve_set s ON s.id = v.curve_set_id
+    JOIN cluster c ON c.id = v.cluster_id
+UNION SELECT 'measure ' || substr(e.key, 1, 16) || ' chunk ' || m.chunk
+    FROM measure_chunk m JOIN evaluation e ON e.id = m.evaluation_id
+UNION SELECT 'target ' || substr(key, 1, 16) FROM target_loss
+"""
+
 
 @contextmanager
 def working(folder: Path, **extra: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -32,8 +53,9 @@ def working(folder: Path, **extra: str) -> Iterator[subprocess.Popen[bytes]]:
         process.stdin.close()
 
 
-def until(true: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
+def until(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> None:
+    """Wait until something is true, however long that takes a busy machine."""
+    deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)

@@ -10,8 +10,9 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from dbos import (
     DBOS,
@@ -26,8 +27,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from backend.errors import QuantaError
+from backend.jobs.leases import LostLeaseError, end_lost
 from backend.settings import Settings
 
+P = ParamSpec("P")
+R = TypeVar("R")
 NAME = "quanta"
 # Raised only when the order of a workflow's steps changes: pending jobs of another version wait.
 VERSION = "2"
@@ -37,12 +41,15 @@ JOBS_AT_ONCE = 8
 # Slices of a job that wait in the queue: enough for a number of workers, few to drop.
 AHEAD = 16
 POLL_SECONDS = 0.25
-RECOVERIES = 5
+# Every end of a worker counts under each of its jobs, a machine's nightly end too. A task that ends
+# processes ends the computing one, and its job after a few of those.
+RECOVERIES = 1000
 DEAD = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "REFUSED"})
 ENDED = DEAD | {"SUCCESS"}
 RETRIED: Any = {
     "retries_allowed": True,
-    "max_attempts": 6,
+    # About four minutes, each pause twice the one before.
+    "max_attempts": 10,
     "interval_seconds": 0.5,
     # Its own errors a job answers itself; a database that is away comes back.
     "should_retry": lambda error: isinstance(error, SQLAlchemyError),
@@ -203,18 +210,37 @@ class Work:
     finish: Callable[[str], None]
 
 
+def _leased(step: Callable[P, R]) -> Callable[P, R]:
+    """Return a step that ends this process once it was given up.
+
+    The engine would note the refusal as the step's outcome, and so end a job that others carry on.
+    """
+
+    @wraps(step)
+    def run(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return step(*arguments, **named)
+        except LostLeaseError as error:
+            end_lost(error)
+
+    return run
+
+
 def _flows(work: Work) -> None:
     """Declare the workflows of jobs and of their slices."""
 
     @DBOS.step(name="plan", **RETRIED)
+    @_leased
     def plan_step(job_id: str) -> list[Any]:
         return list(work.plan(job_id))
 
     @DBOS.step(name="unit", **RETRIED)
+    @_leased
     def unit_step(job_id: str, attempt: int, unit: Any) -> bool:
         return work.perform(job_id, attempt, unit)
 
     @DBOS.step(name="finish", **RETRIED)
+    @_leased
     def finish_step(job_id: str) -> None:
         work.finish(job_id)
 
@@ -284,6 +310,14 @@ def launch(settings: Settings, executor_id: str, work: Work, *, has_cuda: bool =
     # Jobs only wait for their slices; slices are computed one at a time.
     for queue, most in ((QUEUE, JOBS_AT_ONCE), *((name, 1) for name in slices)):
         DBOS.register_queue(queue, worker_concurrency=most, polling_interval_sec=POLL_SECONDS)
+
+
+def holders() -> set[str]:
+    """Return the workers that have begun a job or a slice and not ended it."""
+    begun = DBOS.list_workflows(
+        status="PENDING", app_version=VERSION, load_input=False, load_output=False
+    )
+    return {flow.executor_id for flow in begun if flow.executor_id}
 
 
 def recover(executor_id: str) -> int:

@@ -9,13 +9,17 @@ Times are the database's: clocks of machines differ.
 """
 
 import fcntl
+import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from multiprocessing import active_children
 from pathlib import Path
+from typing import NoReturn
 
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
@@ -29,6 +33,11 @@ BEAT_SECONDS, TTL_SECONDS = 5.0, 30.0
 IDLE_MS = 20_000
 # A name is kept for a while after its jobs have gone on, to be seen in what it computed.
 _KEPT = timedelta(days=7)
+# Exit status of a worker that was given up while it was stopped or cut off.
+LOST = 3
+_log = logging.getLogger("quanta.jobs")
+# Until when (monotonic) a worker judges no others by their leases, by its name.
+_patient: dict[str, float] = {}
 
 
 class LostLeaseError(QuantaError):
@@ -39,6 +48,14 @@ class LostLeaseError(QuantaError):
             f"worker {worker_id} did not renew its lease in time and was given up",
             "Others go on with its jobs; start a new worker",
         )
+
+
+def end_lost(error: LostLeaseError) -> NoReturn:
+    """End this process, and what it computes: nothing that it does may count any more."""
+    _log.error("%s", error)
+    for process in active_children():
+        process.kill()
+    os._exit(LOST)
 
 
 def _time(session: Session) -> datetime:
@@ -67,13 +84,13 @@ def register(store: Store, device: str) -> str:
     Returns:
         The worker's name.
     """
-    worker_id = f"{socket.gethostname()}:{device}:{secrets.token_hex(4)}"
-    assert _locked(_path(store.settings.data_dir, worker_id)) is not None, worker_id
+    worker_id = _new_name(store.settings.data_dir, device)
     with store.begin() as session:
-        time = _time(session)
+        began = _time(session)
         session.execute(
-            delete(Worker).where(Worker.state == "gone", Worker.heartbeat_at < time - _KEPT)
+            delete(Worker).where(Worker.state == "gone", Worker.heartbeat_at < began - _KEPT)
         )
+        known = set(session.scalars(select(Worker.id).where(Worker.state != "gone")))
         session.add(
             Worker(
                 id=worker_id,
@@ -81,17 +98,31 @@ def register(store: Store, device: str) -> str:
                 device=device,
                 state="live",
                 job_id=None,
-                started_at=time,
-                heartbeat_at=time,
+                started_at=began,
+                heartbeat_at=began,
             )
         )
+    _tidy(store.settings.data_dir, known | {worker_id})
     return worker_id
 
 
-def n_live(store: Store) -> int:
-    """Return how many workers live."""
-    with store.session() as session:
-        return session.scalar(select(func.count()).where(Worker.state == "live")) or 0
+def _new_name(folder: Path, device: str) -> str:
+    while True:
+        worker_id = f"{socket.gethostname()}:{device}:{secrets.token_hex(4)}"
+        # Another that tidies may have taken the file away before it was locked.
+        if _locked(_path(folder, worker_id)) is not None and _path(folder, worker_id).is_file():
+            return worker_id
+
+
+def _tidy(folder: Path, known: set[str]) -> None:
+    """Remove lock files of workers that ended before they had a lease, or on another's watch."""
+    kept = {_path(folder, worker_id) for worker_id in known}
+    for path in set(folder.glob("worker-*.lock")) - kept:
+        with suppress(OSError):
+            descriptor = _locked(path)
+            if descriptor is not None:
+                path.unlink()
+                os.close(descriptor)
 
 
 def beat(store: Store, worker_id: str) -> None:
@@ -101,6 +132,7 @@ def beat(store: Store, worker_id: str) -> None:
         LostLeaseError: it was given up.
     """
     with store.begin() as session:
+        _note_gap(session, worker_id)
         renewed = session.execute(
             update(Worker)
             .where(Worker.id == worker_id, Worker.state == "live")
@@ -108,6 +140,27 @@ def beat(store: Store, worker_id: str) -> None:
         )
         if renewed.rowcount != 1:  # type: ignore[attr-defined]
             raise LostLeaseError(worker_id)
+
+
+def _note_gap(session: Session, own: str) -> None:
+    """Judge nobody for a while if this worker could not renew its own lease in time.
+
+    When the database comes back, all are late, and whoever looks first would give up the others.
+    """
+    seen = session.scalars(select(Worker.heartbeat_at).where(Worker.id == own)).one_or_none()
+    if seen is not None and _time(session) - utc(seen) > timedelta(seconds=2 * BEAT_SECONDS):
+        _patient[own] = time.monotonic() + TTL_SECONDS
+
+
+def live(store: Store) -> set[str]:
+    """Return the workers that have a lease."""
+    with store.session() as session:
+        return set(session.scalars(select(Worker.id).where(Worker.state == "live")))
+
+
+def n_live(store: Store) -> int:
+    """Return how many workers have a lease."""
+    return len(live(store))
 
 
 def fence(worker_id: str) -> Callable[[Session], None]:
@@ -142,10 +195,12 @@ def give_up_lost(store: Store, own: str) -> tuple[str, ...]:
         Names of all dead workers whose jobs are still to be given to others.
     """
     with store.begin() as session:
+        _note_gap(session, own)
+        is_patient = time.monotonic() < _patient.get(own, 0)
         oldest = _time(session) - timedelta(seconds=TTL_SECONDS)
         live = session.scalars(select(Worker).where(Worker.state == "live", Worker.id != own)).all()
         for worker in live:
-            is_late = utc(worker.heartbeat_at) < oldest
+            is_late = utc(worker.heartbeat_at) < oldest and not is_patient
             if is_late or _has_ended(store.settings.data_dir, worker):
                 _mark(session, worker.id, worker.heartbeat_at)
         return tuple(session.scalars(select(Worker.id).where(Worker.state == "dead")))

@@ -23,10 +23,8 @@ from backend.jobs.devices import has_cuda
 from backend.jobs.work.base import units_of
 
 SWEEP_SECONDS, WATCH_SECONDS = 2.0, 0.25
-# Exit status of a worker that was given up while it was stopped or cut off.
-LOST = 3
 # A child that is killed may have been killed by chance, or for its memory.
-BATCH_SHARES = (1.0, 1.0, 0.5, 0.25, 0.125)
+BATCH_SHARES = (1.0, 1.0, 1.0, 0.5, 0.25)
 _log = logging.getLogger("quanta.jobs")
 
 
@@ -121,7 +119,9 @@ class Worker:
             elif status in engine.DEAD:
                 board.fail(self.store, job.id, engine.WorkerEndedError(status))
         lost = leases.give_up_lost(self.store, self.id)
-        for name in lost:
+        # In this order: who holds something now had its lease before. One that was stopped may have
+        # begun something after it was given up.
+        for name in engine.holders() - leases.live(self.store):
             _log.warning("worker %s has ended; its jobs go on here", name)
             engine.recover(name)
         leases.settle(self.store, lost)
@@ -148,10 +148,7 @@ def _repeat(what: Callable[[], None], seconds: float, ended: threading.Event) ->
         try:
             what()
         except leases.LostLeaseError as error:
-            _log.error("%s", error)
-            for process in active_children():
-                process.kill()
-            os._exit(LOST)
+            leases.end_lost(error)
         except Exception:  # a database that is away comes back; the next time does what is left
             _log.exception(getattr(what, "__name__", "beat"))
 

@@ -19,30 +19,13 @@ from backend.db import open_store
 from backend.settings import Settings
 from tests.processes import ROOT, command, environment, quanta
 from tests.stores import DATABASE
+from tests.workers import COMMITTED
 
 DEMO = (
     *("demo", "--documents", "12", "--n-clusters", "3,5", "--workers", "2"),
     *("--chunk-predictions", "1200", "--json"),
 )
 ORPHAN_SECONDS = 5.0
-
-# What was committed, written as the lines of quanta.log are that say that it is computed.
-COMMITTED = """
-SELECT 'evaluate ' || substr(e.key, 1, 16) || ' chunk ' || c.chunk
-    FROM loss_chunk c JOIN evaluation e ON e.id = c.evaluation_id
-UNION SELECT 'classify ' || substr(s.key, 1, 16) || ' chunk ' || c.chunk
-    FROM curve_chunk c JOIN curve_set s ON s.id = c.curve_set_id
-UNION SELECT 'select ' || substr(key, 1, 16) FROM selection
-UNION SELECT 'similarity ' || substr(s.key, 1, 16) || ' stripe ' || t.stripe
-    FROM similarity_stripe t JOIN similarity s ON s.id = t.similarity_id
-UNION SELECT 'eigendecomposition ' || substr(d.key, 1, 16)
-    FROM spectral_array a JOIN discovery d ON d.id = a.discovery_id
-UNION SELECT 'cluster ' || substr(d.key, 1, 16) || ' n_clusters ' || c.n_clusters
-    FROM clustering c JOIN discovery d ON d.id = c.discovery_id
-UNION SELECT DISTINCT 'cluster curves ' || substr(s.key, 1, 16) || ' clustering ' || c.clustering_id
-    FROM cluster_curve v JOIN curve_set s ON s.id = v.curve_set_id
-    JOIN cluster c ON c.id = v.cluster_id
-"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""A queue of small jobs of every kind, all different, over a miniature store."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend.db import Store
+from backend.lookup import suite_named
+from backend.stages.corpora import CorpusSpec, add_corpus
+from backend.stages.evaluate import evaluate
+from backend.stages.progress import Silent
+from backend.stages.suites import add_suite
+from tests import stores
+
+SUITE, BASE, FRESH = "mini", "first-12", "first-13"
+MODELS, FIRST_STEPS = ("s1", "s2", "s3"), (0, 8, 32, 64, 128, 250, 500, 1000)
+Request = tuple[str, dict[str, Any]]
+
+
+def _evaluate(number: int) -> Request:
+    # Every place without measures, then each again with them: never the same job.
+    step = (*FIRST_STEPS, 2000)[number // len(MODELS) % 9]
+    measures = ("rank", "entropy") if number // len(MODELS) // 9 % 2 else ()
+    return "evaluate", {
+        "suite": SUITE,
+        "corpus": FRESH,
+        "models": [MODELS[number % len(MODELS)]],
+        "steps": [step],
+        "measures": list(measures),
+    }
+
+
+def _classify(number: int) -> Request:
+    return "classify", {"suite": SUITE, "corpus": _classified(number)}
+
+
+def _discover(number: int) -> Request:
+    return "discover", {
+        "suite": SUITE,
+        "corpus": BASE,
+        "model": "s1",
+        "threshold_nats": 1.0,
+        "induction_filter": False,
+        "limit": 30 + number,
+        "n_clusters": [2, 4],
+        "n_init": 2,
+        "seed": number,
+    }
+
+
+def _measure(number: int) -> Request:
+    asked = {"corpus": BASE, "document": number % 12, "target": f"id:{20 + number}"}
+    return "measure", {**asked, "checkpoints": "final"}
+
+
+def _paste(number: int) -> Request:
+    text = f"the device number {number} returns memory to the kernel when the driver is cached"
+    return "paste", {"text": text, "corpus": BASE}
+
+
+Kinds = tuple[Callable[[int], Request], ...]
+# One request of each kind for every number; a further kind is one more line.
+QUICK: Kinds = (
+    _evaluate,
+    _discover,
+    _measure,
+)
+# Those that compile the search for curves, which takes a process ten seconds.
+ALL: Kinds = (*QUICK, _paste, _classify)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """So many jobs, one kind after the other."""
+
+    count: int
+    kinds: Kinds
+
+    def request(self, number: int) -> Request:
+        """Return the kind and the parameters of a job."""
+        return self.kinds[number % len(self.kinds)](number // len(self.kinds))
+
+
+def _classified(number: int) -> str:
+    return f"document-{number}"
+
+
+def build(store: Store, folder: Path, queue: Queue) -> None:
+    """Make what a queue needs: a suite, corpora, and evaluations on some.
+
+    Args:
+        store: an empty store.
+        folder: for files that are read, once.
+        queue: what is to be asked for.
+    """
+    suite = folder / "suite"
+    if not suite.is_dir():
+        suite.mkdir(parents=True)
+        stores.small_suite(suite, **dict.fromkeys(MODELS, (*FIRST_STEPS, 2000)))
+    add_suite(store, suite, SUITE, "three sizes", Silent())
+    with store.session() as session:
+        last = [m.checkpoints[-1].id for m in suite_named(session, SUITE).models]
+    base = stores.small_corpus(store, documents=12, chunk_predictions=700)
+    stores.small_corpus(store, documents=13, chunk_predictions=700)
+    evaluate(store, base, last, stores.ONE_CORE, Silent())
+    lines = (stores.BUNDLED / "documents.jsonl").read_text(encoding="utf-8").splitlines()
+    rounds = -(-queue.count // len(queue.kinds)) if _classify in queue.kinds else 0
+    for number in range(rounds):
+        file = folder / f"{number}.jsonl"
+        document = json.loads(lines[number])
+        file.write_text(json.dumps(document | {"text": document["text"][:600]}), encoding="utf-8")
+        spec = CorpusSpec(_classified(number), (file,), stores.TOKENIZER, 256, (0,), None, 60)
+        evaluate(store, add_corpus(store, spec, Silent()), last, stores.ONE_CORE, Silent())

@@ -1,0 +1,255 @@
+"""Servers, workers and what computes for them are killed at any time: every job still ends as if
+nobody had, and nothing that was committed is computed again."""
+
+import json
+import os
+import random
+import sqlite3
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, func, select, text
+
+from backend.content import content_hash
+from backend.db import Store, open_store
+from backend.jobs import board, engine
+from backend.jobs.queue import submit
+from backend.models import Job
+from backend.settings import Settings
+from tests.faults import jobs
+from tests.faults.fleet import Fleet, fleet, users
+from tests.workers import COMMITTED, until, work, working
+
+VICTIMS = ("worker", "worker", "child", "server", "both")
+# Kills right after a start, when nothing is computed yet.
+EARLY_SHARE = 0.3
+OPEN_JOBS = 5
+CYCLES = int(os.environ.get("FAULT_CYCLES", "100"))
+SOAK_JOBS = 2 * CYCLES
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """The same queue, done by one worker that nobody killed."""
+
+    queue: jobs.Queue
+    content_hash: str
+    engine_rows: dict[str, int]
+
+
+def engine_rows(store: Store) -> dict[str, int]:
+    """Workflows of the engine by status, and their recorded steps."""
+    schema = "" if "sqlite" in store.settings.url else "dbos."
+    url = engine.system_url(store.settings).replace("postgresql:", "postgresql+psycopg:")
+    found = create_engine(url)
+    with found.connect() as connection:
+        statuses = f"SELECT status, COUNT(*) FROM {schema}workflow_status GROUP BY status"
+        rows = {str(status): int(n) for status, n in connection.execute(text(statuses))}
+        steps = f"SELECT COUNT(*) FROM {schema}operation_outputs"
+        rows["steps"] = int(connection.execute(text(steps)).scalar_one())
+    found.dispose()
+    return rows
+
+
+def committed(store: Store) -> set[str]:
+    """Lines of quanta.log whose work is in the store."""
+    with store.session() as session:
+        return set(session.scalars(text(COMMITTED)))
+
+
+def undisturbed_run(folder: Path, queue: jobs.Queue) -> Undisturbed:
+    store = open_store(Settings(data_dir=folder / "data"))
+    jobs.build(store, folder, queue)
+    for number in range(queue.count):
+        kind, parameters = queue.request(number)
+        submit(store, kind, parameters)  # type: ignore[arg-type]
+    with working(folder / "data"):
+        until(lambda: not board.open_jobs(store), "the undisturbed run", 300 + 20 * queue.count)
+    assert states(store) == {"finished": queue.count}
+    lines = work(folder / "data")
+    assert len(set(lines)) == len(lines), "undisturbed, each unit is computed once"
+    assert set(lines) <= committed(store)
+    found = Undisturbed(queue, content_hash(store)[0], engine_rows(store))
+    engine.disconnect()
+    store.close()
+    return found
+
+
+def states(store: Store) -> dict[str, int]:
+    with store.session() as session:
+        counted = select(Job.state, func.count()).group_by(Job.state)
+        return {state: n for state, n in session.execute(counted)}
+
+
+def post(url: str, number: int, asked: jobs.Request) -> dict[str, Any]:
+    """Ask for a job until it is accepted: a client that knows nothing of crashes but the key."""
+    kind, parameters = asked
+    request = urllib.request.Request(
+        f"{url}/api/v1/jobs",
+        json.dumps({"kind": kind, "parameters": parameters}).encode(),
+        {
+            "Content-Type": "application/json",
+            "Idempotency-Key": f"job-{number}",
+            "Sec-Fetch-Site": "none",
+        },
+    )
+    deadline = time.monotonic() + 240
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                accepted: dict[str, Any] = json.load(answer)
+                return accepted
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # busy for a moment
+                raise
+            problem: OSError = error
+        except (OSError, json.JSONDecodeError) as error:  # it is dead, or died while it answered
+            problem = OSError(str(error))
+        assert time.monotonic() < deadline, (number, problem)
+        time.sleep(0.1)
+
+
+class Client:
+    """Asks for one job after the other so that there is always work, in a thread of its own."""
+
+    def __init__(self, store: Store, url: str, queue: jobs.Queue) -> None:
+        self.store, self.url, self.queue = store, url, queue
+        # How many of the jobs may be asked for by now.
+        self.due = 0
+        self.ids: list[str] = []
+
+    def __call__(self) -> None:
+        for number in range(self.queue.count):
+            until(lambda n=number: n < self.due and self._is_room(), "work to be done")
+            self.ids.append(post(self.url, number, self.queue.request(number))["id"])
+
+    def _is_room(self) -> bool:
+        return len(board.open_jobs(self.store)) < OPEN_JOBS or self.due >= self.queue.count
+
+
+def wait_for_a_moment(rng: random.Random, folder: Path) -> None:
+    """Wait for a random moment: right after a start, or while units are computed."""
+    if rng.random() < EARLY_SHARE:
+        time.sleep(2 * rng.random())
+        return
+    known, wanted = len(work(folder)), rng.randint(1, 3)
+    # Should nothing be open just now, the moment comes anyhow.
+    deadline = time.monotonic() + 30
+    while len(work(folder)) < known + wanted and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3 * rng.random())
+
+
+def cycle(running: Fleet, store: Store, rng: random.Random) -> tuple[set[str], int]:
+    """Kill once; return what was committed before, and how many lines of work there were."""
+    running.start()
+    wait_for_a_moment(rng, running.folder)
+    # In this order: what is committed was begun in a line before.
+    kept = committed(store)
+    known = len(work(running.folder))
+    running.kill(rng.choice(VICTIMS), rng)
+    return kept, known
+
+
+def disturbed_run(store: Store, folder: Path, queue: jobs.Queue, cycles: int, seed: int) -> None:
+    """Run the queue under kills, then to its end."""
+    rng, moments, count = random.Random(seed), [], queue.count
+    extra = {"QUANTA_DATABASE_URL": store.settings.database_url, "TMPDIR": str(folder / "tmp")}
+    (folder / "tmp").mkdir()
+    began = time.monotonic()
+    with fleet(folder / "data", **extra) as running, ThreadPoolExecutor(1) as thread:
+        client = Client(store, running.url, queue)
+        asking = thread.submit(client)
+        for number in range(cycles):
+            client.due = min(count, OPEN_JOBS + count * number // cycles)
+            moments.append(cycle(running, store, rng))
+        client.due = count
+        running.start()
+        asking.result()
+        until(lambda: not board.open_jobs(store), "the end of all jobs", 300 + 20 * count)
+        seconds = time.monotonic() - began
+    assert len(set(client.ids)) == count, "each request became one job"
+    lines = work(folder / "data")
+    for kept, known in moments:
+        again = kept & set(lines[known:])
+        assert not again, f"committed before a kill and computed again: {sorted(again)}"
+    counts = Counter(lines)
+    twice = sum(counts.values()) - len(counts)
+    print(
+        f"{store.engine.dialect.name}: {cycles} cycles, {running.kills} workers or computing "
+        f"processes killed, {count} jobs, {len(counts)} units, {twice} of them in flight at a kill "
+        f"and computed again, {seconds:.0f} s"
+    )
+    assert twice <= running.kills, [line for line in counts if counts[line] > 1]
+
+
+def assert_as_undisturbed(store: Store, undisturbed: Undisturbed) -> None:
+    with store.session() as session:
+        for row in session.scalars(select(Job)):
+            assert (row.state, row.problem) == ("finished", None), (row.id, row.kind, row.problem)
+            assert row.done == row.total, (row.id, row.kind)
+    assert states(store) == {"finished": undisturbed.queue.count}
+    assert content_hash(store)[0] == undisturbed.content_hash
+    assert engine_rows(store) == undisturbed.engine_rows
+
+
+def assert_nothing_is_left(store: Store, folder: Path) -> None:
+    """No process, no lock, no part of a file, no damage."""
+    assert users(folder / "data") == []
+    # One more worker tidies what the last ones could not.
+    with working(folder / "data", QUANTA_DATABASE_URL=store.settings.database_url):
+        until(lambda: len(list((folder / "data").glob("worker-*.lock"))) == 1, "one lock")
+    assert not list((folder / "data").rglob("*.part"))
+    for name in ("quanta.sqlite", "jobs.sqlite"):
+        if (folder / "data" / name).exists():
+            with closing(sqlite3.connect(folder / "data" / name)) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return undisturbed_run(tmp_path_factory.mktemp("undisturbed"), jobs.Queue(9, jobs.QUICK))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return undisturbed_run(tmp_path_factory.mktemp("undisturbed"), jobs.Queue(SOAK_JOBS, jobs.ALL))
+
+
+@pytest.fixture
+def empty_store(tmp_path: Path, database_url: str) -> Iterator[Store]:
+    store = open_store(Settings(data_dir=tmp_path / "data", database_url=database_url))
+    yield store
+    engine.disconnect()
+    store.close()
+
+
+def run(store: Store, folder: Path, undisturbed: Undisturbed, cycles: int, seed: int) -> None:
+    jobs.build(store, folder, undisturbed.queue)
+    disturbed_run(store, folder, undisturbed.queue, cycles, seed)
+    assert_as_undisturbed(store, undisturbed)
+    assert_nothing_is_left(store, folder)
+
+
+@pytest.mark.slow
+def test_jobs_whose_processes_are_killed_end_as_if_undisturbed(
+    empty_store: Store, few: Undisturbed, tmp_path: Path
+) -> None:
+    run(empty_store, tmp_path, few, cycles=5, seed=0)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_jobs_whose_processes_are_killed_a_hundred_times_end_as_if_undisturbed(
+    empty_store: Store, many: Undisturbed, tmp_path: Path
+) -> None:
+    run(empty_store, tmp_path, many, cycles=CYCLES, seed=1)

@@ -1,0 +1,225 @@
+"""Workers on several machines over one PostgreSQL database: each with its own network, host name
+and data directory, so that none sees the others but through the database."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+
+from backend.db import Store, open_store
+from backend.jobs import board, engine
+from backend.jobs.queue import submit
+from backend.models import LossChunk, Worker
+from backend.settings import Settings
+from backend.stages.progress import Silent
+from backend.stages.suites import add_suite
+from tests import stores
+from tests.faults.fleet import computing
+from tests.processes import ROOT, command, environment
+from tests.workers import until, work
+
+CORPUS, MODELS = "first-40", ("s1", "s2", "s3")
+TAKE_OVER_SECONDS = 60
+STOPPED_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One worker on a machine of its own."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def lines(self) -> list[str]:
+        return work(self.folder)
+
+
+def _apart() -> list[str]:
+    """How to run a command with a network and a host name of its own, where that is allowed."""
+    apart = ["unshare", "--net", "--uts"]
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode != 0:
+        return []  # directories of their own still keep locks and logs apart
+    return [*apart, "sh", "-c", 'hostname "$0" && exec "$@"']
+
+
+def tell(worker: int, number: signal.Signals) -> None:
+    """Send a signal to a worker and to what computes for it."""
+    for pid in (worker, *computing(worker)):
+        os.kill(pid, number)
+
+
+@contextmanager
+def machine(folder: Path, name: str, url: str) -> Iterator[Machine]:
+    own = folder / name
+    own.mkdir()
+    apart = _apart()
+    with (own / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*apart, *([name] if apart else []), *command("worker", "--with-parent")],
+            env=environment(own, QUANTA_DATABASE_URL=url),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        yield Machine(process, own)
+    finally:
+        if process.poll() is None:
+            tell(process.pid, signal.SIGCONT)
+            process.kill()
+        process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture
+def shared_store(tmp_path: Path, postgres_url: str) -> Iterator[Store]:
+    """A PostgreSQL store with a suite and a corpus, and nothing evaluated."""
+    store = open_store(Settings(data_dir=tmp_path / "data", database_url=postgres_url))
+    add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
+    stores.small_corpus(store, documents=40)
+    yield store
+    engine.disconnect()
+    store.close()
+
+
+@contextmanager
+def machines(store: Store, folder: Path, count: int) -> Iterator[list[Machine]]:
+    """Machines that all wait for work."""
+    with ExitStack() as stack:
+        url = store.settings.database_url
+        found = [stack.enter_context(machine(folder, f"machine-{n}", url)) for n in range(count)]
+        until(lambda: len(hosts(store)) == count, "all machines")
+        yield found
+
+
+def hosts(store: Store) -> dict[str, str]:
+    """Names of living workers, by host or, where hosts are one, by name."""
+    with store.session() as session:
+        rows = session.execute(select(Worker.host, Worker.id).where(Worker.state == "live"))
+        return {host if host.startswith("machine-") else name: name for host, name in rows}
+
+
+def evaluation(store: Store, steps: list[int]) -> str:
+    asked = {"suite": "mini", "corpus": CORPUS, "models": list(MODELS), "steps": steps}
+    return submit(store, "evaluate", asked).id  # type: ignore[arg-type]
+
+
+def held(store: Store, worker: str) -> list[str]:
+    """Slices that the engine says a worker has begun."""
+    query = (
+        "SELECT workflow_uuid FROM dbos.workflow_status WHERE status = 'PENDING'"
+        f" AND executor_id = :worker AND queue_name = '{engine.SLICES}'"
+    )
+    with store.session() as session:
+        return list(session.scalars(text(query), {"worker": worker}))
+
+
+def written(store: Store) -> dict[tuple[int, int], tuple[str, datetime]]:
+    """What the chunks of losses hold, and when each was written."""
+    with store.session() as session:
+        columns = (LossChunk.evaluation_id, LossChunk.chunk, LossChunk.checksum)
+        rows = session.execute(select(*columns, LossChunk.created_at))
+        return {(evaluation, chunk): (held, at) for evaluation, chunk, held, at in rows}
+
+
+def is_taken_over(store: Store, slices: list[str], worker: str) -> bool:
+    """Whether other workers have begun all these slices, or ended them."""
+    query = (
+        "SELECT COUNT(*) FROM dbos.workflow_status WHERE workflow_uuid = ANY(:slices)"
+        " AND (status = 'ENQUEUED' OR executor_id = :worker)"
+    )
+    with store.session() as session:
+        waiting = session.execute(text(query), {"slices": slices, "worker": worker}).scalar_one()
+    return int(waiting) == 0
+
+
+def assert_only_the_lost_was_repeated(found: list[Machine], lost: Machine) -> None:
+    """No unit by two living workers: at most the one that the lost worker was in, once more."""
+    counts = Counter(line for one in found for line in one.lines())
+    twice = {line: n for line, n in counts.items() if n > 1}
+    assert not twice or twice == {lost.lines()[-1]: 2}, twice
+
+
+def assert_finished(store: Store, job: str) -> None:
+    done = board.job(store, job)
+    assert (done.state, done.problem, done.done) == ("finished", None, done.total)
+
+
+def _killed(store: Store, folder: Path, count: int, steps: list[int]) -> float:
+    """Kill one of some machines in its work; return after how long others had its work."""
+    with machines(store, folder, count) as found:
+        job = evaluation(store, steps)
+        until(lambda: all(one.lines() for one in found), "all at work")
+        lost = found[0]
+        name = _name(store, lost)
+        until(lambda: held(store, name), "a slice of the first")
+        lost.process.kill()
+        killed, slices = time.monotonic(), held(store, name)
+        lost.process.wait()
+        until(lambda: is_taken_over(store, slices, name), "the take-over")
+        seconds = time.monotonic() - killed
+        until(lambda: not board.open_jobs(store), "the job")
+        assert_finished(store, job)
+        assert_only_the_lost_was_repeated(found, lost)
+        print(f"{count} machines: {len(slices)} slices taken over after {seconds:.1f} s")
+    return seconds
+
+
+def _name(store: Store, one: Machine) -> str:
+    """The name of a machine's worker: its lock file's, with colons."""
+    (lock,) = one.folder.glob("worker-*.lock")
+    end = lock.stem.rpartition("-")[2]
+    (name,) = [name for name in hosts(store).values() if name.endswith(f":{end}")]
+    return name
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_work_of_a_killed_machine_is_taken_over_within_a_minute(
+    shared_store: Store, tmp_path: Path, count: int
+) -> None:
+    steps = [0, 8, 32, 64, 128, 250, 500, 1000, 2000]
+    assert _killed(shared_store, tmp_path, count, steps) < TAKE_OVER_SECONDS
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_machine_that_was_stopped_for_two_minutes_overwrites_nothing(
+    shared_store: Store, tmp_path: Path, count: int
+) -> None:
+    store = shared_store
+    with machines(store, tmp_path, count) as found:
+        job = evaluation(store, [0, 8, 64, 250, 500, 1000, 2000])
+        until(lambda: all(one.lines() for one in found), "all at work")
+        lost = found[0]
+        name = _name(store, lost)
+        until(lambda: held(store, name), "a slice of the first")
+        tell(lost.process.pid, signal.SIGSTOP)
+        stopped, slices = time.monotonic(), held(store, name)
+        until(lambda: is_taken_over(store, slices, name), "the take-over")
+        seconds = time.monotonic() - stopped
+        until(lambda: not board.open_jobs(store), "the job")
+        # The others have more to do when it comes back, which it must not touch.
+        further = evaluation(store, [32, 128])
+        until(lambda: time.monotonic() - stopped > STOPPED_SECONDS, "two minutes")
+        before = written(store)
+        tell(lost.process.pid, signal.SIGCONT)
+        assert lost.process.wait(timeout=240) == 3  # given up, and says so
+        until(lambda: not board.open_jobs(store), "the further job")
+        assert before.items() <= written(store).items()
+        assert_finished(store, job)
+        assert_finished(store, further)
+        assert_only_the_lost_was_repeated(found, lost)
+        assert all(one.process.poll() is None for one in found[1:])
+        print(f"{count} machines, one stopped: taken over after {seconds:.1f} s, then fenced")
+    assert seconds < TAKE_OVER_SECONDS
