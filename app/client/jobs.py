@@ -71,7 +71,7 @@ class Job:
 
     def cancel(self) -> "Job":
         """End it; what is committed stays. It may be `cancelling` for a moment."""
-        return self._act("cancel")
+        return self._act("cancel", is_repeatable=True)  # twice is once
 
     def resume(self) -> "Job":
         """Queue it again after a failure or a cancellation; what is committed stays.
@@ -81,8 +81,10 @@ class Job:
         """
         return self._act("resume")
 
-    def _act(self, act: str) -> "Job":
-        answer = self._transport.send("POST", f"{self._path}/{act}", {})
+    def _act(self, act: str, *, is_repeatable: bool = False) -> "Job":
+        answer = self._transport.send(
+            "POST", f"{self._path}/{act}", {}, is_repeatable=is_repeatable
+        )
         self.view = decoded(JobView, document_of(answer))
         return self
 

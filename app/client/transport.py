@@ -183,7 +183,7 @@ class Transport:
         )
 
     def _unreachable(self, error: httpx2.RequestError) -> ServerUnreachableError:
-        words = str(error) or type(error).__name__
+        words = str(error).rstrip(".") or type(error).__name__
         if isinstance(error, httpx2.TimeoutException):
             words = f"no answer in time ({type(error).__name__}); give the client a longer timeout"
         return ServerUnreachableError(
