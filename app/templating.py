@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from app.figures.labels import visible
 from app.figures.numbers import MISSING, measured
 from app.next_page import login_address
+from app.pages.snippets import client_call
 from app.pages.tokens import cells, is_plain, joined, pieces
 from app.paths import static_dir, templates_dir
 from app.visitors import current
@@ -98,7 +99,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    formats = (si, number, measured, grouped, percent, moment, sparkline, visible)
+    formats = (si, number, measured, grouped, percent, moment, sparkline, visible, client_call)
     environment.filters.update({function.__name__: function for function in formats})
     environment.globals.update(static_url=static_url, query=query)
     environment.globals.update(pieces=pieces, plain=is_plain, cells=cells, joined=joined)

@@ -14,6 +14,18 @@ const slider = (name) => one(`[data-slide="${name}"]`, form);
 const address = (state) => `${form.dataset.heat}?${new URLSearchParams(state)}`;
 const OPTIONAL = ["target", "other_model", "other_step", "lo", "hi"];
 
+const NUMBERS = ["step", "other_step", "lo", "hi"];
+
+/** The view as a call of the Python client, as the server writes it. */
+function pythonOf(state) {
+  const [, corpus, d] = form.dataset.heat.match(/corpora\/([^/]+)\/documents\/(\d+)/);
+  const words = Object.entries(state).map(([name, value]) => {
+    if (name === "lock" || name === "log") return `${name}=${value === "1" ? "True" : "False"}`;
+    return `${name}=${NUMBERS.includes(name) ? value : JSON.stringify(value)}`;
+  });
+  return `client.heat(${[JSON.stringify(decodeURIComponent(corpus)), d, ...words].join(", ")})`;
+}
+
 function currentState() {
   const state = Object.fromEntries(["suite", "model", "step", "measure"].map((name) => [name, field(name).value]));
   for (const name of OPTIONAL) if (field(name)?.value) state[name] = field(name).value;
@@ -60,7 +72,7 @@ function follow(state) {
     own.set("target", link.dataset.target);
     link.href = `?${own}`;
   }
-  nameApiCall(address(state));
+  nameApiCall(address(state), pythonOf(state));
 }
 
 async function show() {

@@ -16,10 +16,10 @@ function addressOf(form) {
 function showSnippets(form) {
   const address = location.origin + addressOf(form);
   one("[data-curl]", form).textContent = `curl -s '${address}'`;
-  one("[data-python]", form).textContent = `import json, urllib.request
+  one("[data-python]", form).textContent = `from app.client import Client
 
-with urllib.request.urlopen("${address}") as reply:
-    answer = json.load(reply)`;
+with Client("${location.origin}") as client:
+    answer = client.get(${JSON.stringify(addressOf(form))})`;
 }
 
 function readable(text, type) {

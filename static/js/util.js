@@ -91,10 +91,12 @@ export function measured(value, digits = 4) {
   return value < 0 ? `−${text}` : text;
 }
 
-/** Name the API call of a view that changed without a new page. */
-export function nameApiCall(path) {
+/** Name the API call of a view that changed without a new page; `call` is its line of Python. */
+export function nameApiCall(path, call) {
   const box = one(".api-call");
   if (!box) return;
   for (const pre of all("pre", box)) pre.textContent = pre.textContent.replace(box.dataset.api, () => path);
+  const python = one("[data-python]", box);
+  python.textContent = python.textContent.replace(/client\..*$/, () => call);
   box.dataset.api = path;
 }

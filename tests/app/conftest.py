@@ -7,9 +7,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from app.client import Client
 from app.main import create_app
 from backend.db import Store, open_store
 from backend.settings import Settings
+from tests.app.serving import served
 from tests.stores import copied
 
 LOCAL = {"base_url": "http://127.0.0.1:8000", "client": ("127.0.0.1", 50_000)}
@@ -37,6 +39,13 @@ def app(app_store: Store) -> FastAPI:
 @pytest.fixture(scope="session")
 def client(app: FastAPI) -> Iterator[TestClient]:
     with local_client(app) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def over_http(app: FastAPI) -> Iterator[Client]:
+    """The Python client of a server over the same store."""
+    with served(app) as url, Client(url, token="") as client:
         yield client
 
 

@@ -137,6 +137,10 @@ def test_what_is_set_on_a_heat_goes_along(visit: Visit) -> None:
     call = page.locator(".api-call pre").first.text_content() or ""
     named = parse_qs(urlsplit(call.split("'")[1]).query)
     assert {name: named[name] for name in state} == state
+    python = page.locator(".api-call [data-python]").first.text_content() or ""
+    assert "client.heat(" in python
+    assert f'model="{smaller}"' in python
+    assert f'step={step}, measure="p_token"' in python
     with page.expect_navigation():
         page.locator(".presets a").nth(1).click()
     expect(page.locator("[data-heat][data-state=ready]")).to_be_attached()

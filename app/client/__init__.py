@@ -1,0 +1,50 @@
+"""A Python client of the HTTP API: `from app.client import Client`.
+
+It needs httpx2 and pyarrow, and loads nothing of the server. See "From Python" in README.md.
+"""
+
+from app.client import types
+from app.client.client import Client
+from app.client.errors import (
+    ClientError,
+    ConflictError,
+    FieldProblem,
+    ForbiddenError,
+    InvalidRequestError,
+    JobCancelledError,
+    JobError,
+    JobFailedError,
+    JobTimeoutError,
+    NotFoundError,
+    Problem,
+    ProblemError,
+    ServerUnreachableError,
+    UnauthorizedError,
+    UnavailableError,
+    UnexpectedAnswerError,
+)
+from app.client.jobs import Job
+from app.client.paging import Listing
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "ConflictError",
+    "FieldProblem",
+    "ForbiddenError",
+    "InvalidRequestError",
+    "Job",
+    "JobCancelledError",
+    "JobError",
+    "JobFailedError",
+    "JobTimeoutError",
+    "Listing",
+    "NotFoundError",
+    "Problem",
+    "ProblemError",
+    "ServerUnreachableError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "UnexpectedAnswerError",
+    "types",
+]

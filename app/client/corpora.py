@@ -1,0 +1,188 @@
+"""Suites, corpora, documents, predictions and losses."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from app.client.calls import Calls, path_of
+from app.client.paging import Listing
+from app.client.tables import STREAM, facts, streamed_table, wide_losses
+from app.client.types import (
+    Axis,
+    CorpusRow,
+    DocumentPage,
+    DocumentRow,
+    DocumentView,
+    FitKind,
+    Heat,
+    Measure,
+    PredictionView,
+    ScalingDetail,
+    SuiteView,
+)
+
+BLOCK_ROWS = 65_536  # what the server gives at once
+
+
+class CorporaCalls(Calls):
+    """Calls about what is evaluated."""
+
+    def suites(self, corpus: str | None = None) -> tuple[SuiteView, ...]:
+        """Return all suites, with mean losses on one corpus (default: the first)."""
+        return self._rows(SuiteView, path_of("/suites"), "suites", {"corpus": corpus})
+
+    def suite(self, suite: str, corpus: str | None = None) -> SuiteView:
+        """Return one suite: models with N, checkpoints, and their mean losses on one corpus."""
+        return self._get(SuiteView, path_of("/suites/{}", suite), {"corpus": corpus})
+
+    def corpora(self) -> tuple[CorpusRow, ...]:
+        """Return all corpora."""
+        return self._rows(CorpusRow, path_of("/corpora"), "corpora", {})
+
+    def corpus(self, corpus: str) -> CorpusRow:
+        """Return one corpus."""
+        return self._get(CorpusRow, path_of("/corpora/{}", corpus))
+
+    def documents(
+        self, corpus: str, *, source: str | None = None, page_size: int = 200
+    ) -> Listing[DocumentRow, DocumentPage]:
+        """Return the documents of a corpus in order, all or those of one source."""
+        query = {"source": source, "limit": page_size}
+        path = path_of("/corpora/{}/documents", corpus)
+        return self._listing(DocumentRow, DocumentPage, path, "documents", query)
+
+    def document(self, corpus: str, document: int) -> DocumentView:
+        """Return one document: its tokens as strings and ids, with their prediction indexes."""
+        return self._get(DocumentView, path_of("/corpora/{}/documents/{}", corpus, document))
+
+    def heat(
+        self,
+        corpus: str,
+        document: int,
+        *,
+        suite: str | None = None,
+        model: str | None = None,
+        step: int | None = None,
+        measure: Measure = "loss",
+        other_model: str | None = None,
+        other_step: int | None = None,
+        target: str | None = None,
+        lo: float | None = None,
+        hi: float | None = None,
+        lock: bool = True,
+        log: bool = False,
+    ) -> Heat:
+        """Return one value a token under one checkpoint.
+
+        Args:
+            corpus: name.
+            document: number of the document, from 0.
+            suite: default: the first.
+            model: default: the largest.
+            step: default: the last.
+            measure: "loss" and "entropy" are nats, "difference" is the loss less that of
+                `other_model` at `other_step`, "p_token" the probability of `target`.
+            other_model: default: the next smaller model.
+            other_step: default: its last.
+            target: a token as text, or "id:198".
+            lo: low end of the colour scale.
+            hi: its high end.
+            lock: keeps the scale over documents, models and steps.
+            log: colours even in the logarithm of a probability.
+
+        Raises:
+            ConflictError: the measure is not computed; a job of kind measure or evaluate does it.
+        """
+        asked = {
+            "suite": suite,
+            "model": model,
+            "step": step,
+            "measure": measure,
+            "other_model": other_model,
+            "other_step": other_step,
+            "target": target,
+            "lo": lo,
+            "hi": hi,
+            "lock": lock,
+            "log": log,
+        }
+        return self._get(Heat, path_of("/corpora/{}/documents/{}/heat", corpus, document), asked)
+
+    def prediction(
+        self, corpus: str, prediction: int, *, suite: str | None = None, context: int = 128
+    ) -> PredictionView:
+        """Return one prediction: token, curves over size and step, class, scores and clusters.
+
+        Args:
+            corpus: name.
+            prediction: canonical number, from 0.
+            suite: default: the first.
+            context: how many tokens before it.
+        """
+        path = path_of("/corpora/{}/predictions/{}", corpus, prediction)
+        return self._get(PredictionView, path, {"suite": suite, "context": context})
+
+    def losses(self, corpus: str, suite: str, *, first: int = 0, limit: int | None = None) -> Any:
+        """Return losses (nats) of predictions `first` … under every evaluated checkpoint.
+
+        All of them for `limit` None, held in memory: 4 bytes a prediction and checkpoint. For a
+        corpus that is larger use `loss_blocks`.
+
+        Returns:
+            A `pyarrow.Table` of `prediction` and one float32 column `loss_nats_MODEL_stepS` for
+            each checkpoint; `.to_pandas()` makes a DataFrame of it.
+        """
+        return pa.concat_tables(self.loss_blocks(corpus, suite, first=first, limit=limit))
+
+    def loss_blocks(
+        self, corpus: str, suite: str, *, first: int = 0, limit: int | None = None
+    ) -> Iterator[Any]:
+        """Yield `losses` in tables of at most 65,536 predictions, in order."""
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}, want at least 1 prediction")
+        path, left, goes_on = path_of("/corpora/{}/losses", corpus), limit, True
+        while goes_on and (left is None or left > 0):
+            n = BLOCK_ROWS if left is None else min(left, BLOCK_ROWS)
+            asked = {"suite": suite, "first": first, "limit": n, "format": "arrow"}
+            block = streamed_table(self._transport.read(path, asked, accept=STREAM).content)
+            yield wide_losses(block)
+            goes_on = facts(block)["truncated"] == "true" and len(block) > 0
+            first += len(block)
+            left = None if left is None else left - len(block)
+
+    def scaling(
+        self,
+        suite: str,
+        corpus: str,
+        *,
+        axis: Axis = "N",
+        model: str | None = None,
+        fit: FitKind = "power",
+        first: float | None = None,
+        last: float | None = None,
+        subset: str = "all",
+    ) -> ScalingDetail:
+        """Return the mean loss along an axis with its law, p(L), classes and their shares.
+
+        Args:
+            suite: name.
+            corpus: name.
+            axis: "N": model size, "S": training step of `model`.
+            model: default: the largest.
+            fit: the law to fit.
+            first: points with a smaller N or step are left out of the fit.
+            last: those with a larger one.
+            subset: "all", a class of curves, or "cluster:ID".
+        """
+        asked = {
+            "suite": suite,
+            "corpus": corpus,
+            "axis": axis,
+            "model": model,
+            "fit": fit,
+            "first": first,
+            "last": last,
+            "subset": subset,
+        }
+        return self._get(ScalingDetail, path_of("/scaling"), asked)

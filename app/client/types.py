@@ -1,0 +1,399 @@
+"""What the calls return and take: frozen dataclasses with the names of the API's schemas.
+
+Losses and entropies are nats, ranks start at 1, None stands for a number that is not finite or not
+defined. A field that a newer server adds is left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from backend.queries.quanta_views import (
+    Annotation,
+    ClusteringRow,
+    ClusteringView,
+    ClusterPage,
+    ClusterRow,
+    ClusterView,
+    Context,
+    ContextPage,
+    Count,
+    CurveBand,
+    MemberCurve,
+    Neighbour,
+    RankFrequency,
+    SelectionRow,
+    SimilarityView,
+    Slope,
+    SubMatrix,
+)
+from backend.queries.scaling_views import (
+    ClassPart,
+    FitKind,
+    InductionMean,
+    LawCurve,
+    LawFit,
+    LawParameter,
+    LossDistribution,
+    ScalingDetail,
+)
+from backend.queries.views import (
+    Axis,
+    CheckpointRow,
+    CorpusRow,
+    Curve,
+    DocumentPage,
+    DocumentRow,
+    DocumentView,
+    Heat,
+    Measure,
+    Membership,
+    ModelRow,
+    PowerLaw,
+    PredictionView,
+    ScalingPoint,
+    SourceRow,
+    SuiteView,
+    Token,
+    TokenValue,
+)
+
+__all__ = [
+    "Annotation",
+    "Axis",
+    "CheckpointRow",
+    "ClassPart",
+    "ClusterMatch",
+    "ClusterPage",
+    "ClusterRow",
+    "ClusterSort",
+    "ClusterView",
+    "ClusteringRow",
+    "ClusteringView",
+    "Comparison",
+    "Context",
+    "ContextOrder",
+    "ContextPage",
+    "CorpusRow",
+    "Count",
+    "Curve",
+    "CurveBand",
+    "CurveClass",
+    "CurveMap",
+    "DocumentPage",
+    "DocumentRow",
+    "DocumentView",
+    "Download",
+    "FitKind",
+    "Health",
+    "Heat",
+    "InductionMean",
+    "Invariance",
+    "JobPage",
+    "JobState",
+    "JobView",
+    "LawCurve",
+    "LawFit",
+    "LawParameter",
+    "LossDistribution",
+    "Match",
+    "MatchScores",
+    "Measure",
+    "MemberCurve",
+    "Membership",
+    "ModelRow",
+    "Neighbour",
+    "Order",
+    "PowerLaw",
+    "PredictionView",
+    "Preset",
+    "RankFrequency",
+    "Readiness",
+    "ScalingDetail",
+    "ScalingPoint",
+    "SearchAsked",
+    "SearchFilters",
+    "SearchResult",
+    "SearchSort",
+    "SelectionRow",
+    "SimilarityView",
+    "Slope",
+    "SourceRow",
+    "SubMatrix",
+    "SuiteView",
+    "TableFormat",
+    "Token",
+    "TokenValue",
+]
+
+ClusterSort = Literal[
+    "rank",
+    "size",
+    "coherence",
+    "mean_loss",
+    "answer_entropy",
+    "n_documents",
+    "pattern_precision",
+]
+ContextOrder = Literal["similarity", "loss", "document"]
+CurveClass = Literal[
+    "learned",
+    "flat-high",
+    "monogenic",
+    "polygenic",
+    "inverse",
+    "u-shaped",
+    "hump",
+    "irregular",
+]
+Invariance = Literal["level", "scale", "shift"]
+JobState = Literal["queued", "running", "cancelling", "finished", "failed", "cancelled"]
+Order = Literal["asc", "desc"]
+Preset = Literal["step", "smooth", "inverse", "u", "hump", "late", "early", "flat"]
+SearchSort = Literal["distance", "index", "drop", "sharpness", "emergence", "final"]
+TableFormat = Literal["parquet", "arrow", "csv", "json"]
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class MatchScores:
+    """Scores of a curve; None where one is not defined.
+
+    Attributes:
+        total_drop: nats.
+        sharpness: share of the drop in one half-decade, 0 to 1.
+        emergence: axis value at half of the drop.
+        final_loss: nats.
+    """
+
+    total_drop: float | None
+    sharpness: float | None
+    emergence: float | None
+    final_loss: float | None
+
+
+@dataclass(frozen=True)
+class Match:
+    """One found prediction.
+
+    `distance` is from the asked curve and `shift` the points it was moved by, None without a curve;
+    `before` ends with the token before the answer.
+    """
+
+    index: int
+    document: int | None
+    distance: float | None
+    shift: int | None
+    curve_class: str
+    scores: MatchScores
+    loss_nats: tuple[float, ...]
+    before: tuple[Token, ...]
+    answer: Token | None
+    after: tuple[Token, ...]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A page of found predictions, in order; `x` and `labels` are the points of all their curves.
+
+    `query_nats` is the asked curve at these points, `invariances` what the distance ignored;
+    `n_matching` counts exactly. `truncated` says why a text filter is not whole, None if it is.
+    """
+
+    corpus: str
+    suite: str
+    axis: Axis
+    model: str | None
+    x: tuple[float, ...]
+    labels: tuple[str, ...]
+    query_nats: tuple[float, ...] | None
+    invariances: tuple[Invariance, ...]
+    sort: SearchSort
+    order: Order
+    n_matching: int
+    n_predictions: int
+    truncated: str | None
+    matches: tuple[Match, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class CurveMap:
+    """At most 20,000 sampled curves on their two principal components.
+
+    `points` is a `pyarrow.Table` of index, x, y, curve_class (a code of `classes`) and matching;
+    `shares` are of the variance along x and y; `curves` is what a lasso on this map is sent with,
+    as `lasso_of`.
+    """
+
+    corpus: str
+    suite: str
+    axis: Axis
+    model: str | None
+    curves: str
+    n_predictions: int
+    n_matching: int
+    truncated: str | None
+    shares: tuple[float, float]
+    classes: tuple[str, ...]
+    points: Any
+
+
+@dataclass(frozen=True)
+class ClusterMatch:
+    """A cluster of a and the cluster of b that is most like it, by Jaccard index."""
+
+    cluster_a: int
+    rank_a: int
+    size_a: int
+    cluster_b: int
+    rank_b: int
+    size_b: int
+    shared: int
+    jaccard: float
+    mutual: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Agreement of clusterings a and b over the `n_common` predictions that both hold.
+
+    `overlap[i][j]` counts predictions in rank i + 1 of a and rank j + 1 of b.
+    """
+
+    a: int
+    b: int
+    n_clusters_a: int
+    n_clusters_b: int
+    n_common: int
+    ari: float
+    nmi: float
+    overlap: tuple[tuple[int, ...], ...]
+    truncated: bool
+    matches: tuple[ClusterMatch, ...]
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as the server shows it; `done` of `total` units are committed.
+
+    `activity` is what is done just now, `part` of `parts` how far that is. `fraction` is of the
+    whole job, `seconds_left` what remains at the pace so far; None while nothing is known.
+    """
+
+    id: str
+    kind: str
+    state: JobState
+    parameters: dict[str, Any]
+    done: int
+    total: int | None
+    unit: str
+    attempt: int
+    activity: str | None
+    part: int | None
+    parts: int | None
+    fraction: float | None
+    seconds_left: float | None
+    result: dict[str, Any] | None
+    problem: str | None
+    remedy: str | None
+    page: str | None
+    created_at: str
+    started_at: str | None
+    updated_at: str
+    finished_at: str | None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """Jobs, newest first."""
+
+    jobs: tuple[JobView, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class Health:
+    """The server answers."""
+
+    status: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """The database answers and is at `revision`, the newest."""
+
+    status: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that was written; `truncated` says that there are more rows than it holds."""
+
+    path: str
+    truncated: bool
+
+
+class SearchFilters(TypedDict, total=False):
+    """What a prediction must have to be found; the meaning of each is at /api of the server.
+
+    Attributes:
+        text, regex: what ends in the answer token.
+        token, token_pattern: the answer token exactly, or an expression on it.
+        source, document, cluster: where it stands.
+        cls: any of these classes.
+        drop_min … final_max: bounds of scores, nats; emergence in units of the axis.
+        published: holds by the published rule.
+        only_largest, right: right (loss below `right`) under so many largest models only.
+        lasso, lasso_of: inside a polygon on the map whose `curves` are `lasso_of`.
+    """
+
+    text: str
+    regex: str
+    token: str
+    token_pattern: str
+    source: str
+    document: int
+    cls: Sequence[CurveClass]
+    drop_min: float
+    drop_max: float
+    sharpness_min: float
+    sharpness_max: float
+    emergence_min: float
+    emergence_max: float
+    final_min: float
+    final_max: float
+    published: Literal["monogenic", "polygenic"]
+    only_largest: int
+    right: float
+    cluster: int
+    lasso: Points
+    lasso_of: str
+
+
+class SearchAsked(SearchFilters, total=False):
+    """A search: filters, and at most one of `sketch`, `preset` and `like` as the curve.
+
+    Attributes:
+        corpus, suite, model: names; default: the first with curves, the largest.
+        axis: "N": model size, "S": training step.
+        sketch: 2 to 16 points (axis value, nats).
+        preset, at: a named curve, and the first low point of preset "step", from 1.
+        like: index of a prediction.
+        inv: what the distance ignores.
+        sort, order: default: by distance if a curve is searched for, else by index.
+    """
+
+    corpus: str
+    suite: str
+    axis: Axis
+    model: str
+    sketch: Points
+    preset: Preset
+    at: int
+    like: int
+    inv: Sequence[Literal["level", "scale", "shift", "none"]]
+    sort: SearchSort
+    order: Order

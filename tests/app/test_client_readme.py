@@ -1,0 +1,40 @@
+"""The README's Python is run as it is printed, against a real server and its worker."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.client import Client
+from tests.processes import ROOT, Server, environment
+
+BLOCK = re.compile(r"## From Python\n.*?```python\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_runs(server: Server, tmp_path: Path) -> None:
+    (code,) = BLOCK.findall((ROOT / "README.md").read_text())
+    script = tmp_path / "example.py"
+    script.write_text(code)
+    with Client(server.url) as client:
+        corpus = client.corpora()[0].id
+        before = {one.id for one in client.jobs()}
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", str(script)],
+            env=environment(server.data_dir, QUANTA_URL=server.url, PYTHONPATH=str(ROOT)),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        (made,) = (one for one in client.jobs() if one.id not in before)
+        assert (made.kind, made.state) == ("measure", "finished")
+        mean = client.heat(corpus, 0, measure="p_token", target="⏎").mean
+    assert "L = " in ran.stdout
+    assert str(made.result) in ran.stdout
+    assert ran.stdout.splitlines()[-1] == f"s5 {mean}"
+    assert "measure" in ran.stderr  # the bar
