@@ -82,7 +82,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app(store: Store | None = None) -> FastAPI:
     """Return the application over `store`; without one, over the store of the settings."""
     store = store or _opened_store()
-    metrics = Metrics()
+    metrics = Metrics(store)
     app = described_application(middleware=_middleware(store, metrics), lifespan=_lifespan)
     app.state.store = store
     app.state.metrics = metrics
