@@ -43,7 +43,7 @@ class JobCounts:
 
 
 def job_counts(store: Store) -> JobCounts:
-    """Return what the job tables hold now; four statements, none gives more than a few rows."""
+    """Return what the job tables hold now; a few statements, none gives more than a few rows."""
     with store.session() as session:
         jobs, units = _jobs(session)
         live, oldest = _workers(session)
@@ -93,12 +93,9 @@ def _seconds(session: Session) -> dict[str, float]:
 
 def _workers(session: Session) -> tuple[int, float | None]:
     """Return (workers whose lease holds, seconds since the oldest heartbeat), by one clock."""
-    now, oldest = session.execute(
-        select(
-            func.current_timestamp(),
-            select(func.min(Worker.heartbeat_at)).where(Worker.state == "live").scalar_subquery(),
-        )
-    ).one()
+    now = session.scalars(select(func.current_timestamp())).one()
+    beats = select(Worker.heartbeat_at).where(Worker.state == "live")
+    oldest = session.scalars(beats.order_by(Worker.heartbeat_at).limit(1)).first()
     if oldest is None:
         return 0, None
     holds = Worker.heartbeat_at >= utc(now) - timedelta(seconds=TTL_SECONDS)
