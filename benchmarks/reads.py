@@ -19,7 +19,7 @@ from benchmarks.clients import Read
 API = "/api/v1"
 WORDS = ("the", "return", "number", " of the", "class", "import", "data", "value", "is", "matrix")
 PATTERNS = (r"\d+", r"[A-Z]{3,}", r"\bself\b", r"\(\w+\)", r"ing\b", "[.]$")
-PRESETS = ("step", "smooth", "inverse", "u", "hump", "late", "early", "flat")
+PRESETS = ("step", "smooth", "inverse", "u", "hump", "late", "early")
 INVARIANCES = ("level", "level,scale", "level,scale,shift", "none")
 SORTS = ("drop", "sharpness", "emergence", "final")
 MEASURES = ("loss", "loss", "p", "difference")
