@@ -55,6 +55,7 @@ soak: $(VENV)/.developer
 
 bench: $(VENV)/.developer
 	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.losses
 	$(BIN)/python -m benchmarks.gradients
 	$(BIN)/python -m benchmarks.search

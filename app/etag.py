@@ -5,7 +5,7 @@ import hashlib
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_KEPT_ON_304 = frozenset({b"cache-control", b"vary", b"etag", b"expires"})
+KEPT_ON_304 = frozenset({b"cache-control", b"vary", b"etag", b"expires"})
 
 
 class Conditional:
@@ -65,10 +65,10 @@ class _Answer:
             return message
         etag = self._etag(message.get("body", b""))
         headers["ETag"] = etag
-        if not _matches(self.request.get("if-none-match", ""), etag):
+        if not is_match(self.request.get("if-none-match", ""), etag):
             return message
         start["status"] = 304
-        start["headers"] = [pair for pair in start["headers"] if pair[0] in _KEPT_ON_304]
+        start["headers"] = [pair for pair in start["headers"] if pair[0] in KEPT_ON_304]
         return {"type": "http.response.body", "body": b""}
 
     def _etag(self, body: bytes) -> str:
@@ -77,6 +77,7 @@ class _Answer:
         return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}{suffix}"'
 
 
-def _matches(if_none_match: str, etag: str) -> bool:
+def is_match(if_none_match: str, etag: str) -> bool:
+    """Return whether a client that sends this header has the answer already."""
     tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return etag in tags or "*" in tags

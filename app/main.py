@@ -27,6 +27,7 @@ from app.etag import Conditional
 from app.metrics import Metrics
 from app.pages.routes import router as pages
 from app.paths import static_dir
+from app.remembered import Remembered
 from app.security import BodyLimit, Guard, SecurityHeaders
 from app.static_files import CachedStatic
 from backend.db import Store, open_store
@@ -50,12 +51,13 @@ API_ROUTERS = (
 
 def _middleware(store: Store, metrics: Metrics) -> list[Middleware]:
     # Outermost first: refusals and failures are logged and carry the security headers; a body is
-    # hashed as it was made, before compression.
+    # hashed as it was made, before compression, and kept as it is sent.
     return [
         Middleware(SecurityHeaders),
         Middleware(Access, metrics=metrics),
         Middleware(Guard, store=store),
         Middleware(BodyLimit),
+        Middleware(Remembered, store=store),
         Middleware(
             GZipMiddleware,
             minimum_size=MIN_COMPRESSED_BYTES,
@@ -82,7 +84,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app(store: Store | None = None) -> FastAPI:
     """Return the application over `store`; without one, over the store of the settings."""
     store = store or _opened_store()
-    metrics = Metrics()
+    metrics = Metrics(store)
     app = described_application(middleware=_middleware(store, metrics), lifespan=_lifespan)
     app.state.store = store
     app.state.metrics = metrics

@@ -42,7 +42,7 @@ def memory_map(
             _build(path, shape, dtype, fill)
             _evict(folder, path, int(store.settings.cache_gb * 1e9))
         with suppress(FileNotFoundError):  # another process made room just now
-            return _opened(path.resolve())
+            return _opened(os.path.abspath(path))
 
 
 def _evict(folder: Path, newest: Path, budget: int) -> None:
@@ -66,7 +66,7 @@ def _evict(folder: Path, newest: Path, budget: int) -> None:
 
 
 @lru_cache(maxsize=512)
-def _opened(path: Path) -> NDArray[Any]:
+def _opened(path: str) -> NDArray[Any]:
     with suppress(OSError):  # a read-only disk: then nothing is evicted either
         os.utime(path)
     # A plain view: indexing numpy's memmap subclass costs microseconds an element.

@@ -1,7 +1,7 @@
 """All curves of a curve set, laid out for search: built from the store, mapped from the cache."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,9 +97,18 @@ def half_bits(value: float) -> int:
     return bits + 1 if float(half) < value else bits
 
 
-def curve_index(store: Store, session: Session, curve_set: CurveSet) -> CurveIndex:
-    """Return the index of a finished curve set, built once a content."""
-    evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
+def curve_index(
+    store: Store,
+    session: Session,
+    curve_set: CurveSet,
+    evaluations: Sequence[Evaluation] | None = None,
+) -> CurveIndex:
+    """Return the index of a finished curve set, built once a content.
+
+    Its `evaluations` are read from the store unless they are known.
+    """
+    if evaluations is None:
+        evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
     losses = loss_matrix(store, curve_set.corpus, evaluations)
 
     def fill(array: NDArray[Any]) -> None:

@@ -18,7 +18,8 @@ REQUESTS = 60
 PAGE_BUDGET_MS, API_BUDGET_MS = 100, 60
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -34,7 +35,7 @@ def _get(url: str) -> bytes:
 @contextmanager
 def server() -> Iterator[str]:
     """Yield the base URL of a server that is ready."""
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "backend.cli", "serve", "--port", str(port)],
         env={**os.environ, "QUANTA_HOST": "127.0.0.1"},

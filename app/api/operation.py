@@ -56,7 +56,7 @@ def readyz(store: StoreDep, response: Response) -> Readiness:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def metrics(request: Request) -> Response:
-    """Requests, latencies and the process, for Prometheus."""
+    """Requests, latencies, jobs, workers and the process, for Prometheus."""
     collected: Metrics = request.app.state.metrics
     return Response(
         collected.text(), media_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"}

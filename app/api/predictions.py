@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, WantsArrow, table_stream
 from app.api.openapi import MUTATION_PROBLEMS
 from app.deps import StoreDep
+from app.remembered import passing
 from app.search_query import SearchBody, SearchQuery
 from backend.queries import search
 from backend.queries.curve_map import CurveMap
@@ -47,9 +48,14 @@ class MapPoints:
 
 
 @router.get("")
-def search_predictions(store: StoreDep, asked: Annotated[SearchQuery, Query()]) -> SearchResult:
+def search_predictions(
+    request: Request, store: StoreDep, asked: Annotated[SearchQuery, Query()]
+) -> SearchResult:
     """Predictions with the curve, text and scores asked for, the nearest first."""
-    return search.search(store, asked.search())
+    found = search.search(store, asked.search())
+    if found.truncated:
+        passing(request)
+    return found
 
 
 @router.post("/search", responses=MUTATION_PROBLEMS)
@@ -60,10 +66,12 @@ def search_predictions_by_body(store: StoreDep, asked: SearchBody) -> SearchResu
 
 @router.get("/map", response_model=MapPoints, responses={200: {"content": DOCUMENTED}})
 def map_of_curves(
-    store: StoreDep, asked: Annotated[SearchQuery, Query()], arrow: WantsArrow
+    request: Request, store: StoreDep, asked: Annotated[SearchQuery, Query()], arrow: WantsArrow
 ) -> MapPoints | Response:
     """At most 20,000 sampled curves on their two principal components, with those that match."""
     found = search.curve_map(store, asked.search())
+    if found.truncated:
+        passing(request)
     return _stream(found) if arrow else _json(found)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.deps import (
@@ -23,6 +23,7 @@ from app.figures.quanta import (
 )
 from app.figures.scaling import scaling_figures
 from app.prediction_query import PredictionQuery
+from app.remembered import passing
 from app.scaling_query import ScalingFigures
 from app.search_query import SearchQuery
 from backend.queries import clusterings, clusters, predictions, search
@@ -81,9 +82,13 @@ def prediction_figures(
 
 
 @router.get("/curve-map")
-def curve_map_points(store: StoreDep, asked: Annotated[SearchQuery, Query()]) -> Response:
+def curve_map_points(
+    request: Request, store: StoreDep, asked: Annotated[SearchQuery, Query()]
+) -> Response:
     """Return the map of curves as bytes."""
     found = search.curve_map(store, asked.search())
+    if found.truncated:
+        passing(request)
     return Response(packed(found), media_type="application/octet-stream")
 
 

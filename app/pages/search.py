@@ -15,6 +15,7 @@ from app.figures import curves
 from app.pages import search_parts as parts
 from app.pages.addresses import SHAPE, Items, address, given
 from app.pages.scaling import ScalingChoice, scaling_choice
+from app.remembered import passing
 from app.search_query import SearchQuery
 from app.templating import number, render, si
 from backend.db import Store
@@ -107,6 +108,8 @@ def search_page(
     except NotReadyError:
         if items:  # something was named that is not there; an empty page would hide that
             raise
+    if view is None or view.truncated or not view.n_matching:
+        passing(request)  # what fits into the time, and why nothing matches, may change
     question = _question(store, items, asked, view)
     return render(
         request,

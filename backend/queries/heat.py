@@ -14,7 +14,6 @@ from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.lookup import (
     checkpoint_at,
     corpus_named,
-    finished_evaluations,
     has_weights,
     model_named,
     suite_named,
@@ -22,6 +21,7 @@ from backend.lookup import (
 from backend.measures import chunk_measure
 from backend.models import Corpus, Document, Evaluation, Suite, TokenChunk
 from backend.queries.corpora import document_row
+from backend.queries.evaluated import evaluated
 from backend.queries.losses import suite_losses
 from backend.queries.reading import Reader, reader
 from backend.queries.scales import (
@@ -38,7 +38,7 @@ from backend.targets import find_token, spelled, target_losses
 
 def _choices(session: Session, corpus: Corpus, suite: Suite) -> HeatChoices:
     models: dict[str, HeatModel] = {}
-    for evaluation in finished_evaluations(session, corpus, suite):
+    for evaluation in evaluated(session, corpus, suite):
         model, step = evaluation.checkpoint.model, evaluation.checkpoint.step
         known = models.get(model.name)
         steps = (*known.steps, step) if known else (step,)
@@ -66,7 +66,7 @@ def heat_choices(store: Store, corpus: str, suite: str | None = None) -> tuple[H
 def _evaluation(
     session: Session, corpus: Corpus, suite: Suite, model: str | None, step: int | None
 ) -> Evaluation:
-    finished = finished_evaluations(session, corpus, suite)
+    finished = evaluated(session, corpus, suite)
     if not finished:
         raise NotReadyError(
             f"suite {suite.name} is not evaluated on {corpus.name}",
@@ -89,7 +89,7 @@ def _evaluation(
 def first_suite(session: Session, corpus: Corpus) -> Suite | None:
     """Return the first suite that is evaluated on a corpus, None if none is."""
     for suite in session.scalars(select(Suite).order_by(Suite.id)):
-        if finished_evaluations(session, corpus, suite):
+        if evaluated(session, corpus, suite):
             return suite
     return None
 
@@ -213,7 +213,7 @@ def _neighbour(frame: _Frame, step: int | None) -> str:
     own = frame.evaluation.checkpoint.model.name
     if step is not None:
         return own
-    finished = finished_evaluations(frame.session, frame.corpus, frame.suite)
+    finished = evaluated(frame.session, frame.corpus, frame.suite)
     names = list(dict.fromkeys(e.checkpoint.model.name for e in finished))
     at = names.index(own)
     return names[at - 1] if at else names[min(1, len(names) - 1)]

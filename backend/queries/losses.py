@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import NotReadyError
-from backend.lookup import corpus_named, finished_evaluations, suite_named
+from backend.lookup import corpus_named, suite_named
 from backend.losses import loss_matrix
 from backend.models import Corpus, Evaluation, Suite
+from backend.queries.evaluated import evaluated
 from backend.queries.reading import limited
 
 MAX_ROWS = 65_536
@@ -50,7 +51,7 @@ def suite_losses(store: Store, session: Session, corpus: Corpus, suite: Suite) -
     Raises:
         NotReadyError: nothing is evaluated there yet.
     """
-    evaluations = finished_evaluations(session, corpus, suite)
+    evaluations = evaluated(session, corpus, suite)
     if not evaluations:
         raise NotReadyError(
             f"suite {suite.name} is not evaluated on {corpus.name}",

@@ -22,6 +22,7 @@ from backend.models import (
     Selection,
     Similarity,
 )
+from backend.queries.evaluated import evaluations_of
 from backend.queries.scaling_laws import MeanCurve, broken_law_fit, power_law_fit
 from backend.queries.scaling_views import (
     ClassPart,
@@ -165,8 +166,9 @@ def _cluster_curve(
         .where(ClusterMember.cluster_id == int(number))
         .order_by(ClusterMember.prediction)
     ).all()
-    evaluations = [session.get_one(Evaluation, i) for i in row.evaluation_ids]
-    losses = loss_matrix(store, row.corpus, evaluations)[np.array(members)].astype(np.float64)
+    losses = loss_matrix(store, row.corpus, evaluations_of(session, row))[np.array(members)].astype(
+        np.float64
+    )
     drawn = resampled_means(losses, seed=0)
     x = np.array(row.axis_values)
     return MeanCurve(x, losses.mean(axis=0), used, drawn, "members of the cluster"), len(members)

@@ -14,8 +14,9 @@ from backend.curve_index import CurveIndex, curve_index
 from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.lookup import corpus_named, model_named, suite_named
-from backend.models import Corpus, CurveSet, Evaluation, Suite
+from backend.models import Corpus, CurveSet, Suite
 from backend.queries.curve_map import CurveMap, map_points
+from backend.queries.evaluated import evaluations_of
 from backend.queries.found import Match, MatchScores, Rows, described
 from backend.queries.reading import limited, reader_if_text
 from backend.queries.search_filters import TEXT_SECONDS, Mask, SearchFilters, matching
@@ -167,7 +168,7 @@ def search(store: Store, wanted: Search, text_seconds: float = TEXT_SECONDS) -> 
     limited(wanted.limit, MAX_MATCHES)
     with store.session() as session:
         curve_set = _curve_set(session, wanted)
-        index = curve_index(store, session, curve_set)
+        index = curve_index(store, session, curve_set, evaluations_of(session, curve_set))
         asked = _asked(index, wanted)
         sort = _sort(wanted)
         invariances = _invariances(wanted)
@@ -226,7 +227,7 @@ def found_rows(store: Store, wanted: Search, limit: int | None, text_seconds: fl
     """
     with store.session() as session:
         curve_set = _curve_set(session, wanted)
-        index = curve_index(store, session, curve_set)
+        index = curve_index(store, session, curve_set, evaluations_of(session, curve_set))
         asked, sort = _asked(index, wanted), _sort(wanted)
         passing = matching(store, session, curve_set, index, wanted.filters, text_seconds)
     ask = _Asked(store, curve_set, index, asked, sort, wanted.order == "desc")
@@ -244,7 +245,7 @@ def any_matches(store: Store, wanted: Search, text_seconds: float) -> bool:
     """
     with store.session() as session:
         curve_set = _curve_set(session, wanted)
-        index = curve_index(store, session, curve_set)
+        index = curve_index(store, session, curve_set, evaluations_of(session, curve_set))
         return (
             matching(store, session, curve_set, index, wanted.filters, text_seconds).n_matching > 0
         )
@@ -258,7 +259,7 @@ def curve_map(store: Store, wanted: Search) -> CurveMap:
     """
     with store.session() as session:
         curve_set = _curve_set(session, wanted)
-        index = curve_index(store, session, curve_set)
+        index = curve_index(store, session, curve_set, evaluations_of(session, curve_set))
         passing = matching(store, session, curve_set, index, wanted.filters)
         return map_points(store, curve_set, index, passing)
 
@@ -296,7 +297,7 @@ def _corpus_and_suite(session: Session, wanted: Search) -> tuple[Corpus, Suite]:
 
 
 def _labels(session: Session, curve_set: CurveSet) -> tuple[str, ...]:
-    chosen = [session.get_one(Evaluation, i).checkpoint for i in curve_set.evaluation_ids]
+    chosen = [evaluation.checkpoint for evaluation in evaluations_of(session, curve_set)]
     return tuple(c.model.name if curve_set.axis == "N" else str(c.step) for c in chosen)
 
 

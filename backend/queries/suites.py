@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import InvalidInputError, NotReadyError
-from backend.lookup import corpus_named, finished_evaluations, model_named, suite_named
+from backend.lookup import corpus_named, model_named, suite_named
 from backend.models import Corpus, CurveSet, Evaluation, Model, Suite
+from backend.queries.evaluated import evaluated, evaluations_of
 from backend.queries.views import (
     Axis,
     CheckpointRow,
@@ -46,7 +47,7 @@ def _model_row(model: Model, evaluations: dict[int, Evaluation]) -> ModelRow:
 
 def _default_corpus(session: Session, suite: Suite) -> Corpus | None:
     for corpus in session.scalars(select(Corpus).order_by(Corpus.id)):
-        if finished_evaluations(session, corpus, suite):
+        if evaluated(session, corpus, suite):
             return corpus
     return None
 
@@ -54,7 +55,7 @@ def _default_corpus(session: Session, suite: Suite) -> Corpus | None:
 def suite_view(session: Session, suite: Suite, corpus: Corpus | None) -> SuiteView:
     """Return a suite with everything evaluated on one corpus (the first one for None)."""
     corpus = corpus or _default_corpus(session, suite)
-    finished = finished_evaluations(session, corpus, suite) if corpus else []
+    finished = evaluated(session, corpus, suite) if corpus else ()
     by_checkpoint = {evaluation.checkpoint_id: evaluation for evaluation in finished}
     return SuiteView(
         id=suite.name,
@@ -153,8 +154,8 @@ def power_law(fit: dict[str, Any] | None) -> PowerLaw | None:
 
 def _points(session: Session, curve_set: CurveSet) -> tuple[ScalingPoint, ...]:
     points = []
-    for x, evaluation_id in zip(curve_set.axis_values, curve_set.evaluation_ids, strict=True):
-        evaluation = session.get_one(Evaluation, evaluation_id)
+    evaluations = evaluations_of(session, curve_set)
+    for x, evaluation in zip(curve_set.axis_values, evaluations, strict=True):
         checkpoint = evaluation.checkpoint
         label = checkpoint.model.name if curve_set.axis == "N" else str(checkpoint.step)
         assert evaluation.mean_loss_nats is not None, evaluation.key
