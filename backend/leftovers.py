@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,11 +17,11 @@ from pathlib import Path
 from backend.models.base import now
 from backend.settings import Settings
 
-CACHES, PARTS = "unused caches", "parts of files"
+CACHES, PARTS, EXPORTS = "unused caches", "parts of files", "exported files"
 # Nothing that is still being written stays untouched for so long.
 PART_HOURS = 24
 _STAGING = (".quanta-backup-*", ".quanta-restore-*")
-_TEMPORARY = ("quanta-paste-*", "quanta-hub-*")
+_TEMPORARY = ("quanta-paste-*", "quanta-corpus-*", "quanta-hub-*")
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,19 @@ def _found(
                     yield Leftover(what, path, sum(found.st_size for found in facts))
 
 
-def leftovers(settings: Settings, before: datetime) -> list[Leftover]:
-    """Return caches that were not opened since a time, and parts that were given up."""
+def leftovers(settings: Settings, before: datetime, claimed: Collection[str]) -> list[Leftover]:
+    """Return caches that were not opened since a time, and parts that were given up.
+
+    Args:
+        settings: where they are.
+        before: the time.
+        claimed: names of exported files that a job names as its result: these stay.
+    """
     given_up = now() - timedelta(hours=PART_HOURS)
+    exported = _found(settings.data_dir / "exports", ("[!.]*",), before, EXPORTS)
     return [
         *_found(settings.cache_dir, ("*.npy",), before, CACHES),
+        *(found for found in exported if found.path.name not in claimed),
         *_found(settings.cache_dir, ("*.part",), given_up, PARTS),
         *_found(settings.data_dir, (".quanta-*.part", *_STAGING), given_up, PARTS),
         *_found(Path(tempfile.gettempdir()), _TEMPORARY, given_up, PARTS),

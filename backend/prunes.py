@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.jobs.board import OPEN_STATES
-from backend.leftovers import Leftover, leftovers
+from backend.leftovers import CACHES, EXPORTS, PARTS, Leftover, leftovers
 from backend.models import (
     Base,
     Corpus,
@@ -217,10 +217,16 @@ def prune(store: Store, days: float, progress: Progress, *, really: bool) -> lis
     before = now() - timedelta(days=days)
     done = [_prune_kind(store, kind, before, progress, really) for kind in KINDS]
     done.insert(1, _prune_jobs(store, before, really))
-    files = leftovers(store.settings, before)
-    return done + [
-        _prune_files(files, what, really) for what in ("unused caches", "parts of files")
-    ]
+    files = leftovers(store.settings, before, _exported(store, before, really))
+    return done + [_prune_files(files, what, really) for what in (CACHES, PARTS, EXPORTS)]
+
+
+def _exported(store: Store, before: datetime, really: bool) -> set[str]:
+    """Return names of exported files that jobs name which stay."""
+    with store.session() as session:
+        going = set() if really else set(old_jobs(session, before))
+        jobs = session.scalars(select(Job).where(Job.kind == "export"))
+        return {str((job.result or {}).get("file")) for job in jobs if job.id not in going}
 
 
 def reusable_bytes(store: Store) -> int | None:

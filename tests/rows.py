@@ -144,11 +144,19 @@ class Builder:
             self.add(ClusterCurve(cluster_id=found, curve_set_id=curve_set, **band))
         return found
 
-    def job(self, kind: str, state: str, at: datetime, parameters: dict[str, Any]) -> str:
+    def job(
+        self,
+        kind: str,
+        state: str,
+        at: datetime,
+        parameters: dict[str, Any],
+        result: dict[str, Any] | None = None,
+    ) -> str:
         ended = state in {"finished", "failed"}
         row = Job(
             id=self.key(), kind=kind, state=state, parameters=parameters, key="k", done=0,
             unit="u", updated_at=at, created_at=at, finished_at=at if ended else None,
+            result=result,
         )  # fmt: skip
         found: str = self.add(row).id
         return found

@@ -329,6 +329,19 @@ def test_the_engine_forgets_ended_jobs_and_no_others(engine_tables: Builder) -> 
     assert job_engine.state(config, going_on) == "ENQUEUED"
 
 
+def test_exported_files_go_with_their_jobs(build: Builder) -> None:
+    store = build.store
+    folder = store.settings.data_dir / "exports"
+    for name, when in (("old.csv", OLD), ("new.csv", NEW), ("shared.csv", OLD)):
+        aged(folder / name, 90)
+        build.job("export", "finished", when, {"of": []}, {"file": name})
+    build.job("export", "finished", NEW, {"of": []}, {"file": "shared.csv"})
+    aged(folder / "young.csv", 0)
+    assert removed(store, really=False)["exported files"].count == 1
+    assert removed(store)["exported files"].count == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["new.csv", "shared.csv", "young.csv"]
+
+
 def aged(path: Path, days: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * 100)
