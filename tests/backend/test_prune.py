@@ -320,13 +320,13 @@ def test_the_engine_forgets_ended_jobs_and_no_others(engine_tables: Builder) -> 
     build, config = engine_tables, engine_tables.store.settings
     ended = build.job("measure", "failed", OLD, {"corpus": "home"})
     going_on = build.job("measure", "finished", OLD, {"corpus": "home"})
-    assert job_engine.enqueue(config, ended)
-    assert job_engine.enqueue(config, going_on)
+    assert job_engine.enqueue(config, ended, 1)
+    assert job_engine.enqueue(config, going_on, 1)
     job_engine._client(job_engine.system_url(config)).cancel_workflow(ended)
     assert removed(build.store)["ended jobs"].count == 1
     assert ids(build.store, Job) == {going_on}
-    assert job_engine.state(config, ended) is None
-    assert job_engine.state(config, going_on) == "ENQUEUED"
+    assert job_engine.state(config, ended, 1) is None
+    assert job_engine.state(config, going_on, 1) == "ENQUEUED"
 
 
 def test_exported_files_go_with_their_jobs(build: Builder) -> None:
