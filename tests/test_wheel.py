@@ -15,6 +15,8 @@ from tests.processes import ROOT, serving
 PARTS = [
     "app/templates/base.html",
     "app/static/app.css",
+    "app/client/client.py",
+    "app/py.typed",
     "backend/alembic/env.py",
     "backend/alembic/versions/",
     "backend/data/mini-suite/documents.jsonl",

@@ -43,12 +43,14 @@ def views(transport: Transport, path: str, deadline: float | None) -> Iterator[J
         n_events = 0
         if can_stream:
             for view in _streamed(transport, path, deadline):
-                n_events, heard, pause = n_events + 1, time.monotonic(), FIRST_PAUSE_SECONDS
+                n_events, heard = n_events + 1, time.monotonic()
                 yield view
                 if view.state not in OPEN_STATES:
                     return
             # A proxy that keeps events back gives none: then asking is better than waiting.
             can_stream = n_events > 0
+            if n_events > 1:  # one is the state as it is: such a stream gave no news
+                pause = FIRST_PAUSE_SECONDS
         try:
             view = decoded(JobView, document_of(transport.read(path)))
         except (ServerUnreachableError, UnavailableError):

@@ -3,27 +3,37 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.client import Client
-from tests.processes import ROOT, Server, environment
+from backend.db import Store
+from tests.processes import ROOT, Server, environment, serving
+from tests.stores import copied
 
 BLOCK = re.compile(r"## From Python\n.*?```python\n(.*?)```", re.DOTALL)
 
 
+@pytest.fixture
+def alone(mini_store: Store, tmp_path: Path) -> Iterator[Server]:
+    """A server that nobody else asks for anything: the example's job is still to be done."""
+    with serving(copied(mini_store, tmp_path / "data")) as server:
+        yield server
+
+
 @pytest.mark.slow
-def test_the_example_of_the_readme_runs(server: Server, tmp_path: Path) -> None:
+def test_the_example_of_the_readme_runs(alone: Server, tmp_path: Path) -> None:
     (code,) = BLOCK.findall((ROOT / "README.md").read_text())
     script = tmp_path / "example.py"
     script.write_text(code)
-    with Client(server.url) as client:
+    with Client(alone.url) as client:
         corpus = client.corpora()[0].id
         before = {one.id for one in client.jobs()}
         ran = subprocess.run(
             [sys.executable, "-W", "error", str(script)],
-            env=environment(server.data_dir, QUANTA_URL=server.url, PYTHONPATH=str(ROOT)),
+            env=environment(alone.data_dir, QUANTA_URL=alone.url, PYTHONPATH=str(ROOT)),
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -158,6 +158,18 @@ def test_what_is_set_on_a_heat_goes_along(visit: Visit) -> None:
     visit.faults[:] = [fault for fault in visit.faults if "409" not in fault]
 
 
+def test_the_lines_of_a_route_follow_its_form(visit: Visit) -> None:
+    page = visit.page
+    visit.open("/api#GET-api-v1-suites-suite")
+    form = page.locator('[data-path="/api/v1/suites/{suite}"]')
+    form.locator("[name=suite]").fill("mini")
+    form.locator("[name=corpus]").fill('a "b"')
+    expect(form.locator("[data-python]")).to_contain_text(
+        'client.get("/api/v1/suites/mini?corpus=a+%22b%22")'
+    )
+    expect(form.locator("[data-curl]")).to_contain_text("/api/v1/suites/mini?corpus=")
+
+
 def test_the_legend_says_whose_scale_it_is(visit: Visit) -> None:
     page = visit.page
     open_heat(visit, "?measure=p&log=1")
