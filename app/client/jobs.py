@@ -3,16 +3,29 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
 from typing import Any
 
 from app.client.calls import Calls, path_of
 from app.client.decoding import decoded
 from app.client.errors import JobCancelledError, JobFailedError, JobTimeoutError
+from app.client.files import download
 from app.client.following import OPEN_STATES, views
 from app.client.paging import Listing
 from app.client.progress import bar
 from app.client.transport import Transport, document_of
-from app.client.types import JobPage, JobState, JobView
+from app.client.types import (
+    DoneUnit,
+    Download,
+    Estimate,
+    JobPage,
+    JobState,
+    JobView,
+    KindView,
+    LogPage,
+    Requires,
+    UnitPage,
+)
 
 
 class Job:
@@ -81,6 +94,29 @@ class Job:
         """
         return self._act("resume")
 
+    def log(self, cursor: str = "0", limit: int = 100) -> LogPage:
+        """Return the last lines of its log after a cursor, oldest first."""
+        found = self._transport.read(f"{self._path}/log", {"cursor": cursor, "limit": limit})
+        return decoded(LogPage, document_of(found))
+
+    def units(self, *, page_size: int = 50) -> Listing[DoneUnit, UnitPage]:
+        """Return its committed units, newest first."""
+
+        def fetch(cursor: str | None) -> UnitPage:
+            query = {"limit": page_size, "cursor": cursor}
+            found = self._transport.read(f"{self._path}/units", query)
+            return decoded(UnitPage, document_of(found))
+
+        return Listing(fetch, "units")
+
+    def download(self, file: str | PathLike[str]) -> Download:
+        """Write the file that a finished export made.
+
+        Raises:
+            NotFoundError: it made none.
+        """
+        return download(self._transport, f"{self._path}/file", {}, file)
+
     def _act(self, act: str, *, is_repeatable: bool = False) -> "Job":
         answer = self._transport.send(
             "POST", f"{self._path}/{act}", {}, is_repeatable=is_repeatable
@@ -128,13 +164,21 @@ class Job:
 class JobCalls(Calls):
     """Calls about jobs."""
 
-    def submit(self, kind: str, *, idempotency_key: str | None = None, **parameters: Any) -> Job:
+    def submit(
+        self,
+        kind: str,
+        *,
+        idempotency_key: str | None = None,
+        requires: Requires = "any",
+        **parameters: Any,
+    ) -> Job:
         """Ask for a job; an equal one that did not fail is given back instead of a new one.
 
         Args:
             kind: "evaluate", "classify", "discover", …; /api of the server describes each.
             idempotency_key: the same key gives the same job again, and lets a request whose
                 answer was lost be repeated.
+            requires: "cuda" if only a worker with a GPU may do it.
             parameters: what the kind needs; None stands for one that is left out.
 
         Raises:
@@ -148,7 +192,7 @@ class JobCalls(Calls):
             JobView,
             "POST",
             path_of("/jobs"),
-            {"kind": kind, "parameters": given},
+            {"kind": kind, "parameters": given, "requires": requires},
             headers,
             is_repeatable=idempotency_key is not None,
         )
@@ -158,6 +202,23 @@ class JobCalls(Calls):
         """Return one job, by id."""
         return Job(self._transport, self._get(JobView, path_of("/jobs/{}", job)))
 
-    def jobs(self, *, page_size: int = 50) -> Listing[JobView, JobPage]:
-        """Return all jobs, newest first; long parameters are cut."""
-        return self._listing(JobView, JobPage, path_of("/jobs"), "jobs", {"limit": page_size})
+    def jobs(
+        self, *, state: JobState | None = None, kind: str | None = None, page_size: int = 50
+    ) -> Listing[JobView, JobPage]:
+        """Return jobs, newest first, of a state or kind only if given; long parameters are cut."""
+        query = {"limit": page_size, "state": state, "kind": kind}
+        return self._listing(JobView, JobPage, path_of("/jobs"), "jobs", query)
+
+    def job_kinds(self) -> tuple[KindView, ...]:
+        """Return the kinds of jobs, with the schema of what each takes."""
+        return self._rows(KindView, path_of("/jobs/kinds"), "kinds", {})
+
+    def estimate(self, kind: str, **parameters: Any) -> Estimate:
+        """Return what a job would cost; nothing is queued.
+
+        Raises:
+            InvalidRequestError, NotFoundError, ConflictError: as `submit` would.
+        """
+        given = {name: value for name, value in parameters.items() if value is not None}
+        body = {"kind": kind, "parameters": given}
+        return self._send(Estimate, "POST", path_of("/jobs/estimate"), body, is_repeatable=True)

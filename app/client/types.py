@@ -141,6 +141,7 @@ __all__ = [
 
 
 JobState = Literal["queued", "running", "cancelling", "finished", "failed", "cancelled"]
+Requires = Literal["any", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,8 @@ class JobView:
     """A job as the server shows it; `done` of `total` units are committed.
 
     `activity` is what is done just now, `part` of `parts` how far that is. `fraction` is of the
-    whole job, `seconds_left` what remains at the pace so far; None while nothing is known.
+    whole job, `rate` in units a second, `seconds_left` what remains at that pace; None while
+    nothing is known. `requires` says which workers may do it.
     """
 
     id: str
@@ -277,10 +279,12 @@ class JobView:
     total: int | None
     unit: str
     attempt: int
+    requires: Requires
     activity: str | None
     part: int | None
     parts: int | None
     fraction: float | None
+    rate: float | None
     seconds_left: float | None
     result: dict[str, Any] | None
     problem: str | None
@@ -290,6 +294,67 @@ class JobView:
     started_at: str | None
     updated_at: str
     finished_at: str | None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a job's log; `id` grows with time."""
+
+    id: int
+    at: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """Lines of a job's log, oldest first; `next_cursor` begins a later look."""
+
+    lines: tuple[LogLine, ...]
+    next_cursor: str
+
+
+@dataclass(frozen=True)
+class DoneUnit:
+    """A unit of a job that is committed: by which worker, in how many seconds."""
+
+    unit: str
+    worker: str
+    seconds: float
+    finished_at: str
+
+
+@dataclass(frozen=True)
+class UnitPage:
+    """Committed units of a job, newest first."""
+
+    units: tuple[DoneUnit, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class KindView:
+    """A kind of job; `parameters` is the JSON schema of what it takes."""
+
+    name: str
+    title: str
+    summary: str
+    unit: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job would cost; `seconds` of one worker, None if none of its kind has finished."""
+
+    kind: str
+    parameters: dict[str, Any]
+    units: int | None
+    unit: str
+    work: float
+    work_unit: str
+    seconds: float | None
+    past_jobs: int
+    equal: JobView | None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,14 @@ import pytest
 from fastapi import FastAPI
 
 from app.client import Client, Job, Listing
-from app.client.types import CurveMap, JobView, SearchAsked, SearchFilters
+from app.client.types import (
+    CurveMap,
+    JobView,
+    LogPage,
+    SearchAsked,
+    SearchFilters,
+    UnitPage,
+)
 
 JsonObject = Mapping[str, Any]
 CALLS = {
@@ -42,6 +49,8 @@ CALLS = {
     "POST /api/v1/jobs": "submit",
     "GET /api/v1/jobs": "jobs",
     "GET /api/v1/jobs/{job}": "job",
+    "GET /api/v1/jobs/kinds": "job_kinds",
+    "POST /api/v1/jobs/estimate": "estimate",
     "GET /healthz": "health",
     "GET /readyz": "readiness",
     "GET /metrics": "metrics",
@@ -51,6 +60,9 @@ OF_JOBS = {
     "POST /api/v1/jobs/{job}/cancel": "cancel",
     "POST /api/v1/jobs/{job}/resume": "resume",
     "GET /api/v1/jobs/{job}/events": "wait",
+    "GET /api/v1/jobs/{job}/log": "log",
+    "GET /api/v1/jobs/{job}/units": "units",
+    "GET /api/v1/jobs/{job}/file": "download",
 }
 # What `similarity_rows` takes, and what does not count for a file of all that is found.
 ELSEWHERE = {
@@ -156,7 +168,7 @@ def test_the_client_has_every_route(document: JsonObject) -> None:
 def test_every_call_takes_what_its_route_takes(document: JsonObject, route: str) -> None:
     name = CALLS[route]
     hints = hints_of(name)
-    if name in {"search", "submit", "annotate"}:
+    if name in {"search", "submit", "estimate", "annotate"}:
         return  # bodies: below
     listed = {
         one["name"]: one["schema"] for one in operations(document)[route].get("parameters", ())
@@ -193,7 +205,14 @@ def test_bodies_have_what_the_calls_take(document: JsonObject) -> None:
         assert_choices(hint, schemas["FiltersBody"]["properties"][name], name)
     annotation = schemas["AnnotationBody"]["properties"].keys()
     assert hints_of("annotate").keys() - {"return", "cluster"} == annotation
-    assert schemas["JobBody"].keys()
+    assert {"kind", "parameters", "requires"} == schemas["EvaluateJob"]["properties"].keys()
+
+
+def test_what_jobs_tell_of_themselves_has_the_fields_of_its_schema(document: JsonObject) -> None:
+    for name, kind in (("log", LogPage), ("units", UnitPage)):
+        schema = operations(document)[f"GET /api/v1/jobs/{{job}}/{name}"]["responses"]["200"]
+        found = resolved(schema["content"]["application/json"]["schema"], document)
+        assert differences(kind, found, document, name) == []
 
 
 @pytest.mark.parametrize("route", CALLS)
