@@ -26,7 +26,7 @@ MAX_BYTES = 64_000_000
 MAX_ENTRY_BYTES = 2_000_000
 API = "/api/v1"
 # Not here: what shows jobs or measures, and what is asked for so variously that it never comes
-# again (documents, predictions, losses).
+# again (documents, predictions, losses); what is as quick as looking it up (short lists).
 ROUTES = (
     "/",
     "/clusterings/{id}",
@@ -43,13 +43,9 @@ ROUTES = (
     f"{API}/openapi.json",
     f"{API}/suites",
     f"{API}/suites/{{suite}}",
-    f"{API}/corpora",
-    f"{API}/corpora/{{corpus}}",
-    f"{API}/corpora/{{corpus}}/documents",
     f"{API}/scaling",
     f"{API}/predictions",
     f"{API}/predictions/map",
-    f"{API}/selections",
     f"{API}/similarities/{{id}}",
     f"{API}/clusterings",
     f"{API}/clusterings/{{id}}",

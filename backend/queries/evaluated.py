@@ -7,7 +7,7 @@ would have to be loaded.
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, bindparam, select
 from sqlalchemy.orm import Session
 
 from backend.lookup import finished_evaluations
@@ -15,22 +15,24 @@ from backend.models import Checkpoint, Corpus, CurveSet, Evaluation, Model, Suit
 
 MAX_KEPT = 64  # pairs of a corpus and a suite, of each store
 _Kept = dict[tuple[int, int], tuple[Any, tuple[Evaluation, ...]]]
+# Made once: putting it together takes longer than asking.
+_PRESENT = (
+    select(Evaluation.id, Evaluation.key, Evaluation.completed_at)
+    .join(Checkpoint, Checkpoint.id == Evaluation.checkpoint_id)
+    .join(Model, Model.id == Checkpoint.model_id)
+    .where(
+        Evaluation.corpus_id == bindparam("corpus"),
+        Evaluation.completed_at.is_not(None),
+        Model.suite_id == bindparam("suite"),
+    )
+    .order_by(Evaluation.id)
+)
 _kept: WeakKeyDictionary[Engine, _Kept] = WeakKeyDictionary()
 
 
 def evaluated(session: Session, corpus: Corpus, suite: Suite) -> tuple[Evaluation, ...]:
     """Return finished evaluations of a suite on a corpus, by size, then step."""
-    present = session.execute(
-        select(Evaluation.id, Evaluation.key, Evaluation.completed_at)
-        .join(Checkpoint, Checkpoint.id == Evaluation.checkpoint_id)
-        .join(Model, Model.id == Checkpoint.model_id)
-        .where(
-            Evaluation.corpus_id == corpus.id,
-            Evaluation.completed_at.is_not(None),
-            Model.suite_id == suite.id,
-        )
-        .order_by(Evaluation.id)
-    ).all()
+    present = session.execute(_PRESENT, {"corpus": corpus.id, "suite": suite.id}).all()
     held = _kept.setdefault(session.get_bind().engine, {})
     place = corpus.id, suite.id
     found = held.get(place)
