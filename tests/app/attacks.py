@@ -65,7 +65,6 @@ class Target:
     folder: Path
     log: Path
     process: psutil.Process
-    idle_bytes: int
     tokens: dict[str, str]
     secrets: list[str] = field(default_factory=list)
 
@@ -148,8 +147,7 @@ def attacked(mini: Store, folder: Path) -> Iterator[Target]:
     options = ("--no-worker",)
     with serving(folder, run=run, options=options, QUANTA_TOKEN=SETTINGS_TOKEN) as server:
         process = psutil.Process(server.pid)
-        idle = int(process.memory_info().rss)
-        yield Target(server.url, folder, server.log, process, idle, tokens, [*tokens.values()])
+        yield Target(server.url, folder, server.log, process, tokens, [*tokens.values()])
 
 
 def contents(folder: Path) -> dict[str, Any]:
