@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -78,9 +79,18 @@ class Jobs(RuleBasedStateMachine):
         self.dead: list[str] = []
         self.watch = Watch(self.client)
 
-    def job(self, pick: int) -> tuple[str, Known]:
+    @initialize()
+    def two_workers_and_a_job(self) -> None:
+        self.a_worker_comes()
+        self.a_worker_comes()
+        self.submit(0, None)
+
+    def job(self, pick: int, *states: str) -> tuple[str, Known]:
+        """One of the jobs, three times of four in one of these states."""
         names = sorted(self.jobs)
-        name = names[pick % len(names)]
+        wanted = [name for name in names if self.jobs[name].state in states]
+        names = wanted if wanted and pick % 4 else names
+        name = names[pick // 4 % len(names)]
         return name, self.jobs[name]
 
     def worker(self, pick: int) -> str:
@@ -125,7 +135,7 @@ class Jobs(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
-        name, job = self.job(pick)
+        name, job = self.job(pick, "running")
         answer = self.client.post(f"{URL}/{name}/cancel", json={}, headers=OWN)
         assert answer.status_code == 202
         if job.state == "queued":
@@ -138,7 +148,7 @@ class Jobs(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(pick=PICK)
     def resume(self, pick: int) -> None:
-        name, job = self.job(pick)
+        name, job = self.job(pick, "failed", "cancelled")
         answer = self.client.post(f"{URL}/{name}/resume", json={}, headers=OWN)
         may = job.state in {"failed", "cancelled"} and self.claimant(job.document) is None
         assert answer.status_code == (202 if may else 409), answer.text
@@ -154,7 +164,7 @@ class Jobs(RuleBasedStateMachine):
     @rule(pick=PICK, who=PICK)
     def begin(self, pick: int, who: int) -> None:
         """A worker plans a job."""
-        name, job = self.job(pick)
+        name, job = self.job(pick, "queued")
         store = self.as_worker(self.worker(who))
         if job.state == "queued":
             job.state = "running"
@@ -163,10 +173,10 @@ class Jobs(RuleBasedStateMachine):
         assert (job.state == "running") == board.is_wanted(store, name)
 
     @precondition(lambda self: self.live and self.jobs)
-    @rule(pick=PICK, who=PICK, late=st.booleans())
+    @rule(pick=PICK, who=PICK, late=st.sampled_from([False, False, False, True]))
     def take(self, pick: int, who: int, late: bool) -> None:
         """An idle worker takes a unit of a job, perhaps of an attempt that is over."""
-        name, job = self.job(pick)
+        name, job = self.job(pick, "running")
         worker = self.worker(who)
         if self.live[worker] is not None:
             return
@@ -183,25 +193,13 @@ class Jobs(RuleBasedStateMachine):
     def put_down(self, who: int, unit: int, outcome: str) -> None:
         """A worker commits its unit, perhaps one that another has, or fails; then it is idle."""
         busy = sorted(worker for worker, name in self.live.items() if name)
-        worker = busy[who % len(busy)]
-        name = self.live[worker]
-        assert name is not None
-        job, store = self.jobs[name], self.as_worker(worker)
-        if outcome == "done":
-            board.advance(store, name, f"u{unit}", worker, 0.1, None)
-            job.units.add(f"u{unit}")
-        elif board.is_wanted(store, name):
-            board.fail(store, name, QuantaError("it failed", "try again"))
-            job.end("failed")
-        board.put_down(store, name, worker)
-        self.live[worker] = None
-        self.settle_cancelling()
+        self.commit(busy[who % len(busy)], unit, outcome)
 
     @precondition(lambda self: self.live and self.jobs)
     @rule(pick=PICK, who=PICK)
     def finish(self, pick: int, who: int) -> None:
         """A worker notes that a job is done, once it is."""
-        name, job = self.job(pick)
+        name, job = self.job(pick, "running")
         if len(job.units) < UNITS or name in self.live.values():
             return
         board.finish(self.as_worker(self.worker(who)), name, {"page": "/documents"})
@@ -246,6 +244,40 @@ class Jobs(RuleBasedStateMachine):
         for act in late:
             with pytest.raises(leases.LostLeaseError):
                 act()
+
+    @precondition(lambda self: self.live and self.jobs)
+    @rule(pick=PICK, who=PICK, stops=st.integers(0, 3))
+    def work(self, pick: int, who: int, stops: int) -> None:
+        """A worker carries a job on, unit by unit, to its end or a little less far."""
+        name, _ = self.job(pick, "queued", "running")
+        worker = self.worker(who)
+        if self.live[worker] is not None:
+            return
+        at, by = 4 * sorted(self.jobs).index(name), sorted(self.live).index(worker)
+        self.begin(at, by)
+        for unit in range(UNITS):
+            if stops == unit:
+                return
+            self.take(at, by, late=False)
+            if self.live[worker] is None:
+                return
+            self.commit(worker, unit)
+        if stops > UNITS:
+            self.finish(at, by)
+
+    def commit(self, worker: str, unit: int, outcome: str = "done") -> None:
+        name = self.live[worker]
+        assert name is not None
+        job, store = self.jobs[name], self.as_worker(worker)
+        if outcome == "done":
+            board.advance(store, name, f"u{unit}", worker, 0.1, None)
+            job.units.add(f"u{unit}")
+        elif board.is_wanted(store, name):
+            board.fail(store, name, QuantaError("it failed", "try again"))
+            job.end("failed")
+        board.put_down(store, name, worker)
+        self.live[worker] = None
+        self.settle_cancelling()
 
     @precondition(lambda self: any(job.state in ENDED for job in self.jobs.values()))
     @rule(pick=PICK)
