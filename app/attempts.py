@@ -1,5 +1,9 @@
-"""How often a login may fail: so many times a window and address, counted in bounded memory."""
+"""How often a token may be wrong: so many times a window and address, counted in bounded memory.
 
+The login form and the Authorization header count together: a guess is a guess.
+"""
+
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
@@ -9,6 +13,7 @@ from time import monotonic
 MAX_FAILURES = 10
 WINDOW_SECONDS = 300.0
 MAX_ADDRESSES = 4096
+MAX_KNOWN_TOKENS = 1024
 
 
 def _group(host: str) -> str:
@@ -22,25 +27,36 @@ def _group(host: str) -> str:
     return host
 
 
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
 class Attempts:
-    """Failed logins by address; the address that failed longest ago is forgotten first.
+    """Wrong tokens by address; the address that failed longest ago is forgotten first.
 
     What a forgotten address gains is a few more guesses; tokens that this program makes have 256
     random bits, so this protects a short QUANTA_TOKEN, and the log from being flooded.
+
+    A token that was right a moment ago is no guess: one program with a wrong token does not shut
+    out the others at its address.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._lock = Lock()
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._right: OrderedDict[bytes, None] = OrderedDict()
 
-    def begin(self, host: str) -> int:
+    def begin(self, host: str, token: bytes | None = None) -> int:
         """Count an attempt and return 0, or return how many seconds it comes too early.
 
-        It counts as failed until `succeeded` says otherwise: many at once gain nothing.
+        It counts as failed until `succeeded` says otherwise: many at once gain nothing. One with a
+        `token` that was right before is not counted.
         """
         key, now = _group(host), self._clock()
         with self._lock:
+            if token is not None and _digest(token) in self._right:
+                return 0
             began, count = self._failures.get(key, (now, 0))
             if now - began >= WINDOW_SECONDS:
                 began, count = now, 0
@@ -52,7 +68,29 @@ class Attempts:
                 self._failures.popitem(last=False)
             return 0
 
-    def succeeded(self, host: str) -> None:
-        """Forget the failures of an address."""
+    def succeeded(self, host: str, token: bytes | None = None) -> None:
+        """Take one attempt back: it was none. Earlier failures of the address still count.
+
+        With a `token`: it was right, and is no attempt from now on until `failed`.
+        """
         with self._lock:
-            self._failures.pop(_group(host), None)
+            if token is not None and (known := _digest(token)) in self._right:
+                self._right.move_to_end(known)
+                return
+            if token is not None:
+                self._right[known] = None
+                if len(self._right) > MAX_KNOWN_TOKENS:
+                    self._right.popitem(last=False)
+            self._take_back(_group(host))
+
+    def failed(self, token: bytes) -> None:
+        """Note that a token is wrong, perhaps no longer right."""
+        with self._lock:
+            self._right.pop(_digest(token), None)
+
+    def _take_back(self, key: str) -> None:
+        began, count = self._failures.get(key, (0.0, 0))
+        if count > 1:
+            self._failures[key] = (began, count - 1)
+        else:
+            self._failures.pop(key, None)

@@ -31,6 +31,7 @@ from backend.jobs.kinds import KINDS
 
 PROBLEM_JSON = "application/problem+json"
 MAX_SHOWN_VALUE = 200
+MAX_SHOWN_FIELDS = 20
 RETRY_SECONDS = "5"
 _API_PREFIXES = ("/api/", "/figures/", "/healthz", "/readyz", "/metrics", "/static/")
 _STATUS: dict[type[QuantaError], int] = {
@@ -48,7 +49,7 @@ _REMEDIES = {
     413: "Send less in one request",
 }
 # Words that newer versions of Python's own table changed; ours stay.
-_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+_TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 _log = logging.getLogger("quanta.errors")
 
 
@@ -210,7 +211,7 @@ def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = tuple(
         FieldProblem(_parameter(e), _clean(e["msg"]), _shown(e.get("input")))
-        for e in error.errors()
+        for e in error.errors()[:MAX_SHOWN_FIELDS]
     )
     detail = "; ".join(f"{field.parameter}: {field.problem}" for field in fields[:5])
     remedy = "Correct these parameters; /api/v1/openapi.json gives their types and bounds"

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.deps import CURSOR_PATTERN, MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN
-from app.pages.parameters import Blank
+from app.pages.parameters import Blank, EmptyAllowed
 from backend.errors import InvalidInputError
 from backend.queries.search import (
     MAX_MATCHES,
@@ -90,7 +90,7 @@ class FilterFields(BaseModel):
     )
     source: Text = Field(default=None, description="Source of the document; * at its end: any end")
     document: Count = Field(default=None, description="Index of the document")
-    cls: Annotated[tuple[CurveClass, ...], BeforeValidator(_filled)] = Field(
+    cls: Annotated[tuple[CurveClass, ...], EmptyAllowed(_filled)] = Field(
         default=(), description="Class of the curve; repeat it for any of several"
     )
     drop_min: Amount = Field(default=None, description="Least total drop, nats")
@@ -183,7 +183,7 @@ class SearchQuery(FilterFields):
 
     corpus: Name = Field(default=None, description="Corpus; default: the first with curves")
     suite: Name = Field(default=None, description="Suite; default: the first with curves")
-    axis: Annotated[Axis, BeforeValidator(lambda value: value or "N")] = Field(
+    axis: Annotated[Axis, EmptyAllowed(lambda value: value or "N")] = Field(
         default="N", description="N: model size; S: training step"
     )
     model: ModelName = Field(default=None, description="Model of axis S; default: the largest")
@@ -196,7 +196,7 @@ class SearchQuery(FilterFields):
     )
     at: Number = Field(default=None, description="For preset=step: the first low point, from 1")
     like: Count = Field(default=None, description="Search for the curve of this prediction")
-    inv: Annotated[tuple[InvarianceOrNone, ...], BeforeValidator(_filled)] = Field(
+    inv: Annotated[tuple[InvarianceOrNone, ...], EmptyAllowed(_filled)] = Field(
         default=(),
         description="What the distance ignores; default: level for a preset, else none. "
         + _words(get_args(Invariance)),
@@ -204,7 +204,7 @@ class SearchQuery(FilterFields):
     sort: Annotated[Sort | None, Blank] = Field(
         default=None, description="Default: distance if a curve is searched for, else index"
     )
-    order: Annotated[Order, BeforeValidator(lambda value: value or "asc")] = "asc"
+    order: Annotated[Order, EmptyAllowed(lambda value: value or "asc")] = "asc"
     limit: Limit = 50
     cursor: Cursor = Field(default=None, description="`next_cursor` of the page before this one")
 

@@ -1,6 +1,6 @@
 """Who may ask for what: host names, tokens, same-origin mutations, headers and body size.
 
-Plain ASGI: nothing here reads more of a request than its headers, or buffers a body.
+Plain ASGI: responses pass unbuffered, and of a request no more is kept than `MAX_BODY_BYTES`.
 """
 
 import re
@@ -9,10 +9,10 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.attempts import Attempts
 from app.errors import Refusal, error_response, is_api, unanswered
 from app.scopes import SAFE_METHODS, STATIC, needed_scope
 from app.visitors import NOBODY, Visitor, bearer_of, visitor_of
@@ -25,6 +25,9 @@ from backend.settings import Settings
 __all__ = ["MAX_BODY_BYTES", "BodyLimit", "Guard", "SecurityHeaders", "check_bind"]
 
 MAX_BODY_BYTES = 1 << 20
+# More than all characters of the longest text that may be pasted.
+MAX_BODY_PARTS = 25_000
+MAX_ADDRESS_BYTES = MAX_HEADER_BYTES = 32 << 10
 FORM = "application/x-www-form-urlencoded"
 _HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]{0,5})?")
 CSP = (
@@ -34,6 +37,8 @@ CSP = (
 HEADERS = {
     "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
+    # For browsers that do not know frame-ancestors.
+    "X-Frame-Options": "SAMEORIGIN",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -77,14 +82,15 @@ class Guard:
 
     async def refusal(self, request: Request) -> Refusal | None:
         """Return why the request is refused, None if it is not; note who sends it."""
-        refusal = self._host(request.headers)
+        refusal = _size(request) or self._host(request.headers) or _too_many_guesses(request)
         if refusal is not None:
             return refusal
         try:
-            request.state.visitor = await self._visitor(request)
+            visitor = request.state.visitor = await self._visitor(request)
         except (OperationalError, PoolTimeoutError) as error:
             return unanswered(request, error)
-        refusal = _access(request, request.state.visitor)
+        _judge_guess(request, visitor)
+        refusal = _access(request, visitor)
         if refusal is None and request.method not in SAFE_METHODS:
             refusal = _origin(request.headers) or _media_type(request)
         return refusal
@@ -106,6 +112,60 @@ class Guard:
             return NOBODY
         # The store is asked each time: a token that was revoked a moment ago opens nothing.
         return await run_in_threadpool(visitor_of, self.store, request)
+
+
+def is_still_allowed(store: Store, request: Request) -> bool:
+    """Return whether a request that was let in before would be let in now."""
+    visitor = visitor_of(store, request) if _needs_visitor(request) else NOBODY
+    return _access(request, visitor) is None
+
+
+def _size(request: Request) -> Refusal | None:
+    scope = request.scope
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
+        return Refusal(
+            414, f"The address is longer than {MAX_ADDRESS_BYTES:,} bytes", "Ask for less at once"
+        )
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+        return Refusal(
+            431,
+            f"The headers are longer than {MAX_HEADER_BYTES:,} bytes",
+            "Send fewer or shorter ones; in a browser, delete the cookies of this host",
+        )
+    return None
+
+
+def _sender(request: Request) -> tuple[Attempts, str]:
+    return request.app.state.attempts, request.client.host if request.client else ""
+
+
+def _too_many_guesses(request: Request) -> Refusal | None:
+    token = bearer_of(request)
+    if token is None:
+        return None
+    attempts, host = _sender(request)
+    seconds = attempts.begin(host, token)
+    if not seconds:
+        return None
+    return Refusal(
+        429,
+        "Too many requests with a wrong token came from this address",
+        f"Correct the token, and try again in {seconds} seconds",
+        headers={"Retry-After": str(seconds)},
+    )
+
+
+def _judge_guess(request: Request, visitor: Visitor) -> None:
+    token = bearer_of(request)
+    if token is None:
+        return
+    attempts, host = _sender(request)
+    if visitor.holder is not None:
+        attempts.succeeded(host, token)
+    elif visitor.is_protected:
+        attempts.failed(token)
+    else:  # nothing to guess
+        attempts.succeeded(host)
 
 
 def _is_local(request: Request) -> bool:
@@ -175,6 +235,12 @@ def _origin(headers: Headers) -> Refusal | None:
 def _media_type(request: Request) -> Refusal | None:
     sent = request.headers.get("content-type", "")
     kind = sent.partition(";")[0].strip().lower()
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        # A small compressed body can be a large one, and none of ours is worth compressing.
+        return Refusal(
+            415, f"The content encoding {coding[:100]!r} is not accepted", "Send it uncompressed"
+        )
     # Forms are for pages without scripts; that they come from this server's own pages, the
     # origin has shown already.
     if kind == "application/json" or (kind == FORM and not is_api(request.scope["path"])):
@@ -207,38 +273,61 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Middleware that stops reading a body at `max_bytes`, whatever its headers claim."""
+    """Middleware that reads the body of a change: at most `max_bytes`, whatever its headers claim.
+
+    It does so before any route runs, so that one that needs no body refuses a large one as well.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
         self.app = app
         self.max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on with a counted body."""
+        """Hand the request on with its whole body, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         request = Request(scope)
         announced = request.headers.get("content-length", "0")
         if announced.isdecimal() and int(announced[:20]) > self.max_bytes:
-            await error_response(request, self._refusal())(scope, receive, send)
-            return
-        await self.app(scope, self._counted(receive), send)
+            await error_response(request, self._too_large())(scope, receive, send)
+        elif scope["method"] in SAFE_METHODS:
+            await self.app(scope, receive, send)
+        else:
+            await self._with_body(request, receive, send)
 
-    def _refusal(self) -> Refusal:
+    async def _with_body(self, request: Request, receive: Receive, send: Send) -> None:
+        body = bytearray()
+        message: Message = {"more_body": True}
+        while message.get("more_body", False):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            if len(body) > self.max_bytes:
+                await error_response(request, self._too_large())(request.scope, receive, send)
+                return
+        # Values take hundreds of times their length once they are read, and each that is wrong
+        # has a message of its own.
+        if sum(body.count(mark) for mark in b",[{") > MAX_BODY_PARTS:
+            refusal = Refusal(
+                413, f"The body has more than {MAX_BODY_PARTS:,} values", "Send less in one request"
+            )
+            await error_response(request, refusal)(request.scope, receive, send)
+            return
+        await self.app(request.scope, _replayed(bytes(body), receive), send)
+
+    def _too_large(self) -> Refusal:
         return Refusal(
             413, f"The body is larger than {self.max_bytes:,} bytes", "Send less in one request"
         )
 
-    def _counted(self, receive: Receive) -> Receive:
-        total = 0
 
-        async def counted() -> Message:
-            nonlocal total
-            message = await receive()
-            total += len(message.get("body", b""))
-            if total > self.max_bytes:
-                raise HTTPException(413, self._refusal().detail)
-            return message
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return what gives a whole body, then whatever comes after it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-        return counted
+    async def next_message() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return next_message

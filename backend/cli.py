@@ -37,6 +37,8 @@ from backend.settings import settings
 
 # Open answers get this long when the server ends.
 GRACE_SECONDS = 3
+# Most systems let a process open 1,024 files, of which the database takes some.
+MAX_CONNECTIONS = 500
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -297,6 +299,10 @@ def serve(
             port=config.port,
             log_level="warning",
             server_header=False,
+            # Bounds what waits: requests that arrive slowly, or not at all.
+            http="app.connections:Connection",
+            limit_concurrency=MAX_CONNECTIONS,
+            ws="none",
             # Followers of jobs keep their connection open for minutes.
             timeout_graceful_shutdown=GRACE_SECONDS,
         )

@@ -8,6 +8,7 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter
 
+from app.security import is_still_allowed
 from backend.db import Store
 from backend.jobs import board
 from backend.jobs.views import JobView
@@ -22,7 +23,7 @@ def _event(view: JobView) -> bytes:
 
 
 async def events(request: Request, store: Store, first: JobView) -> AsyncIterator[bytes]:
-    """Yield an event for every change of a job until it has ended.
+    """Yield an event for every change of a job until it has ended, or its reader's token has.
 
     Args:
         request: whose client listens; once it has gone, the stream ends.
@@ -34,7 +35,9 @@ async def events(request: Request, store: Store, first: JobView) -> AsyncIterato
     yield _event(view)
     while view.state in board.OPEN_STATES and time.monotonic() - began < LONGEST_SECONDS:
         await asyncio.sleep(POLL_SECONDS)
-        if await request.is_disconnected():
+        if await request.is_disconnected() or not await run_in_threadpool(
+            is_still_allowed, store, request
+        ):
             return
         newer = await run_in_threadpool(board.job, store, view.id)
         if newer != view:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from app.errors import PROBLEM_JSON, Problem
+from app.scopes import needed_scope
 
 URL = "/api/v1/openapi.json"
 TITLE = "Quanta Explorer"
@@ -38,9 +39,32 @@ _EXAMPLE = {
 }
 
 
-def _problem(description: str) -> dict[str, Any]:
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds after which to try again",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+SECURITY_SCHEMES = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of `quanta token create`, or QUANTA_TOKEN. Ten wrong ones in five "
+        "minutes shut out their address until these are over",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "quanta_session",
+        "description": "What /login gives for a token; its name ends in _ and the server's port",
+    },
+}
+
+
+def _problem(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
     reference = {"$ref": "#/components/schemas/Problem"}
-    return {"description": description, "content": {PROBLEM_JSON: {"schema": reference}}}
+    found: dict[str, Any] = {"content": {PROBLEM_JSON: {"schema": reference}}}
+    return {"description": description, **found, **({"headers": headers} if headers else {})}
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -49,14 +73,31 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     403: _problem("The token's scope is too small, or not from this server's own pages"),
     404: _problem("No such thing in the store"),
     409: _problem("Not finished yet"),
+    414: _problem("An address longer than 32 KiB"),
     421: _problem("A host name that this server does not answer for"),
     422: _problem("A parameter that cannot be used; `errors` names it"),
-    503: _problem("The database is missing, busy or damaged"),
+    429: _problem("Too many wrong tokens from this address", _RETRY_AFTER),
+    431: _problem("Headers longer than 32 KiB"),
+    503: _problem("The database is missing or damaged, or busy: then with Retry-After"),
+    507: _problem("The server's disk is full"),
 }
 MUTATION_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    413: _problem("A body larger than 1 MiB"),
-    415: _problem("A body that is not JSON"),
+    413: _problem("A body larger than 1 MiB, or with more than 25,000 values"),
+    415: _problem("A body that is not JSON, or is compressed"),
 }
+
+
+def _add_security(document: dict[str, Any] | None) -> None:
+    """Say of every operation which scope it needs, of a token or of a session."""
+    assert document is not None, "FastAPI keeps what it built"
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            needed = needed_scope(method.upper(), path)
+            scopes = [needed] if needed else []
+            operation["security"] = [{name: scopes} for name in SECURITY_SCHEMES]
+            if method == "get":  # this machine reads without
+                operation["security"].append({})
 
 
 class Application(FastAPI):
@@ -70,6 +111,7 @@ class Application(FastAPI):
             problem = TypeAdapter(Problem).json_schema(ref_template=template, mode="serialization")
             schemas.update(problem.pop("$defs"))
             schemas["Problem"] = {**problem, "examples": [_EXAMPLE]}
+            _add_security(self.openapi_schema)
         assert self.openapi_schema is not None, "FastAPI keeps what it built"
         return self.openapi_schema
 

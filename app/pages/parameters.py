@@ -3,7 +3,9 @@
 from typing import Annotated, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from app.deps import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN
 from backend.queries.clusterings import Sort
@@ -16,11 +18,28 @@ MAX_CONTEXT = 1024
 MAX_COUNT = 1_000_000_000
 
 
+EMPTY = {"type": "string", "maxLength": 0}
+
+
+class EmptyAllowed(BeforeValidator):
+    """Takes an empty field as its function says, and says in the schema that it may be empty."""
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the schema of the value with the empty string beside it."""
+        schema = handler(core)
+        if schema.get("type") == "array":
+            return {**schema, "items": {"anyOf": [schema["items"], EMPTY]}}
+        kinds = schema.pop("anyOf", None)
+        return {"anyOf": [*(kinds or [schema]), EMPTY], **(schema if kinds else {})}
+
+
 def _blank(value: object) -> object:
     return None if value == "" else value
 
 
-Blank = BeforeValidator(_blank)
+Blank = EmptyAllowed(_blank)
 # Bounds are on the number alone: they cannot be asked of an empty field.
 Count = Annotated[Annotated[int, Field(ge=0, le=MAX_COUNT)] | None, Blank]
 Amount = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, Blank]

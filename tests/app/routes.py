@@ -43,7 +43,8 @@ def documented(app: FastAPI) -> list[Route]:
 def impossible(schema: dict[str, Any]) -> str | None:
     """A value that the schema does not allow, None if it allows every string."""
     kinds = [s for s in schema.get("anyOf", [schema]) if s.get("type") != "null"]
-    (kind,) = kinds
+    # An empty field may count as not given.
+    (kind,) = [s for s in kinds if s.get("maxLength") != 0]
     if "enum" in kind:
         return "no-such-choice"
     if kind["type"] == "integer":

@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
 from sqlalchemy import event
 
+from app import scopes
 from backend.db import Store
 from tests.app.routes import documented
 
@@ -29,6 +30,7 @@ def test_every_route_is_described_and_has_the_problem_schema(app: FastAPI) -> No
             assert operation["description"], path
             for status, response in operation["responses"].items():
                 if status >= "4":
+                    assert "429" in operation["responses"], path
                     (media,) = response["content"].items()
                     reference = {"$ref": "#/components/schemas/Problem"}
                     assert media == ("application/problem+json", {"schema": reference})
@@ -71,3 +73,14 @@ def test_no_get_writes_to_the_store(
 def test_documentation_pages_of_the_framework_are_off(client: TestClient) -> None:
     for path in ("/docs", "/redoc", "/openapi.json"):
         assert client.get(path).status_code == 404
+
+
+def test_every_operation_names_the_scope_that_it_needs(app: FastAPI) -> None:
+    document = app.openapi()
+    assert set(document["components"]["securitySchemes"]) == {"token", "session"}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            needed = scopes.needed_scope(method.upper(), path)
+            assert {"token": [needed]} in operation["security"], path
+            assert {"session": [needed]} in operation["security"], path
+            assert ({} in operation["security"]) == (method == "get"), path

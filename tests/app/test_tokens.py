@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
 from app import scopes
+from app.attempts import Attempts
 from app.main import create_app
 from backend import access_tokens, credentials, login_sessions
 from backend.db import Store
@@ -52,6 +53,12 @@ def by_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     """Protected by QUANTA_TOKEN."""
     with door(tmp_path_factory.mktemp("settings") / "data", token=SETTINGS_TOKEN) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def _no_attempts_before(lab: Door, by_settings: Door) -> None:
+    for opened in (lab, by_settings):
+        opened.app.state.attempts = Attempts()
 
 
 def headers(path: str) -> dict[str, str]:

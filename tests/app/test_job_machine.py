@@ -1,0 +1,368 @@
+"""Jobs over HTTP against a model of them, while workers come, work, die and are given up."""
+
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import delete, update
+
+from app.main import create_app
+from backend.db import Store
+from backend.errors import QuantaError
+from backend.jobs import board, engine, leases
+from backend.models import Job, JobUnit, Worker
+from backend.models.base import now
+from tests.app.conftest import local_client
+from tests.app.job_rules import ENDED, OWN, URL, Watch
+from tests.workers import until, working
+
+CORPUS = "mini-held-out-60"
+DOCUMENTS = st.integers(0, 2)
+KEYS = st.sampled_from([None, "one-key", "other-key"])
+PICK = st.integers(0, 1_000)
+UNITS = 2
+MOST_WORKERS = 3
+
+
+def body(document: int, checkpoints: str = "one") -> dict[str, Any]:
+    known = {"corpus": CORPUS, "document": document, "target": "⏎", "checkpoints": checkpoints}
+    return {"kind": "measure", "parameters": known}
+
+
+@dataclass
+class Known:
+    """A job as the model has it."""
+
+    document: int
+    key: str | None
+    state: str = "queued"
+    attempt: int = 1
+    units: set[str] = field(default_factory=set)
+
+    def end(self, state: str) -> None:
+        self.state = state
+        if state != "finished":
+            self.key = None
+
+
+class Jobs(RuleBasedStateMachine):
+    """The job API and the functions that workers call, on the real tables."""
+
+    store: ClassVar[Store]
+    client: ClassVar[TestClient]
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.store.begin() as session:
+            for table in (JobUnit, Job, Worker):
+                session.execute(delete(table))
+        self.jobs: dict[str, Known] = {}
+        # The job at which each living worker is; workers that were given up.
+        self.live: dict[str, str | None] = {}
+        self.dead: list[str] = []
+        self.watch = Watch(self.client)
+
+    @initialize()
+    def two_workers_and_a_job(self) -> None:
+        self.a_worker_comes()
+        self.a_worker_comes()
+        self.submit(0, None)
+
+    def job(self, pick: int, *states: str) -> tuple[str, Known]:
+        """One of the jobs, three times of four in one of these states."""
+        names = sorted(self.jobs)
+        wanted = [name for name in names if self.jobs[name].state in states]
+        names = wanted if wanted and pick % 4 else names
+        name = names[pick // 4 % len(names)]
+        return name, self.jobs[name]
+
+    def worker(self, pick: int) -> str:
+        return sorted(self.live)[pick % len(self.live)]
+
+    def as_worker(self, name: str) -> Store:
+        """The store as a worker has it: it commits only while it lives."""
+        fenced = Store(self.store.engine, self.store.settings)
+        fenced.fence = leases.fence(name)
+        return fenced
+
+    def claimant(self, document: int) -> str | None:
+        claims = (
+            name
+            for name, job in self.jobs.items()
+            if job.document == document and job.state not in {"failed", "cancelled"}
+        )
+        return next(claims, None)
+
+    def settle_cancelling(self) -> None:
+        for name, job in self.jobs.items():
+            if job.state == "cancelling" and name not in self.live.values():
+                job.end("cancelled")
+
+    @rule(document=DOCUMENTS, key=KEYS)
+    def submit(self, document: int, key: str | None) -> None:
+        """A new request, an equal one, a clone of one that ended, or a key that is taken."""
+        sent = OWN | ({"Idempotency-Key": key} if key else {})
+        answer = self.client.post(URL, json=body(document), headers=sent)
+        same_key = next((n for n, j in self.jobs.items() if key and j.key == key), None)
+        if same_key is not None and self.jobs[same_key].document != document:
+            assert answer.status_code == 409
+            return
+        assert answer.status_code == 202, answer.text
+        name = answer.json()["id"]
+        expected = same_key or self.claimant(document)
+        if expected is None:
+            assert name not in self.jobs
+            self.jobs[name] = Known(document, key)
+        assert name == (expected or name)
+
+    @precondition(lambda self: self.jobs)
+    @rule(pick=PICK)
+    def cancel(self, pick: int) -> None:
+        name, job = self.job(pick, "running")
+        answer = self.client.post(f"{URL}/{name}/cancel", json={}, headers=OWN)
+        assert answer.status_code == 202
+        if job.state == "queued":
+            job.end("cancelled")
+        elif job.state == "running":
+            job.state = "cancelling"
+            self.settle_cancelling()
+        assert answer.json()["state"] == job.state
+
+    @precondition(lambda self: self.jobs)
+    @rule(pick=PICK)
+    def resume(self, pick: int) -> None:
+        name, job = self.job(pick, "failed", "cancelled")
+        answer = self.client.post(f"{URL}/{name}/resume", json={}, headers=OWN)
+        may = job.state in {"failed", "cancelled"} and self.claimant(job.document) is None
+        assert answer.status_code == (202 if may else 409), answer.text
+        if may:
+            job.state, job.attempt = "queued", job.attempt + 1
+
+    @precondition(lambda self: len(self.live) < MOST_WORKERS)
+    @rule()
+    def a_worker_comes(self) -> None:
+        self.live[leases.register(self.store, "cpu")] = None
+
+    @precondition(lambda self: self.live and self.jobs)
+    @rule(pick=PICK, who=PICK)
+    def begin(self, pick: int, who: int) -> None:
+        """A worker plans a job."""
+        name, job = self.job(pick, "queued")
+        store = self.as_worker(self.worker(who))
+        if job.state == "queued":
+            job.state = "running"
+        if board.begin(store, name):
+            board.expect(store, name, UNITS)
+        assert (job.state == "running") == board.is_wanted(store, name)
+
+    @precondition(lambda self: self.live and self.jobs)
+    @rule(pick=PICK, who=PICK, late=st.sampled_from([False, False, False, True]))
+    def take(self, pick: int, who: int, late: bool) -> None:
+        """An idle worker takes a unit of a job, perhaps of an attempt that is over."""
+        name, job = self.job(pick, "running")
+        worker = self.worker(who)
+        if self.live[worker] is not None:
+            return
+        attempt = job.attempt - 1 if late else job.attempt
+        taken = board.take(self.as_worker(worker), name, attempt, worker)
+        assert taken == (job.state == "running" and not late)
+        if taken:
+            self.live[worker] = name
+
+    @precondition(lambda self: any(self.live.values()))
+    @rule(
+        who=PICK, unit=st.integers(0, UNITS - 1), outcome=st.sampled_from(["done", "done", "not"])
+    )
+    def put_down(self, who: int, unit: int, outcome: str) -> None:
+        """A worker commits its unit, perhaps one that another has, or fails; then it is idle."""
+        busy = sorted(worker for worker, name in self.live.items() if name)
+        self.commit(busy[who % len(busy)], unit, outcome)
+
+    @precondition(lambda self: self.live and self.jobs)
+    @rule(pick=PICK, who=PICK)
+    def finish(self, pick: int, who: int) -> None:
+        """A worker notes that a job is done, once it is."""
+        name, job = self.job(pick, "running")
+        if len(job.units) < UNITS or name in self.live.values():
+            return
+        board.finish(self.as_worker(self.worker(who)), name, {"page": "/documents"})
+        if job.state == "running":
+            job.end("finished")
+
+    @precondition(lambda self: len(self.live) > 1)
+    @rule(who=PICK, by_itself=st.booleans())
+    def a_worker_dies(self, who: int, by_itself: bool) -> None:
+        """It leaves, or its lease runs out; another one sweeps up after it."""
+        worker = self.worker(who)
+        del self.live[worker]
+        if by_itself:
+            leases.leave(self.store, worker)
+        else:
+            with self.store.begin() as session:
+                old = now() - timedelta(seconds=2 * leases.TTL_SECONDS)
+                session.execute(update(Worker).where(Worker.id == worker).values(heartbeat_at=old))
+        other = self.worker(0)
+        lost = leases.give_up_lost(self.as_worker(other), other)
+        assert worker in lost
+        leases.settle(self.as_worker(other), lost)
+        board.stop_idle(self.as_worker(other))
+        self.dead.append(worker)
+        self.settle_cancelling()
+
+    @precondition(lambda self: self.dead and self.jobs)
+    @rule(pick=PICK, who=PICK)
+    def a_dead_worker_goes_on(self, pick: int, who: int) -> None:
+        """It was stopped, and continues where it was: it changes nothing."""
+        name, _ = self.job(pick)
+        worker = self.dead[who % len(self.dead)]
+        store = self.as_worker(worker)
+        late: list[Callable[[], object]] = [
+            lambda: leases.beat(self.store, worker),
+            lambda: board.begin(store, name),
+            lambda: board.take(store, name, 1, worker),
+            lambda: board.advance(store, name, "late", worker, 0.1, None),
+            lambda: board.finish(store, name, {}),
+            lambda: board.fail(store, name, QuantaError("late", "late")),
+        ]
+        for act in late:
+            with pytest.raises(leases.LostLeaseError):
+                act()
+
+    @precondition(lambda self: self.live and self.jobs)
+    @rule(pick=PICK, who=PICK, stops=st.integers(0, 3))
+    def work(self, pick: int, who: int, stops: int) -> None:
+        """A worker carries a job on, unit by unit, to its end or a little less far."""
+        name, _ = self.job(pick, "queued", "running")
+        worker = self.worker(who)
+        if self.live[worker] is not None:
+            return
+        at, by = 4 * sorted(self.jobs).index(name), sorted(self.live).index(worker)
+        self.begin(at, by)
+        for unit in range(UNITS):
+            if stops == unit:
+                return
+            self.take(at, by, late=False)
+            if self.live[worker] is None:
+                return
+            self.commit(worker, unit)
+        if stops > UNITS:
+            self.finish(at, by)
+
+    def commit(self, worker: str, unit: int, outcome: str = "done") -> None:
+        name = self.live[worker]
+        assert name is not None
+        job, store = self.jobs[name], self.as_worker(worker)
+        if outcome == "done":
+            board.advance(store, name, f"u{unit}", worker, 0.1, None)
+            job.units.add(f"u{unit}")
+        elif board.is_wanted(store, name):
+            board.fail(store, name, QuantaError("it failed", "try again"))
+            job.end("failed")
+        board.put_down(store, name, worker)
+        self.live[worker] = None
+        self.settle_cancelling()
+
+    @precondition(lambda self: any(job.state in ENDED for job in self.jobs.values()))
+    @rule(pick=PICK)
+    def follow(self, pick: int) -> None:
+        ended = sorted(name for name, job in self.jobs.items() if job.state in ENDED)
+        self.watch.follow(ended[pick % len(ended)])
+
+    @invariant()
+    def views_are_as_the_model_has_them(self) -> None:
+        self.watch.agree()
+        seen = {n: (j["state"], j["attempt"], j["done"]) for n, j in self.watch.seen.items()}
+        assert seen == {n: (j.state, j.attempt, len(j.units)) for n, j in self.jobs.items()}
+
+
+@pytest.fixture
+def machine(writable_store: Store) -> Iterator[type[Jobs]]:
+    with local_client(create_app(writable_store)) as client:
+
+        class Here(Jobs):
+            pass
+
+        Here.store, Here.client = writable_store, client
+        yield Here
+    engine.disconnect()
+
+
+def run(machine: type[Jobs], examples: int, steps: int) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.slow
+def test_jobs_do_what_the_model_says(machine: type[Jobs]) -> None:
+    run(machine, examples=12, steps=30)
+
+
+@pytest.mark.soak
+def test_jobs_do_what_the_model_says_for_long(machine: type[Jobs]) -> None:
+    run(machine, examples=300, steps=60)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", range(4))
+def test_jobs_keep_their_rules_while_real_workers_are_killed(
+    writable_store: Store, number: int
+) -> None:
+    """Random requests over HTTP, and kill -9 of worker processes, until all jobs have ended."""
+    draw, folder = random.Random(number), writable_store.settings.data_dir
+    with local_client(create_app(writable_store)) as client, ExitStack() as workers:
+        watch = Watch(client)
+        running = [workers.enter_context(working(folder)) for _ in range(2)]
+        for _ in range(60):
+            name = draw.choice(sorted(watch.seen) or ["j0"])
+            act = draw.choice(["submit", "submit", "cancel", "resume", "kill", "wait"])
+            if act == "submit":
+                asked = body(draw.randrange(6), draw.choice(["one", "final", "all"]))
+                assert client.post(URL, json=asked, headers=OWN).status_code == 202
+            elif act in {"cancel", "resume"}:
+                answer = client.post(f"{URL}/{name}/{act}", json={}, headers=OWN)
+                assert answer.status_code in {202, 404, 409}, answer.text
+            elif act == "kill":
+                os.kill(running.pop(0).pid, signal.SIGKILL)
+                running.append(workers.enter_context(working(folder)))
+            else:
+                before = sum(job["done"] for job in watch.look().values())
+                open_now = [j for j in watch.seen.values() if j["state"] not in ENDED]
+                if open_now:
+                    until(lambda: _has_moved(watch, before), "progress")  # noqa: B023
+            watch.look()
+        until(lambda: all(job["state"] in ENDED for job in watch.look().values()), "every end")
+        watch.agree()
+        assert {job["state"] for job in watch.seen.values()} <= {"finished", "cancelled"}
+        for name in watch.seen:
+            watch.follow(name)
+    engine.disconnect()
+
+
+def _has_moved(watch: Watch, done: int) -> bool:
+    jobs = watch.look().values()
+    return sum(job["done"] for job in jobs) > done or all(job["state"] in ENDED for job in jobs)
