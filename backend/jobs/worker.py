@@ -107,6 +107,7 @@ class Worker:
         # begun something after it was given up.
         for name in engine.holders() - leases.live(self.store):
             engine.recover(name)
+        engine.take_up_dropped(self.id)
         leases.settle(self.store, lost)
         board.stop_idle(self.store)
         self.child.close_if_idle()
