@@ -50,9 +50,9 @@ CASES = {
         {
             **ON_BASE,
             "model": "s3",
-            "threshold_nats": 3.0,
+            "threshold_nats": 2.0,
             "induction_filter": False,
-            "limit": 1500,
+            "limit": 600,
             "n_clusters": [10, 20, 40],
         }
     ),

@@ -23,7 +23,7 @@ from backend.stages.suites import add_suite
 from tests import stores
 from tests.workers import until, work, working
 
-MODELS, STEPS = ("s1", "s2", "s3"), (0, 64, 2000)
+MODELS, STEPS = ("s1", "s2"), (0, 64, 2000)
 TMPFS_MB = 24
 LOCK = """
 import contextlib, sqlite3, sys, time
@@ -40,7 +40,7 @@ def built(folder: Path, url: str = "") -> Store:
     """A store with a suite and a corpus of many chunks, and nothing evaluated."""
     store = open_store(Settings(data_dir=folder, database_url=url))
     add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
-    stores.small_corpus(store, documents=40, chunk_predictions=300)
+    stores.small_corpus(store, documents=20, chunk_predictions=300)
     return store
 
 
@@ -48,7 +48,7 @@ def built(folder: Path, url: str = "") -> Store:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The content of a store in which the evaluation was not disturbed."""
     store = built(tmp_path_factory.mktemp("undisturbed") / "data")
-    corpus = stores.small_corpus(store, documents=40, chunk_predictions=300)
+    corpus = stores.small_corpus(store, documents=20, chunk_predictions=300)
     wanted = [(model, step) for model in MODELS for step in STEPS]
     evaluate(
         store,
@@ -64,7 +64,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def begun(store: Store) -> str:
     """Ask for an evaluation and wait until it is under way."""
-    asked: Any = {"suite": "mini", "corpus": "first-40"}
+    asked: Any = {"suite": "mini", "corpus": "first-20"}
     job = submit(store, "evaluate", {**asked, "models": list(MODELS), "steps": list(STEPS)}).id
     until(lambda: board.job(store, job).done >= 2, "two chunks")
     return job
