@@ -138,13 +138,13 @@ def build_hostile(store: Store, file: Path) -> None:
     discover(store, evaluation, DiscoverySpec(selection, n_clusters=(3, 6)), ONE_CORE, Silent())
 
 
-def checkpoint_ids(store: Store, *wanted: tuple[str, int | None]) -> list[int]:
+def checkpoint_ids(store: Store, *wanted: tuple[str, int | None], suite: str = SUITE) -> list[int]:
     """Ids of (model, step) of the bundled suite; step None stands for every step."""
     ids = []
     with store.session() as session:
-        suite = suite_named(session, SUITE)
+        home = suite_named(session, suite)
         for name, step in wanted:
-            model = model_named(suite, name)
+            model = model_named(home, name)
             ids += [c.id for c in model.checkpoints if step in (None, c.step)]
     return ids
 

@@ -34,15 +34,17 @@ UNION SELECT 'target ' || substr(key, 1, 16) FROM target_loss
 
 
 @contextmanager
-def working(folder: Path, **extra: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process over a data directory; `extra` are settings."""
-    with (folder / "worker.log").open("ab") as log:
+def working(
+    folder: Path, log: Path | None = None, **extra: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process over a data directory; `extra` are settings, `log` takes what it says."""
+    with (log or folder / "worker.log").open("ab") as stderr:
         process = subprocess.Popen(
             command("worker", "--with-parent"),
             env=environment(folder, **extra),
             cwd=ROOT,
             stdin=subprocess.PIPE,
-            stderr=log,
+            stderr=stderr,
         )
     try:
         yield process

@@ -22,9 +22,12 @@ from dbos import (
     SetWorkflowID,
     WorkflowHandle,
 )
+from dbos import _sys_db as system_database
+from dbos._dbos import _get_dbos_instance
 from dbos._serialization import DefaultSerializer
+from dbos._utils import INTERNAL_QUEUE_NAME
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from backend.errors import QuantaError
 from backend.jobs.leases import LostLeaseError, end_lost
@@ -63,6 +66,23 @@ def _refused(_self: object, *_value: object) -> Any:
 
 # Choosing JSON alone would still unpickle a row that says that it is pickled.
 DefaultSerializer.deserialize = DefaultSerializer.serialize = _refused  # type: ignore[method-assign,assignment]
+
+_known: Any = system_database
+_is_known_to_pass = _known.retriable_postgres_exception
+
+
+def _passes(error: Exception) -> bool:
+    """Return whether the engine may wait for the database, and try again what failed."""
+    if _is_known_to_pass(error):
+        return True
+    # Without a code of the server it was not reached. The engine knows some of the wordings, and
+    # would end a job over the others.
+    inner = error.orig if isinstance(error, DBAPIError) else None
+    is_operational = type(inner).__name__ == "OperationalError" and hasattr(inner, "sqlstate")
+    return is_operational and getattr(inner, "sqlstate", None) is None
+
+
+_known.retriable_postgres_exception = _passes
 
 
 def system_url(settings: Settings) -> str:
@@ -318,6 +338,26 @@ def holders() -> set[str]:
         status="PENDING", app_version=VERSION, load_input=False, load_output=False
     )
     return {flow.executor_id for flow in begun if flow.executor_id}
+
+
+_missed: set[str] = set()
+
+
+def take_up_dropped(own: str) -> None:
+    """Queue again what this worker has begun and its engine has let go.
+
+    That happens where an outcome cannot be written: the job would be "running" for ever. Asked
+    again and again; what is missed twice is queued, since what was begun just now is not yet known.
+    """
+    engine = _get_dbos_instance()
+    begun = DBOS.list_workflows(
+        status="PENDING", executor_id=own, app_version=VERSION, load_input=False, load_output=False
+    )
+    missed = {flow.workflow_id for flow in begun} - set(engine._active_workflows_set.activeList())
+    for flow in missed & _missed:
+        engine._sys_db.reenqueue_for_recovery(flow, [own], INTERNAL_QUEUE_NAME)
+    _missed.clear()
+    _missed.update(missed)
 
 
 def recover(executor_id: str) -> int:

