@@ -41,7 +41,8 @@ class LostLeaseError(QuantaError):
         )
 
 
-def _time(session: Session) -> datetime:
+def database_time(session: Session) -> datetime:
+    """Return the database's time, which is the same for all workers."""
     found: datetime = session.scalars(select(func.current_timestamp())).one()
     return utc(found)
 
@@ -70,7 +71,7 @@ def register(store: Store, device: str) -> str:
     worker_id = f"{socket.gethostname()}:{device}:{secrets.token_hex(4)}"
     assert _locked(_path(store.settings.data_dir, worker_id)) is not None, worker_id
     with store.begin() as session:
-        time = _time(session)
+        time = database_time(session)
         session.execute(
             delete(Worker).where(Worker.state == "gone", Worker.heartbeat_at < time - _KEPT)
         )
@@ -104,7 +105,7 @@ def beat(store: Store, worker_id: str) -> None:
         renewed = session.execute(
             update(Worker)
             .where(Worker.id == worker_id, Worker.state == "live")
-            .values(heartbeat_at=_time(session))
+            .values(heartbeat_at=database_time(session))
         )
         if renewed.rowcount != 1:  # type: ignore[attr-defined]
             raise LostLeaseError(worker_id)
@@ -142,11 +143,11 @@ def give_up_lost(store: Store, own: str) -> tuple[str, ...]:
         Names of all dead workers whose jobs are still to be given to others.
     """
     with store.begin() as session:
-        oldest = _time(session) - timedelta(seconds=TTL_SECONDS)
+        oldest = database_time(session) - timedelta(seconds=TTL_SECONDS)
         live = session.scalars(select(Worker).where(Worker.state == "live", Worker.id != own)).all()
         for worker in live:
             is_late = utc(worker.heartbeat_at) < oldest
-            if is_late or _has_ended(store.settings.data_dir, worker):
+            if is_late or has_ended(store.settings.data_dir, worker):
                 _mark(session, worker.id, worker.heartbeat_at)
         return tuple(session.scalars(select(Worker.id).where(Worker.state == "dead")))
 
@@ -161,7 +162,8 @@ def _mark(session: Session, worker_id: str, seen: datetime) -> None:
     )
 
 
-def _has_ended(folder: Path, worker: Worker) -> bool:
+def has_ended(folder: Path, worker: Worker) -> bool:
+    """Return whether a worker of this machine has ended: nobody holds the lock of its file."""
     path = _path(folder, worker.id)
     if worker.host != socket.gethostname() or not path.is_file():
         return False
