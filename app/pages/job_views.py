@@ -10,6 +10,7 @@ from app.templating import grouped, moment, si
 from backend.jobs.crew import WorkerView
 from backend.jobs.estimates import Estimate
 from backend.jobs.kinds import KINDS
+from backend.jobs.kinds.base import as_asked
 from backend.jobs.views import JobView
 
 MOST_SHOWN = 60
@@ -81,14 +82,17 @@ def duration(seconds: float | None) -> str:
 
 
 def status(job: JobView, workers: Sequence[WorkerView]) -> str:
-    """Return a job's state in words; a queued one says what it waits for."""
-    if job.state != "queued":
+    """Return a job's state in words; one that no living worker can go on with says what it needs.
+
+    A job that requires CUDA is running once any worker has planned it.
+    """
+    if job.state not in {"queued", "running"}:
         return job.state
     if not workers:
-        return "waits for a worker"
+        return "waits for a worker" if job.state == "queued" else "interrupted, waits for a worker"
     if job.requires == "cuda" and not any(w.device.startswith("cuda") for w in workers):
         return "waits for a worker with CUDA"
-    return "queued"
+    return job.state
 
 
 def progress(job: JobView) -> str:
@@ -139,8 +143,8 @@ def row(job: JobView, workers: Sequence[WorkerView]) -> Row:
 
 
 def _subject(parameters: Mapping[str, Any]) -> str:
-    found = [value_words(parameters[name]) for name in _SUBJECT if parameters.get(name)]
-    return " · ".join(found[:3])
+    found = as_asked({name: parameters.get(name) for name in _SUBJECT})
+    return " · ".join([value_words(value) for value in found.values() if value][:3])
 
 
 def value_words(value: Any) -> str:

@@ -157,7 +157,7 @@ def _page(
         titles={name: kind.title for name, kind in KINDS.items()},
         marks=job_views.MARKS,
         asked=asked,
-        compared=_compared(store, asked.cmp[0]) if asked.cmp else None,
+        compared=_compared(store, asked.cmp[0]) if any(asked.cmp) else None,
         link=job_views.result_link,
         api="/api/v1/jobs" + query(state=asked.state, kind=asked.kind, cursor=asked.cursor),
     )
