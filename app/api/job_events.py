@@ -1,4 +1,4 @@
-"""Server-sent events of a job: its row, whenever that has changed."""
+"""Server-sent events of a job: its row, whenever that has changed, and new lines of its log."""
 
 import asyncio
 import time
@@ -10,11 +10,14 @@ from pydantic import TypeAdapter
 
 from app.security import is_still_allowed
 from backend.db import Store
-from backend.jobs import board
+from backend.jobs import board, notes
+from backend.jobs.notes import LogPage
 from backend.jobs.views import JobView
 
 POLL_SECONDS, KEEP_ALIVE_SECONDS, LONGEST_SECONDS = 0.5, 15.0, 600.0
+LINES_AT_ONCE = 100
 _JOB = TypeAdapter(JobView)
+_LOG = TypeAdapter(LogPage)
 
 
 def _event(view: JobView) -> bytes:
@@ -22,27 +25,50 @@ def _event(view: JobView) -> bytes:
     return b"event: job\nretry: 2000\ndata: " + _JOB.dump_json(view) + b"\n\n"
 
 
-async def events(request: Request, store: Store, first: JobView) -> AsyncIterator[bytes]:
+def _log_event(page: LogPage) -> bytes:
+    # A browser that comes back sends the id of the last event with lines.
+    return b"event: log\nid: %s\ndata: %s\n\n" % (page.next_cursor.encode(), _LOG.dump_json(page))
+
+
+def _news(store: Store, job_id: str, cursor: int | None) -> tuple[JobView, LogPage | None]:
+    # The log second: whoever hears of the job's end has heard its last line too.
+    view = board.job(store, job_id)
+    if cursor is None:
+        return view, None
+    page = notes.log(store, job_id, after=cursor, limit=LINES_AT_ONCE)
+    return view, page if page.lines else None
+
+
+async def events(
+    request: Request, store: Store, job_id: str, cursor: int | None = None
+) -> AsyncIterator[bytes]:
     """Yield an event for every change of a job until it has ended, or its reader's token has.
 
     Args:
         request: whose client listens; once it has gone, the stream ends.
         store: where the job is.
-        first: the job as it is now.
+        job_id: the job.
+        cursor: lines of its log after this one are told too; None tells none.
     """
     began = told = time.monotonic()
-    view = first
-    yield _event(view)
-    while view.state in board.OPEN_STATES and time.monotonic() - began < LONGEST_SECONDS:
-        await asyncio.sleep(POLL_SECONDS)
-        if await request.is_disconnected() or not await run_in_threadpool(
-            is_still_allowed, store, request
-        ):
-            return
-        newer = await run_in_threadpool(board.job, store, view.id)
+    view: JobView | None = None
+    while view is None or view.state in board.OPEN_STATES:
+        newer, page = await run_in_threadpool(_news, store, job_id, cursor)
+        news = []
+        if page is not None:
+            cursor = int(page.next_cursor)
+            news.append(_log_event(page))
         if newer != view:
-            view, told = newer, time.monotonic()
-            yield _event(view)
-        elif time.monotonic() - told > KEEP_ALIVE_SECONDS:
+            view = newer
+            news.append(_event(view))
+        if not news and time.monotonic() - told > KEEP_ALIVE_SECONDS:
+            news.append(b": still there\n\n")
+        for event in news:
             told = time.monotonic()
-            yield b": still there\n\n"
+            yield event
+        if newer.state in board.OPEN_STATES:
+            await asyncio.sleep(POLL_SECONDS)
+        if time.monotonic() - began > LONGEST_SECONDS or await request.is_disconnected():
+            return
+        if not await run_in_threadpool(is_still_allowed, store, request):
+            return

@@ -1,5 +1,6 @@
 """Jobs: asking for what is not stored yet, and how far it is."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Path, Query, Request
@@ -21,6 +22,10 @@ from backend.queries.reading import offset_of
 FILE_SCHEMA = {"type": "string", "format": "binary"}
 KindName = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id of a job")]
+_CURSOR = re.compile(r"[0-9]{1,18}")
+LogCursor = Annotated[
+    str, Query(pattern=f"^{_CURSOR.pattern}$", description="`next_cursor` of an earlier look")
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -98,7 +103,7 @@ def resume_job(store: StoreDep, job: JobId) -> JobView:
 def job_log(
     store: StoreDep,
     job: JobId,
-    cursor: Annotated[str, Query(pattern=r"^[0-9]{1,18}$")] = "0",
+    cursor: LogCursor = "0",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> LogPage:
     """The last lines of a job's log after `cursor`, oldest first; for a look at what is new."""
@@ -132,14 +137,22 @@ def job_file(store: StoreDep, job: JobId) -> FileResponse:
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
-async def job_events(request: Request, store: StoreDep, job: JobId) -> StreamingResponse:
+async def job_events(
+    request: Request,
+    store: StoreDep,
+    job: JobId,
+    cursor: LogCursor | None = None,
+    last_event_id: Annotated[str | None, Header(max_length=64)] = None,
+) -> StreamingResponse:
     """Follow a job as server-sent events: `job` with its state as JSON at every change.
 
-    The stream ends with the job, or after ten minutes: a client then asks again.
+    With `cursor`, or where a browser comes back after its last event, also `log` with the lines
+    after that one. The stream ends with the job, or after ten minutes: a client then asks again.
     """
-    first = await run_in_threadpool(board.job, store, job)  # an unknown job is a 404
+    await run_in_threadpool(board.job, store, job)  # an unknown job is a 404
+    known = last_event_id if last_event_id and _CURSOR.fullmatch(last_event_id) else cursor
     return StreamingResponse(
-        events(request, store, first),
+        events(request, store, job, None if known is None else int(known)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

@@ -1,41 +1,93 @@
-"""One job: how far it is, and the way to what it made."""
+"""Runs: jobs, what can be asked for, two of them side by side; and one job as it goes on."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.jobs import JobId
-from app.deps import CorpusName, Cursor, DocumentIndex, StoreDep
+from app.api.jobs import JobId, KindName
+from app.deps import CURSOR_PATTERN, CorpusName, DocumentIndex, StoreDep
 from app.forms import FormFields
-from app.templating import render
-from backend.jobs import board, queue
+from app.pages import job_form, job_views
+from app.pages.parameters import Blank
+from app.templating import query, render
+from backend.errors import InvalidInputError, NotFoundError, QuantaError, StoreError
+from backend.jobs import board, crew, estimates, notes, queue
+from backend.jobs.again import Again, again, asked_of
+from backend.jobs.estimates import Estimate
 from backend.jobs.kinds import KINDS, JobKind, kind_named
-from backend.jobs.views import Requires
-from backend.queries.corpora import list_corpora
+from backend.jobs.views import JobView, Requires, State
 from backend.queries.reading import offset_of
-from backend.queries.suites import list_suites
 
 router = APIRouter(include_in_schema=False)
 
-JOBS_A_PAGE, MOST_SHOWN = 50, 60
+JOBS_A_PAGE, STEPS_SHOWN, OTHERS_SHOWN = 50, 50, 20
+MAX_QUERY = 2_000
+ON_FORM = {name: kind for name, kind in KINDS.items() if kind.on_form}
+_Ids = Annotated[str, Field(pattern=r"^[A-Za-z0-9._,-]{0,140}$")]
+_Kind = Annotated[KindName | None, Blank]
 
 
-def _given(fields: dict[str, str], kind: JobKind, **known: Any) -> dict[str, Any]:
-    """Return a form's fields as parameters; empty ones are left out, lists are cut at commas."""
-    given: dict[str, Any] = dict(known)
-    for name, about in kind.schema.model_json_schema()["properties"].items():
-        if name not in known and fields.get(name):
-            kinds = {about.get("type"), *(one.get("type") for one in about.get("anyOf", ()))}
-            given[name] = _items(fields[name]) if "array" in kinds else fields[name]
-    return given
+class RunsQuery(BaseModel):
+    """Which jobs are listed, which two are compared, and what the form is filled in with.
+
+    `new` is the kind that the form asks for, `of` (`from`) the job that it is filled in after;
+    other parameters are fields of the form.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    state: Annotated[State | None, Blank] = None
+    kind: _Kind = None
+    new: _Kind = None
+    of: Annotated[_Ids | None, Blank] = Field(None, alias="from")
+    cmp: list[_Ids] = []
+    cursor: Annotated[Annotated[str, Field(pattern=CURSOR_PATTERN)] | None, Blank] = None
 
 
-def _submitted(store: StoreDep, name: str, fields: dict[str, str], **known: Any) -> Response:
-    kind = kind_named(name)
-    asked = _given(fields, kind, **known)
-    requires: Requires = "cuda" if fields.get("requires") == "cuda" else "any"
-    return RedirectResponse(f"/jobs/{queue.submit(store, name, asked, None, requires).id}", 303)
+@dataclass(frozen=True)
+class FormView:
+    """The form of a kind; `problem` is of no field, `again` says what a clone cannot say."""
+
+    kind: JobKind
+    fields: list[job_form.FormField]
+    requires: Requires
+    is_open: bool
+    problem: str = ""
+    estimate: Estimate | None = None
+    again: Again | None = None
+
+
+def _form(
+    store: StoreDep,
+    kind: JobKind,
+    values: Mapping[str, str],
+    errors: Mapping[str, str] | None = None,
+    **known: Any,
+) -> FormView:
+    errors = errors or {}
+    fields = job_form.fields_of(kind, job_form.choices(store), values, errors)
+    names = {field.name for field in fields}
+    return FormView(
+        kind,
+        fields,
+        _requires(values),
+        problem=" ".join(words for name, words in errors.items() if name not in names),
+        **known,
+    )
+
+
+def _requires(values: Mapping[str, str]) -> Requires:
+    return "cuda" if values.get("requires") == "cuda" else "any"
+
+
+def _submitted(store: StoreDep, name: str, fields: Mapping[str, str], **known: Any) -> Response:
+    asked = {**job_form.given(kind_named(name), fields), **known}
+    job = queue.submit(store, name, asked, None, _requires(fields))
+    return RedirectResponse(f"/jobs/{job.id}", 303)
 
 
 @router.post("/documents/{corpus}/{index}/measure")
@@ -53,38 +105,96 @@ def paste(store: StoreDep, corpus: CorpusName, fields: FormFields) -> Response:
 
 
 @router.get("/jobs")
-def jobs(request: Request, store: StoreDep, cursor: Cursor = None) -> Response:
+def jobs(request: Request, store: StoreDep, asked: Annotated[RunsQuery, Query()]) -> Response:
     """Show jobs, newest first, and what can be asked for."""
-    page = board.list_jobs(store, offset=offset_of(cursor), limit=JOBS_A_PAGE)
+    if len(asked.cmp) > 1:  # boxes that were ticked, sent without scripts
+        ids = query(state=asked.state, kind=asked.kind, cmp=",".join(asked.cmp))
+        return RedirectResponse(f"/jobs{ids}", 303)
+    if asked.kind is not None:
+        kind_named(asked.kind)
+    return _page(request, store, asked, _asked_form(request, store, asked))
+
+
+def _asked_form(request: Request, store: StoreDep, asked: RunsQuery) -> FormView:
+    """Return the form that an address asks for: empty, filled in, or filled in after a job."""
+    before = board.job(store, asked.of) if asked.of else None
+    name = asked.new or (before.kind if before else asked.kind if asked.kind in ON_FORM else None)
+    kind = kind_named(name or next(iter(ON_FORM)))
+    if not kind.on_form:
+        raise InvalidInputError(
+            f"{kind.name} jobs have no form here", f"Choose from {', '.join(ON_FORM)}", "new"
+        )
+    known = again(store, before) if before is not None and before.kind == kind.name else None
+    values: dict[str, str] = {"requires": before.requires} if before else {}
+    values |= job_form.entered(known.parameters) if known else {}
+    values |= dict(request.query_params)
+    return _form(store, kind, values, is_open=bool(asked.new or before), again=known)
+
+
+def _page(
+    request: Request, store: StoreDep, asked: RunsQuery, form: FormView, status: int = 200
+) -> Response:
+    page = board.list_jobs(
+        store,
+        offset=offset_of(asked.cursor),
+        limit=JOBS_A_PAGE,
+        state=asked.state,
+        kind=asked.kind,
+    )
+    workers = crew.live(store)
     return render(
         request,
         "jobs.html",
+        status,
         section="jobs",
         title="Runs",
         page=page,
-        names={name: kind.title for name, kind in KINDS.items()},
-        suites=list_suites(store, None),
-        corpora=list_corpora(store),
-        api="/api/v1/jobs",
+        rows=[job_views.row(job, workers) for job in page.jobs],
+        workers=workers,
+        form=form,
+        cost=job_views.estimate_words(form.estimate) if form.estimate else [],
+        kinds=ON_FORM,
+        titles={name: kind.title for name, kind in KINDS.items()},
+        marks=job_views.MARKS,
+        asked=asked,
+        compared=_compared(store, asked.cmp[0]) if any(asked.cmp) else None,
+        link=job_views.result_link,
+        api="/api/v1/jobs" + query(state=asked.state, kind=asked.kind, cursor=asked.cursor),
     )
 
 
+def _compared(store: StoreDep, ids: str) -> job_views.Comparison:
+    found = job_form.cut(ids)
+    if len(found) != 2:
+        raise InvalidInputError(
+            f"cmp names {len(found)} jobs", "Choose two to compare: cmp=JOB,JOB", "cmp"
+        )
+    return job_views.compared(board.job(store, found[0]), board.job(store, found[1]))
+
+
 @router.post("/jobs")
-def submit_job(store: StoreDep, fields: FormFields) -> Response:
-    """Ask for a job from the form of the runs page."""
-    return _submitted(store, fields.pop("kind", ""), fields)
-
-
-def _words(value: Any) -> str:
-    """Return a parameter as people write it; places as model:step, long lists cut."""
-    if not isinstance(value, list):
-        return str(value)
-    parts = [":".join(map(str, v)) if isinstance(v, list) else str(v) for v in value]
-    return ", ".join(parts[:MOST_SHOWN]) + (", …" if len(parts) > MOST_SHOWN else "")
-
-
-def _items(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def submit_job(request: Request, store: StoreDep, fields: FormFields) -> Response:
+    """Ask for a job, or for what it would cost, from the form of the runs page."""
+    name, act = fields.pop("kind", ""), fields.pop("act", "run")
+    kind = kind_named(name)
+    if not kind.on_form:
+        return _submitted(store, name, fields)
+    asked, cost, status = job_form.given(kind, fields), None, 200
+    errors = job_form.faults(kind, asked)
+    try:
+        if not errors and act == "estimate":
+            cost = estimates.estimate(store, name, asked)
+        elif not errors:
+            return _submitted(store, name, fields)
+    except StoreError:
+        raise
+    except QuantaError as error:
+        errors = job_form.fault_of(error, fields)
+        status = 200 if isinstance(error, InvalidInputError | NotFoundError) else 409
+    if errors and status == 200:
+        status = 422
+    form = _form(store, kind, fields, errors, is_open=True, estimate=cost)
+    return _page(request, store, RunsQuery.model_validate({}), form, status)
 
 
 @router.post("/jobs/{job}/cancel")
@@ -101,16 +211,39 @@ def resume(store: StoreDep, job: JobId, fields: FormFields) -> Response:
     return RedirectResponse(f"/jobs/{queue.resume(store, job).id}", 303)
 
 
+def _clone(job: JobView) -> str | None:
+    """Return the address of the form filled in after a job, None if there is none here."""
+    if not KINDS[job.kind].on_form:
+        return None
+    own = {"new": job.kind, "from": job.id}
+    whole = query(**own, **job_form.entered(asked_of(job)))
+    return "/jobs" + (whole if len(whole) <= MAX_QUERY else query(**own))
+
+
 @router.get("/jobs/{job}")
 def job(request: Request, store: StoreDep, job: JobId) -> Response:
     """Show one job."""
     view = board.job(store, job)
+    workers = crew.live(store)
+    others = board.list_jobs(store, kind=view.kind, limit=OTHERS_SHOWN + 1).jobs
     return render(
         request,
         "job.html",
         section="jobs",
-        title=kind_named(view.kind).title,
+        title=KINDS[view.kind].title,
         job=view,
-        shown={name: _words(value) for name, value in view.parameters.items()},
+        row=job_views.row(view, workers),
+        pace=job_views.pace(view),
+        spent=job_views.spent(view),
+        n_workers=len(workers),
+        shown=job_views.parameter_lines(view),
+        made=job_views.result_lines(view),
+        result=job_views.result_link(view),
+        steps=notes.units(store, job, limit=STEPS_SHOWN),
+        unit_words=job_views.unit_words,
+        duration=job_views.duration,
+        log=notes.log(store, job),
+        clone=_clone(view),
+        others=[job_views.row(one, workers) for one in others if one.id != view.id],
         api=f"/api/v1/jobs/{view.id}",
     )

@@ -58,7 +58,8 @@ def end_lost(error: LostLeaseError) -> NoReturn:
     os._exit(LOST)
 
 
-def _time(session: Session) -> datetime:
+def database_time(session: Session) -> datetime:
+    """Return the database's time, which is the same for all workers."""
     found: datetime = session.scalars(select(func.current_timestamp())).one()
     return utc(found)
 
@@ -86,7 +87,7 @@ def register(store: Store, device: str) -> str:
     """
     worker_id = _new_name(store.settings.data_dir, device)
     with store.begin() as session:
-        began = _time(session)
+        began = database_time(session)
         session.execute(
             delete(Worker).where(Worker.state == "gone", Worker.heartbeat_at < began - _KEPT)
         )
@@ -138,7 +139,7 @@ def beat(store: Store, worker_id: str) -> None:
         renewed = session.execute(
             update(Worker)
             .where(Worker.id == worker_id, Worker.state == "live")
-            .values(heartbeat_at=_time(session))
+            .values(heartbeat_at=database_time(session))
         )
         session.commit()
         if renewed.rowcount != 1:  # type: ignore[attr-defined]
@@ -151,7 +152,9 @@ def _note_gap(session: Session, own: str) -> None:
     When the database comes back, all are late, and whoever looks first would give up the others.
     """
     seen = session.scalars(select(Worker.heartbeat_at).where(Worker.id == own)).one_or_none()
-    if seen is not None and _time(session) - utc(seen) > timedelta(seconds=2 * BEAT_SECONDS):
+    if seen is not None and database_time(session) - utc(seen) > timedelta(
+        seconds=2 * BEAT_SECONDS
+    ):
         _patient[own] = time.monotonic() + TTL_SECONDS
 
 
@@ -200,11 +203,11 @@ def give_up_lost(store: Store, own: str) -> tuple[str, ...]:
     with store.begin() as session:
         _note_gap(session, own)
         is_patient = time.monotonic() < _patient.get(own, 0)
-        oldest = _time(session) - timedelta(seconds=TTL_SECONDS)
+        oldest = database_time(session) - timedelta(seconds=TTL_SECONDS)
         live = session.scalars(select(Worker).where(Worker.state == "live", Worker.id != own)).all()
         for worker in live:
             is_late = utc(worker.heartbeat_at) < oldest and not is_patient
-            if is_late or _has_ended(store.settings.data_dir, worker):
+            if is_late or has_ended(store.settings.data_dir, worker):
                 _mark(session, worker.id, worker.heartbeat_at)
         return tuple(session.scalars(select(Worker.id).where(Worker.state == "dead")))
 
@@ -219,7 +222,8 @@ def _mark(session: Session, worker_id: str, seen: datetime) -> None:
     )
 
 
-def _has_ended(folder: Path, worker: Worker) -> bool:
+def has_ended(folder: Path, worker: Worker) -> bool:
+    """Return whether a worker of this machine has ended: nobody holds the lock of its file."""
     path = _path(folder, worker.id)
     if worker.host != socket.gethostname() or not path.is_file():
         return False

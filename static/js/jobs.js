@@ -1,9 +1,12 @@
 // Jobs: ask, poll, say how far; the page of a job; pasted text.
-import { fetchJson, one, say, tellError, wordsOf } from "./util.js";
+import { fetchJson, make, one, say, tellError } from "./util.js";
+import { clearFault, showFault } from "./fault.js";
+import { newerPage, rememberParts, swapParts } from "./parts.js";
 
 const ENDED = { failed: true, cancelled: true };
 const FIRST_MS = 300;
 const LONGEST_MS = 2000;
+const LINES_SHOWN = 500;
 const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /** How long is left, in words; nothing while that is not known. */
@@ -39,27 +42,6 @@ export async function follow(address, words, bar) {
   }
 }
 
-/** Hear of a job's changes as the server tells of them; polls where that does not work. */
-function listen(address, words, bar) {
-  const activity = one("[data-job-activity]");
-  return new Promise((resolve, reject) => {
-    const source = new EventSource(`${address}/events`);
-    const close = (settle, value) => { source.close(); settle(value); };
-    source.addEventListener("job", (event) => {
-      const job = JSON.parse(event.data);
-      try {
-        if (ended(job)) return close(resolve, job);
-      } catch (error) { return close(reject, error); }
-      tell(job, words, bar);
-      if (activity) activity.textContent = job.activity ?? "";
-    });
-    source.addEventListener("error", () => {
-      // A stream that ended is opened again by the browser; one that was refused is not.
-      if (source.readyState === EventSource.CLOSED) follow(address, words, bar).then(resolve, reject);
-    });
-  });
-}
-
 /** Ask for a job and follow it to its end. */
 export async function submitJob(kind, parameters, words, bar) {
   words.textContent = "Asking…";
@@ -89,16 +71,92 @@ function startPaste(form) {
   });
 }
 
-async function startPage(section) {
-  if (["finished", "failed", "cancelled"].includes(section.dataset.state)) return;
-  const words = one("[data-job-words]", section);
-  try {
-    const job = await listen(section.dataset.job, words, one("progress", section));
-    location.replace(job.page);
-  } catch (error) {
-    say(wordsOf(error));
-    location.reload(); // the server says why, and offers to resume
+const isOpen = (job) => !["finished", "failed", "cancelled"].includes(job.state);
+
+/** Put new lines under the log; it stays at its end if it was there. */
+function addLines(log, page) {
+  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 8;
+  for (const line of page.lines) {
+    if (line.id <= Number(log.dataset.cursor)) continue;
+    const time = make("time", { dateTime: line.at, textContent: line.at.slice(11, 19) });
+    log.append(make("li", {}, time, " ", make("bdi", { textContent: line.text })));
   }
+  log.dataset.cursor = page.next_cursor;
+  while (log.children.length > LINES_SHOWN) log.firstElementChild.remove();
+  if (isAtEnd) log.scrollTop = log.scrollHeight;
+}
+
+/** Poll a job and its log where events do not come through. */
+async function pollPage(address, log, tellJob) {
+  for (let isAlive = true; isAlive; await wait(LONGEST_MS)) {
+    const job = await fetchJson(address);
+    addLines(log, await fetchJson(`${address}/log?cursor=${log.dataset.cursor}`));
+    tellJob(job);
+    isAlive = isOpen(job);
+  }
+}
+
+/** Hear of changes and new lines as the server tells of them. */
+function listen(address, log, tellJob, failed) {
+  const source = new EventSource(`${address}/events?cursor=${log.dataset.cursor}`);
+  source.addEventListener("log", (event) => addLines(log, JSON.parse(event.data)));
+  source.addEventListener("job", (event) => {
+    const job = JSON.parse(event.data);
+    if (!isOpen(job)) source.close();
+    tellJob(job);
+  });
+  source.addEventListener("error", () => {
+    // A stream that ended is opened again by the browser; one that was refused is not.
+    if (source.readyState === EventSource.CLOSED) failed();
+  });
+}
+
+/** One refresh at a time, a second apart; what changes meanwhile is in the next one. */
+function refresher(section) {
+  let [isBusy, isStale] = [false, false];
+  return async function refresh() {
+    isStale = true;
+    if (isBusy) return;
+    isBusy = true;
+    while (isStale) {
+      isStale = false;
+      try {
+        swapParts(await newerPage());
+        clearFault(section);
+      } catch (error) {
+        showFault(section, error, "The page is the one from before.", refresh);
+      }
+      await wait(1000);
+    }
+    isBusy = false;
+  };
+}
+
+/** Tell a screen reader of states and quarters, not of every unit. */
+function teller() {
+  let before = "";
+  return (job) => {
+    const share = job.fraction === null ? 0 : Math.floor(job.fraction * 4) * 25;
+    const now = isOpen(job) && share ? `${job.state}, ${share} per cent` : job.state;
+    if (before && now !== before) say(now);
+    before = now;
+  };
+}
+
+function startPage(section) {
+  const [log, address] = [one("[data-log]", section), section.dataset.job];
+  log.scrollTop = log.scrollHeight;
+  if (!isOpen(section.dataset)) return;
+  rememberParts();
+  const [refresh, tellStates] = [refresher(section), teller()];
+  const tellJob = (job) => {
+    section.dataset.state = job.state;
+    tellStates(job);
+    refresh();
+  };
+  const poll = () => pollPage(address, log, tellJob)
+    .catch((error) => showFault(section, error, "The page is the one from before.", poll));
+  listen(address, log, tellJob, poll);
 }
 
 /** Bring forms and the page of a job to life. */

@@ -3,7 +3,7 @@ import { all, one, say } from "./util.js";
 import { stepToken } from "./tokens.js";
 
 const OFF = "quanta-keys-off";
-const PAGES = { o: "/", c: "/clusterings", d: "/documents", s: "/scaling", t: "/predictions" };
+const PAGES = { o: "/", c: "/clusterings", d: "/documents", s: "/scaling", t: "/predictions", r: "/jobs" };
 let isGoing = false;
 
 function storedOff() {
@@ -137,6 +137,7 @@ const KEYS = {
   e: exportView,
   h: hideColour,
   p: () => press('[data-action="play"]'),
+  n: () => offer("n"),
   s: () => offer("s"),
   u: () => offer("u"),
   Enter: openContext,

@@ -82,7 +82,8 @@ class Visit:
         assert self.page.evaluate("window.violations") == []
 
 
-def _watch(visit: Visit) -> None:
+def watch(visit: Visit) -> None:
+    """Remember what a page logs, asks for and opens."""
     page = visit.page
 
     def remember_request(request: Request) -> None:
@@ -110,7 +111,7 @@ def visit(browser: Browser, server_url: str) -> Iterator[Visit]:
     """A fresh page on the ordinary store; fails the test if anything went wrong on it."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     one = Visit(context.new_page(), server_url)
-    _watch(one)
+    watch(one)
     yield one
     one.check()
     context.close()
@@ -121,7 +122,7 @@ def hostile(browser: Browser, hostile_url: str) -> Iterator[Visit]:
     """A fresh page on a store whose documents hold markup."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     one = Visit(context.new_page(), hostile_url)
-    _watch(one)
+    watch(one)
     yield one
     one.check()
     context.close()

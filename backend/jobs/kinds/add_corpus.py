@@ -19,6 +19,7 @@ from backend.jobs.kinds.base import (
     Name,
     Number,
     Parameters,
+    as_asked,
 )
 from backend.lookup import tokenizer_of_suite
 
@@ -78,6 +79,11 @@ def _check(store: Store, session: Session, asked: AddCorpusParameters) -> Checke
     }
 
 
+def _asked(parameters: Checked) -> Checked:
+    tokenizer = parameters["tokenizer"]
+    return {**as_asked(parameters), "tokenizer": tokenizer.get("suite") or tokenizer.get("file")}
+
+
 def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
     size = sum(files.size_of(store, one) for one in parameters["files"])
     return Cost(1, float(size), "bytes")
@@ -91,4 +97,5 @@ ADD_CORPUS = JobKind(
     schema=AddCorpusParameters,
     check=_check,
     cost=_cost,
+    asked=_asked,
 )

@@ -29,7 +29,7 @@ def _from(place: str) -> dict[str, Any]:
 
 Number = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-ModelName = Annotated[str, Field(pattern=MODEL_PATTERN)]
+ModelName = Annotated[str, Field(pattern=MODEL_PATTERN, json_schema_extra=_from("models"))]
 SuiteName = Annotated[
     str, Field(pattern=NAME_PATTERN, examples=["mini"], json_schema_extra=_from("suites"))
 ]
@@ -66,6 +66,17 @@ class Cost:
 Checked = dict[str, Any]
 
 
+def as_asked(parameters: Checked) -> Checked:
+    """Return checked parameters as a request says them, where both have the same names."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return value.get("file")
+        return [plain(item) for item in value] if isinstance(value, list) else value
+
+    return {name: plain(value) for name, value in parameters.items()}
+
+
 def _always(store: Store, result: Mapping[str, Any]) -> bool:
     return True
 
@@ -82,6 +93,7 @@ class JobKind:
         schema: what a request may say.
         check: returns complete parameters; raises what cannot be asked.
         cost: of checked parameters.
+        asked: of checked parameters: a request for the same, as near as a request can come.
         is_there: whether what a finished job made is still there; if not, it is made again.
         on_form: whether the page of runs has a form for it; others have one on pages of their own.
     """
@@ -93,6 +105,7 @@ class JobKind:
     schema: type[Parameters]
     check: Callable[[Store, Session, Any], Checked]
     cost: Callable[[Store, Session, Checked], Cost]
+    asked: Callable[[Checked], Checked] = field(default=as_asked)
     is_there: Callable[[Store, Mapping[str, Any]], bool] = field(default=_always)
     on_form: bool = True
 

@@ -16,6 +16,7 @@ from backend.jobs.kinds.base import (
     Number,
     Parameters,
     SuiteName,
+    as_asked,
     forward_flop,
     placed,
     places,
@@ -64,6 +65,16 @@ def _check(store: Store, session: Session, asked: EvaluateParameters) -> Checked
     }
 
 
+def _asked(parameters: Checked) -> Checked:
+    """A request names models and steps, the same of each: other choices it can only come near."""
+    steps: dict[str, list[int]] = {}
+    for model, step in parameters["checkpoints"]:
+        steps.setdefault(model, []).append(step)
+    known = {**as_asked(parameters), "models": list(steps)}
+    first = next(iter(steps.values()), [])
+    return {**known, "steps": first} if all(s == first for s in steps.values()) else known
+
+
 def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
     corpus = corpus_named(session, parameters["corpus"])
     chosen = placed(suite_named(session, parameters["suite"]), parameters["checkpoints"])
@@ -79,4 +90,5 @@ EVALUATE = JobKind(
     schema=EvaluateParameters,
     check=_check,
     cost=_cost,
+    asked=_asked,
 )

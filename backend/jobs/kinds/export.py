@@ -11,13 +11,14 @@ from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.jobs.kinds import files
 from backend.jobs.kinds.base import (
     MAX_INTEGER,
-    NAME_PATTERN,
     Checked,
+    CorpusName,
     Cost,
     JobKind,
     ModelName,
     Number,
     Parameters,
+    SuiteName,
 )
 from backend.lookup import corpus_named, finished_evaluations, suite_named
 from backend.models import Clustering, CurveSet
@@ -32,12 +33,8 @@ class ExportParameters(Parameters):
 
     what: What = Field(title="What", description="losses, curves or clusters")
     format: Literal["parquet", "arrow", "csv", "json"] = Field("parquet", title="Format")
-    suite: str | None = Field(
-        None, pattern=NAME_PATTERN, title="Suite", description="Of losses and curves"
-    )
-    corpus: str | None = Field(
-        None, pattern=NAME_PATTERN, title="Corpus", description="Of losses and curves"
-    )
+    suite: SuiteName | None = Field(None, title="Suite", description="Of losses and curves")
+    corpus: CorpusName | None = Field(None, title="Corpus", description="Of losses and curves")
     axis: Literal["N", "S"] = Field("N", title="Axis of curves")
     model: ModelName | None = Field(
         None, title="Model", description="Of curves over steps; the largest if left out"

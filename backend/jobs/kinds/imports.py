@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from backend import names
 from backend.db import Store
 from backend.jobs.kinds import files
-from backend.jobs.kinds.base import NAME_PATTERN, Checked, Cost, File, JobKind, Name, Parameters
+from backend.jobs.kinds.base import Checked, CorpusName, Cost, File, JobKind, Name, Parameters
 from backend.lookup import corpus_named
 
 
@@ -29,11 +29,8 @@ class ImportLossesParameters(Parameters):
         description="Of the suite; without a corpus, of the corpus too",
         examples=["mine"],
     )
-    corpus: str | None = Field(
-        None,
-        pattern=NAME_PATTERN,
-        title="Corpus",
-        description="The stored one whose predictions the rows are",
+    corpus: CorpusName | None = Field(
+        None, title="Corpus", description="The stored one whose predictions the rows are"
     )
 
 
