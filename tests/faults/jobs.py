@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from backend.db import Store
+from backend.jobs.kinds import files
 from backend.lookup import suite_named
 from backend.stages.corpora import CorpusSpec, add_corpus
 from backend.stages.evaluate import evaluate
@@ -60,12 +63,22 @@ def _paste(number: int) -> Request:
     return "paste", {"text": text, "corpus": BASE}
 
 
+def _import(number: int) -> Request:
+    return "import_losses", {
+        "file": f"losses-{number}.npy",
+        "models": "models.json",
+        "unit": "nats",
+        "name": f"theirs-{number}",
+    }
+
+
 Kinds = tuple[Callable[[int], Request], ...]
 # One request of each kind for every number; a further kind is one more line.
 QUICK: Kinds = (
     _evaluate,
     _discover,
     _measure,
+    _import,
 )
 # Those that compile the search for curves, which takes a process ten seconds.
 ALL: Kinds = (*QUICK, _paste, _classify)
@@ -87,6 +100,20 @@ def _classified(number: int) -> str:
     return f"document-{number}"
 
 
+def _write_losses(store: Store, queue: Queue) -> None:
+    """Put files where import jobs read them: losses of random models, a file for each job."""
+    folder = files.imports(store)
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = [
+        {"name": f"m{size}", "nonembedding_parameters": size, "step": 1000}
+        for size in (10_000, 100_000, 1_000_000)
+    ]
+    (folder / "models.json").write_text(json.dumps(columns), encoding="utf-8")
+    for number in range(-(-queue.count // len(queue.kinds))):
+        losses = np.random.default_rng(number).gamma(0.6, 4, (200_000, len(columns)))
+        np.save(folder / f"losses-{number}.npy", losses.astype(np.float16))
+
+
 def build(store: Store, folder: Path, queue: Queue) -> None:
     """Make what a queue needs: a suite, corpora, and evaluations on some.
 
@@ -102,6 +129,7 @@ def build(store: Store, folder: Path, queue: Queue) -> None:
     add_suite(store, suite, SUITE, "three sizes", Silent())
     with store.session() as session:
         last = [m.checkpoints[-1].id for m in suite_named(session, SUITE).models]
+    _write_losses(store, queue)
     base = stores.small_corpus(store, documents=12, chunk_predictions=700)
     stores.small_corpus(store, documents=13, chunk_predictions=700)
     evaluate(store, base, last, stores.ONE_CORE, Silent())

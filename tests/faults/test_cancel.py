@@ -1,5 +1,6 @@
 """Every kind of job is stopped within two seconds, and goes on from there when it is resumed."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -7,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
 from backend.db import Store, open_store
 from backend.jobs import board, engine
-from backend.jobs.kinds import KINDS
+from backend.jobs.kinds import KINDS, files
 from backend.jobs.queue import resume, submit
 from backend.models import JobUnit, Worker
 from backend.settings import Settings
@@ -20,6 +22,8 @@ from backend.stages.evaluate import evaluate
 from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
 from tests import stores
+from tests.backend.test_import_losses import MODELS
+from tests.recipes import recipe_file, text_files
 from tests.workers import until, work, working
 
 MOST_SECONDS = 2.0
@@ -58,7 +62,29 @@ CASES = {
     ),
     "measure": Case({**ON_BASE, "document": 0, "target": "id:199", "checkpoints": "all"}),
     "paste": Case({"text": "the device returns memory " * 40, **ON_BASE, "checkpoints": "all"}, 2),
+    "add_corpus": Case({"name": "mine", "files": ["mine.jsonl"], "tokenizer": "mini"}, 0),
+    "train_suite": Case({"recipe": "recipe.toml"}),
+    "import_losses": Case(
+        {"file": "losses.npy", "models": "models.json", "unit": "nats", "name": "theirs"}, 0
+    ),
+    "import_labels": Case({"file": "labels.json", "name": "published"}, 0),
+    "export": Case({"what": "losses", "suite": "theirs", "corpus": "theirs", "format": "json"}, 0),
 }
+
+
+def write_files(store: Store) -> None:
+    """Put what jobs read below imports: large enough to be stopped in the middle."""
+    folder, rng = files.imports(store), np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    text = (stores.BUNDLED / "documents.jsonl").read_text(encoding="utf-8")
+    (folder / "mine.jsonl").write_text(text * 4, encoding="utf-8")
+    (folder / "text").mkdir()
+    recipe_file(folder, text_files(folder / "text"), steps=150)
+    np.save(folder / "losses.npy", rng.gamma(0.6, 4, (3_000_000, len(MODELS))).astype(np.float32))
+    (folder / "models.json").write_text(json.dumps(MODELS), encoding="utf-8")
+    n_clusters = range(200, 260)
+    labels = {n: [rng.integers(0, n, 60_000).tolist(), 1.0] for n in n_clusters}
+    (folder / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +97,7 @@ def working_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     wanted = [(model, step) for model in ("s1", "s2", "s3") for step in (0, 64, 500, 2000)]
     ids = stores.checkpoint_ids(store, *wanted, suite="mini")
     evaluate(store, corpus, ids, stores.ONE_CORE, Silent())
+    write_files(store)
     with working(store.settings.data_dir):
         yield store
     engine.disconnect()
@@ -98,7 +125,7 @@ def test_every_kind_of_job_stops_within_two_seconds_and_is_resumed_where_it_was(
     assert kind in CASES, f"write a case of a long job of kind {kind}"
     store, case = working_store, CASES[kind]
     begun = len(work(store.settings.data_dir))
-    job = submit(store, kind, case.parameters).id  # type: ignore[arg-type]
+    job = submit(store, kind, case.parameters).id
     until(lambda: is_at_work(store, job, case.done), "the middle")
     asked = time.monotonic()
     board.cancel(store, job)

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import QuantaError
-from backend.jobs.child import TRIES, Child
+from backend.db import Store
+from backend.jobs import board, notes
+from backend.jobs.child import Child, ChildEndedError
+from backend.jobs.worker import BATCH_SHARES, Worker
+from backend.models import Job
+from backend.models.base import now
 from tests.workers import until
 
 
@@ -26,14 +30,41 @@ def endless(file: Path) -> None:
     threading.Event().wait()
 
 
-@pytest.mark.soak
-def test_a_task_is_begun_again_until_it_has_ended_too_many_processes(tmp_path: Path) -> None:
+def test_a_process_that_is_killed_is_told_of_and_the_next_call_has_another(tmp_path: Path) -> None:
     child = Child()
-    assert child.call(dying, tmp_path / "some", TRIES - 1) == "done"
-    with pytest.raises(QuantaError, match="ended unexpectedly"):
-        child.call(dying, tmp_path / "all", TRIES)
-    assert len((tmp_path / "all").read_bytes()) == TRIES
-    assert child.call(dying, tmp_path / "none", 0) == "done"
+    with pytest.raises(ChildEndedError):
+        child.call(dying, tmp_path / "one", 1)
+    assert child.call(dying, tmp_path / "one", 1) == "done"
+
+
+def test_a_unit_that_ends_processes_is_tried_with_smaller_batches_and_then_given_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, job = Worker(store), a_job(store)
+    asked: list[float] = []
+
+    def call(_function: object, *arguments: object) -> None:
+        asked.append(float(str(arguments[-1])))
+        raise ChildEndedError
+
+    monkeypatch.setattr(worker.child, "call", call)
+    assert not worker.perform(job, 1, ["classify"])
+    assert asked == list(BATCH_SHARES)
+    view = board.job(store, job)
+    assert (view.state, view.done) == ("failed", 0)
+    assert "out of memory" in str(view.problem)
+    assert sum("begins again" in line.text for line in notes.log(store, job).lines) == 4
+
+
+def a_job(store: Store) -> str:
+    """A running job; what it asks for does not matter."""
+    with store.begin() as session:
+        row = Job(
+            id="j1", kind="classify", state="running", parameters={}, key="k", claim="k", done=0,
+            total=1, unit="stages", attempt=1, updated_at=now(),
+        )  # fmt: skip
+        session.add(row)
+    return row.id
 
 
 @pytest.mark.soak
@@ -46,6 +77,6 @@ def test_a_task_that_is_stopped_on_purpose_is_not_begun_again(tmp_path: Path) ->
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(QuantaError, match="ended unexpectedly"):
+    with pytest.raises(ChildEndedError):
         child.call(endless, file)
     thread.join()
