@@ -31,10 +31,22 @@ SuiteName = Annotated[
     str, Path(pattern=NAME_PATTERN, description="Name of a suite", examples=["mini"])
 ]
 DocumentIndex = Annotated[
-    int, Path(ge=0, le=MAX_INTEGER, description="Number of the document in its corpus, from 0")
+    int,
+    Path(
+        ge=0,
+        le=MAX_INTEGER,
+        description="Number of the document in its corpus, from 0",
+        examples=[0],
+    ),
 ]
 PredictionIndex = Annotated[
-    int, Path(ge=0, le=MAX_INTEGER, description="Canonical number of the prediction, from 0")
+    int,
+    Path(
+        ge=0,
+        le=MAX_INTEGER,
+        description="Canonical number of the prediction, from 0",
+        examples=[4711],
+    ),
 ]
 
 CorpusQuery = Annotated[

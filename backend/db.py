@@ -5,7 +5,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,12 +174,15 @@ class Store:
     Attributes:
         fence: called first in every transaction of `begin`; what it raises undoes the transaction.
             A worker's refuses once the worker has lost its lease.
+        claims: makes this process the only one that computes what a name stands for, for as long
+            as the context lasts; None where nobody shares the work.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
         self.fence: Callable[[Session], None] | None = None
+        self.claims: Callable[[str], AbstractContextManager[None]] | None = None
         self._sessions = sessionmaker(engine, expire_on_commit=False)
         self._let_go: weakref.finalize[[int], Store] | None = None
         self._writing = threading.local()
@@ -199,6 +202,13 @@ class Store:
         self.engine.dispose()
         if self._let_go is not None:
             self._let_go()
+
+    def claimed(self, name: str) -> AbstractContextManager[None]:
+        """Wait until no other worker computes what `name` stands for, then let none begin it.
+
+        What it stands for may be stored by then: look once inside.
+        """
+        return nullcontext() if self.claims is None else self.claims(name)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -5,7 +5,7 @@ ones, so that stripes together are the upper triangle. What a stripe holds does 
 stripes were computed before or on how much memory there was.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ def cosine_stripes(
     gradients: Gradients,
     size: int,
     *,
-    done: frozenset[int] = frozenset(),
+    done: Container[int] = frozenset(),
     stripe_rows: int = STRIPE_ROWS,
     blocks_in_memory: int = 1 << 30,
 ) -> Iterator[tuple[int, Float[np.ndarray, "rows columns"]]]:
@@ -67,7 +67,7 @@ def cosine_stripes(
     Args:
         gradients: returns the gradient rows first..last (exclusive), not normalised.
         size: number of rows.
-        done: stripes to leave out.
+        done: stripes to leave out; asked right before each is computed.
         stripe_rows: rows of a block.
         blocks_in_memory: how many unit blocks may be kept; at least two more are held for a while.
 

@@ -54,6 +54,12 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_job_message_job_id"), "job_message", ["job_id"])
     op.create_table(
+        "claim",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("worker", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_claim")),
+    )
+    op.create_table(
         "worker",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("host", sa.String(), nullable=False),
@@ -68,6 +74,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("claim")
     op.drop_table("worker")
     op.drop_table("job_message")
     op.drop_table("job_unit")

@@ -21,7 +21,12 @@ from backend.queries.reading import offset_of
 
 FILE_SCHEMA = {"type": "string", "format": "binary"}
 KindName = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
-JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id of a job")]
+JobId = Annotated[
+    str,
+    Path(
+        pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id of a job", examples=["j0123456789abcdef"]
+    ),
+]
 _CURSOR = re.compile(r"[0-9]{1,18}")
 LogCursor = Annotated[
     str, Query(pattern=f"^{_CURSOR.pattern}$", description="`next_cursor` of an earlier look")

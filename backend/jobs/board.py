@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from backend.jobs import notes
 from backend.jobs.kinds import KINDS, checked, files
 from backend.jobs.views import JobPage, JobView, Requires, State, view_of
 from backend.keys import result_key
-from backend.models import Job, JobUnit, Worker
+from backend.models import Claim, Job, JobUnit, Worker
 from backend.models.base import now
 
 OPEN_STATES = ("queued", "running", "cancelling")
@@ -252,6 +252,8 @@ def put_down(store: Store, job_id: str, worker_id: str) -> None:
     with store.begin() as session:
         row = _locked(session, job_id)
         session.get_one(Worker, worker_id).job_id = None
+        # Its computing process may have been ended while it held one.
+        session.execute(delete(Claim).where(Claim.worker == worker_id))
         session.flush()
         _stop_if_idle(session, row)
 

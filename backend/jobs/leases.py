@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import QuantaError
-from backend.models import Worker
+from backend.models import Claim, Worker
 from backend.models.base import utc
 
 BEAT_SECONDS, TTL_SECONDS = 5.0, 30.0
@@ -256,6 +256,7 @@ def settle(store: Store, worker_ids: Sequence[str]) -> None:
         return
     with store.begin() as session:
         session.execute(update(Worker).where(Worker.id.in_(worker_ids)).values(state="gone"))
+        session.execute(delete(Claim).where(Claim.worker.in_(worker_ids)))
     for worker_id in worker_ids:
         with suppress(OSError):
             _path(store.settings.data_dir, worker_id).unlink()

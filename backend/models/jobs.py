@@ -71,6 +71,15 @@ class JobMessage(Base):
     text: Mapped[str]
 
 
+class Claim(Base):
+    """What a worker computes just now, by name: no other live worker begins it."""
+
+    __tablename__ = "claim"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    worker: Mapped[str]
+
+
 class Worker(Base):
     """A worker process: `live` while its lease is renewed, `dead` once another gave it up.
 

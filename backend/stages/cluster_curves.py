@@ -81,6 +81,11 @@ def _curves(
 
 def fill_cluster_curves(store: Store, progress: Progress) -> None:
     """Store the curves that are missing; one clustering, one curve set, one commit."""
+    with store.claimed("cluster curves"):
+        _fill(store, progress)
+
+
+def _fill(store: Store, progress: Progress) -> None:
     with store.session() as session:
         sets = session.scalars(select(CurveSet).where(CurveSet.completed_at.is_not(None))).all()
         todo = [(s, clustering) for s in sets for clustering in _missing(session, s)]

@@ -346,9 +346,11 @@ def discover(
     similarity = compute_similarity(store, selection, compute, progress)
     with store.begin() as session:
         row = _discovery_row(session, session.merge(similarity), spec, compute)
-        missing = _missing(session, row)
-    if missing:
-        _cluster_missing(store, row, missing, compute, progress)
+    with store.claimed(f"discover {row.id}"):
+        with store.session() as session:
+            missing = _missing(session, row)
+        if missing:
+            _cluster_missing(store, row, missing, compute, progress)
     # Before it counts as finished: whoever sees a discovery sees its curves.
     fill_cluster_curves(store, progress)
     if row.completed_at is None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from typing import Any
 
 from sqlalchemy import func, select
@@ -119,6 +120,33 @@ def _gradients(
     return rows, about, shares
 
 
+class _Done:
+    """Stripes that are not to be computed here: asked for one at a time, and claimed."""
+
+    def __init__(self, store: Store, similarity: Similarity, left: frozenset[int]) -> None:
+        self._store, self._similarity, self._left = store, similarity, left
+        self._claim = ExitStack()
+
+    def __contains__(self, stripe: object) -> bool:
+        if stripe not in self._left:
+            return True
+        row = self._similarity
+        self._claim.enter_context(self._store.claimed(f"stripe {row.id} {stripe}"))
+        with self._store.session() as session:
+            is_stored = session.scalar(
+                select(func.count()).where(
+                    SimilarityStripe.similarity_id == row.id, SimilarityStripe.stripe == stripe
+                )
+            )
+        if is_stored:  # by another job's worker, meanwhile
+            self.close()
+        return bool(is_stored)
+
+    def close(self) -> None:
+        """Let others begin what was claimed."""
+        self._claim.close()
+
+
 def _compute_stripes(
     store: Store, similarity: Similarity, left: frozenset[int], compute: Compute, progress: Progress
 ) -> None:
@@ -136,9 +164,12 @@ def _compute_stripes(
     fit = _gradient_bytes(compute.device) // (4 * about["n_parameters"] * step)
     # Work is counted in pairs of rows: the first stripes are the longest.
     pairs = [(size - s * step) * min(step, size - s * step) for s in range(similarity.n_stripes)]
-    done = frozenset(range(similarity.n_stripes)) - left
-    stored = sum(pairs[s] for s in done)
-    with progress.task("gradients and cosines", sum(pairs), unit="pairs", done=stored) as bar:
+    stored = sum(pairs) - sum(pairs[s] for s in left)
+    done = _Done(store, similarity, left)
+    with (
+        closing(done),
+        progress.task("gradients and cosines", sum(pairs), unit="pairs", done=stored) as bar,
+    ):
         stripes = cosine_stripes(
             rows, size, done=done, stripe_rows=step, blocks_in_memory=max(1, fit - 2)
         )
@@ -155,6 +186,7 @@ def _compute_stripes(
                         **arrays.columns(values),
                     )
                 )
+            done.close()
             bar.advance(pairs[stripe])
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jsonschema_rs
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
@@ -84,3 +85,22 @@ def test_every_operation_names_the_scope_that_it_needs(app: FastAPI) -> None:
             assert {"token": [needed]} in operation["security"], path
             assert {"session": [needed]} in operation["security"], path
             assert ({} in operation["security"]) == (method == "get"), path
+
+
+def test_whatever_must_be_sent_has_an_example_that_may_be_sent(app: FastAPI) -> None:
+    document = app.openapi()
+    schemas = document["components"]["schemas"]
+    n_checked = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            needed = [p["schema"] for p in operation.get("parameters", ()) if p["required"]]
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                parts = content["schema"].get("oneOf", [content["schema"]])
+                needed += [schemas[part["$ref"].rpartition("/")[2]] for part in parts]
+            for schema in needed:
+                assert schema.get("examples"), (method, path, schema.get("title"))
+                for example in schema["examples"]:
+                    whole = {**schema, "components": {"schemas": schemas}}
+                    jsonschema_rs.validate(whole, example)
+                    n_checked += 1
+    assert n_checked > 40

@@ -8,6 +8,7 @@ from backend.db import Store, open_store
 from backend.errors import QuantaError, StoreFullError
 from backend.faults import fault_of
 from backend.jobs import leases
+from backend.jobs.claims import claims
 from backend.jobs.progress import JobProgress
 from backend.jobs.work.base import Made, Parameters, Plan, Task, Unit, Work
 from backend.jobs.work.curves import CLASSIFY, EVALUATE
@@ -51,6 +52,7 @@ def _opened(settings: str, worker_id: str) -> tuple[Store, Compute]:
     log_work(config.data_dir)
     store = open_store(config)
     store.fence = leases.fence(worker_id)
+    store.claims = claims(store, worker_id)
     return store, resolve(config, 1)
 
 

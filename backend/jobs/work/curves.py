@@ -29,9 +29,10 @@ def _evaluate(task: Task) -> None:
         corpus = corpus_named(session, task.parameters["corpus"])
         checkpoint = checkpoint_id(task, session, model, step)
     measures = task.parameters["measures"]
-    evaluate(
-        task.store, corpus, [checkpoint], task.compute, task.progress, measures, chunks=(chunk,)
-    )
+    with task.store.claimed(f"evaluate {corpus.id} {checkpoint} {chunk}"):
+        evaluate(
+            task.store, corpus, [checkpoint], task.compute, task.progress, measures, chunks=(chunk,)
+        )
 
 
 def _classify(task: Task) -> None:

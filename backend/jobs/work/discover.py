@@ -37,7 +37,8 @@ def _perform(task: Task) -> Made | None:
     )
     if task.unit[0] == "cluster":
         return _made(store, discover(store, evaluation, spec, task.compute, task.progress))
-    selection = select_predictions(store, evaluation.id, chosen)
+    with store.claimed(f"select {evaluation.id} {chosen}"):
+        selection = select_predictions(store, evaluation.id, chosen)
     check_spec(spec, selection.size)
     if task.unit[0] == "stripes":
         _, part, parts = task.unit

@@ -32,7 +32,8 @@ def _measure(task: Task) -> None:
         corpus_id = corpus_named(session, task.parameters["corpus"]).id
         checkpoint = checkpoint_id(task, session, model, step)
     place = (corpus_id, task.parameters["document"], task.parameters["token"], checkpoint)
-    measure_target(task.store, *place, task.compute.device)
+    with task.store.claimed(" ".join(map(str, ("measure", *place)))):
+        measure_target(task.store, *place, task.compute.device)
 
 
 def _measured(parameters: Parameters) -> Made:
@@ -57,7 +58,9 @@ def _paste(task: Task) -> None:
         if task.unit[0] == "checkpoint":
             checkpoint = checkpoint_id(task, session, *task.unit[1:])
     if task.unit[0] == "checkpoint":
-        evaluate(store, corpus, [checkpoint], task.compute, Silent(), MEASURES)
+        # One chunk: pasted text is short.
+        with store.claimed(f"evaluate {corpus.id} {checkpoint} 0"):
+            evaluate(store, corpus, [checkpoint], task.compute, Silent(), MEASURES)
         return
     try:
         classify(store, corpus, suite, Silent())
