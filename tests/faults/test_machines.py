@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
@@ -111,7 +112,7 @@ def hosts(store: Store) -> dict[str, str]:
 
 def evaluation(store: Store, steps: list[int]) -> str:
     asked = {"suite": "mini", "corpus": CORPUS, "models": list(MODELS), "steps": steps}
-    return submit(store, "evaluate", asked).id  # type: ignore[arg-type]
+    return submit(store, "evaluate", asked).id
 
 
 def held(store: Store, worker: str) -> list[str]:
@@ -223,3 +224,26 @@ def test_a_machine_that_was_stopped_for_two_minutes_overwrites_nothing(
         assert all(one.process.poll() is None for one in found[1:])
         print(f"{count} machines, one stopped: taken over after {seconds:.1f} s, then fenced")
     assert seconds < TAKE_OVER_SECONDS
+
+
+@pytest.mark.soak
+def test_jobs_that_share_parts_share_their_computing(shared_store: Store, tmp_path: Path) -> None:
+    """Overlapping evaluations, and discoveries on one selection, on two living machines."""
+    store = shared_store
+    with machines(store, tmp_path, 2) as found:
+        shared: dict[str, Any] = {"suite": "mini", "corpus": CORPUS}
+        for models in (["s1", "s2"], ["s2", "s3"], ["s2"], ["s3", "s1"]):
+            submit(store, "evaluate", {**shared, "models": models, "steps": [0, 500, 2000]})
+        until(lambda: not board.open_jobs(store), "the evaluations")
+        asked = {**shared, "model": "s3", "threshold_nats": 2.0, "limit": 900, "n_init": 2}
+        for n_clusters in ([3], [4], [3, 5]):
+            submit(
+                store, "discover", {**asked, "induction_filter": False, "n_clusters": n_clusters}
+            )
+        until(lambda: not board.open_jobs(store), "the discoveries")
+        jobs = board.list_jobs(store).jobs
+        assert {(one.state, one.problem) for one in jobs} == {("finished", None)}
+        counts = Counter(line for one in found for line in one.lines())
+        assert {line: n for line, n in counts.items() if n > 1} == {}
+        assert all(one.lines() for one in found)
+        print(f"7 jobs on 2 machines: {len(counts)} parts, each computed once")
