@@ -30,6 +30,7 @@ UNION SELECT DISTINCT 'cluster curves ' || substr(s.key, 1, 16) || ' clustering 
 UNION SELECT 'measure ' || substr(e.key, 1, 16) || ' chunk ' || m.chunk
     FROM measure_chunk m JOIN evaluation e ON e.id = m.evaluation_id
 UNION SELECT 'target ' || substr(key, 1, 16) FROM target_loss
+    UNION SELECT 'import losses ' || substr(key, 1, 16) FROM corpus WHERE tokenizer_id IS NULL
 """
 
 

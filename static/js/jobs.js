@@ -79,7 +79,7 @@ function addLines(log, page) {
   for (const line of page.lines) {
     if (line.id <= Number(log.dataset.cursor)) continue;
     const time = make("time", { dateTime: line.at, textContent: line.at.slice(11, 19) });
-    log.append(make("li", {}, time, " ", make("bdi", { textContent: line.text })));
+    log.append(make("p", {}, time, " ", make("bdi", { textContent: line.text })));
   }
   log.dataset.cursor = page.next_cursor;
   while (log.children.length > LINES_SHOWN) log.firstElementChild.remove();
@@ -133,12 +133,12 @@ function refresher(section) {
 }
 
 /** Tell a screen reader of states and quarters, not of every unit. */
-function teller() {
-  let before = "";
+function teller(state) {
+  let before = state;
   return (job) => {
     const share = job.fraction === null ? 0 : Math.floor(job.fraction * 4) * 25;
     const now = isOpen(job) && share ? `${job.state}, ${share} per cent` : job.state;
-    if (before && now !== before) say(now);
+    if (now !== before) say(now);
     before = now;
   };
 }
@@ -148,7 +148,7 @@ function startPage(section) {
   log.scrollTop = log.scrollHeight;
   if (!isOpen(section.dataset)) return;
   rememberParts();
-  const [refresh, tellStates] = [refresher(section), teller()];
+  const [refresh, tellStates] = [refresher(section), teller(section.dataset.state)];
   const tellJob = (job) => {
     section.dataset.state = job.state;
     tellStates(job);

@@ -135,7 +135,7 @@ function focusForm(details) {
 
 /** Bring the page to life. */
 export function start() {
-  const [list, details, comparing] = [one("[data-list]"), one("[data-ask]"), one("[data-compare]")];
+  const [list, details, comparing] = [one("[data-jobs]"), one("[data-ask]"), one("[data-compare]")];
   rememberParts();
   startForm(one("form", details));
   if (comparing) startComparing(comparing);

@@ -166,7 +166,7 @@ def test_cancelling_asks_first_and_resuming_goes_on(waiting: Visit) -> None:
     # Changed elsewhere: the page hears of it, its log too.
     ask(waiting.base, f"/api/v1/jobs/{job}/cancel", {})
     expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
-    expect(page.locator("[data-log] li")).to_have_count(3)
+    expect(page.locator("[data-log] p")).to_have_count(3)
     expect(page.locator("#said")).to_have_text("cancelled")
 
 
