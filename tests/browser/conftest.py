@@ -82,8 +82,7 @@ class Visit:
         assert self.page.evaluate("window.violations") == []
 
 
-def watch(visit: Visit) -> None:
-    """Remember what a page logs, asks for and opens."""
+def _watch(visit: Visit) -> None:
     page = visit.page
 
     def remember_request(request: Request) -> None:
@@ -111,7 +110,7 @@ def visit(browser: Browser, server_url: str) -> Iterator[Visit]:
     """A fresh page on the ordinary store; fails the test if anything went wrong on it."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     one = Visit(context.new_page(), server_url)
-    watch(one)
+    _watch(one)
     yield one
     one.check()
     context.close()
@@ -122,7 +121,7 @@ def hostile(browser: Browser, hostile_url: str) -> Iterator[Visit]:
     """A fresh page on a store whose documents hold markup."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     one = Visit(context.new_page(), hostile_url)
-    watch(one)
+    _watch(one)
     yield one
     one.check()
     context.close()

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from backend.db import Store
-from tests.browser.conftest import Visit, watch
+from tests.browser.conftest import Visit, _watch
 from tests.browser.test_axe import faults
 from tests.browser.test_hostile import INJECTED
 from tests.processes import serving
@@ -48,7 +48,7 @@ def waiting_url(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> 
 def visiting(browser: Browser, url: str) -> Iterator[Visit]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     one = Visit(context.new_page(), url)
-    watch(one)
+    _watch(one)
     yield one
     one.check()
     context.close()
