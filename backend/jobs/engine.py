@@ -26,6 +26,7 @@ from dbos import _sys_db as system_database
 from dbos._dbos import _get_dbos_instance
 from dbos._serialization import DefaultSerializer
 from dbos._utils import INTERNAL_QUEUE_NAME
+from sqlalchemy import select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 
@@ -43,6 +44,7 @@ WORKFLOW, SLICE = "job", "slice"
 JOBS_AT_ONCE = 8
 # Slices of a job that wait in the queue: enough for a number of workers, few to drop.
 AHEAD = 16
+FLOWS_AT_ONCE = 500
 POLL_SECONDS = 0.25
 # Every end of a worker counts under each of its jobs, a machine's nightly end too. A task that ends
 # processes ends the computing one, and its job after a few of those.
@@ -169,14 +171,27 @@ def state(settings: Settings, job_id: str, attempt: int) -> str | None:
 
     A row in another form than JSON is never executed, and would wait for ever: it is `REFUSED`.
     """
-    return _status(_client(system_url(settings)), flow_id(job_id, attempt))
+    flow = flow_id(job_id, attempt)
+    return states(settings, [flow]).get(flow)
 
 
-def _status(client: DBOSClient, flow: str) -> str | None:
-    row = client._sys_db.get_workflow_status(flow)
-    if row is None:
-        return None
-    return str(row["status"]) if row["serialization"] == SERIALIZER.name() else "REFUSED"
+def states(settings: Settings, flows: Sequence[str]) -> dict[str, str]:
+    """Return what the engine says of workflows, by id, without those that it does not know."""
+    return _statuses(_client(system_url(settings)), flows)
+
+
+def _statuses(client: DBOSClient, flows: Sequence[str]) -> dict[str, str]:
+    # One look for hundreds: a worker asks for all open jobs every two seconds.
+    table, found = client._sys_db.tables.workflow_status, dict[str, str]()
+    columns = (table.c.workflow_uuid, table.c.status, table.c.serialization)
+    with client._sys_db.engine.connect() as connection:
+        for first in range(0, len(flows), FLOWS_AT_ONCE):
+            some = flows[first : first + FLOWS_AT_ONCE]
+            for flow, status, form in connection.execute(
+                select(*columns).where(table.c.workflow_uuid.in_(some))
+            ):
+                found[flow] = str(status) if form == SERIALIZER.name() else "REFUSED"
+    return found
 
 
 def forget(settings: Settings, job_ids: Sequence[str]) -> list[str]:
@@ -197,9 +212,9 @@ def forget(settings: Settings, job_ids: Sequence[str]) -> list[str]:
                 for mark in (".", "-")
                 for found in client.list_workflows(workflow_id_prefix=f"{job_id}{mark}")
             ]
-            states = {flow: _status(client, flow) for flow in [job_id, *flows]}
-            if all(state is None or state in ENDED for state in states.values()):
-                for flow in [flow for flow, state in states.items() if state is not None]:
+            known = _statuses(client, [job_id, *flows])
+            if all(state in ENDED for state in known.values()):
+                for flow in known:
                     client.delete_workflow(flow)
                 gone.append(job_id)
     except (ProgrammingError, OperationalError) as error:

@@ -112,8 +112,11 @@ class Worker:
 
     def sweep(self) -> None:
         """Bring job table and engine together, and take over from workers that have ended."""
-        for job in board.open_jobs(self.store):
-            status = engine.state(self.store.settings, job.id, job.attempt)
+        jobs = board.open_jobs(self.store)
+        flows = [engine.flow_id(job.id, job.attempt) for job in jobs]
+        known = engine.states(self.store.settings, flows)
+        for job, flow in zip(jobs, flows, strict=True):
+            status = known.get(flow)
             if status is None:  # asked for before there was a worker, or the server died between
                 engine.enqueue(self.store.settings, job.id, job.attempt)
             elif status in engine.DEAD:
