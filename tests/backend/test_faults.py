@@ -152,7 +152,7 @@ def assert_survives(data_dir: Path, undisturbed: Undisturbed, *moments: Moment) 
 def test_a_killed_demo_is_finished_as_if_undisturbed(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    for cycle, moment in enumerate(kill_moments(2, len(undisturbed.work), seed=0)):
+    for cycle, moment in enumerate(kill_moments(1, len(undisturbed.work), seed=0)):
         assert_survives(tmp_path / str(cycle), undisturbed, moment)
 
 

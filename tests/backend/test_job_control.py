@@ -78,6 +78,7 @@ def assert_nothing_was_computed_twice(store: Store, in_flight: int = 0) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_cancelled_job_stops_at_once_keeps_what_is_committed_and_is_resumed(
     suite_store: Store,
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_cancelled_job_stops_at_once_keeps_what_is_committed_and_is_resumed(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_an_evaluation_a_classification_and_a_discovery_follow_each_other(
     suite_store: Store,
 ) -> None:
@@ -127,7 +129,7 @@ def test_an_evaluation_a_classification_and_a_discovery_follow_each_other(
     assert submit(suite_store, "discover", DISCOVER).id == done.id
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_work_of_a_killed_worker_is_taken_over_without_help(suite_store: Store) -> None:
     folder, settings = suite_store.settings.data_dir, extra(suite_store)
     job = submit(suite_store, "evaluate", EVALUATE)
@@ -141,7 +143,7 @@ def test_the_work_of_a_killed_worker_is_taken_over_without_help(suite_store: Sto
     assert_nothing_was_computed_twice(suite_store, in_flight=1)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_stopped_worker_is_replaced_and_writes_nothing_when_it_goes_on(
     suite_store: Store,

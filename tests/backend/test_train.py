@@ -51,7 +51,7 @@ def gone(process: psutil.Process) -> bool:
 def test_a_killed_training_resumes_and_the_suite_can_be_evaluated(
     folder: Path, tmp_path: Path
 ) -> None:
-    recipe = recipe_file(tmp_path, folder, steps=200)
+    recipe = recipe_file(tmp_path, folder, steps=100)
     out = tmp_path / "data" / "suites" / "tiny"
     first = quanta("suite", "train", str(recipe), "--workers", "2", data=tmp_path / "data")
     deadline = time.monotonic() + 120
@@ -70,7 +70,7 @@ def test_a_killed_training_resumes_and_the_suite_can_be_evaluated(
     assert json.loads(printed)["suite"] == "tiny"
     for model in "abc":
         log = (out / "models" / model / "log.jsonl").read_text().splitlines()
-        assert [json.loads(line)["step"] for line in log] == list(range(1, 201))
+        assert [json.loads(line)["step"] for line in log] == list(range(1, 101))
     listed = quanta("suite", "list", "--json", data=tmp_path / "data").communicate()[0]
     (suite,) = json.loads(listed)["suites"]
     assert suite["models"]["b"][:4] == [0, 1, 2, 3]

@@ -65,7 +65,7 @@ def test_what_is_over_its_budget_is_a_fault(
     assert len(report.faults()) == faults
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_benchmark_runs_beside_a_job(mini_store: Store, tmp_path: Path) -> None:
     folder = copied(mini_store, tmp_path / "data")
     before = (folder / "quanta.sqlite").read_bytes()

@@ -109,7 +109,7 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_job_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     small_disk: Path, undisturbed: str
 ) -> None:
@@ -149,9 +149,8 @@ def restart(server: Any, away: float) -> None:
     server.ensure_postgres_running()
 
 
-@pytest.mark.parametrize(
-    "away", [pytest.param(3, marks=pytest.mark.slow), pytest.param(45, marks=pytest.mark.soak)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("away", [3, 45])
 def test_a_job_outlives_a_restart_of_its_database(
     tmp_path: Path, undisturbed: str, away: float
 ) -> None:
