@@ -60,7 +60,9 @@ def committed(data_dir: Path) -> set[str]:
     # Opened for writing: a reader alone could not recover what a killed writer left behind.
     with closing(sqlite3.connect(path)) as connection:
         tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        return {row[0] for row in connection.execute(COMMITTED)} if tables else set()
+        lines = {row[0] for row in connection.execute(COMMITTED)} if tables else set()
+    # Measures that are computed with the losses have no line of their own.
+    return {line for line in lines if not line.startswith("measure ")}
 
 
 def hash_of(data_dir: Path) -> str:
