@@ -25,7 +25,7 @@ DEMO = (
     *("demo", "--documents", "12", "--n-clusters", "3,5", "--workers", "2"),
     *("--chunk-predictions", "1200", "--json"),
 )
-ORPHAN_SECONDS = 5.0
+ORPHAN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
