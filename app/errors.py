@@ -265,8 +265,12 @@ def _of_fault(request: Request, fault: StoreError) -> Response:
 
 
 def _of_database(request: Request, error: Exception) -> Response:
-    # What waits for a free connection too long has met the same lock.
-    fault = fault_of(error) or StoreBusyError("the database did not answer", "Try again")
+    fault = fault_of(error)
+    if fault is None and isinstance(error, PoolTimeoutError):
+        # What waits for a free connection too long has met the same lock.
+        fault = StoreBusyError("the database did not answer", "Try again")
+    if fault is None:  # a statement that the database does not understand is our own failure
+        raise error
     _log.error("request %s: the database failed", request_id(request), exc_info=error)
     if isinstance(fault, StoreBusyError | StoreFullError):
         return _of_fault(request, fault)

@@ -280,6 +280,13 @@ def test_a_cache_that_finds_no_room_is_a_507(
         response = client.get("/api/v1/corpora")
         assert response.status_code == 500
         assert "secret" not in response.text
+        unknown = OperationalError("SELECT secret", {}, sqlite_error("SQLITE_ERROR"))
+        monkeypatch.setattr(
+            "backend.queries.corpora.list_corpora", lambda *_: (_ for _ in ()).throw(unknown)
+        )
+        response = client.get("/api/v1/corpora")
+        assert response.status_code == 500, "no lock: it would not pass"
+        assert "secret" not in response.text
 
 
 def test_a_job_on_a_full_disk_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
