@@ -165,10 +165,11 @@ class Jobs(RuleBasedStateMachine):
     def begin(self, pick: int, who: int) -> None:
         """A worker plans a job."""
         name, job = self.job(pick, "queued")
-        store = self.as_worker(self.worker(who))
+        worker = self.worker(who)
+        store = self.as_worker(worker)
         if job.state == "queued":
             job.state = "running"
-        if board.begin(store, name):
+        if board.begin(store, name, worker):
             board.expect(store, name, UNITS)
         assert (job.state == "running") == board.is_wanted(store, name)
 
@@ -235,7 +236,7 @@ class Jobs(RuleBasedStateMachine):
         store = self.as_worker(worker)
         late: list[Callable[[], object]] = [
             lambda: leases.beat(self.store, worker),
-            lambda: board.begin(store, name),
+            lambda: board.begin(store, name, worker),
             lambda: board.take(store, name, 1, worker),
             lambda: board.advance(store, name, "late", worker, 0.1, None),
             lambda: board.finish(store, name, {}),
