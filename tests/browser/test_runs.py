@@ -110,6 +110,7 @@ def test_a_job_is_asked_for_estimated_watched_and_found_again(runs: Visit) -> No
     job = runs.path()
     page.get_by_role("link", name="Clone").click()
     expect(page.locator("#p-files")).to_have_value(HOSTILE)
+    expect(page.locator("[data-ask]")).to_have_attribute("data-state", "ready")
     page.locator("#p-limit").fill("9")
     page.locator("#p-limit").fill("")
     expect(page.locator("[data-estimate]")).to_contain_text("at the pace of the last finished job")

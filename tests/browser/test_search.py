@@ -324,6 +324,7 @@ def test_back_returns_to_the_search_before(visit: Visit) -> None:
     with page.expect_navigation():
         page.locator("button.primary").click()
     assert "sketch=" in page.url
+    settled(visit)
     drawn = indices_of(visit)
     page.go_back()
     expect(page.locator(".hit").first).to_have_attribute("data-index", str(first[0]))
@@ -331,4 +332,5 @@ def test_back_returns_to_the_search_before(visit: Visit) -> None:
     assert indices_of(visit) == first
     page.go_forward()
     expect(page.locator(".knot")).to_have_count(2)
+    expect(page.locator(".hit")).to_have_count(len(drawn))
     assert indices_of(visit) == drawn
