@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import pytest
 from filelock import FileLock
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from backend.db import Store, open_store
 from backend.settings import Settings
@@ -30,7 +30,7 @@ from tests import stores
 from tests.processes import Server, serving
 
 # How long an example takes says more of the machine's other work than of the code.
-settings.register_profile("quanta", deadline=None)
+settings.register_profile("quanta", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quanta")
 
 

@@ -23,7 +23,9 @@ from backend.stages.progress import Silent
 from tests.stores import DATABASE, TOKENIZER
 
 REUSED_STORE = settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -66,7 +66,9 @@ JSON = st.recursive(
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(JSON)
 def test_no_json_makes_the_reader_of_models_fail_otherwise(tmp_path: Path, value: Any) -> None:
@@ -78,7 +80,9 @@ def test_no_json_makes_the_reader_of_models_fail_otherwise(tmp_path: Path, value
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.binary(max_size=300), st.booleans())
 def test_no_bytes_make_the_reader_of_arrays_fail_otherwise(

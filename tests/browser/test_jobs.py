@@ -19,6 +19,7 @@ def test_a_chosen_token_is_computed_and_shown_in_place(visit: Visit) -> None:
     visit.open(document)
     page.select_option("select[name=measure]", "p_token")
     expect(page).to_have_url(re.compile("measure=p_token"))
+    expect(page.locator("[data-heat]")).to_have_attribute("data-state", "ready")
     expect(page.locator("[data-pending]")).to_be_visible()
     page.get_by_role("button", name="Compute for every size").click()
     expect(page.locator("[data-pending]")).to_be_hidden(timeout=JOB_MS)
@@ -76,7 +77,9 @@ def test_a_choice_made_before_the_scripts_came_is_followed(visit: Visit) -> None
     page = visit.page
     held: list[Route] = []
     page.route("**/heat.js*", lambda route: route.continue_() if held else held.append(route))
-    page.goto(visit.base + first_document(visit), wait_until="commit")
+    document = first_document(visit)
+    with page.expect_request("**/heat.js*"):
+        page.goto(visit.base + document, wait_until="commit")
     page.select_option("select[name=measure]", "entropy")
     page.wait_for_timeout(300)
     assert "entropy" not in page.url
