@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.next_page import login_address
+from app.problems import FieldProblem, Problem
 from backend.errors import (
     ConflictError,
     InvalidInputError,
@@ -51,29 +52,6 @@ _REMEDIES = {
 # Words that newer versions of Python's own table changed; ours stay.
 _TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 _log = logging.getLogger("quanta.errors")
-
-
-@dataclass(frozen=True)
-class FieldProblem:
-    """What is wrong with one parameter; `value` is what was sent, shortened, if known."""
-
-    parameter: str
-    problem: str
-    value: str | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem document (RFC 9457); `remedy` says what to do next, `errors` is for 422."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    request_id: str
-    remedy: str
-    errors: tuple[FieldProblem, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,12 @@ from backend.errors import InvalidInputError
 from backend.queries.search import (
     MAX_MATCHES,
     SEARCH_FORMULAS,
-    Invariance,
-    Order,
-    Preset,
     Search,
     SearchFilters,
     Shape,
-    Sort,
 )
 from backend.queries.search_filters import RIGHT_NATS
+from backend.queries.search_views import Invariance, Order, Preset, Sort
 from backend.queries.text_filters import TextFilter
 from backend.queries.views import Axis
 

@@ -12,6 +12,7 @@ from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
 from backend.db import Store
 from backend.queries import clusterings, compare
 from backend.queries.clusterings import MAX_CLUSTERS, ClusterFilter, Sort
+from backend.queries.compare_views import Comparison
 from backend.queries.quanta_views import ClusteringRow, ClusteringView, ClusterPage, ClusterRow
 
 MAX_CSV_ROWS = 10_000
@@ -147,6 +148,6 @@ def compare_clusterings(
     limit: Annotated[
         int, Query(ge=1, le=compare.MAX_RANKS, description="Ranks of the overlap matrix")
     ] = 100,
-) -> compare.Comparison:
+) -> Comparison:
     """Agreement of two clusterings: ARI, NMI, the overlap matrix and best matches."""
     return compare.compare(store, a, b, limit=limit)

@@ -11,8 +11,7 @@ from pydantic import TypeAdapter
 from app.security import is_still_allowed
 from backend.db import Store
 from backend.jobs import board, notes
-from backend.jobs.notes import LogPage
-from backend.jobs.views import JobView
+from backend.jobs.views import JobView, LogPage
 
 POLL_SECONDS, KEEP_ALIVE_SECONDS, LONGEST_SECONDS = 0.5, 15.0, 600.0
 LINES_AT_ONCE = 100

@@ -14,9 +14,7 @@ from app.api.job_events import events
 from app.api.openapi import MUTATION_PROBLEMS
 from app.deps import Cursor, StoreDep
 from backend.jobs import board, estimates, notes, queue
-from backend.jobs.estimates import Estimate
-from backend.jobs.notes import LogPage, UnitPage
-from backend.jobs.views import JobPage, JobView, State
+from backend.jobs.views import Estimate, JobPage, JobView, LogPage, State, UnitPage
 from backend.queries.reading import offset_of
 
 FILE_SCHEMA = {"type": "string", "format": "binary"}

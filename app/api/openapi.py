@@ -6,7 +6,8 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from app.errors import PROBLEM_JSON, Problem
+from app.errors import PROBLEM_JSON
+from app.problems import Problem
 from app.scopes import needed_scope
 
 URL = "/api/v1/openapi.json"

@@ -8,7 +8,6 @@ from app.client.client import Client
 from app.client.errors import (
     ClientError,
     ConflictError,
-    FieldProblem,
     ForbiddenError,
     InvalidRequestError,
     JobCancelledError,
@@ -16,7 +15,6 @@ from app.client.errors import (
     JobFailedError,
     JobTimeoutError,
     NotFoundError,
-    Problem,
     ProblemError,
     ServerUnreachableError,
     UnauthorizedError,
@@ -25,6 +23,7 @@ from app.client.errors import (
 )
 from app.client.jobs import Job
 from app.client.paging import Listing
+from app.problems import FieldProblem, Problem
 
 __all__ = [
     "Client",

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
+from backend.queries.search_views import Order, Preset
+from backend.queries.search_views import Sort as SearchSort
 from backend.queries.views import Axis
 
 ClusterSort = Literal[
@@ -25,10 +27,6 @@ CurveClass = Literal[
     "hump",
     "irregular",
 ]
-Invariance = Literal["level", "scale", "shift"]
-Order = Literal["asc", "desc"]
-Preset = Literal["step", "smooth", "inverse", "u", "hump", "late", "early", "flat"]
-SearchSort = Literal["distance", "index", "drop", "sharpness", "emergence", "final"]
 TableFormat = Literal["parquet", "arrow", "csv", "json"]
 Points = Sequence[tuple[float, float]]
 

@@ -1,11 +1,11 @@
 """What can go wrong, as exceptions: every refusal of the server is a `ProblemError`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from app.client.types import JobView
+from app.problems import FieldProblem, Problem
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -20,29 +20,6 @@ class ServerUnreachableError(ClientError):
 
 class UnexpectedAnswerError(ClientError):
     """An answer that this version of the client cannot read."""
-
-
-@dataclass(frozen=True)
-class FieldProblem:
-    """What is wrong with one parameter; `value` is what was sent, shortened, if known."""
-
-    parameter: str
-    problem: str
-    value: str | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem document (RFC 9457); `remedy` says what to do next, `errors` is for 422."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    request_id: str
-    remedy: str
-    errors: tuple[FieldProblem, ...] = ()
 
 
 class ProblemError(ClientError):

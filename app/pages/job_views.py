@@ -8,10 +8,9 @@ from typing import Any
 
 from app.templating import grouped, moment, si
 from backend.jobs.crew import WorkerView
-from backend.jobs.estimates import Estimate
 from backend.jobs.kinds import KINDS
 from backend.jobs.kinds.base import as_asked
-from backend.jobs.views import JobView
+from backend.jobs.views import Estimate, JobView
 
 MOST_SHOWN = 60
 MARKS = {

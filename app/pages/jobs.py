@@ -17,9 +17,8 @@ from app.templating import query, render
 from backend.errors import InvalidInputError, NotFoundError, QuantaError, StoreError
 from backend.jobs import board, crew, estimates, notes, queue
 from backend.jobs.again import Again, again, asked_of
-from backend.jobs.estimates import Estimate
 from backend.jobs.kinds import KINDS, JobKind, kind_named
-from backend.jobs.views import JobView, Requires, State
+from backend.jobs.views import Estimate, JobView, Requires, State
 from backend.queries.reading import offset_of
 
 router = APIRouter(include_in_schema=False)

@@ -111,7 +111,8 @@ def _choice(value: str | None, choices: tuple[str, ...], name: str) -> Any:
 def _shape(given: dict[str, Any]) -> "Shape | None":
     from typing import get_args
 
-    from backend.queries.search import Preset, Shape
+    from backend.queries.search import Shape
+    from backend.queries.search_views import Preset
 
     names = [name for name in ("sketch", "preset", "like") if given[name] is not None]
     if not names:
@@ -136,8 +137,9 @@ def _knots(text: str) -> tuple[tuple[float, float], ...]:
 def _search(given: dict[str, Any]) -> "Search":
     from typing import get_args
 
-    from backend.queries.search import Invariance, Search, SearchFilters, Sort
+    from backend.queries.search import Search, SearchFilters
     from backend.queries.search_filters import RIGHT_NATS
+    from backend.queries.search_views import Invariance, Sort
     from backend.queries.text_filters import TextFilter
 
     ranges: dict[str, Any] = {n: (given[f"{n}_min"], given[f"{n}_max"]) for n in _RANGES}

@@ -13,7 +13,8 @@ from backend.db import Store
 from backend.errors import ConflictError, NotFoundError, QuantaError
 from backend.jobs import notes
 from backend.jobs.kinds import KINDS, checked, files
-from backend.jobs.views import JobPage, JobView, Requires, State, view_of
+from backend.jobs.shown import view_of
+from backend.jobs.views import JobPage, JobView, Requires, State
 from backend.keys import result_key
 from backend.models import Claim, Job, JobUnit, Worker
 from backend.models.base import now

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from backend.db import Store
 from backend.jobs.leases import TTL_SECONDS, database_time, has_ended
-from backend.jobs.views import stamp
+from backend.jobs.shown import stamp
 from backend.models import Worker
 from backend.models.base import utc
 

@@ -1,7 +1,6 @@
 """What a job will cost, before it is asked for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
@@ -9,40 +8,13 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.jobs.kinds import KINDS, checked
-from backend.jobs.views import JobView, view_of
+from backend.jobs.shown import view_of
+from backend.jobs.views import Estimate
 from backend.keys import result_key
 from backend.models import Job, JobUnit
 
 # Finished jobs whose pace the next one is expected to have.
 PAST_JOBS = 10
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a job will cost.
-
-    Attributes:
-        kind: of the job.
-        parameters: as they would be checked and stored.
-        units: units of work, if that is known before it begins.
-        unit: what they are.
-        work: amount that the time is proportional to, in `work_unit`.
-        work_unit: FLOP, bytes or units.
-        seconds: of one worker, at the pace of finished jobs of this kind here; None if there are
-            none.
-        past_jobs: how many those are.
-        equal: the open or finished job of the same content, which asking gives back.
-    """
-
-    kind: str
-    parameters: dict[str, Any]
-    units: int | None
-    unit: str
-    work: float
-    work_unit: str
-    seconds: float | None
-    past_jobs: int
-    equal: JobView | None
 
 
 def _pace(session: Session, kind: str) -> tuple[float | None, int]:

@@ -1,52 +1,16 @@
 """The log of a job: what happened to it, and what its stages say."""
 
-from dataclasses import dataclass
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import NotFoundError
-from backend.jobs.views import stamp
+from backend.jobs.shown import stamp
+from backend.jobs.views import DoneUnit, LogLine, LogPage, UnitPage
 from backend.models import Job, JobMessage, JobUnit
 from backend.models.base import now
 
 MAX_TEXT = 2_000
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """A line of a job's log; `id` grows with time."""
-
-    id: int
-    at: str
-    text: str
-
-
-@dataclass(frozen=True)
-class LogPage:
-    """The last lines of a job's log, oldest first; `cursor` begins a later look."""
-
-    lines: tuple[LogLine, ...]
-    next_cursor: str
-
-
-@dataclass(frozen=True)
-class DoneUnit:
-    """A unit of a job that is committed: which, by which worker, in how many seconds."""
-
-    unit: str
-    worker: str
-    seconds: float
-    finished_at: str
-
-
-@dataclass(frozen=True)
-class UnitPage:
-    """Committed units of a job, newest first."""
-
-    units: tuple[DoneUnit, ...]
-    next_cursor: str | None
 
 
 def write(session: Session, job_id: str, text: str) -> None:

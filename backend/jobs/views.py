@@ -1,12 +1,7 @@
-"""Jobs as they are shown: state, progress, pace."""
+"""Jobs as they are shown: state, progress, pace, log; plain data, so that clients share it."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, cast
-
-from backend.jobs.kinds import shown_parameters
-from backend.models import Job
-from backend.models.base import utc
+from typing import Any, Literal
 
 State = Literal["queued", "running", "cancelling", "finished", "failed", "cancelled"]
 Requires = Literal["any", "cuda"]
@@ -57,68 +52,64 @@ class JobPage:
     next_cursor: str | None
 
 
-def stamp(time: datetime | None) -> str | None:
-    """Return a time as text, UTC."""
-    return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%SZ")
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a job's log; `id` grows with time."""
+
+    id: int
+    at: str
+    text: str
 
 
-def _fraction(row: Job) -> float | None:
-    """Return which share of a job is done, the unit in progress included."""
-    if row.state == "finished":
-        return 1.0
-    if not row.total:
-        return None
-    share = min(row.part / row.parts, 1.0) if row.part and row.parts else 0.0
-    # One unit at a time tells of itself; with several at work its share is small.
-    return min(row.done + share, row.total) / row.total
+@dataclass(frozen=True)
+class LogPage:
+    """The last lines of a job's log, oldest first; `cursor` begins a later look."""
+
+    lines: tuple[LogLine, ...]
+    next_cursor: str
 
 
-def _pace(row: Job) -> tuple[float, float]:
-    """Return (seconds, units) of this attempt so far."""
-    if row.started_at is None:
-        return 0.0, 0.0
-    spent = (utc(row.finished_at or row.updated_at) - utc(row.started_at)).total_seconds()
-    fraction = _fraction(row) or 0.0
-    return spent, fraction * (row.total or 0) - row.done_before
+@dataclass(frozen=True)
+class DoneUnit:
+    """A unit of a job that is committed: which, by which worker, in how many seconds."""
+
+    unit: str
+    worker: str
+    seconds: float
+    finished_at: str
 
 
-def _rate(row: Job) -> float | None:
-    seconds, units = _pace(row)
-    return round(units / seconds, 4) if seconds > 0 and units > 0 else None
+@dataclass(frozen=True)
+class UnitPage:
+    """Committed units of a job, newest first."""
+
+    units: tuple[DoneUnit, ...]
+    next_cursor: str | None
 
 
-def _seconds_left(row: Job) -> float | None:
-    rate = _rate(row)
-    if row.state != "running" or rate is None or not row.total:
-        return None
-    return round((row.total - (_fraction(row) or 0.0) * row.total) / rate, 1)
+@dataclass(frozen=True)
+class Estimate:
+    """What a job will cost.
 
+    Attributes:
+        kind: of the job.
+        parameters: as they would be checked and stored.
+        units: units of work, if that is known before it begins.
+        unit: what they are.
+        work: amount that the time is proportional to, in `work_unit`.
+        work_unit: FLOP, bytes or units.
+        seconds: of one worker, at the pace of finished jobs of this kind here; None if there are
+            none.
+        past_jobs: how many those are.
+        equal: the open or finished job of the same content, which asking gives back.
+    """
 
-def view_of(row: Job, *, whole: bool = True) -> JobView:
-    """Return a job as it is shown; with long parameters cut unless `whole`."""
-    fraction = _fraction(row)
-    return JobView(
-        id=row.id,
-        kind=row.kind,
-        state=cast(State, row.state),
-        parameters=dict(row.parameters) if whole else shown_parameters(row.parameters),
-        done=row.done,
-        total=row.total,
-        unit=row.unit,
-        attempt=row.attempt,
-        requires=cast(Requires, row.requires),
-        activity=row.activity,
-        part=row.part,
-        parts=row.parts,
-        fraction=fraction,
-        rate=_rate(row),
-        seconds_left=_seconds_left(row),
-        result=row.result,
-        problem=row.problem,
-        remedy=row.remedy,
-        page=(row.result or {}).get("page"),
-        created_at=cast(str, stamp(row.created_at)),
-        started_at=stamp(row.started_at),
-        updated_at=cast(str, stamp(row.updated_at)),
-        finished_at=stamp(row.finished_at),
-    )
+    kind: str
+    parameters: dict[str, Any]
+    units: int | None
+    unit: str
+    work: float
+    work_unit: str
+    seconds: float | None
+    past_jobs: int
+    equal: JobView | None

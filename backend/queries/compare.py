@@ -4,8 +4,6 @@ ARI: Hubert and Arabie (1985), from pair counts. NMI: mutual information over th
 of the two entropies. Both are symmetric and 1 for equal partitions.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
@@ -16,49 +14,10 @@ from backend.db import Store
 from backend.errors import InvalidInputError
 from backend.models import Cluster, Clustering, Selection
 from backend.queries.clusterings import finished_clustering
+from backend.queries.compare_views import ClusterMatch, Comparison
 
 MAX_RANKS = 400
 Labels = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Match:
-    """A cluster of a and the cluster of b that is most like it.
-
-    `jaccard` = shared / (size_a + size_b - shared), over common predictions. `mutual` says that
-    neither has a better partner.
-    """
-
-    cluster_a: int
-    rank_a: int
-    size_a: int
-    cluster_b: int
-    rank_b: int
-    size_b: int
-    shared: int
-    jaccard: float
-    mutual: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Agreement of clusterings a and b over the `n_common` predictions that both hold.
-
-    `overlap[i][j]` counts predictions in rank i + 1 of a and rank j + 1 of b, for the first ranks
-    of each; `truncated` says that there are more ranks. `matches` has one entry for every cluster
-    of a that holds a common prediction, by rank.
-    """
-
-    a: int
-    b: int
-    n_clusters_a: int
-    n_clusters_b: int
-    n_common: int
-    ari: float
-    nmi: float
-    overlap: tuple[tuple[int, ...], ...]
-    truncated: bool
-    matches: tuple[Match, ...]
 
 
 def compare(store: Store, a: int, b: int, *, limit: int = 100) -> Comparison:
@@ -157,14 +116,16 @@ def _entropy(counts: NDArray[np.int64]) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
-def best_matches(table: NDArray[np.int64], ids_a: list[int], ids_b: list[int]) -> tuple[Match, ...]:
+def best_matches(
+    table: NDArray[np.int64], ids_a: list[int], ids_b: list[int]
+) -> tuple[ClusterMatch, ...]:
     """Return for every row of `table` the column of highest Jaccard index; ties go to low rank."""
     sizes_a, sizes_b = table.sum(1), table.sum(0)
     union = sizes_a[:, None] + sizes_b[None, :] - table
     jaccard = table / np.maximum(union, 1)
     partner_of_a, partner_of_b = jaccard.argmax(1), jaccard.argmax(0)
     return tuple(
-        Match(
+        ClusterMatch(
             cluster_a=ids_a[i],
             rank_a=i + 1,
             size_a=int(sizes_a[i]),

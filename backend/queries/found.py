@@ -10,58 +10,12 @@ from backend.db import Store
 from backend.losses import curve_scores
 from backend.models import CurveSet
 from backend.queries.reading import Reader, finite
+from backend.queries.search_views import Match, MatchScores
 from backend.queries.views import Token
 
 TOKENS_BEFORE = 32
 TOKENS_AFTER = 8
 MATCH_SCORES = ("total_drop", "sharpness", "emergence", "final_loss")
-
-
-@dataclass(frozen=True)
-class MatchScores:
-    """Scores of a curve; None where one is not defined.
-
-    Attributes:
-        total_drop: nats.
-        sharpness: share of the drop in one half-decade, 0 to 1.
-        emergence: axis value at half of the drop.
-        final_loss: nats.
-    """
-
-    total_drop: float | None
-    sharpness: float | None
-    emergence: float | None
-    final_loss: float | None
-
-
-@dataclass(frozen=True)
-class Match:
-    """One found prediction.
-
-    Attributes:
-        index: of the prediction.
-        document: index of its document; None, and no tokens, in a corpus without text.
-        distance: to the asked curve, nats² (a pure number if scale is ignored); None without a
-            shape, or if the curve is too flat to compare.
-        shift: points of the axis that the asked curve was shifted by, right is positive.
-        curve_class: name of its class.
-        scores: of its curve.
-        loss_nats: its curve.
-        before: up to 32 tokens before the answer.
-        answer: the predicted token.
-        after: up to 8 tokens after it.
-    """
-
-    index: int
-    document: int | None
-    distance: float | None
-    shift: int | None
-    curve_class: str
-    scores: MatchScores
-    loss_nats: tuple[float, ...]
-    before: tuple[Token, ...]
-    answer: Token | None
-    after: tuple[Token, ...]
 
 
 @dataclass(frozen=True)

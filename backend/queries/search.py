@@ -5,7 +5,7 @@ that was given, whatever its distance, and belongs to one question on one set of
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,7 +17,7 @@ from backend.lookup import corpus_named, model_named, suite_named
 from backend.models import Corpus, CurveSet, Suite
 from backend.queries.curve_map import CurveMap, map_points
 from backend.queries.evaluated import evaluations_of
-from backend.queries.found import Match, MatchScores, Rows, described
+from backend.queries.found import Rows, described
 from backend.queries.reading import limited, reader_if_text
 from backend.queries.search_filters import TEXT_SECONDS, Mask, SearchFilters, matching
 from backend.queries.search_order import (
@@ -28,6 +28,15 @@ from backend.queries.search_order import (
     rows_by_index,
     rows_by_score,
     with_distances,
+)
+from backend.queries.search_views import (
+    Invariance,
+    Match,
+    MatchScores,
+    Order,
+    Preset,
+    SearchResult,
+    Sort,
 )
 from backend.queries.suites import curve_sets
 from backend.queries.views import Axis
@@ -62,10 +71,6 @@ SEARCH_FORMULAS = {
 }
 
 MAX_MATCHES = 200
-Invariance = Literal["level", "scale", "shift"]
-Preset = Literal["step", "smooth", "inverse", "u", "hump", "late", "early", "flat"]
-Sort = Literal["distance", "index", "drop", "sharpness", "emergence", "final"]
-Order = Literal["asc", "desc"]
 # What a preset ignores unless the request says otherwise: how high it lies, not how far it falls.
 PRESET_INVARIANCES: tuple[Invariance, ...] = ("level",)
 
@@ -116,45 +121,6 @@ class Search:
     order: Order = "asc"
     limit: int = 50
     cursor: str | None = None
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """A page of found predictions, in order.
-
-    Attributes:
-        corpus: name of the corpus.
-        suite: name of the suite.
-        axis: "N" or "S".
-        model: name of the model on axis "S".
-        x: sizes or steps, ascending.
-        labels: names of the points.
-        query_nats: the asked curve at these points, None without a shape.
-        invariances: what the distance ignored.
-        sort: what the matches are sorted by.
-        order: "asc" or "desc".
-        n_matching: how many predictions pass the filters, exactly.
-        n_predictions: of the corpus.
-        truncated: why a text filter is not whole, None if it is.
-        matches: the page.
-        next_cursor: of the next page, None on the last one.
-    """
-
-    corpus: str
-    suite: str
-    axis: Axis
-    model: str | None
-    x: tuple[float, ...]
-    labels: tuple[str, ...]
-    query_nats: tuple[float, ...] | None
-    invariances: tuple[Invariance, ...]
-    sort: Sort
-    order: Order
-    n_matching: int
-    n_predictions: int
-    truncated: str | None
-    matches: tuple[Match, ...]
-    next_cursor: str | None
 
 
 def search(store: Store, wanted: Search, text_seconds: float = TEXT_SECONDS) -> SearchResult:
