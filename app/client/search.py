@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import Any, Unpack
 
@@ -105,14 +106,14 @@ class SearchCalls(FileCalls):
             "order": order,
             "limit": page_size,
         }
+        return Listing(partial(self._found, body), "matches")
 
-        def fetch(cursor: str | None) -> SearchResult:
-            # Nothing is stored by this POST: it is a read with a long question.
-            path = path_of("/predictions/search")
-            sent = {**body, "cursor": cursor}
-            return self._send(SearchResult, "POST", path, sent, is_repeatable=True)
-
-        return Listing(fetch, "matches")
+    def _found(self, body: dict[str, Any], cursor: str | None) -> SearchResult:
+        # Nothing is stored by this POST: it is a read with a long question.
+        sent = {**body, "cursor": cursor}
+        return self._send(
+            SearchResult, "POST", path_of("/predictions/search"), sent, is_repeatable=True
+        )
 
     def curve_map(self, **asked: Unpack[SearchAsked]) -> CurveMap:
         """Return the map of at most 20,000 sampled curves, with those that match."""

@@ -46,6 +46,23 @@ def _equal(store: Store, session: Session, key: str) -> Job | None:
     return None
 
 
+def _queued(kind: str, parameters: dict[str, Any], key: str) -> Job:
+    """Return a job as it begins."""
+    return Job(
+        id=f"j{secrets.token_hex(8)}",
+        kind=kind,
+        state="queued",
+        parameters=parameters,
+        key=key,
+        claim=key,
+        done=0,
+        total=None,
+        attempt=1,
+        unit=KINDS[kind].unit,
+        updated_at=now(),
+    )
+
+
 def submit(
     store: Store,
     kind: str,
@@ -72,26 +89,12 @@ def submit(
     with store.session() as session:
         parameters = checked(store, session, kind, asked)
         key = result_key("job", kind=kind, parameters=parameters)
-        if (row := _repeated(session, idempotency_key, key)) is not None:
+        row = _repeated(session, idempotency_key, key) or _equal(store, session, key)
+        if row is not None:
             return view_of(row), False
-        if (row := _equal(store, session, key)) is not None:
-            return view_of(row), False
-        made = Job(
-            id=f"j{secrets.token_hex(8)}",
-            kind=kind,
-            state="queued",
-            parameters=parameters,
-            key=key,
-            claim=key,
-            idempotency_key=idempotency_key,
-            done=0,
-            total=None,
-            attempt=1,
-            requires=requires,
-            work=KINDS[kind].cost(store, session, parameters).work,
-            unit=KINDS[kind].unit,
-            updated_at=now(),
-        )
+        made = _queued(kind, parameters, key)
+        made.idempotency_key, made.requires = idempotency_key, requires
+        made.work = KINDS[kind].cost(store, session, parameters).work
         session.add(made)
         try:
             session.commit()

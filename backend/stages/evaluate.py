@@ -257,6 +257,13 @@ def _plan(
     return ids, units
 
 
+def _finish_complete(store: Store, ids: Sequence[int]) -> None:
+    """Two processes that commit the last two chunks at once each miss the other's: look again."""
+    with store.begin() as session:
+        for evaluation_id in ids:
+            _finish_if_complete(session, session.get_one(Evaluation, evaluation_id))
+
+
 def evaluate(
     store: Store,
     corpus: Corpus,
@@ -304,8 +311,5 @@ def evaluate(
             ) from error
         except (ValueError, MemoryError) as error:
             raise InvalidInputError(str(error), "Finished chunks are kept") from error
-    with store.begin() as session:
-        # Two processes that commit the last two chunks at once each miss the other's.
-        for evaluation_id in ids:
-            _finish_if_complete(session, session.get_one(Evaluation, evaluation_id))
+    _finish_complete(store, ids)
     return ids

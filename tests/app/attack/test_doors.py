@@ -1,113 +1,29 @@
-"""Attacks on a running server: what is refused, how, that nothing changes and nothing leaks.
+"""Attacks on a server's doors: what is refused, how, that nothing changes and nothing leaks.
 
 Routes are enumerated from the application: a new one is attacked without being named here.
 """
 
-import gzip
 import json
-import socket
-from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
 import pytest
 
-from app import connections
 from app.attempts import MAX_FAILURES
-from app.main import create_app
 from app.scopes import MUTATIONS, SAFE_METHODS
-from app.security import CSP, MAX_BODY_BYTES, MAX_HEADER_BYTES
-from backend.db import Store
-from backend.login_sessions import csrf_token
-from tests.app.attacks import (
+from app.security import CSP
+from tests.app.attack.targets import (
     FORM,
     JSON,
+    PROGRAM,
     SETTINGS_TOKEN,
     Answer,
     Endpoint,
     Target,
-    attacked,
+    body_of,
     contents,
     elsewhere,
-    endpoints,
 )
 from tests.app.doors import is_form
-
-MOST_MORE_BYTES = 200 << 20
-JOBS, SEARCH = "/api/v1/jobs", "/api/v1/predictions/search"
-PROGRAM = {"Sec-Fetch-Site": "none", "Content-Type": JSON}
-
-
-@pytest.fixture(scope="module")
-def target(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    with attacked(mini_store, tmp_path_factory.mktemp("attacked") / "data") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def routes(mini_store: Store) -> list[Endpoint]:
-    return endpoints(create_app(mini_store))
-
-
-@pytest.fixture(scope="module")
-def mutations(routes: list[Endpoint]) -> list[Endpoint]:
-    found = [route for route in routes if route.method not in SAFE_METHODS]
-    assert len(found) >= 12
-    return found
-
-
-@pytest.fixture(scope="module")
-def known(target: Target) -> dict[str, str]:
-    """A value for every path parameter that finds something."""
-    corpus = json.loads(target.ask("GET", "/api/v1/corpora").body)["corpora"][0]["id"]
-    clustering = json.loads(target.ask("GET", "/api/v1/clusterings").body)["clusterings"][0]
-    listed = target.ask("GET", f"/api/v1/clusterings/{clustering['id']}/clusters")
-    asked = {"kind": "measure", "parameters": {"corpus": corpus, "document": 1, "target": "⏎"}}
-    job = target.ask("POST", JOBS, PROGRAM | target.bearer("run"), json.dumps(asked))
-    view = json.loads(target.ask("GET", f"/api/v1/clusterings/{clustering['id']}").body)
-    cluster = str(json.loads(listed.body)["clusters"][0]["id"])
-    suite = json.loads(target.ask("GET", "/api/v1/suites").body)["suites"][0]["id"]
-    one = str(clustering["id"])
-    values = {
-        "corpus": corpus,
-        "suite": suite,
-        "job": json.loads(job.body)["id"],
-        "a": one,
-        "b": one,
-    }
-    values |= {"cluster": cluster, "cluster_id": cluster, "file": "app.css"}
-    values |= {"clustering": one, "clustering_id": one, "similarity": str(view["similarity_id"])}
-    return values | {name: "0" for name in ("document", "index", "prediction")}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def idle_bytes(target: Target, routes: list[Endpoint], known: dict[str, str]) -> int:
-    """The server's memory before any attack, after each page and route was asked for once.
-
-    What they need is loaded then, such as the library that draws figures.
-    """
-    for route in routes:
-        if route.method == "GET" and not route.path.endswith("/events"):
-            assert target.ask("GET", route.filled(known)).status < 500
-    assert target.ask("GET", "/api/v1/predictions?regex=a").status == 200
-    return target.rss()
-
-
-@pytest.fixture(scope="module")
-def session(target: Target) -> dict[str, str]:
-    """An administrator's browser: its cookie."""
-    sent = {"Origin": target.url, "Content-Type": FORM}
-    answer = target.ask("POST", "/login", sent, urlencode({"token": SETTINGS_TOKEN}))
-    assert answer.status == 303
-    cookie = (answer.header("set-cookie") or "").partition(";")[0]
-    secret = cookie.partition("=")[2]
-    target.secrets.extend([secret, csrf_token(secret.encode())])
-    return {"Cookie": cookie}
-
-
-def body_of(route: Endpoint) -> tuple[str, str]:
-    """A body that would do something, with its type."""
-    fields = {"kind": "classify", "text": "forged words", "target": "⏎", "label": "forged"}
-    return (FORM, urlencode(fields)) if is_form(route.path) else (JSON, json.dumps({}))
 
 
 def refused(answer: Answer, route: Endpoint, *statuses: int) -> None:
@@ -306,140 +222,6 @@ def test_no_answer_is_readable_by_another_origin(target: Target) -> None:
         assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]
 
 
-def chunks(size: int) -> Iterator[bytes]:
-    yield b'{"kind": "'
-    for _ in range(size // 65_536):
-        yield b"x" * 65_536
-    yield b'"}'
-
-
-def test_a_body_that_is_too_large_is_refused_on_every_route(
-    target: Target, mutations: list[Endpoint], known: dict[str, str]
-) -> None:
-    for route in mutations:
-        sent = target.bearer("admin") | {"Origin": target.url, "Content-Type": body_of(route)[0]}
-        where = route.filled(known)
-        for body in (b" " * (MAX_BODY_BYTES + 1), chunks(8 * MAX_BODY_BYTES)):
-            answer = target.ask(route.method, where, sent, body)
-            assert answer.status == 413, (route, answer.body[:200])
-        announced = {**sent, "Content-Length": str(1 << 40)}
-        assert target.ask(route.method, where, announced, b"").status == 413
-
-
-def test_a_body_with_two_lengths_is_no_request(target: Target) -> None:
-    """What a proxy and this server would cut in different places."""
-    head = f"POST {JOBS} HTTP/1.1\r\nHost: {target.host}\r\nContent-Type: {JSON}\r\n"
-    for lengths in (
-        "Content-Length: 5\r\nContent-Length: 6\r\n",
-        "Content-Length: -1\r\n",
-        "Content-Length: 5\r\nTransfer-Encoding: xchunked\r\n",
-        "Content-Length: 1_0\r\n",
-        "Transfer-Encoding: chunked, identity\r\n",
-    ):
-        got = target.raw(f"{head}{lengths}Connection: close\r\n\r\nhello".encode())
-        assert got.split(b" ", 2)[1] in {b"400", b"501"}, lengths
-
-
-def posted(target: Target, where: str, body: bytes | str, **headers: str) -> Answer:
-    sent = PROGRAM | target.bearer("admin") | headers
-    return target.ask("POST", where, sent, body)
-
-
-def nested(depth: int) -> list[str]:
-    return [
-        "[" * depth + "]" * depth,
-        '{"a":' * depth + "1" + "}" * depth,
-        '{"kind":"measure","parameters":{"models":' + "[" * depth + "]" * depth + "}}",
-        '{"filters":{"cls":' + "[" * depth + "]" * depth + "}}",
-        "[" * depth,
-    ]
-
-
-BODIES = {
-    **{
-        f"nested {n}": body
-        for d in (50, 300, 900, 990, 5_000, 200_000)
-        for n, body in ((f"{d} {i}", body) for i, body in enumerate(nested(d)))
-    },
-    "a huge integer": '{"limit": ' + "9" * 500_000 + "}",
-    "a large integer": '{"limit": ' + "9" * 4_200 + "}",
-    "a huge exponent": '{"filters": {"drop_min": 1e999999}}',
-    "not a number": '{"filters": {"drop_min": NaN}}',
-    "infinity": '{"filters": {"drop_min": -Infinity}}',
-    "equal names": '{"limit": 5, "limit": "x"}',
-    "half a pair": '{"filters": {"text": "\\ud800"}}',
-    "zero bytes": '{"filters": {"text": "\\u0000"}}',
-    "not UTF-8": b'{"filters": {"text": "\xff\xfe"}}',
-    "UTF-16": '{"limit": 5, "surprise": 1}'.encode("utf-16"),
-    "nothing": "",
-    "cut off": '{"limit": ',
-    "many names": "{" + ",".join(f'"a{i}":0' for i in range(100_000)) + "}",
-    "many values": '{"kind":"evaluate","parameters":{"models":[' + "0," * 450_000 + "0]}}",
-    "many empty lists": "[" + "[]," * 340_000 + "[]]",
-}
-
-
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-@pytest.mark.parametrize("where", [JOBS, SEARCH])
-def test_a_body_that_is_hard_to_read_is_refused(
-    target: Target, idle_bytes: int, where: str, body: bytes | str
-) -> None:
-    answer = posted(target, where, body)
-    answer.problem(400, 413, 422)
-    assert len(answer.body) < 100_000
-    assert target.rss() < idle_bytes + MOST_MORE_BYTES
-
-
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "x"])
-def test_a_compressed_body_is_refused_before_it_is_read(target: Target, coding: str) -> None:
-    bomb = gzip.compress(b" " * (64 << 20))
-    posted(target, JOBS, bomb, **{"Content-Encoding": coding}).problem(415)
-
-
-EXPENSIVE = [
-    *(r"(a+)+$", r"(a|aa)+$", r"(.*a){20}", r"(.*)*(.*)*x", r"^(([a-z])+.)+[A-Z]([a-z])+$"),
-    *(r"a{1000}{1000}", r"(x{100}){100}", r"(?:(?:(?:a{9}){9}){9}){9}", r"\pL{500}", r"(" * 400),
-    *("(" * 200 + "a" + ")" * 200, r"(?i)" + "[^a]*" * 90, r"((a*)*)*" * 20, r"[\pL\pN]{1,200}x"),
-]
-
-
-@pytest.mark.parametrize("pattern", EXPENSIVE)
-@pytest.mark.parametrize("name", ["regex", "token_pattern"])
-def test_an_expensive_pattern_is_refused_or_answered(
-    target: Target, name: str, pattern: str
-) -> None:
-    by_address = target.ask("GET", f"/api/v1/predictions?{name}={quote(pattern)}")
-    by_body = posted(target, SEARCH, json.dumps({"filters": {name: pattern}}))
-    assert by_address.status == by_body.status
-    assert by_address.status in {200, 422}
-    assert target.ask("GET", "/healthz").status == 200
-
-
-def test_headers_that_are_too_long_are_refused(target: Target) -> None:
-    target.ask("GET", "/healthz", {"X-Long": "a" * (MAX_HEADER_BYTES + 1)}).problem(431)
-    assert target.ask("GET", "/", {"Cookie": "a=b; " * 9_000}).status == 431
-    head = f"GET /healthz HTTP/1.1\r\nHost: {target.host}\r\n".encode()
-    line = b"X-Many: " + b"a" * 1_000 + b"\r\n"
-    assert target.raw(head + line * 70)[9:12] == b"431"
-    assert target.raw(b"GET /" + b"a" * 70_000)[9:12] == b"414"
-    for endless in (head + line * 8_000, b"GET /" + b"a" * (8 << 20)):
-        assert target.raw(endless)[9:12] in {b"", b"414", b"431"}
-    assert target.raw(b"\x16\x03\x01 this is TLS\r\n\r\n")[9:12] == b"400"
-
-
-def test_a_request_that_does_not_arrive_holds_no_connection_for_ever(target: Target) -> None:
-    head = f"POST {JOBS} HTTP/1.1\r\nHost: {target.host}\r\n".encode()
-    slow = [socket.create_connection(target.address) for _ in range(150)]
-    for number, connection in enumerate(slow):
-        connection.sendall(b"" if number == 0 else head)
-    assert target.ask("GET", "/healthz").status == 200, "others are answered meanwhile"
-    for connection in slow:
-        connection.settimeout(connections.HEAD_SECONDS + 60)
-        received = connection.recv(4096)
-        assert received == b"" or received[9:12] == b"408"
-        connection.close()
-
-
 def test_every_answer_carries_the_headers_that_bound_what_its_page_may_do(
     target: Target, routes: list[Endpoint], known: dict[str, str]
 ) -> None:
@@ -508,7 +290,4 @@ def test_no_secret_is_in_any_log_or_metric(target: Target, session: dict[str, st
 
 
 def test_after_all_of_it_the_server_is_as_small_as_before(target: Target, idle_bytes: int) -> None:
-    assert target.ask("GET", "/healthz").status == 200
-    more = target.rss() - idle_bytes
-    print(f"RSS {idle_bytes >> 20} MiB idle, {more >> 20} MiB more after the attacks")
-    assert more < MOST_MORE_BYTES
+    target.assert_still_small(idle_bytes)

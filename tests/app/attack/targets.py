@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import psutil
 from fastapi import FastAPI
@@ -20,12 +20,16 @@ from fastapi.routing import iter_route_contexts
 from backend import access_tokens
 from backend.db import Store, open_store
 from backend.settings import Settings
+from tests.app.doors import is_form
 from tests.processes import serving
 from tests.stores import DATABASE, copied
 
 SECONDS = 120.0
 SETTINGS_TOKEN = "battery staple of the attacked"
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+JOBS, SEARCH = "/api/v1/jobs", "/api/v1/predictions/search"
+PROGRAM = {"Sec-Fetch-Site": "none", "Content-Type": JSON}
+MOST_MORE_BYTES = 200 << 20
 # The program with every logger at its most talkative, but for the rows that SQLAlchemy would log.
 TALKATIVE = (
     "import logging; logging.basicConfig(level=logging.DEBUG);"
@@ -114,6 +118,13 @@ class Target:
     def rss(self) -> int:
         return int(self.process.memory_info().rss)
 
+    def assert_still_small(self, idle_bytes: int) -> None:
+        """It answers, and needs little more memory than when it was idle."""
+        assert self.ask("GET", "/healthz").status == 200
+        more = self.rss() - idle_bytes
+        print(f"RSS {idle_bytes >> 20} MiB idle, {more >> 20} MiB more after the attacks")
+        assert more < MOST_MORE_BYTES
+
     def logs(self) -> str:
         """All that the server has written anywhere but into its database."""
         files = [self.log, *self.folder.rglob("*.log")]
@@ -190,3 +201,9 @@ def endpoints(app: FastAPI) -> list[Endpoint]:
         for method in sorted(getattr(route, "methods", None) or ())
     ]
     return [*found, Endpoint("GET", "/static/{file:path}")]
+
+
+def body_of(route: Endpoint) -> tuple[str, str]:
+    """A body that would do something, with its type."""
+    fields = {"kind": "classify", "text": "forged words", "target": "⏎", "label": "forged"}
+    return (FORM, urlencode(fields)) if is_form(route.path) else (JSON, json.dumps({}))
