@@ -224,6 +224,9 @@ class Store:
             with self._sessions.begin() as session:
                 if self.fence is not None:
                     self.fence(session)
+                elif self.engine.dialect.name == "sqlite":
+                    # What is read first would else be old once its turn to write has come.
+                    session.connection().exec_driver_sql("BEGIN IMMEDIATE")
                 yield session
         finally:
             self._writing.depth -= 1

@@ -40,6 +40,7 @@ class JobUse:
 
     id: str
     is_open: bool
+    can_go_on: bool
     finished_at: datetime | None
     corpora: frozenset[str]
 
@@ -63,6 +64,7 @@ def job_uses(session: Session) -> list[JobUse]:
         JobUse(
             row.id,
             row.state in OPEN_STATES,
+            row.state != "finished",
             None if row.finished_at is None else utc(row.finished_at),
             _corpora(row),
         )
@@ -70,8 +72,11 @@ def job_uses(session: Session) -> list[JobUse]:
     ]
 
 
-def _used_by_open_jobs(session: Session) -> set[str]:
-    return {name for use in job_uses(session) if use.is_open for name in use.corpora}
+def _used_by_jobs(session: Session, before: datetime) -> set[str]:
+    """Return corpora of jobs that go on, or that can be resumed: those count what is stored."""
+    gone = set(old_jobs(session, before))
+    stay = [use for use in job_uses(session) if use.can_go_on and use.id not in gone]
+    return {name for use in stay for name in use.corpora}
 
 
 def old_jobs(session: Session, before: datetime) -> list[str]:
@@ -107,7 +112,7 @@ def free_evaluations(session: Session, before: datetime, only: int | None = None
     query = select(Evaluation, Corpus.name).join(Corpus).where(Evaluation.completed_at.is_(None))
     if only is not None:
         query = query.where(Evaluation.id == only)
-    busy = _used_by_open_jobs(session)
+    busy = _used_by_jobs(session, before)
     referred = _listed(session) | set(session.scalars(select(Selection.evaluation_id)))
     found = []
     for row, corpus in session.execute(query.order_by(Evaluation.id)).all():
@@ -132,7 +137,7 @@ def free_similarities(session: Session, before: datetime, only: int | None = Non
     )
     if only is not None:
         query = query.where(Similarity.id == only)
-    busy = _used_by_open_jobs(session)
+    busy = _used_by_jobs(session, before)
     found = []
     for key, corpus in session.execute(query.order_by(Similarity.id)).all():
         stripes = select(func.max(SimilarityStripe.created_at))

@@ -45,7 +45,16 @@ WITH_SEEN = frozenset(
 )
 UNSEEN = frozenset(
     {
-        *("job", "job_unit", "job_message", "claim", "worker", "access_token", "login_session"),
+        *(
+            "job",
+            "job_request",
+            "job_unit",
+            "job_message",
+            "claim",
+            "worker",
+            "access_token",
+            "login_session",
+        ),
         *("measure_chunk", "target_loss"),
     }
 )

@@ -1,8 +1,8 @@
 """Importing losses that were computed elsewhere: a predictions x models array, without weights.
 
-The file is memory-mapped and read once, 65,536 predictions at a time; everything is written in one
-transaction, so that a fault anywhere leaves nothing behind. Losses are stored as float16 nats
-(backend.arrays); what counts as equal content is what is stored.
+The file is memory-mapped and read once, 65,536 predictions at a time, each committed by itself, so
+that others can write meanwhile; until the last one there is no finished evaluation. Losses are
+stored as float16 nats (backend.arrays); what counts as equal content is what is stored.
 """
 
 import hashlib
@@ -15,12 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import insert, select
-from sqlalchemy.orm import Session
 
 from backend import arrays, names
 from backend.db import Store
-from backend.documents import ChunkSpan, chunk_spans
+from backend.documents import ChunkSpan
 from backend.errors import InvalidInputError
 from backend.exchange.loss_files import (
     ModelEntry,
@@ -29,13 +27,19 @@ from backend.exchange.loss_files import (
     refusal,
     stored_block,
 )
+from backend.exchange.loss_rows import (
+    Begun,
+    Found,
+    Wanted,
+    begun_or_found,
+    discard,
+    locked,
+    put_chunk,
+)
 from backend.keys import result_key
-from backend.lookup import corpus_named
-from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, Model, Suite
+from backend.models import Evaluation
 from backend.models.base import now
-from backend.stages.corpora import CHUNK_PREDICTIONS
 from backend.stages.progress import WORK_LOG, Progress
-from backend.stages.provenance import provenance
 
 NATS = {"nats": 1.0, "bits": math.log(2)}  # nats in one unit
 TENTH_NAT = 0.1
@@ -136,79 +140,6 @@ class _Source:
         ]
 
 
-def _home(session: Session, spec: LossesSpec, n_predictions: int) -> Corpus | None:
-    """Return the corpus that was asked for, None if a corpus without text is to be made."""
-    if spec.corpus is None:
-        return None
-    corpus = corpus_named(session, spec.corpus)
-    if corpus.n_predictions != n_predictions:
-        raise InvalidInputError(
-            f"{spec.file} has {n_predictions} predictions, corpus {corpus.name} has "
-            f"{corpus.n_predictions}",
-            "Give one row for every prediction of the corpus, in its order, or leave --corpus out",
-            "corpus",
-        )
-    return corpus
-
-
-def _new_corpus(session: Session, spec: LossesSpec, n_predictions: int) -> Corpus:
-    corpus = Corpus(
-        key=f"unfinished import {spec.name}",
-        name=spec.name,
-        tokenizer_id=None,
-        max_tokens=0,
-        prefix=[],
-        chunk_predictions=CHUNK_PREDICTIONS,
-        n_documents=0,
-        n_tokens=0,
-        n_predictions=n_predictions,
-        n_chunks=-(-n_predictions // CHUNK_PREDICTIONS),
-        provenance=provenance(files=[spec.file.name], imported="losses without text"),
-    )
-    session.add(corpus)
-    return corpus
-
-
-def _new_evaluations(
-    session: Session, spec: LossesSpec, corpus: Corpus, entries: Sequence[ModelEntry]
-) -> list[Evaluation]:
-    suite = Suite(
-        name=spec.name,
-        description=f"Losses imported from {spec.file.name}; there are no weights",
-        tokenizer_key=None,
-    )
-    models: dict[str, Model] = {}
-    made_with = provenance(imported=spec.file.name, unit=spec.unit)  # slow: once for all
-    rows = []
-    for i, entry in enumerate(entries):
-        if entry.name not in models:
-            models[entry.name] = Model(
-                suite=suite,
-                name=entry.name,
-                parameters=None,
-                nonembedding_parameters=entry.nonembedding_parameters,
-                config={},
-            )
-        checkpoint = Checkpoint(
-            model=models[entry.name], step=entry.step, tokens_seen=None, key="", location=None
-        )
-        rows.append(
-            Evaluation(
-                key=f"unfinished import {spec.name} {i}",
-                corpus=corpus,
-                checkpoint=checkpoint,
-                n_chunks=corpus.n_chunks,
-                completed_at=None,
-                mean_loss_nats=None,
-                share_under_tenth_nat=None,
-                provenance=made_with,
-            )
-        )
-    session.add_all(rows)
-    session.flush()
-    return rows
-
-
 def _one_ahead(
     source: _Source, spans: Sequence[ChunkSpan]
 ) -> Iterator[tuple[ChunkSpan, list[tuple[int, dict[str, Any]]]]]:
@@ -222,86 +153,88 @@ def _one_ahead(
             yield span, rows
 
 
-def _store(session: Session, source: _Source, progress: Progress) -> ImportedLosses:
-    spec, n_predictions = source.spec, len(source.losses)
-    home = _home(session, spec, n_predictions)
-    corpus = home or _new_corpus(session, spec, n_predictions)
-    evaluations = _new_evaluations(session, spec, corpus, source.entries)
-    spans = chunk_spans(session, corpus)
-    with progress.task(f"import {spec.name}", n_predictions, unit="predictions") as bar:
-        for span, chunk in _one_ahead(source, spans):
-            rows = [
-                {"evaluation_id": evaluations[column].id, "chunk": span.chunk, **stored}
-                for column, stored in chunk
-            ]
-            session.execute(insert(LossChunk), rows)
-            bar.advance(span.n_predictions)
-    corpus.key, keys = source.keys(home.key if home else None)
-    for row, key, column in zip(evaluations, keys, source.columns, strict=True):
-        row.key = row.checkpoint.key = key
-        row.mean_loss_nats = column.total / n_predictions
-        row.share_under_tenth_nat = column.under / n_predictions
-        row.completed_at = now()
-    WORK_LOG.info("import losses %s", corpus.key[:16])
-    ids = tuple(row.id for row in evaluations)
-    return ImportedLosses(spec.name, corpus.name, n_predictions, ids, created=True)
+def _places(source: _Source) -> list[tuple[str, int, int]]:
+    return [(one.name, one.step, one.nonembedding_parameters) for one in source.entries]
 
 
-def _hashed(session: Session, source: _Source, corpus: Corpus) -> list[str]:
-    """Return the keys that the evaluations would get, writing nothing."""
-    for span in chunk_spans(session, corpus):
-        for _ in source.rows(span):
-            pass
-    return source.keys(corpus.key if source.spec.corpus else None)[1]
-
-
-def _stored(session: Session, source: _Source, suite: Suite) -> ImportedLosses:
+def _equal(store: Store, source: _Source, found: Found) -> ImportedLosses:
     """Return the equal import that is stored.
 
     Raises:
         InvalidInputError: the name belongs to something else.
     """
     spec, n_predictions = source.spec, len(source.losses)
-    home = _home(session, spec, n_predictions)
-    query = select(Evaluation).join(Checkpoint).join(Model).where(Model.suite_id == suite.id)
-    by_key = {row.key: row for row in session.scalars(query)}
-    corpus = home or next((row.corpus for row in by_key.values()), None)
-    same_form = corpus is not None and corpus.n_predictions == n_predictions
-    if suite.tokenizer_key is None and corpus is not None and same_form:
-        keys = _hashed(session, source, corpus)
-        if set(keys) == set(by_key):
-            ids = tuple(by_key[key].id for key in keys)
-            return ImportedLosses(spec.name, corpus.name, n_predictions, ids, created=False)
+    if found.n_predictions == n_predictions:
+        # Outside any transaction: this reads the whole file.
+        for span in found.spans:
+            for _ in source.rows(span):
+                pass
+        keys = source.keys(found.corpus_key if spec.corpus else None)[1]
+        if set(keys) == set(found.evaluations):
+            ids = tuple(found.evaluations[key] for key in keys)
+            return ImportedLosses(spec.name, found.corpus, n_predictions, ids, created=False)
     raise InvalidInputError(
         f"the name {spec.name} belongs to another suite", "Choose another name", "name"
     )
 
 
-def _check_free(session: Session, spec: LossesSpec) -> None:
-    taken = session.scalars(select(Corpus.id).where(Corpus.name == spec.name)).one_or_none()
-    if spec.corpus is None and taken is not None:
-        raise InvalidInputError(
-            f"the name {spec.name} belongs to another corpus",
-            f"Choose another name, or give --corpus {spec.name} if the losses are of its "
-            "predictions",
-            "name",
-        )
+def _stored_chunks(store: Store, source: _Source, begun: Begun, progress: Progress) -> None:
+    """Store chunk by chunk what is not stored yet."""
+    spec = source.spec
+    total = len(source.losses)
+    with progress.task(f"import {spec.name}", total, unit="predictions") as bar:
+        for span, chunk in _one_ahead(source, begun.spans):
+            rows = [
+                {"evaluation_id": begun.evaluations[column], "chunk": span.chunk, **stored}
+                for column, stored in chunk
+            ]
+            with store.begin() as session:
+                put_chunk(session, begun, span.chunk, rows)
+            bar.advance(span.n_predictions)
+
+
+def _complete(store: Store, source: _Source, begun: Begun) -> ImportedLosses:
+    spec, n_predictions = source.spec, len(source.losses)
+    with store.begin() as session:
+        locked(session, begun)
+        evaluations = [session.get_one(Evaluation, one) for one in begun.evaluations]
+        corpus = evaluations[0].corpus
+        home = corpus.key if spec.corpus else None
+        corpus.key, keys = source.keys(home)
+        for row, key, column in zip(evaluations, keys, source.columns, strict=True):
+            row.key = row.checkpoint.key = key
+            row.mean_loss_nats = column.total / n_predictions
+            row.share_under_tenth_nat = column.under / n_predictions
+            row.completed_at = now()
+        WORK_LOG.info("import losses %s", corpus.key[:16])
+        return ImportedLosses(spec.name, corpus.name, n_predictions, begun.evaluations, True)
 
 
 def import_losses(store: Store, spec: LossesSpec, progress: Progress) -> ImportedLosses:
     """Store losses as finished evaluations of a suite without weights, or find the equal import.
 
+    Chunks are committed one by one: an import that was interrupted goes on where it stopped when
+    it is asked for again.
+
     Raises:
-        InvalidInputError: a file, value or name that cannot be used; nothing is stored.
+        InvalidInputError: a file, value or name that cannot be used; nothing is left of it.
         NotFoundError: there is no such corpus.
     """
     names.check(spec.name, "name")
     if spec.unit not in NATS:
         raise InvalidInputError(f"unit {spec.unit!r}", f"Choose {' or '.join(NATS)}", "unit")
     source = _Source(spec, read_models(spec.models))
+    wanted = Wanted(
+        spec.name, spec.file, spec.unit, spec.corpus, len(source.losses), tuple(_places(source))
+    )
     with store.begin() as session:
-        suite = session.scalars(select(Suite).where(Suite.name == spec.name)).one_or_none()
-        if suite is not None:
-            return _stored(session, source, suite)
-        _check_free(session, spec)
-        return _store(session, source, progress)
+        found = begun_or_found(session, wanted)
+    if isinstance(found, Found):
+        return _equal(store, source, found)
+    try:
+        _stored_chunks(store, source, found, progress)
+    except InvalidInputError:
+        with store.begin() as session:
+            discard(session, found)
+        raise
+    return _complete(store, source, found)

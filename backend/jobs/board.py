@@ -1,7 +1,7 @@
-"""The job table: asking, reading, and the progress that workers write."""
+"""The job table: reading, cancelling, and the progress that workers write."""
 
-import secrets
-from collections.abc import Mapping
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,99 +12,17 @@ from sqlalchemy.orm import Session
 from backend.db import Store
 from backend.errors import ConflictError, NotFoundError, QuantaError
 from backend.jobs import notes
-from backend.jobs.kinds import KINDS, checked, files
+from backend.jobs.kinds import files
 from backend.jobs.shown import view_of
-from backend.jobs.views import JobPage, JobView, Requires, State
-from backend.keys import result_key
+from backend.jobs.views import JobPage, JobView, State
 from backend.models import Claim, Job, JobUnit, Worker
 from backend.models.base import now
 
 OPEN_STATES = ("queued", "running", "cancelling")
 MAX_JOBS = 200
-
-
-def _repeated(session: Session, idempotency_key: str | None, key: str) -> Job | None:
-    if idempotency_key is None:
-        return None
-    row = session.scalars(select(Job).where(Job.idempotency_key == idempotency_key)).one_or_none()
-    if row is not None and row.key != key:
-        raise ConflictError(
-            "this Idempotency-Key belongs to another request", "Send a new key with new parameters"
-        )
-    return row
-
-
-def _equal(store: Store, session: Session, key: str) -> Job | None:
-    """Return the open or finished job of a content key, unless what it made is gone."""
-    row = session.scalars(select(Job).where(Job.claim == key)).one_or_none()
-    if row is None or row.state != "finished":
-        return row
-    if KINDS[row.kind].is_there(store, row.result or {}):
-        return row
-    row.claim = row.idempotency_key = None
-    session.flush()
-    return None
-
-
-def _queued(kind: str, parameters: dict[str, Any], key: str) -> Job:
-    """Return a job as it begins."""
-    return Job(
-        id=f"j{secrets.token_hex(8)}",
-        kind=kind,
-        state="queued",
-        parameters=parameters,
-        key=key,
-        claim=key,
-        done=0,
-        total=None,
-        attempt=1,
-        unit=KINDS[kind].unit,
-        updated_at=now(),
-    )
-
-
-def submit(
-    store: Store,
-    kind: str,
-    asked: Mapping[str, Any],
-    idempotency_key: str | None = None,
-    requires: Requires = "any",
-) -> tuple[JobView, bool]:
-    """Write a job down, or find the one that was asked for before.
-
-    Args:
-        store: where the job is.
-        kind: of backend.jobs.kinds.KINDS.
-        asked: its parameters.
-        idempotency_key: the same key gives the same job.
-        requires: "cuda" if only a worker with a GPU may do it; no part of what is equal.
-
-    Returns:
-        The job, and whether it is new. It runs once the engine has it too (`engine.enqueue`).
-
-    Raises:
-        InvalidInputError, NotFoundError, NotReadyError: what cannot be asked.
-        ConflictError: the idempotency key belongs to another request.
-    """
-    with store.session() as session:
-        parameters = checked(store, session, kind, asked)
-        key = result_key("job", kind=kind, parameters=parameters)
-        row = _repeated(session, idempotency_key, key) or _equal(store, session, key)
-        if row is not None:
-            return view_of(row), False
-        made = _queued(kind, parameters, key)
-        made.idempotency_key, made.requires = idempotency_key, requires
-        made.work = KINDS[kind].cost(store, session, parameters).work
-        session.add(made)
-        try:
-            session.commit()
-        except IntegrityError:
-            # The same request came in twice at once: the first one stands.
-            session.rollback()
-            row = _repeated(session, idempotency_key, key)
-            row = row or session.scalars(select(Job).where(Job.claim == key)).one()
-            return view_of(row), False
-        return view_of(made), True
+# Workers that began with a job and ended before any came back from it: then it is the job that ends
+# them. More than chance brings about on machines that come and go.
+MOST_IN_VAIN = 25
 
 
 def job(store: Store, job_id: str) -> JobView:
@@ -205,6 +123,15 @@ def resume(store: Store, job_id: str) -> JobView:
         NotFoundError: there is none of that id.
         ConflictError: it is open or finished, or an equal job is.
     """
+    try:
+        return _resumed(store, job_id)
+    except IntegrityError as error:
+        raise ConflictError(
+            f"a job equal to {job_id} was asked for at the same time", "Look at the newest one"
+        ) from error
+
+
+def _resumed(store: Store, job_id: str) -> JobView:
     with store.begin() as session:
         row = _locked(session, job_id)
         if row.state not in {"failed", "cancelled"}:
@@ -217,16 +144,19 @@ def resume(store: Store, job_id: str) -> JobView:
                 f"job {equal} was asked the same after {job_id} had ended", f"Look at {equal}"
             )
         row.state, row.claim, row.attempt = "queued", row.key, row.attempt + 1
+        row.begun_in_vain = 0
         row.problem = row.remedy = row.finished_at = row.started_at = row.activity = None
         row.updated_at = now()
         notes.write(session, job_id, f"queued again: attempt {row.attempt}")
         return view_of(row)
 
 
-def begin(store: Store, job_id: str, worker_id: str) -> bool:
-    """Note that a job runs; False if it is not to run (any more)."""
+def begin(store: Store, job_id: str, attempt: int, worker_id: str) -> bool:
+    """Note that an attempt of a job runs; False if it is not to run (any more)."""
     with store.begin() as session:
         row = _locked(session, job_id)
+        if row.attempt != attempt or not _counts(session, row):
+            return False
         if row.state == "queued":
             row.state, row.started_at, row.done_before = "running", now(), row.done
             notes.write(session, job_id, f"begun by {worker_id}")
@@ -234,11 +164,43 @@ def begin(store: Store, job_id: str, worker_id: str) -> bool:
         return row.state == "running"
 
 
-def expect(store: Store, job_id: str, total: int) -> None:
-    """Note of how many units a job consists, as far as is known now."""
+def expect(store: Store, job_id: str, units: Collection[str]) -> None:
+    """Note of which units this attempt of a job consists; others that are done count no more."""
     with store.begin() as session:
         row = _locked(session, job_id)
-        row.total, row.updated_at = max(total, row.done), now()
+        done = session.scalars(select(JobUnit.unit).where(JobUnit.job_id == job_id))
+        row.done = row.done_before = len(set(done) & set(units))
+        row.total, row.updated_at = len(units), now()
+        row.begun_in_vain = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A unit that is committed; `is_stored` if nothing had to be computed for it."""
+
+    unit: str
+    worker: str
+    seconds: float
+    is_stored: bool
+
+
+class EndsWorkersError(QuantaError):
+    """Worker after worker ended on a job."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(
+            f"{times} workers in a row ended while they computed this job",
+            "See the workers' messages (too little memory?), then resume it",
+        )
+
+
+def _counts(session: Session, row: Job) -> bool:
+    """Count that a worker begins with a job; False if it ended too many already."""
+    if row.begun_in_vain >= MOST_IN_VAIN:
+        _fail(session, row, EndsWorkersError(row.begun_in_vain))
+        return False
+    row.begun_in_vain += 1
+    return True
 
 
 def take(store: Store, job_id: str, attempt: int, worker_id: str) -> bool:
@@ -246,6 +208,8 @@ def take(store: Store, job_id: str, attempt: int, worker_id: str) -> bool:
     with store.begin() as session:
         row = _locked(session, job_id)
         if row.state != "running" or row.attempt != attempt:
+            return False
+        if not _counts(session, row):
             return False
         session.get_one(Worker, worker_id).job_id = job_id
         return True
@@ -255,6 +219,7 @@ def put_down(store: Store, job_id: str, worker_id: str) -> None:
     """Note that a worker computes no unit any more."""
     with store.begin() as session:
         row = _locked(session, job_id)
+        row.begun_in_vain = 0  # it came back
         session.get_one(Worker, worker_id).job_id = None
         # Its computing process may have been ended while it held one.
         session.execute(delete(Claim).where(Claim.worker == worker_id))
@@ -281,17 +246,13 @@ def is_done(store: Store, job_id: str, unit: str) -> bool:
         return session.get(JobUnit, (job_id, unit)) is not None
 
 
-def advance(
-    store: Store, job_id: str, unit: str, worker: str, seconds: float, made: dict[str, Any] | None
-) -> None:
+def advance(store: Store, job_id: str, done: Done, made: dict[str, Any] | None) -> None:
     """Note that a unit of a job is committed, and what it made; twice is once."""
     with store.begin() as session:
         row = _locked(session, job_id)
-        if session.get(JobUnit, (job_id, unit)) is not None:
+        if session.get(JobUnit, (job_id, done.unit)) is not None:
             return
-        session.add(
-            JobUnit(job_id=job_id, unit=unit, worker=worker, seconds=seconds, finished_at=now())
-        )
+        session.add(JobUnit(job_id=job_id, finished_at=now(), **asdict(done)))
         row.done, row.updated_at = row.done + 1, now()
         row.part = row.parts = None
         if made:
@@ -312,7 +273,7 @@ def _end(session: Session, row: Job, state: State) -> None:
     row.updated_at = row.finished_at = now()
     if state != "finished":
         # The same can then be asked for again.
-        row.claim = row.idempotency_key = None
+        row.claim = None
 
 
 def finish(store: Store, job_id: str, result: dict[str, Any]) -> None:
@@ -328,11 +289,23 @@ def fail(store: Store, job_id: str, error: QuantaError) -> None:
     """Note why a job ended without a result; it can then be resumed, or asked for again."""
     with store.begin() as session:
         row = _locked(session, job_id)
-        if row.state not in OPEN_STATES:
-            return
-        if row.state == "cancelling":
-            _end(session, row, "cancelled")
-            return
-        notes.write(session, job_id, error.problem)
-        _end(session, row, "failed")
-        row.problem, row.remedy = error.problem, error.remedy
+        _fail(session, row, error)
+
+
+def fail_attempt(store: Store, job_id: str, attempt: int, error: QuantaError) -> None:
+    """Note that an attempt of a job will never go on, if it is still the present one."""
+    with store.begin() as session:
+        row = _locked(session, job_id)
+        if row.attempt == attempt:
+            _fail(session, row, error)
+
+
+def _fail(session: Session, row: Job, error: QuantaError) -> None:
+    if row.state not in OPEN_STATES:
+        return
+    if row.state == "cancelling":
+        _end(session, row, "cancelled")
+        return
+    notes.write(session, row.id, error.problem)
+    _end(session, row, "failed")
+    row.problem, row.remedy = error.problem, error.remedy

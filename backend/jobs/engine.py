@@ -24,13 +24,15 @@ from dbos import (
 )
 from dbos import _sys_db as system_database
 from dbos._dbos import _get_dbos_instance
+from dbos._error import DBOSAwaitedWorkflowCancelledError
 from dbos._serialization import DefaultSerializer
 from dbos._utils import INTERNAL_QUEUE_NAME
-from sqlalchemy import select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from backend.errors import QuantaError
+from backend.jobs import flows
+from backend.jobs.flows import flow_id
 from backend.jobs.leases import LostLeaseError, end_lost
 from backend.settings import Settings
 
@@ -39,18 +41,19 @@ R = TypeVar("R")
 NAME = "quanta"
 # Raised only when the order of a workflow's steps changes: pending jobs of another version wait.
 VERSION = "2"
-QUEUE, SLICES, CUDA_SLICES = "quanta-jobs", "quanta-slices", "quanta-slices-cuda"
+# Workers without a GPU take nothing from the latter two: what waits there keeps nobody busy.
+JOBS, SLICES, CUDA_JOBS, CUDA_SLICES = (
+    *("quanta-jobs", "quanta-slices"),
+    *("quanta-jobs-cuda", "quanta-slices-cuda"),
+)
 WORKFLOW, SLICE = "job", "slice"
 JOBS_AT_ONCE = 8
 # Slices of a job that wait in the queue: enough for a number of workers, few to drop.
 AHEAD = 16
-FLOWS_AT_ONCE = 500
 POLL_SECONDS = 0.25
-# Every end of a worker counts under each of its jobs, a machine's nightly end too. A task that ends
-# processes ends the computing one, and its job after a few of those.
+# The engine counts every end of a worker under each of its jobs, a machine's nightly end too. What
+# ends worker after worker is found by `board.take` and `board.begin` long before.
 RECOVERIES = 1000
-DEAD = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "REFUSED"})
-ENDED = DEAD | {"SUCCESS"}
 RETRIED: Any = {
     "retries_allowed": True,
     # About four minutes, each pause twice the one before.
@@ -141,8 +144,14 @@ def disconnect() -> None:
         _clients.popitem()[1].destroy()
 
 
-def enqueue(settings: Settings, job_id: str, attempt: int) -> bool:
+def enqueue(settings: Settings, job_id: str, attempt: int, requires: str = "any") -> bool:
     """Hand an attempt of a job to the engine; asking twice changes nothing.
+
+    Args:
+        settings: where the tables are.
+        job_id: which job.
+        attempt: of how many begun ones this is.
+        requires: "cuda" if only a worker with a GPU may begin it.
 
     Returns:
         Whether the engine has it. It has not while no worker ever made its tables: the first
@@ -154,7 +163,7 @@ def enqueue(settings: Settings, job_id: str, attempt: int) -> bool:
         _client(system_url(settings)).enqueue(
             {
                 "workflow_name": WORKFLOW,
-                "queue_name": QUEUE,
+                "queue_name": CUDA_JOBS if requires == "cuda" else JOBS,
                 "workflow_id": flow_id(job_id, attempt),
                 "app_version": VERSION,
             },
@@ -175,23 +184,21 @@ def state(settings: Settings, job_id: str, attempt: int) -> str | None:
     return states(settings, [flow]).get(flow)
 
 
-def states(settings: Settings, flows: Sequence[str]) -> dict[str, str]:
+def states(settings: Settings, names: Sequence[str]) -> dict[str, str]:
     """Return what the engine says of workflows, by id, without those that it does not know."""
-    return _statuses(_client(system_url(settings)), flows)
+    return flows.statuses(_client(system_url(settings)), SERIALIZER.name(), names)
 
 
-def _statuses(client: DBOSClient, flows: Sequence[str]) -> dict[str, str]:
-    # One look for hundreds: a worker asks for all open jobs every two seconds.
-    table, found = client._sys_db.tables.workflow_status, dict[str, str]()
-    columns = (table.c.workflow_uuid, table.c.status, table.c.serialization)
-    with client._sys_db.engine.connect() as connection:
-        for first in range(0, len(flows), FLOWS_AT_ONCE):
-            some = flows[first : first + FLOWS_AT_ONCE]
-            for flow, status, form in connection.execute(
-                select(*columns).where(table.c.workflow_uuid.in_(some))
-            ):
-                found[flow] = str(status) if form == SERIALIZER.name() else "REFUSED"
-    return found
+def drop(settings: Settings, names: Sequence[str]) -> None:
+    """Take workflows that nobody has begun out of their queue."""
+    client = _client(system_url(settings))
+    for flow in names:
+        client.cancel_workflow(flow)
+
+
+def waiting(settings: Settings) -> list[str]:
+    """Return the workflows that nobody has begun."""
+    return flows.waiting(_client(system_url(settings)))
 
 
 def forget(settings: Settings, job_ids: Sequence[str]) -> list[str]:
@@ -203,27 +210,14 @@ def forget(settings: Settings, job_ids: Sequence[str]) -> list[str]:
     if _is_embedded(settings) and not sidecar(settings).is_file():
         return list(job_ids)
     client = _new_client(system_url(settings))
-    gone = []
     try:
-        for job_id in job_ids:
-            # Attempts and slices have names that begin with the job's.
-            flows = [
-                found.workflow_id
-                for mark in (".", "-")
-                for found in client.list_workflows(workflow_id_prefix=f"{job_id}{mark}")
-            ]
-            known = _statuses(client, [job_id, *flows])
-            if all(state in ENDED for state in known.values()):
-                for flow in known:
-                    client.delete_workflow(flow)
-                gone.append(job_id)
+        return flows.forgotten(client, SERIALIZER.name(), job_ids)
     except (ProgrammingError, OperationalError) as error:
         if isinstance(error, OperationalError) and "no such table" not in str(error.orig):
             raise
         return list(job_ids)  # no worker ever made its tables
     finally:
         client.destroy()
-    return gone
 
 
 @dataclass(frozen=True)
@@ -232,14 +226,14 @@ class Work:
 
     Attributes:
         plan: returns the queue of a job's slices, and the phases of its attempt, each a list of
-            slices; none if it is not to run.
+            slices; none if the attempt is not to run.
         units: returns the units of a slice.
         perform: computes and commits one unit of (job, attempt) unless it is stored; False ends
             the slice.
         finish: notes that all units are done.
     """
 
-    plan: Callable[[str], tuple[str, list[list[Any]]]]
+    plan: Callable[[str, int], tuple[str, list[list[Any]]]]
     units: Callable[[Any], list[Any]]
     perform: Callable[[str, int, Any], bool]
     finish: Callable[[str], None]
@@ -266,8 +260,8 @@ def _flows(work: Work) -> None:
 
     @DBOS.step(name="plan", **RETRIED)
     @_leased
-    def plan_step(job_id: str) -> list[Any]:
-        return list(work.plan(job_id))
+    def plan_step(job_id: str, attempt: int) -> list[Any]:
+        return list(work.plan(job_id, attempt))
 
     @DBOS.step(name="unit", **RETRIED)
     @_leased
@@ -285,7 +279,7 @@ def _flows(work: Work) -> None:
 
     @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=RECOVERIES)
     def run_job(job_id: str, attempt: int) -> None:
-        queue, phases = plan_step(job_id)
+        queue, phases = plan_step(job_id, attempt)
         for number, slices in enumerate(phases):
             first = f"{flow_id(job_id, attempt)}-{number}"
             if not _phase(run_slice, queue, first, [(job_id, attempt, one) for one in slices]):
@@ -305,18 +299,21 @@ def _phase(
     is_good = True
     for number, arguments in enumerate(slices):
         if len(waiting) == AHEAD:
-            is_good = waiting.popleft().get_result(polling_interval_sec=POLL_SECONDS)
+            is_good = _outcome(waiting.popleft())
         if not is_good:
             break
         with SetWorkflowID(f"{name}-{number}"):
             waiting.append(DBOS.enqueue_workflow(queue, run_slice, *arguments))
-    ends = [one.get_result(polling_interval_sec=POLL_SECONDS) for one in waiting]
+    ends = [_outcome(one) for one in waiting]
     return is_good and all(ends)
 
 
-def flow_id(job_id: str, attempt: int) -> str:
-    """Return the id of the workflow of a job's attempt."""
-    return job_id if attempt == 1 else f"{job_id}.{attempt}"
+def _outcome(slice_: WorkflowHandle[bool]) -> bool:
+    """Wait for a slice; one that was taken out of its queue is not done."""
+    try:
+        return slice_.get_result(polling_interval_sec=POLL_SECONDS)
+    except DBOSAwaitedWorkflowCancelledError:
+        return False
 
 
 def launch(settings: Settings, executor_id: str, work: Work, *, has_cuda: bool = False) -> None:
@@ -339,11 +336,13 @@ def launch(settings: Settings, executor_id: str, work: Work, *, has_cuda: bool =
     }
     DBOS(config=config)
     _flows(work)
-    slices = (SLICES, CUDA_SLICES) if has_cuda else (SLICES,)
-    DBOS.listen_queues([QUEUE, *slices])
-    DBOS.launch()
     # Jobs only wait for their slices; slices are computed one at a time.
-    for queue, most in ((QUEUE, JOBS_AT_ONCE), *((name, 1) for name in slices)):
+    queues = {JOBS: JOBS_AT_ONCE, SLICES: 1}
+    if has_cuda:
+        queues |= {CUDA_JOBS: JOBS_AT_ONCE, CUDA_SLICES: 1}
+    DBOS.listen_queues(list(queues))
+    DBOS.launch()
+    for queue, most in queues.items():
         DBOS.register_queue(queue, worker_concurrency=most, polling_interval_sec=POLL_SECONDS)
 
 
@@ -384,7 +383,8 @@ class WorkerEndedError(QuantaError):
     """The engine gave up a job: its worker died on it again and again."""
 
     def __init__(self, status: str) -> None:
+        words = "no result" if status == "SUCCESS" else status.lower().replace("_", " ")
         super().__init__(
-            f"the job was given up ({status.lower().replace('_', ' ')})",
+            f"the job was given up ({words})",
             "See quanta.log and the worker's messages, then ask again",
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from backend.db import Store
@@ -27,10 +27,29 @@ def _pace(session: Session, kind: str) -> tuple[float | None, int]:
     ).all()
     if not past:
         return None, 0
-    spent = session.scalar(
-        select(func.sum(JobUnit.seconds)).where(JobUnit.job_id.in_([row.id for row in past]))
+    # What was found stored took no time: neither it nor its share of the work counts.
+    by_job = (
+        select(
+            JobUnit.job_id,
+            func.count(),
+            func.count().filter(_was_computed()),
+            func.sum(JobUnit.seconds).filter(_was_computed()),
+        )
+        .where(JobUnit.job_id.in_([row.id for row in past]))
+        .group_by(JobUnit.job_id)
     )
-    return float(spent or 0) / sum(row.work or 0 for row in past), len(past)
+    work = {row.id: row.work or 0.0 for row in past}
+    seconds = computed = 0.0
+    n_jobs = 0
+    for job_id, n_units, n_computed, spent in session.execute(by_job):
+        seconds += spent or 0.0
+        computed += work[job_id] * n_computed / n_units
+        n_jobs += n_computed > 0
+    return (seconds / computed, n_jobs) if computed else (None, 0)
+
+
+def _was_computed() -> ColumnElement[bool]:
+    return JobUnit.is_stored.is_not(True)
 
 
 def estimate(store: Store, kind: str, asked: Mapping[str, Any]) -> Estimate:

@@ -164,9 +164,13 @@ def live(store: Store) -> set[str]:
         return set(session.scalars(select(Worker.id).where(Worker.state == "live")))
 
 
-def n_live(store: Store) -> int:
-    """Return how many workers have a lease."""
-    return len(live(store))
+def n_live(store: Store, requires: str = "any") -> int:
+    """Return how many workers have a lease, with a GPU if one is required."""
+    query = select(func.count()).where(Worker.state == "live")
+    if requires == "cuda":
+        query = query.where(Worker.device == "cuda")
+    with store.session() as session:
+        return session.scalar(query) or 0
 
 
 def fence(worker_id: str) -> Callable[[Session], None]:
@@ -213,6 +217,10 @@ def give_up_lost(store: Store, own: str) -> tuple[str, ...]:
 
 
 def _mark(session: Session, worker_id: str, seen: datetime) -> None:
+    # One whose row is held commits just now: it lives, and nobody waits for its end.
+    row = select(Worker.id).where(Worker.id == worker_id).with_for_update(skip_locked=True)
+    if session.scalars(row).one_or_none() is None:
+        return
     # Only as it was seen: a beat in between says that it lives.
     session.execute(
         update(Worker)

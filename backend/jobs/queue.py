@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backend.db import Store
-from backend.jobs import board
+from backend.jobs import asking, board
 from backend.jobs.views import JobView, Requires
 
 
@@ -23,10 +23,10 @@ def submit(
     """
     from backend.jobs import engine
 
-    view, is_new = board.submit(store, kind, asked, idempotency_key, requires)
+    view, is_new = asking.submit(store, kind, asked, idempotency_key, requires)
     if is_new:
         # Should this not reach the engine, a worker finds the row and hands it in itself.
-        engine.enqueue(store.settings, view.id, view.attempt)
+        engine.enqueue(store.settings, view.id, view.attempt, view.requires)
     return view
 
 
@@ -40,7 +40,7 @@ def resume(store: Store, job_id: str) -> JobView:
     from backend.jobs import engine
 
     view = board.resume(store, job_id)
-    engine.enqueue(store.settings, view.id, view.attempt)
+    engine.enqueue(store.settings, view.id, view.attempt, view.requires)
     return view
 
 

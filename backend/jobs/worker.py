@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.db import Store
 from backend.errors import QuantaError
-from backend.jobs import board, engine, leases, notes, work
+from backend.jobs import board, engine, flows, leases, notes, work
 from backend.jobs.child import Child, ChildEndedError
 from backend.jobs.devices import has_cuda
 from backend.jobs.work.base import units_of
@@ -42,17 +42,18 @@ class Worker:
         self._current: str | None = None
         self._one = threading.Lock()
 
-    def plan(self, job_id: str) -> tuple[str, list[list[Any]]]:
+    def plan(self, job_id: str, attempt: int) -> tuple[str, list[list[Any]]]:
         """Return a job's queue and phases and note that it runs; none if it is not to."""
-        if not board.begin(self.store, job_id, self.id):
+        if not board.begin(self.store, job_id, attempt, self.id):
             return engine.SLICES, []
         job = board.job(self.store, job_id)
         try:
-            plan = work.plan(self.store, job.kind, job.parameters, leases.n_live(self.store))
+            n_workers = leases.n_live(self.store, job.requires)
+            plan = work.plan(self.store, job.kind, job.parameters, n_workers)
         except QuantaError as error:
             board.fail(self.store, job_id, error)
             return engine.SLICES, []
-        board.expect(self.store, job_id, plan.n_units)
+        board.expect(self.store, job_id, {json.dumps(unit) for unit in plan.units()})
         queue = engine.CUDA_SLICES if job.requires == "cuda" else engine.SLICES
         return queue, plan.phases
 
@@ -74,7 +75,7 @@ class Worker:
         job, began = board.job(self.store, job_id), time.monotonic()
         what = (self.id, job_id, job.kind, job.parameters, unit)
         try:
-            made, failure = self._called(job_id, what)
+            made, failure, n_computed = self._called(job_id, what)
             if failure is not None:
                 raise QuantaError(*failure)
         except QuantaError as error:
@@ -85,7 +86,9 @@ class Worker:
             _log.exception("job %s, unit %s", job_id, unit)
             board.fail(self.store, job_id, _unexpected(error))
             return False
-        board.advance(self.store, job_id, name, self.id, time.monotonic() - began, made)
+        seconds = time.monotonic() - began
+        done = board.Done(name, self.id, seconds, is_stored=n_computed == 0)
+        board.advance(self.store, job_id, done, made)
         return True
 
     def _called(self, job_id: str, what: tuple[Any, ...]) -> Any:
@@ -112,15 +115,7 @@ class Worker:
 
     def sweep(self) -> None:
         """Bring job table and engine together, and take over from workers that have ended."""
-        jobs = board.open_jobs(self.store)
-        flows = [engine.flow_id(job.id, job.attempt) for job in jobs]
-        known = engine.states(self.store.settings, flows)
-        for job, flow in zip(jobs, flows, strict=True):
-            status = known.get(flow)
-            if status is None:  # asked for before there was a worker, or the server died between
-                engine.enqueue(self.store.settings, job.id, job.attempt)
-            elif status in engine.DEAD:
-                board.fail(self.store, job.id, engine.WorkerEndedError(status))
+        self._meet()
         lost = leases.give_up_lost(self.store, self.id)
         # In this order: who holds something now had its lease before. One that was stopped may have
         # begun something after it was given up.
@@ -131,6 +126,25 @@ class Worker:
         leases.settle(self.store, lost)
         board.stop_idle(self.store)
         self.child.close_if_idle()
+
+    def _meet(self) -> None:
+        settings = self.store.settings
+        # In this order: what waits now was written down before.
+        waiting = engine.waiting(settings)
+        jobs = board.open_jobs(self.store)
+        names = [flows.flow_id(job.id, job.attempt) for job in jobs]
+        known = engine.states(settings, names)
+        for job, flow in zip(jobs, names, strict=True):
+            status = known.get(flow)
+            if status is None:  # asked for before there was a worker, or the server died between
+                engine.enqueue(settings, job.id, job.attempt, job.requires)
+            elif status in flows.ENDED and job.state != "cancelling":
+                # Its end is noted before the engine's: one that is open even now will stay so.
+                error = engine.WorkerEndedError(status)
+                board.fail_attempt(self.store, job.id, job.attempt, error)
+        wanted = {(job.id, job.attempt) for job in jobs if job.state != "cancelling"}
+        # What nobody wants any more would keep a place, or wait for a worker that never comes.
+        engine.drop(settings, [flow for flow in waiting if flows.attempt_of(flow) not in wanted])
 
 
 def _unexpected(error: Exception) -> QuantaError:

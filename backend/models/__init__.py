@@ -4,7 +4,7 @@ from backend.models.access import AccessToken, LoginSession
 from backend.models.base import Base
 from backend.models.corpora import Corpus, Document, TokenChunk, Tokenizer
 from backend.models.evaluations import CurveChunk, CurveSet, Evaluation, LossChunk
-from backend.models.jobs import Claim, Job, JobMessage, JobUnit, Worker
+from backend.models.jobs import Claim, Job, JobMessage, JobRequest, JobUnit, Worker
 from backend.models.measures import MeasureChunk, TargetLoss
 from backend.models.quanta import (
     Annotation,
@@ -38,6 +38,7 @@ __all__ = [
     "Evaluation",
     "Job",
     "JobMessage",
+    "JobRequest",
     "JobUnit",
     "LoginSession",
     "LossChunk",

@@ -18,7 +18,8 @@ class Job(Base, Created):
     1; each has a workflow of its own in the job engine. `activity` says what is done just now, and
     `part` of `parts` how far that is. `requires` is "any" or "cuda": which workers may do it.
     `work` is what it costs, in the kind's own unit, for the estimate of later ones;
-    `done_before` how many units earlier attempts did.
+    `done_before` how many units earlier attempts did; `begun_in_vain` how many workers in a
+    row have begun with it and not come back.
     """
 
     __tablename__ = "job"
@@ -29,12 +30,12 @@ class Job(Base, Created):
     parameters: Mapped[dict[str, Any]]
     key: Mapped[str]
     claim: Mapped[str | None] = mapped_column(unique=True)
-    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     attempt: Mapped[int] = mapped_column(default=1)
     requires: Mapped[str] = mapped_column(default="any")
     work: Mapped[float | None]
     done: Mapped[int]
     done_before: Mapped[int] = mapped_column(default=0)
+    begun_in_vain: Mapped[int] = mapped_column(default=0)
     total: Mapped[int | None]
     unit: Mapped[str]
     activity: Mapped[str | None]
@@ -48,8 +49,22 @@ class Job(Base, Created):
     finished_at: Mapped[datetime | None]
 
 
+class JobRequest(Base, Created):
+    """What an idempotency key was sent with: the `content` key of its request, and the job."""
+
+    __tablename__ = "job_request"
+
+    idempotency_key: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), index=True)
+
+
 class JobUnit(Base):
-    """A unit of a job that is committed; `unit` is its JSON."""
+    """A unit of a job that is committed; `unit` is its JSON.
+
+    `is_stored` if it found stored all that it is for, so that its time tells nothing; None if that
+    is not known.
+    """
 
     __tablename__ = "job_unit"
 
@@ -57,6 +72,7 @@ class JobUnit(Base):
     unit: Mapped[str] = mapped_column(primary_key=True)
     worker: Mapped[str]
     seconds: Mapped[float]
+    is_stored: Mapped[bool | None]
     finished_at: Mapped[datetime]
 
 

@@ -231,7 +231,8 @@ def _score_mask(
     if values.dtype == np.float16:
         return _half_between(values, least, most)
     low, high = -np.inf if least is None else least, np.inf if most is None else most
-    mask: Mask = (values >= low) & (values <= high)  # NaN is neither
+    with np.errstate(over="ignore"):  # a bound past float32's range is infinite there
+        mask: Mask = (values >= low) & (values <= high)  # NaN is neither
     return mask
 
 

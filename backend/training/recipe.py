@@ -112,6 +112,9 @@ class Recipe(_Part):
         return self
 
 
+MAX_BYTES = 1 << 20
+
+
 def read_recipe(path: Path) -> Recipe:
     """Return a checked recipe.
 
@@ -121,12 +124,17 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         with path.open("rb") as file:
-            return Recipe.model_validate(tomllib.load(file))
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InvalidInputError(
+                f"{path.name} has more than {MAX_BYTES:,} bytes", "Give a recipe.toml"
+            )
+        return Recipe.model_validate(tomllib.loads(data.decode()))
     except OSError as error:
         raise InvalidInputError(
             f"{path} cannot be read ({error.strerror})", "Give a recipe.toml"
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(
             f"{path} is not TOML ({error})", "Correct the line it names"
         ) from error

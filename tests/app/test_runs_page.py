@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from backend.db import Store, open_store
-from backend.jobs import board, leases
+from backend.jobs import asking, board, leases
 from backend.jobs.kinds import KINDS
 from backend.settings import Settings
 from tests.app.conftest import local_client
@@ -44,7 +44,7 @@ def runs(runs_store: Store) -> Iterator[TestClient]:
 
 
 def submitted(store: Store, kind: str, **asked: Any) -> str:
-    return board.submit(store, kind, {"suite": "mini", "corpus": CORPUS, **asked})[0].id
+    return asking.submit(store, kind, {"suite": "mini", "corpus": CORPUS, **asked})[0].id
 
 
 def discovery(store: Store, **asked: Any) -> str:
@@ -178,7 +178,7 @@ def test_an_estimate_queues_nothing_and_names_an_equal_job(
     job = runs.post("/jobs", data=sent).headers["location"]
     answer = runs.post("/jobs", data={**sent, "act": "estimate"})
     assert f'Equal config → <a href="{job}">the same job, queued</a>' in answer.text
-    board.begin(runs_store, job.removeprefix("/jobs/"), "nobody")
+    board.begin(runs_store, job.removeprefix("/jobs/"), 1, "nobody")
     board.finish(runs_store, job.removeprefix("/jobs/"), {})
     answer = runs.post("/jobs", data={**sent, "act": "estimate"})
     assert f'Equal config → <a href="{job}">cached result</a>' in answer.text
@@ -202,7 +202,7 @@ def test_the_list_is_filtered_by_state_and_kind(runs: TestClient, runs_store: St
 
 
 def test_a_queued_job_says_what_it_waits_for(runs: TestClient, runs_store: Store) -> None:
-    job = board.submit(runs_store, "classify", {"suite": "mini", "corpus": CORPUS}, None, "cuda")[
+    job = asking.submit(runs_store, "classify", {"suite": "mini", "corpus": CORPUS}, None, "cuda")[
         0
     ].id
     assert "waits for a worker<" in runs.get("/jobs?kind=classify").text
@@ -212,7 +212,7 @@ def test_a_queued_job_says_what_it_waits_for(runs: TestClient, runs_store: Store
         assert "waits for a worker with CUDA" in page
         assert "waits for work" in page  # the worker's own row
         assert "Waits for a worker with CUDA" in runs.get(f"/jobs/{job}").text
-        board.begin(runs_store, job, worker)
+        board.begin(runs_store, job, 1, worker)
         assert "waits for a worker with CUDA" in runs.get("/jobs?kind=classify").text
     finally:
         leases.leave(runs_store, worker)
@@ -261,7 +261,7 @@ def test_a_clone_asks_for_the_same_job(runs: TestClient, runs_store: Store) -> N
 
 def test_a_clone_says_what_changed_since(runs: TestClient, runs_store: Store) -> None:
     known = {"name": "mine", "files": [HOSTILE], "tokenizer": "mini"}
-    job = board.submit(runs_store, "add_corpus", known)[0].id
+    job = asking.submit(runs_store, "add_corpus", known)[0].id
     page = cloned(runs, job)
     assert value(page, "files") == HOSTILE
     assert value(page, "tokenizer") == "mini"
@@ -277,10 +277,11 @@ def test_a_clone_says_what_changed_since(runs: TestClient, runs_store: Store) ->
 
 def test_what_jobs_hold_is_text_on_their_pages(runs: TestClient, runs_store: Store) -> None:
     text = f"words {MARKUP} and more"
-    job = board.submit(runs_store, "paste", {"text": text})[0].id
-    board.begin(runs_store, job, f"worker {MARKUP}")
+    job = asking.submit(runs_store, "paste", {"text": text})[0].id
+    board.begin(runs_store, job, 1, f"worker {MARKUP}")
     board.tell(runs_store, job, f"now {MARKUP}", 1, 3)
-    board.advance(runs_store, job, f'["{MARKUP}"]', f"on {MARKUP}", 1.5, {"corpus": MARKUP})
+    done = board.Done(f'["{MARKUP}"]', f"on {MARKUP}", 1.5, is_stored=False)
+    board.advance(runs_store, job, done, {"corpus": MARKUP})
     for path in (f"/jobs/{job}", "/jobs", f"/jobs?cmp={job},{job}"):
         page = runs.get(path).text
         assert MARKUP not in page
@@ -306,7 +307,7 @@ def test_lines_of_the_log_come_as_events_after_a_cursor(
     runs: TestClient, runs_store: Store
 ) -> None:
     job = discovery(runs_store, stride=31)
-    board.begin(runs_store, job, "someone")
+    board.begin(runs_store, job, 1, "someone")
     page = runs.get(f"/jobs/{job}").text
     cursor = re.findall(r'data-cursor="(\d+)"', page)[0]
     board.cancel(runs_store, job)

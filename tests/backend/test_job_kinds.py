@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from backend.db import Store, open_store
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError, QuantaError
-from backend.jobs import board, estimates, leases, notes, work
+from backend.jobs import asking, board, estimates, leases, notes, work
 from backend.jobs.kinds import KINDS, files
 from backend.jobs.queue import submit
 from backend.jobs.work.base import units_of
@@ -49,20 +49,21 @@ def done(own_log: None) -> Callable[..., board.JobView]:
     """Do a job's units one after the other, as a worker does."""
 
     def run(store: Store, kind: str, asked: dict[str, Any], n_workers: int = 1) -> board.JobView:
-        job, _ = board.submit(store, kind, asked)
+        job, _ = asking.submit(store, kind, asked)
         worker = leases.register(store, "cpu")
-        assert board.begin(store, job.id, worker)
+        assert board.begin(store, job.id, 1, worker)
         plan = work.plan(store, kind, job.parameters, n_workers)
-        board.expect(store, job.id, plan.n_units)
+        board.expect(store, job.id, {json.dumps(unit) for unit in plan.units()})
         units = [u for phase in plan.phases for slice_ in phase for u in units_of(slice_)]
-        assert len(units) == plan.n_units
+        assert len(units) == len(plan.units())
         settings = store.settings.model_copy(update={"device": "cpu"}).model_dump_json()
         for unit in units:
             what = (settings, worker, job.id, kind, job.parameters, unit)
-            made, failure = work.perform(*what)
+            made, failure, _ = work.perform(*what)
             if failure is not None:
                 raise QuantaError(*failure)
-            board.advance(store, job.id, json.dumps(unit), worker, 0.5, made)
+            done = board.Done(json.dumps(unit), worker, 0.5, is_stored=False)
+            board.advance(store, job.id, done, made)
         board.finish(store, job.id, work.result(kind, job.parameters))
         return board.job(store, job.id)
 
@@ -120,7 +121,7 @@ def test_a_corpus_is_added_from_a_file_that_is_part_of_the_job(
         assert tokenizer_of(corpus).key == suite_named(session, "mini").tokenizer_key
     assert submit(store, "add_corpus", ADD).id == job.id
     path.write_bytes(DOCUMENTS + DOCUMENTS)
-    other, is_new = board.submit(store, "add_corpus", ADD)
+    other, is_new = asking.submit(store, "add_corpus", ADD)
     assert is_new
     assert other.id != job.id
 
@@ -188,7 +189,7 @@ def test_losses_are_imported_and_exported_again(
     path.unlink()
     with pytest.raises(NotFoundError, match="no file"):
         board.file_of(store, exported.id)
-    again, is_new = board.submit(store, "export", wanted)
+    again, is_new = asking.submit(store, "export", wanted)
     assert is_new, "a file that is gone is made again"
     assert again.state == "queued"
 

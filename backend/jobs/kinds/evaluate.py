@@ -1,8 +1,11 @@
 """evaluate: losses of every token of a corpus under checkpoints of a suite."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.db import Store
@@ -24,6 +27,7 @@ from backend.jobs.kinds.base import (
 )
 from backend.lookup import checkpoint_at, corpus_named, model_named, suite_named, tokenizer_of
 from backend.measures import checked_measures
+from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk
 
 
 class EvaluateParameters(Parameters):
@@ -78,8 +82,36 @@ def _asked(parameters: Checked) -> Checked:
 def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
     corpus = corpus_named(session, parameters["corpus"])
     chosen = placed(suite_named(session, parameters["suite"]), parameters["checkpoints"])
-    flop = forward_flop(chosen, corpus.n_predictions)
-    return Cost(corpus.n_chunks * len(chosen), flop, "FLOP")
+    missing = {
+        one.id: corpus.n_chunks - n
+        for one, n in zip(chosen, _stored(session, corpus, chosen, parameters), strict=True)
+    }
+    flop = sum(
+        forward_flop([one], corpus.n_predictions) * missing[one.id] / max(corpus.n_chunks, 1)
+        for one in chosen
+    )
+    return Cost(sum(missing.values()), flop, "FLOP")
+
+
+def _stored(
+    session: Session, corpus: Corpus, chosen: Sequence[Checkpoint], parameters: Checked
+) -> list[int]:
+    """Return how many chunks of each checkpoint are stored, with all that is asked for."""
+    table = MeasureChunk if parameters["measures"] else LossChunk
+    query = (
+        select(Evaluation.checkpoint_id, table.chunk)
+        .join(Evaluation, Evaluation.id == table.evaluation_id)
+        .where(
+            Evaluation.corpus_id == corpus.id,
+            Evaluation.checkpoint_id.in_([one.id for one in chosen]),
+        )
+    )
+    if parameters["measures"]:
+        query = query.where(MeasureChunk.name.in_(parameters["measures"]))
+    found = Counter((checkpoint, chunk) for checkpoint, chunk in session.execute(query))
+    each = max(1, len(parameters["measures"]))
+    whole = Counter(checkpoint for (checkpoint, _), n in found.items() if n >= each)
+    return [min(whole[one.id], corpus.n_chunks) for one in chosen]
 
 
 EVALUATE = JobKind(

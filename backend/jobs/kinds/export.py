@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.db import Store
@@ -20,8 +21,9 @@ from backend.jobs.kinds.base import (
     Parameters,
     SuiteName,
 )
+from backend.keys import result_key
 from backend.lookup import corpus_named, finished_evaluations, suite_named
-from backend.models import Clustering, CurveSet
+from backend.models import Annotation, Cluster, Clustering, CurveSet
 
 MAX_CONTEXT = 4_096
 What = Literal["losses", "curves", "clusters"]
@@ -48,11 +50,24 @@ class ExportParameters(Parameters):
 
     @model_validator(mode="after")
     def _complete(self) -> "ExportParameters":
+        if self.what == "clusters" and self.context < 1:
+            raise ValueError("clusters need a context of at least 1")
         if self.what == "clusters" and self.clustering is None:
             raise ValueError("clusters need the id of a clustering")
         if self.what != "clusters" and not (self.suite and self.corpus):
             raise ValueError(f"{self.what} need a suite and a corpus")
         return self
+
+
+def _labels(session: Session, clustering: Clustering) -> str:
+    query = (
+        select(Cluster.rank, Annotation.label)
+        .join(Annotation, Annotation.cluster_id == Cluster.id)
+        .where(Cluster.clustering_id == clustering.id)
+        .order_by(Cluster.rank)
+    )
+    labels = [(rank, label) for rank, label in session.execute(query)]
+    return result_key("labels", labels=labels)[:16]
 
 
 def _check(store: Store, session: Session, asked: ExportParameters) -> Checked:
@@ -67,7 +82,8 @@ def _check(store: Store, session: Session, asked: ExportParameters) -> Checked:
             "format": asked.format,
             "clustering": row.id,
             "context": asked.context,
-            "of": [row.key[:16]],
+            # Labels are in the file, and people change them.
+            "of": [row.key[:16], _labels(session, row)],
         }
     corpus = corpus_named(session, asked.corpus or "")
     suite = suite_named(session, asked.suite or "")

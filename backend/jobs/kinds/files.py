@@ -6,14 +6,16 @@ are part of the job's content by their digests.
 
 import hashlib
 import stat
-from functools import lru_cache
+import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import TypedDict
 
 from backend.db import Store
-from backend.errors import InvalidInputError
+from backend.errors import InvalidInputError, StoreBusyError
 
-MAX_LISTED = 200
+MAX_LISTED, MAX_DIGESTS = 200, 1_000
+MAX_WAIT_SECONDS = 10.0
 MAX_FOLDER_BYTES = 1 << 30
 
 
@@ -69,16 +71,35 @@ def folder_of(store: Store, name: str, parameter: str) -> Path:
         InvalidInputError: it leads out of that folder, or there is no such folder.
     """
     root = imports(store).resolve()
+    if "\0" in name:
+        raise _refused(name, parameter, "is no folder below imports")
     path = (root / name).resolve()
     if not path.is_relative_to(root) or not path.is_dir():
         raise _refused(name, parameter, "is no folder below imports")
     return path
 
 
-@lru_cache(maxsize=256)
-def _digest(path: Path, _size: int, _changed_ns: int, _inode: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+# One file at a time: requests that name large files must not keep all of a server's threads.
+_reading = threading.Lock()
+_digests: OrderedDict[tuple[Path, int, int, int], str] = OrderedDict()
+
+
+def _digest(path: Path, size: int, changed_ns: int, inode: int) -> str:
+    key = (path, size, changed_ns, inode)
+    if (found := _digests.get(key)) is not None:
+        return found
+    if not _reading.acquire(timeout=MAX_WAIT_SECONDS):
+        raise StoreBusyError(
+            f"another file is being read; {path.name} has to wait", "Ask again in a minute"
+        )
+    try:
+        with path.open("rb") as file:
+            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        while len(_digests) > MAX_DIGESTS:
+            _digests.popitem(last=False)
+        return _digests[key]
+    finally:
+        _reading.release()
 
 
 def known(store: Store, name: str, parameter: str) -> Known:

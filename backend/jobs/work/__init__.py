@@ -1,5 +1,6 @@
 """The work of every kind of job: what a worker's child runs."""
 
+import logging
 from functools import lru_cache
 
 from sqlalchemy.exc import OperationalError
@@ -18,7 +19,7 @@ from backend.jobs.work.tokens import MEASURE, PASTE
 from backend.jobs.work.train_suite import TRAIN_SUITE
 from backend.settings import Settings
 from backend.stages.devices import Compute, resolve
-from backend.stages.progress import log_work
+from backend.stages.progress import WORK_LOG, log_work
 
 # One for every kind of backend.jobs.kinds.KINDS.
 WORK: dict[str, Work] = {
@@ -45,11 +46,26 @@ def result(kind: str, parameters: Parameters) -> Made:
     return WORK[kind].result(parameters)
 
 
+class _Computed(logging.Handler):
+    """Counts what is computed, not merely found stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.n += 1
+
+
+_computed = _Computed()
+
+
 @lru_cache(maxsize=1)
 def _opened(settings: str, worker_id: str) -> tuple[Store, Compute]:
     # One a process: what it writes to quanta.log says which units were computed.
     config = Settings.model_validate_json(settings)
     log_work(config.data_dir)
+    WORK_LOG.addHandler(_computed)
     store = open_store(config)
     store.fence = leases.fence(worker_id)
     store.claims = claims(store, worker_id)
@@ -64,7 +80,7 @@ def perform(
     parameters: Parameters,
     unit: Unit,
     batch_share: float = 1.0,
-) -> tuple[Made | None, list[str] | None]:
+) -> tuple[Made | None, list[str] | None, int]:
     """Compute and commit one unit of a job.
 
     Args:
@@ -77,20 +93,21 @@ def perform(
         batch_share: of the usual batch; less where the unit did not fit into memory.
 
     Returns:
-        What it made, if that is part of the job's result; and None, or problem and remedy if it
-        cannot be done: the same unit would fail again. Words, since an error of ours does not
-        survive the way to another process.
+        What it made, if that is part of the job's result; None, or problem and remedy if it
+        cannot be done: the same unit would fail again (words, since an error of ours does not
+        survive the way to another process); and how many pieces of work were computed for it.
     """
     store, compute = _opened(settings, worker_id)
     progress = JobProgress(store, job_id)
+    known = _computed.n
     task = Task(store, compute.sharing(batch_share), parameters, unit, progress)
     try:
-        return WORK[kind].perform(task), None
+        return WORK[kind].perform(task), None, _computed.n - known
     except QuantaError as error:
-        return None, [error.problem, error.remedy]
+        return None, [error.problem, error.remedy], _computed.n - known
     except (OperationalError, OSError) as error:
         # A full disk stays full: the job says so. A lock or a lost connection passes: the engine
         # tries the same unit again.
         if isinstance(fault := fault_of(error), StoreFullError):
-            return None, [fault.problem, fault.remedy]
+            return None, [fault.problem, fault.remedy], _computed.n - known
         raise

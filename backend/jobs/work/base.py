@@ -23,6 +23,16 @@ Made = dict[str, Any]
 Parameters = dict[str, Any]
 
 
+def units_of(slice_: Slice) -> list[Unit]:
+    """Return the units of a slice."""
+    if slice_[0] == "sequence":
+        return list(slice_[1])
+    if slice_[0] == "chunks":
+        _, model, step, first, last = slice_
+        return [["chunk", model, step, chunk] for chunk in range(first, last)]
+    return [slice_]
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a job is cut up.
@@ -31,16 +41,18 @@ class Plan:
         phases: each after the other; a phase is a list of slices, which different workers may do
             at the same time. A slice is one unit, ["chunks", model, step, first, last], or
             ["sequence", units], which one worker does in order.
-        n_units: of all slices.
     """
 
     phases: list[list[Slice]]
-    n_units: int
+
+    def units(self) -> list[Unit]:
+        """Return the units of all slices."""
+        return [unit for phase in self.phases for one in phase for unit in units_of(one)]
 
 
 def stages(*names: str) -> Plan:
     """Return a plan of single units, each after the other."""
-    return Plan([[[name]] for name in names], len(names))
+    return Plan([[[name]] for name in names])
 
 
 @dataclass(frozen=True)
@@ -67,16 +79,6 @@ class Work:
     plan: Callable[[Store, Parameters, int], Plan]
     perform: Callable[[Task], Made | None]
     result: Callable[[Parameters], Made]
-
-
-def units_of(slice_: Slice) -> list[Unit]:
-    """Return the units of a slice."""
-    if slice_[0] == "sequence":
-        return list(slice_[1])
-    if slice_[0] == "chunks":
-        _, model, step, first, last = slice_
-        return [["chunk", model, step, chunk] for chunk in range(first, last)]
-    return [slice_]
 
 
 def checkpoint_id(task: Task, session: Session, model: str, step: int) -> int:

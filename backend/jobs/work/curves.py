@@ -20,7 +20,7 @@ def _evaluate_plan(store: Store, parameters: Parameters, n_workers: int) -> Plan
         for model, step in parameters["checkpoints"]
         for first in range(0, n_chunks, CHUNKS_A_SLICE)
     ]
-    return Plan([slices], n_chunks * len(parameters["checkpoints"]))
+    return Plan([slices])
 
 
 def _evaluate(task: Task) -> None:

@@ -19,7 +19,7 @@ def _plan(store: Store, parameters: Parameters, n_workers: int) -> Plan:
     # Every worker computes gradients for its stripes: more parts than workers would only repeat
     # those. Within a part, every stripe is committed by itself.
     parts: list[Slice] = [["stripes", part, n_workers] for part in range(n_workers)]
-    return Plan([[["select"]], parts, [["cluster"]]], 2 + n_workers)
+    return Plan([[["select"]], parts, [["cluster"]]])
 
 
 def _perform(task: Task) -> Made | None:

@@ -23,7 +23,7 @@ def _checkpoints(parameters: Parameters) -> list[Slice]:
 
 def _measure_plan(store: Store, parameters: Parameters, n_workers: int) -> Plan:
     slices = _checkpoints(parameters)
-    return Plan([slices], len(slices))
+    return Plan([slices])
 
 
 def _measure(task: Task) -> None:
@@ -44,7 +44,7 @@ def _measured(parameters: Parameters) -> Made:
 
 def _paste_plan(store: Store, parameters: Parameters, n_workers: int) -> Plan:
     slices = _checkpoints(parameters)
-    return Plan([[["tokenise"]], slices, [["classify"]]], len(slices) + 2)
+    return Plan([[["tokenise"]], slices, [["classify"]]])
 
 
 def _paste(task: Task) -> None:

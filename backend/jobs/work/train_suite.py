@@ -14,7 +14,7 @@ from backend.training.recipe import Recipe, read_recipe
 def _plan(store: Store, parameters: Parameters, n_workers: int) -> Plan:
     # One worker does it all: the weights of a suite in training lie in one machine's folder.
     units = [["text"], *(["train", name] for name in parameters["models"]), ["register"]]
-    return Plan([[["sequence", units]]], len(units))
+    return Plan([[["sequence", units]]])
 
 
 def _recipe(task: Task) -> tuple[Path, Recipe]:
