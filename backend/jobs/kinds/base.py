@@ -121,10 +121,13 @@ def parsed(kind: JobKind, asked: Mapping[str, Any]) -> Parameters:
     except ValidationError as error:
         fault = error.errors()[0]
         name = str(fault["loc"][0]) if fault["loc"] else "parameters"
-        if fault["type"] == "missing" or asked.get(name, "") in (None, ""):
+        is_blank = name in asked and asked[name] in (None, "")
+        if fault["type"] == "missing" or is_blank:
             raise InvalidInputError(f"{name} is missing", f"Send {name}", name) from error
         raise InvalidInputError(
-            f"{name}: {fault['msg']}", f"Correct it; {kind.name} jobs say what they take", name
+            f"{name}: {fault['msg'].removeprefix('Value error, ')}",
+            f"Correct it; {kind.name} jobs say what they take",
+            name,
         ) from error
 
 

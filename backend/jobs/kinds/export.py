@@ -1,5 +1,6 @@
 """export: losses, curves or clusters as a file below `exports`, to be fetched from the job."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from backend.jobs.kinds.base import (
     Parameters,
     SuiteName,
 )
-from backend.keys import result_key
+from backend.keys import bytes_key
 from backend.lookup import corpus_named, finished_evaluations, suite_named
 from backend.models import Annotation, Cluster, Clustering, CurveSet
 
@@ -67,7 +68,7 @@ def _labels(session: Session, clustering: Clustering) -> str:
         .order_by(Cluster.rank)
     )
     labels = [(rank, label) for rank, label in session.execute(query)]
-    return result_key("labels", labels=labels)[:16]
+    return bytes_key(json.dumps(labels).encode())[:16]
 
 
 def _check(store: Store, session: Session, asked: ExportParameters) -> Checked:

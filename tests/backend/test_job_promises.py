@@ -1,0 +1,312 @@
+"""What jobs promise to those who ask at once, again, later, or of a machine without a GPU."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select, update
+
+from backend.db import Store, open_store
+from backend.errors import ConflictError, InvalidInputError, QuantaError, StoreBusyError
+from backend.jobs import asking, board, engine, flows, leases
+from backend.jobs.kinds import files
+from backend.jobs.queue import submit
+from backend.models import Annotation, Cluster, Clustering, Evaluation, Job, Worker
+from backend.models.base import now
+from backend.prunes import prune
+from backend.settings import Settings
+from backend.stages.progress import Silent
+from tests import stores
+from tests.rows import NEW, OLD, Builder
+from tests.workers import until, working
+
+CORPUS = "mini-held-out-60"
+NEWLINE: dict[str, Any] = {"corpus": CORPUS, "document": 0, "target": "⏎", "checkpoints": "one"}
+FAILURE = QuantaError("it failed", "try again")
+
+
+@pytest.fixture
+def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
+    store = open_store(Settings(data_dir=stores.copied(mini_store, tmp_path / "data")))
+    yield store
+    engine.disconnect()
+    store.engine.dispose()
+
+
+def asked(store: Store, key: str | None = None, **changes: Any) -> str:
+    return asking.submit(store, "measure", NEWLINE | changes, key)[0].id
+
+
+def test_a_key_stands_for_its_request_whatever_became_of_the_job(jobs_store: Store) -> None:
+    job = asked(jobs_store)
+    assert asked(jobs_store, "late") == job, "an equal job is there: the key is its key now"
+    with pytest.raises(ConflictError, match="belongs to another request"):
+        asked(jobs_store, "late", document=1)
+    board.fail(jobs_store, job, FAILURE)
+    assert asked(jobs_store, "late") == job, "a repeated request asks for nothing new"
+    with pytest.raises(ConflictError, match="belongs to another request"):
+        asked(jobs_store, "late", document=1)
+    again = asked(jobs_store, "other")
+    assert again != job, "another request of the same content is a new try"
+    assert asked(jobs_store, "other") == again
+
+
+def test_of_two_equal_jobs_that_are_resumed_at_once_one_goes_on(
+    any_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, meeting, real = Builder(any_store), threading.Barrier(2), board._locked
+    pair = [build.job("measure", "failed", NEW, {"corpus": "home"}) for _ in range(2)]
+
+    def locked(*arguments: Any) -> Job:
+        row = real(*arguments)
+        with suppress(threading.BrokenBarrierError):  # SQLite lets nobody else in
+            meeting.wait(0.5)
+        return row
+
+    monkeypatch.setattr(board, "_locked", locked)
+    outcomes: list[str] = []
+
+    def resume(job: str) -> None:
+        try:
+            outcomes.append(board.resume(any_store, job).state)
+        except ConflictError:
+            outcomes.append("conflict")
+
+    threads = [threading.Thread(target=resume, args=(job,)) for job in pair]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["conflict", "queued"]
+
+
+def test_a_finished_job_is_not_cancelled_by_who_saw_it_running(
+    any_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Builder(any_store).job("measure", "running", NEW, {"corpus": "home"})
+    has_read, real = threading.Event(), board._locked
+
+    def slow(*arguments: Any) -> Job:
+        row = real(*arguments)
+        if threading.current_thread().name == "cancels":
+            has_read.set()
+            time.sleep(0.5)
+        return row
+
+    monkeypatch.setattr(board, "_locked", slow)
+    cancels = threading.Thread(target=board.cancel, args=(any_store, job), name="cancels")
+    cancels.start()
+    assert has_read.wait(10)
+    board.finish(any_store, job, {"page": "/"})
+    cancels.join()
+    found = board.job(any_store, job)
+    assert (found.state, found.result) == ("cancelled", None), "who came first had all of it"
+
+
+def test_what_ends_worker_after_worker_is_given_up_and_can_be_resumed(jobs_store: Store) -> None:
+    job = asked(jobs_store)
+    for number in range(board.MOST_IN_VAIN):
+        worker = leases.register(jobs_store, "cpu")
+        taken = board.take if number else board.begin
+        arguments = (jobs_store, job, 1, worker)
+        assert taken(*arguments), number
+        leases.leave(jobs_store, worker)
+    worker = leases.register(jobs_store, "cpu")
+    assert not board.take(jobs_store, job, 1, worker)
+    failed = board.job(jobs_store, job)
+    assert failed.state == "failed"
+    assert "workers in a row ended while they computed this job" in (failed.problem or "")
+    board.resume(jobs_store, job)
+    assert board.begin(jobs_store, job, 2, worker)
+
+
+def test_units_that_come_back_are_no_sign_of_that(jobs_store: Store) -> None:
+    job, worker = asked(jobs_store), leases.register(jobs_store, "cpu")
+    assert board.begin(jobs_store, job, 1, worker)
+    for _ in range(2 * board.MOST_IN_VAIN):
+        assert board.take(jobs_store, job, 1, worker)
+        board.put_down(jobs_store, job, worker)
+
+
+def test_only_units_of_the_present_plan_are_counted(jobs_store: Store) -> None:
+    job, worker = asked(jobs_store), leases.register(jobs_store, "cpu")
+    assert board.begin(jobs_store, job, 1, worker)
+    board.expect(jobs_store, job, ["select", "0 of 2", "1 of 2", "cluster"])
+    for unit in ("select", "0 of 2", "1 of 2"):
+        board.advance(jobs_store, job, board.Done(unit, worker, 1.0, is_stored=False), None)
+    board.fail(jobs_store, job, FAILURE)
+    board.resume(jobs_store, job)
+    assert board.begin(jobs_store, job, 2, worker)
+    board.expect(jobs_store, job, ["select", "0 of 1", "cluster"])
+    found = board.job(jobs_store, job)
+    assert (found.done, found.total) == (1, 3)
+    for unit in ("0 of 1", "cluster"):
+        board.advance(jobs_store, job, board.Done(unit, worker, 1.0, is_stored=False), None)
+    found = board.job(jobs_store, job)
+    assert (found.done, found.total, found.fraction) == (3, 3, 1.0)
+
+
+def test_an_attempt_that_is_over_plans_nothing(jobs_store: Store) -> None:
+    job, worker = asked(jobs_store), leases.register(jobs_store, "cpu")
+    board.cancel(jobs_store, job)
+    board.resume(jobs_store, job)
+    assert not board.begin(jobs_store, job, 1, worker)
+    assert board.job(jobs_store, job).state == "queued"
+    assert board.begin(jobs_store, job, 2, worker)
+
+
+@pytest.mark.slow
+def test_jobs_for_a_gpu_keep_nobody_from_working_without_one(jobs_store: Store) -> None:
+    settings = jobs_store.settings
+    waiting = [
+        submit(jobs_store, "measure", NEWLINE | {"document": number}, requires="cuda").id
+        for number in range(engine.JOBS_AT_ONCE + 1)
+    ]
+    with working(settings.data_dir, QUANTA_DEVICE="cpu"):
+        other = submit(jobs_store, "measure", NEWLINE | {"document": 20})
+        until(lambda: board.job(jobs_store, other.id).state == "finished", "the other job")
+        assert {board.job(jobs_store, job).state for job in waiting} == {"queued"}
+        assert set(engine.waiting(settings)) == set(waiting)
+        for job in waiting:
+            board.cancel(jobs_store, job)
+        until(lambda: not engine.waiting(settings), "an empty queue")
+    assert engine.forget(settings, waiting) == waiting
+
+
+@pytest.mark.slow
+def test_a_job_whose_workflow_ended_without_it_is_not_left_running(jobs_store: Store) -> None:
+    job = submit(jobs_store, "measure", NEWLINE)
+    with working(jobs_store.settings.data_dir):
+        until(lambda: board.job(jobs_store, job.id).state == "finished", "the job")
+        with jobs_store.begin() as session:
+            session.execute(update(Job).values(state="running", finished_at=None))
+        until(lambda: board.job(jobs_store, job.id).state == "failed", "its end")
+    assert "no result" in (board.job(jobs_store, job.id).problem or "")
+
+
+@pytest.mark.parametrize(
+    ("flow", "attempt"), [("j1a", 1), ("j1a.3", 3), ("j1a-0-12", 1), ("j1a.2-1-0", 2)]
+)
+def test_a_workflow_says_of_which_attempt_it_is(flow: str, attempt: int) -> None:
+    assert flows.attempt_of(flow) == ("j1a", attempt)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_worker_that_is_in_the_middle_of_a_commit_is_not_waited_for(any_store: Store) -> None:
+    busy, other = (leases.register(any_store, "cpu") for _ in range(2))
+    (any_store.settings.data_dir / f"worker-{busy.replace(':', '-')}.lock").unlink()
+    with any_store.begin() as session:
+        late = now() - timedelta(seconds=2 * leases.TTL_SECONDS)
+        session.execute(update(Worker).where(Worker.id == busy).values(heartbeat_at=late))
+    fenced = Store(any_store.engine, any_store.settings)
+    fenced.fence = leases.fence(busy)
+    with fenced.begin():
+        began = time.monotonic()
+        assert leases.give_up_lost(any_store, other) == ()
+        assert time.monotonic() - began < 5
+    assert leases.give_up_lost(any_store, other) == (busy,)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x93NUMPY\x01\x00\xff\xfe", b"a=" + b"[" * 100_000, b"# " + b"x" * 2_000_000, b"a = 1"],
+    ids=["binary", "nested", "large", "no recipe"],
+)
+def test_a_file_that_is_no_recipe_is_refused(jobs_store: Store, content: bytes) -> None:
+    path = files.imports(jobs_store) / "x.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    with pytest.raises(InvalidInputError):
+        submit(jobs_store, "train_suite", {"recipe": "x.toml"})
+
+
+def test_a_folder_with_a_zero_byte_is_refused(jobs_store: Store) -> None:
+    with pytest.raises(InvalidInputError, match="is no folder below imports"):
+        files.folder_of(jobs_store, "a\0b", "recipe")
+
+
+def test_large_files_are_read_one_at_a_time(
+    jobs_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_WAIT_SECONDS", 0.1)
+    folder = files.imports(jobs_store)
+    folder.mkdir(exist_ok=True)
+    for name in ("known", "new"):
+        (folder / name).write_bytes(name.encode())
+    known = files.known(jobs_store, "known", "file")
+    with files._reading:
+        assert files.known(jobs_store, "known", "file") == known
+        with pytest.raises(StoreBusyError, match="new has to wait"):
+            files.known(jobs_store, "new", "file")
+    assert files.known(jobs_store, "new", "file")["sha256"] != known["sha256"]
+
+
+def _export(store: Store, **changes: Any) -> str:
+    with store.session() as session:
+        clustering = session.scalars(select(Clustering.id).order_by(Clustering.id)).first()
+    wanted = {"what": "clusters", "format": "json", "clustering": clustering}
+    return asking.submit(store, "export", wanted | changes)[0].id
+
+
+def test_labels_that_changed_are_exported_anew(jobs_store: Store) -> None:
+    first = _export(jobs_store)
+    assert _export(jobs_store) == first
+    with jobs_store.begin() as session:
+        cluster = session.scalars(
+            select(Cluster).order_by(Cluster.clustering_id, Cluster.rank)
+        ).first()
+        assert cluster is not None
+        session.execute(delete(Annotation).where(Annotation.cluster_id == cluster.id))
+        session.add(Annotation(cluster_id=cluster.id, label="newlines", note="", tags=[]))
+    assert _export(jobs_store) != first
+
+
+def test_clusters_are_not_exported_without_their_answers(jobs_store: Store) -> None:
+    with pytest.raises(InvalidInputError, match="context of at least 1"):
+        _export(jobs_store, context=0)
+
+
+@pytest.mark.parametrize(
+    ("state", "at", "stays"),
+    [
+        ("cancelled", NEW, True),
+        ("failed", NEW, True),
+        ("failed", OLD, False),
+        ("finished", NEW, False),
+    ],
+)
+def test_what_a_job_counts_as_done_stays_while_it_can_be_resumed(
+    any_store: Store, state: str, at: Any, stays: bool
+) -> None:
+    build = Builder(any_store)
+    build.evaluation(build.corpus("home", OLD, "book"), OLD, done=False, chunk=OLD)
+    job = build.job("evaluate", state, at, {"corpus": "home"})
+    with any_store.begin() as session:
+        session.execute(update(Job).where(Job.id == job).values(finished_at=at))
+    prune(any_store, 30.0, Silent(), really=True)
+    with any_store.session() as session:
+        assert bool(session.scalars(select(Evaluation.id)).all()) is stays
+
+
+def test_what_was_found_stored_says_nothing_of_the_pace(jobs_store: Store) -> None:
+    from backend.jobs.estimates import estimate
+
+    def finished(seconds: float, stored: Callable[[int], bool], **changes: Any) -> None:
+        job, worker = asked(jobs_store, **changes), leases.register(jobs_store, "cpu")
+        assert board.begin(jobs_store, job, 1, worker)
+        for number in range(4):
+            unit = board.Done(f"u{number}", worker, seconds, is_stored=stored(number))
+            board.advance(jobs_store, job, unit, None)
+        board.finish(jobs_store, job, {"page": "/"})
+
+    finished(0.01, lambda _: True, document=1)
+    assert estimate(jobs_store, "measure", NEWLINE).seconds is None
+    finished(8.0, lambda number: number < 2, document=2)
+    found = estimate(jobs_store, "measure", NEWLINE | {"document": 2})
+    assert found.seconds == pytest.approx(32), "two of four units took 16 s"
+    assert found.past_jobs == 1
