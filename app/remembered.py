@@ -80,7 +80,7 @@ class Remembered:
 
     def __init__(self, app: ASGIApp, store: Store) -> None:
         self.app = app
-        self.versions = Versions(store)
+        self.versions = Versions(store.engine)
         self.version = ""
         self.entries: OrderedDict[Any, _Entry] = OrderedDict()
         self.n_bytes = 0

@@ -10,10 +10,9 @@ import threading
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.pool import PoolProxiedConnection
 
-from backend.db import Store
 from backend.models import (
     Annotation,
     Checkpoint,
@@ -87,8 +86,8 @@ class Versions:
     tables are looked at. Jobs commit often, which does not change the name.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._numbers = _numbers()
         self._lock = threading.Lock()
         self._watch: PoolProxiedConnection | None = None
@@ -100,7 +99,7 @@ class Versions:
         Raises:
             DBAPIError: the database does not answer.
         """
-        if self._store.engine.dialect.name != "sqlite":
+        if self._engine.dialect.name != "sqlite":
             return self._read()
         with self._lock:
             # Asked before the tables: a commit in between is seen the next time.
@@ -112,7 +111,7 @@ class Versions:
     def _commits(self) -> int:
         # A connection of its own: the number counts what others have committed.
         if self._watch is None:
-            self._watch = self._store.engine.raw_connection()
+            self._watch = self._engine.raw_connection()
         cursor = self._watch.cursor()
         try:
             cursor.execute("PRAGMA data_version")
@@ -123,7 +122,7 @@ class Versions:
             cursor.close()
 
     def _read(self) -> str:
-        with self._store.engine.connect() as connection:
+        with self._engine.connect() as connection:
             numbers = tuple(connection.execute(self._numbers).one())
             # Each by itself: a clock that was set back must not hide what was written then.
             written = connection.execute(

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import NotFoundError
+from backend.kept import kept
 from backend.lookup import corpus_named
 from backend.models import Corpus, Document
 from backend.queries.reading import NO_TEXT, limited, offset_of, reader, stamp
@@ -49,8 +50,12 @@ def corpus_rows(session: Session) -> tuple[CorpusRow, ...]:
 
 def list_corpora(store: Store) -> tuple[CorpusRow, ...]:
     """Return all corpora, oldest first."""
-    with store.session() as session:
-        return corpus_rows(session)
+
+    def make() -> tuple[CorpusRow, ...]:
+        with store.session() as session:
+            return corpus_rows(session)
+
+    return kept(store, "corpora", make)
 
 
 def corpus(store: Store, name: str) -> CorpusRow:

@@ -51,7 +51,17 @@ def suite_losses(store: Store, session: Session, corpus: Corpus, suite: Suite) -
     Raises:
         NotReadyError: nothing is evaluated there yet.
     """
-    evaluations = evaluated(session, corpus, suite)
+    return losses_of(store, corpus, suite, evaluated(session, corpus, suite))
+
+
+def losses_of(
+    store: Store, corpus: Corpus, suite: Suite, evaluations: Sequence[Evaluation]
+) -> SuiteLosses:
+    """Return the losses of all finished evaluations of a suite on a corpus.
+
+    Raises:
+        NotReadyError: there are none.
+    """
     if not evaluations:
         raise NotReadyError(
             f"suite {suite.name} is not evaluated on {corpus.name}",

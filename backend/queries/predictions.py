@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import InvalidInputError
-from backend.lookup import corpus_named, suite_named
 from backend.losses import SCORE_DTYPES, curve_scores
 from backend.models import (
     Annotation,
@@ -21,13 +20,11 @@ from backend.models import (
     Discovery,
     Selection,
     Similarity,
-    Suite,
 )
 from backend.queries.corpora import document_row
-from backend.queries.heat import first_suite
-from backend.queries.losses import SuiteLosses, suite_losses
+from backend.queries.known import known_suite
+from backend.queries.losses import SuiteLosses, losses_of
 from backend.queries.reading import Reader, check_prediction, finite, reader_if_text
-from backend.queries.suites import curve_sets, suite_with_curves
 from backend.queries.views import Curve, Membership, PredictionView
 
 MAX_CONTEXT = 4_096
@@ -135,14 +132,6 @@ def _memberships(session: Session, corpus: Corpus, index: int) -> tuple[Membersh
     )
 
 
-def _curves(
-    store: Store, session: Session, corpus: Corpus, suite: Suite, index: int
-) -> tuple[Curve, ...]:
-    losses = suite_losses(store, session, corpus, suite)
-    sets = curve_sets(session, corpus, suite)
-    return tuple(_curve(store, curve_set, losses, index) for curve_set in sets)
-
-
 def prediction(
     store: Store, corpus: str, index: int, *, context: int = 128, suite: str | None = None
 ) -> PredictionView:
@@ -156,11 +145,11 @@ def prediction(
         raise InvalidInputError(
             f"context is {context}", f"Choose 1 to {MAX_CONTEXT} tokens", "context"
         )
+    known = known_suite(store, corpus, suite)
+    home, family = known.corpus, known.suite
+    check_prediction(home, index)
     with store.session() as session:
-        home = corpus_named(session, corpus)
-        check_prediction(home, index)
-        family = suite_named(session, suite) if suite else _default_suite(session, home)
-        held = suite_losses(store, session, home, family) if family else None
+        held = losses_of(store, home, family, known.evaluations) if family else None
         # Values under the largest model at its last step: what the heat page shows first.
         losses = held.values[:, -1] if held else None
         shown = held.evaluations[-1].checkpoint if held else None
@@ -172,17 +161,14 @@ def prediction(
             model=shown.model.name if shown else None,
             step=shown.step if shown else None,
             **(_in_text(session, read, index, context, losses) if read else _WITHOUT_TEXT),
-            curves=_curves(store, session, home, family, index) if family else (),
+            curves=tuple(_curve(store, one, held, index) for one in known.curve_sets)
+            if held
+            else (),
             formulas=FORMULAS,
             clusters=_memberships(session, home, index),
             previous=index - 1 if index else None,
             next=index + 1 if index + 1 < home.n_predictions else None,
         )
-
-
-def _default_suite(session: Session, corpus: Corpus) -> Suite | None:
-    """Return the suite that a search takes by default; without curves the first evaluated one."""
-    return suite_with_curves(session, corpus) or first_suite(session, corpus)
 
 
 _WITHOUT_TEXT: dict[str, Any] = {

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 from backend.curve_index import CurveIndex, curve_index
 from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
+from backend.kept import kept
 from backend.lookup import corpus_named, model_named, suite_named
 from backend.models import Corpus, CurveSet, Suite
 from backend.queries.curve_map import CurveMap, map_points
-from backend.queries.evaluated import evaluations_of
 from backend.queries.found import Rows, described
+from backend.queries.known import KnownCurves, known_curves_of
 from backend.queries.reading import limited, reader_if_text
 from backend.queries.search_filters import TEXT_SECONDS, Mask, SearchFilters, matching
 from backend.queries.search_order import (
@@ -132,9 +133,10 @@ def search(store: Store, wanted: Search, text_seconds: float = TEXT_SECONDS) -> 
         NotReadyError: there are no curves yet.
     """
     limited(wanted.limit, MAX_MATCHES)
+    known = _known(store, wanted)
+    curve_set = known.curve_set
     with store.session() as session:
-        curve_set = _curve_set(session, wanted)
-        index = curve_index(store, session, curve_set, evaluations_of(session, curve_set))
+        index = curve_index(store, session, curve_set, known.evaluations)
         asked = _asked(index, wanted)
         sort = _sort(wanted)
         invariances = _invariances(wanted)
@@ -155,7 +157,7 @@ def search(store: Store, wanted: Search, text_seconds: float = TEXT_SECONDS) -> 
             axis="N" if curve_set.axis == "N" else "S",
             model=curve_set.model.name if curve_set.model else None,
             x=tuple(curve_set.axis_values),
-            labels=_labels(session, curve_set),
+            labels=known.labels,
             query_nats=None if asked is None else tuple(asked.curve.tolist()),
             invariances=invariances,
             sort=sort,
@@ -191,9 +193,10 @@ def found_rows(store: Store, wanted: Search, limit: int | None, text_seconds: fl
     Raises:
         NotFoundError, InvalidInputError, NotReadyError: as `search`.
     """
+    known = _known(store, wanted)
+    curve_set = known.curve_set
     with store.session() as session:
-        curve_set = _curve_set(session, wanted)
-        index = curve_index(store, session, curve_set, evaluations_of(session, curve_set))
+        index = curve_index(store, session, curve_set, known.evaluations)
         asked, sort = _asked(index, wanted), _sort(wanted)
         passing = matching(store, session, curve_set, index, wanted.filters, text_seconds)
     ask = _Asked(store, curve_set, index, asked, sort, wanted.order == "desc")
@@ -209,9 +212,10 @@ def any_matches(store: Store, wanted: Search, text_seconds: float) -> bool:
     Raises:
         NotFoundError, InvalidInputError, NotReadyError: as `search`.
     """
+    known = _known(store, wanted)
+    curve_set = known.curve_set
     with store.session() as session:
-        curve_set = _curve_set(session, wanted)
-        index = curve_index(store, session, curve_set, evaluations_of(session, curve_set))
+        index = curve_index(store, session, curve_set, known.evaluations)
         return (
             matching(store, session, curve_set, index, wanted.filters, text_seconds).n_matching > 0
         )
@@ -223,11 +227,21 @@ def curve_map(store: Store, wanted: Search) -> CurveMap:
     Raises:
         NotFoundError, InvalidInputError, NotReadyError: as `search`.
     """
+    known = _known(store, wanted)
+    curve_set = known.curve_set
     with store.session() as session:
-        curve_set = _curve_set(session, wanted)
-        index = curve_index(store, session, curve_set, evaluations_of(session, curve_set))
+        index = curve_index(store, session, curve_set, known.evaluations)
         passing = matching(store, session, curve_set, index, wanted.filters)
         return map_points(store, curve_set, index, passing)
+
+
+def _known(store: Store, wanted: Search) -> KnownCurves:
+    def make() -> KnownCurves:
+        with store.session() as session:
+            return known_curves_of(session, _curve_set(session, wanted))
+
+    place = (wanted.corpus, wanted.suite, wanted.axis, wanted.model)
+    return kept(store, ("curves", *place), make)
 
 
 def _curve_set(session: Session, wanted: Search) -> CurveSet:
@@ -260,11 +274,6 @@ def _corpus_and_suite(session: Session, wanted: Search) -> tuple[Corpus, Suite]:
         where = " ".join(name for name in (wanted.suite or "SUITE", wanted.corpus or "CORPUS"))
         raise NotReadyError("there are no curves to search yet", f"Run `quanta classify {where}`")
     return first.corpus, first.suite
-
-
-def _labels(session: Session, curve_set: CurveSet) -> tuple[str, ...]:
-    chosen = [evaluation.checkpoint for evaluation in evaluations_of(session, curve_set)]
-    return tuple(c.model.name if curve_set.axis == "N" else str(c.step) for c in chosen)
 
 
 def _invariances(wanted: Search) -> tuple[Invariance, ...]:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import InvalidInputError, NotReadyError
+from backend.kept import kept
 from backend.lookup import corpus_named, model_named, suite_named
 from backend.models import Corpus, CurveSet, Evaluation, Model, Suite
 from backend.queries.evaluated import evaluated, evaluations_of
@@ -72,10 +73,14 @@ def list_suites(store: Store, corpus: str | None) -> tuple[SuiteView, ...]:
     Raises:
         NotFoundError: there is no such corpus.
     """
-    with store.session() as session:
-        home = corpus_named(session, corpus) if corpus else None
-        suites = session.scalars(select(Suite).order_by(Suite.id)).all()
-        return tuple(suite_view(session, suite, home) for suite in suites)
+
+    def make() -> tuple[SuiteView, ...]:
+        with store.session() as session:
+            home = corpus_named(session, corpus) if corpus else None
+            suites = session.scalars(select(Suite).order_by(Suite.id)).all()
+            return tuple(suite_view(session, suite, home) for suite in suites)
+
+    return kept(store, ("suites", corpus), make)
 
 
 def suite(store: Store, name: str, corpus: str | None) -> SuiteView:
@@ -84,9 +89,13 @@ def suite(store: Store, name: str, corpus: str | None) -> SuiteView:
     Raises:
         NotFoundError: there is no such suite or corpus.
     """
-    with store.session() as session:
-        home = corpus_named(session, corpus) if corpus else None
-        return suite_view(session, suite_named(session, name), home)
+
+    def make() -> SuiteView:
+        with store.session() as session:
+            home = corpus_named(session, corpus) if corpus else None
+            return suite_view(session, suite_named(session, name), home)
+
+    return kept(store, ("suite", name, corpus), make)
 
 
 def curve_sets(session: Session, corpus: Corpus, suite: Suite) -> list[CurveSet]:
@@ -118,6 +127,10 @@ def suite_with_curves(session: Session, corpus: Corpus) -> Suite | None:
 
 def known_curves(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
     """Return (axis, model) of all curves by (suite, corpus): size first, then models by size."""
+    return kept(store, "known curves", lambda: _known_curves(store))
+
+
+def _known_curves(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
     query = (
         select(Suite.name, Corpus.name, CurveSet.axis, Model.name)
         .select_from(CurveSet)

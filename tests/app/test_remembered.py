@@ -120,7 +120,7 @@ def test_what_another_process_commits_shows_at_once(
 def test_progress_of_jobs_leaves_kept_answers_alone(
     client: TestClient, writable_store: Store, asked: list[str]
 ) -> None:
-    versions = Versions(writable_store)
+    versions = Versions(writable_store.engine)
     first = versions.now()
     client.get("/")
     sent = client.post(
@@ -178,7 +178,7 @@ def test_kept_answers_take_a_bounded_room(
 
 
 def test_versions_on_each_database(any_store: Store) -> None:
-    versions = Versions(any_store)
+    versions = Versions(any_store.engine)
     first = versions.now()
     assert versions.now() == first
     with any_store.begin() as session:
