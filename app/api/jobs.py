@@ -15,7 +15,7 @@ from app.api.openapi import MUTATION_PROBLEMS
 from app.deps import Cursor, StoreDep
 from backend.jobs import board, estimates, notes, queue
 from backend.jobs.views import Estimate, JobPage, JobView, LogPage, State, UnitPage
-from backend.queries.reading import offset_of
+from backend.queries.reading import left_of
 
 FILE_SCHEMA = {"type": "string", "format": "binary"}
 KindName = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
@@ -65,7 +65,7 @@ def list_jobs(
     kind: Annotated[KindName | None, Query(description="Only jobs of this kind")] = None,
 ) -> JobPage:
     """Jobs, newest first; long parameters are cut."""
-    return board.list_jobs(store, offset=offset_of(cursor), limit=limit, state=state, kind=kind)
+    return board.list_jobs(store, left=left_of(cursor), limit=limit, state=state, kind=kind)
 
 
 @router.get("/kinds")
@@ -121,7 +121,7 @@ def job_units(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> UnitPage:
     """Units of a job that are committed, newest first: by which worker, in how many seconds."""
-    return notes.units(store, job, offset=offset_of(cursor), limit=limit)
+    return notes.units(store, job, left=left_of(cursor), limit=limit)
 
 
 @router.get(

@@ -19,7 +19,7 @@ from backend.jobs import board, crew, estimates, notes, queue
 from backend.jobs.again import Again, again, asked_of
 from backend.jobs.kinds import KINDS, JobKind, kind_named
 from backend.jobs.views import Estimate, JobView, Requires, State
-from backend.queries.reading import offset_of
+from backend.queries.reading import left_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -135,7 +135,7 @@ def _page(
 ) -> Response:
     page = board.list_jobs(
         store,
-        offset=offset_of(asked.cursor),
+        left=left_of(asked.cursor),
         limit=JOBS_A_PAGE,
         state=asked.state,
         kind=asked.kind,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,7 @@ from backend.jobs.shown import view_of
 from backend.jobs.views import JobPage, JobView, State
 from backend.models import Claim, Job, JobUnit, Worker
 from backend.models.base import now
+from backend.queries.reading import left_behind
 
 OPEN_STATES = ("queued", "running", "cancelling")
 MAX_JOBS = 200
@@ -41,21 +42,26 @@ def job(store: Store, job_id: str) -> JobView:
 def list_jobs(
     store: Store,
     *,
-    offset: int = 0,
+    left: int | None = None,
     limit: int = 50,
     state: State | None = None,
     kind: str | None = None,
 ) -> JobPage:
-    """Return jobs, newest first, with long parameters cut; of a state or kind only, if given."""
-    wanted = select(Job).order_by(Job.created_at.desc(), Job.id)
+    """Return jobs, newest first, with long parameters cut; of a state or kind only, if given.
+
+    `left` is how many of them come from this page on (`backend.queries.reading.left_behind`).
+    """
+    wanted: list[ColumnElement[bool]] = []
     if state is not None:
-        wanted = wanted.where(Job.state == state)
+        wanted.append(Job.state == state)
     if kind is not None:
-        wanted = wanted.where(Job.kind == kind)
+        wanted.append(Job.kind == kind)
     with store.session() as session:
-        rows = session.scalars(wanted.offset(offset).limit(limit + 1)).all()
-    views = tuple(view_of(row, whole=False) for row in rows[:limit])
-    return JobPage(views, str(offset + limit) if len(rows) > limit else None)
+        n_rows = session.scalar(select(func.count()).select_from(Job).where(*wanted)) or 0
+        offset, following = left_behind(n_rows, left, limit)
+        query = select(Job).where(*wanted).order_by(Job.created_at.desc(), Job.id)
+        rows = session.scalars(query.offset(offset).limit(limit)).all()
+    return JobPage(tuple(view_of(row, whole=False) for row in rows), following)
 
 
 def file_of(store: Store, job_id: str) -> Path:

@@ -1,6 +1,6 @@
 """The log of a job: what happened to it, and what its stages say."""
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.db import Store
@@ -9,6 +9,7 @@ from backend.jobs.shown import stamp
 from backend.jobs.views import DoneUnit, LogLine, LogPage, UnitPage
 from backend.models import Job, JobMessage, JobUnit
 from backend.models.base import now
+from backend.queries.reading import left_behind
 
 MAX_TEXT = 2_000
 
@@ -47,23 +48,25 @@ def log(store: Store, job_id: str, *, after: int = 0, limit: int = 100) -> LogPa
     return LogPage(lines, str(lines[-1].id if lines else after))
 
 
-def units(store: Store, job_id: str, *, offset: int = 0, limit: int = 50) -> UnitPage:
-    """Return committed units of a job, newest first.
+def units(store: Store, job_id: str, *, left: int | None = None, limit: int = 50) -> UnitPage:
+    """Return committed units of a job, newest first; the last `left` of them, if given.
 
     Raises:
         NotFoundError: there is no such job.
     """
     with store.session() as session:
         _check(session, job_id)
+        of_job = JobUnit.job_id == job_id
+        n_rows = session.scalar(select(func.count()).select_from(JobUnit).where(of_job)) or 0
+        offset, following = left_behind(n_rows, left, limit)
         rows = session.scalars(
             select(JobUnit)
-            .where(JobUnit.job_id == job_id)
+            .where(of_job)
             .order_by(JobUnit.finished_at.desc(), JobUnit.unit)
             .offset(offset)
-            .limit(limit + 1)
+            .limit(limit)
         ).all()
     found = tuple(
-        DoneUnit(row.unit, row.worker, row.seconds, stamp(row.finished_at) or "")
-        for row in rows[:limit]
+        DoneUnit(row.unit, row.worker, row.seconds, stamp(row.finished_at) or "") for row in rows
     )
-    return UnitPage(found, str(offset + limit) if len(rows) > limit else None)
+    return UnitPage(found, following)

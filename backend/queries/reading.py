@@ -39,6 +39,24 @@ def offset_of(cursor: str | None) -> int:
     return int(cursor)
 
 
+def left_of(cursor: str | None) -> int | None:
+    """Return how many rows a cursor into a growing list says are left, None for the first page.
+
+    Raises:
+        InvalidInputError: it is not one that this program gave.
+    """
+    return None if cursor is None else offset_of(cursor)
+
+
+def left_behind(n_rows: int, left: int | None, limit: int) -> tuple[int, str | None]:
+    """Return (offset of a page of a list to which rows are added in front, cursor of the next).
+
+    A cursor counts from the end, so that a row that comes meanwhile shows no other one twice.
+    """
+    here = n_rows if left is None else min(left, n_rows)
+    return n_rows - here, str(here - limit) if here > limit else None
+
+
 NO_TEXT = "It was imported without text: its predictions are known by index only"
 
 

@@ -115,7 +115,10 @@ def test_equal_requests_are_one_job_and_an_idempotency_key_names_it(jobs_store: 
         submit(jobs_store, "measure", {**NEWLINE, "document": 2}, "key-1")
     page = board.list_jobs(jobs_store, limit=1)
     assert (len(page.jobs), page.next_cursor) == (1, "1")
-    assert [one.id for one in board.open_jobs(jobs_store)] == [job.id, other.id]
+    newer = submit(jobs_store, "measure", {**NEWLINE, "document": 3})
+    older = board.list_jobs(jobs_store, left=int(page.next_cursor))
+    assert [one.id for one in older.jobs] == [job.id], "a job that came meanwhile moves no other"
+    assert [one.id for one in board.open_jobs(jobs_store)] == [job.id, other.id, newer.id]
 
 
 @pytest.mark.parametrize(
