@@ -35,7 +35,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=100,
         pattern=r"^[\x21-\x7e]*$",
-        description="The same key gives the same job again; leave it out and equal requests do",
+        description="The same key gives the same job again, whatever became of it; other "
+        "parameters under it are refused. Leave it out and equal requests meet in one job",
     ),
 ]
 
