@@ -161,6 +161,14 @@ def is_any_live_admin(store: Store) -> bool:
     return any(t.scope == "admin" and t.state == "live" for t in every(store))
 
 
+# Put together once.
+_ADMINS = (
+    select(AccessToken.id)
+    .where(AccessToken.scope == "admin", AccessToken.revoked_at.is_(None))
+    .limit(1)
+)
+
+
 def is_protected(store: Store) -> bool:
     """Return whether tokens are in use here, so that what is not allowed must be refused.
 
@@ -169,12 +177,9 @@ def is_protected(store: Store) -> bool:
     """
     if store.settings.token:
         return True
-    found = select(AccessToken.id).where(
-        AccessToken.scope == "admin", AccessToken.revoked_at.is_(None)
-    )
     # Asked at every page: without a session of the mapper, which takes as long as the question.
     with store.engine.connect() as connection:
-        return connection.scalar(found.limit(1)) is not None
+        return connection.scalar(_ADMINS) is not None
 
 
 def holder_of(store: Store, sent: bytes) -> Holder | None:

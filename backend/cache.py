@@ -7,8 +7,10 @@ suite that is still being evaluated makes a new file for every view in between: 
 """
 
 import logging
+import math
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -22,6 +24,10 @@ from backend.db import Store
 from backend.keys import bytes_key
 
 _log = logging.getLogger("quanta.cache")
+MAX_OPEN = 512
+# A page looks at dozens of them: that each is still there is asked now and then.
+SEEN_SECONDS = 2.0
+_seen: dict[tuple[str, str], tuple[float, NDArray[Any]]] = {}
 Fill = Callable[[NDArray[Any]], None]
 
 
@@ -35,6 +41,20 @@ def memory_map(
 ) -> NDArray[Any]:
     """Return a read-only memory map, built by `fill` (which writes into the array) if missing."""
     folder = store.settings.cache_dir
+    place = (str(folder), name)
+    seen, array = _seen.get(place, (-math.inf, None))
+    if array is not None and time.monotonic() - seen < SEEN_SECONDS:
+        return array
+    array = _mapped(store, folder, name, shape, dtype, fill)
+    if len(_seen) >= MAX_OPEN:
+        _seen.clear()
+    _seen[place] = (time.monotonic(), array)
+    return array
+
+
+def _mapped(
+    store: Store, folder: Path, name: str, shape: tuple[int, ...], dtype: str, fill: Fill
+) -> NDArray[Any]:
     path = folder / name
     while True:
         if not path.is_file():
@@ -65,7 +85,7 @@ def _evict(folder: Path, newest: Path, budget: int) -> None:
             total -= size
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=MAX_OPEN)
 def _opened(path: str) -> NDArray[Any]:
     with suppress(OSError):  # a read-only disk: then nothing is evicted either
         os.utime(path)

@@ -23,12 +23,14 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+from app.figures import base
 from backend.db import Store, open_store
 from backend.settings import Settings
 from backend.stages.progress import WORK_LOG
 from tests import stores
 from tests.processes import Server, serving
 
+base.IS_CHECKING = True  # figures are checked in tests, not at every request
 # How long an example takes says more of the machine's other work than of the code.
 settings.register_profile("quanta", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quanta")

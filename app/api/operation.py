@@ -11,6 +11,8 @@ from app.metrics import CONTENT_TYPE, Metrics
 from backend import db
 from backend.errors import StoreError
 
+VERSION = version("quanta-explorer")
+
 router = APIRouter(tags=["operation"])
 
 
@@ -34,7 +36,7 @@ class Readiness:
 def healthz(response: Response) -> Health:
     """Whether the process answers."""
     response.headers["Cache-Control"] = "no-store"
-    return Health("ok", version("quanta-explorer"))
+    return Health("ok", VERSION)
 
 
 @router.get("/readyz")

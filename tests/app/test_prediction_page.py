@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from app.figures import base
 from app.figures.prediction import line_nats
 
 INDEX = 123
@@ -129,3 +130,12 @@ def test_values_that_mean_nothing_are_refused_by_name(
     answer = client.get(f"/predictions/{names['corpus']}/{INDEX}?{asked}")
     assert answer.status_code == 422
     assert asked.partition("=")[0] in answer.text
+
+
+def test_figures_that_are_not_checked_are_the_same(
+    client: TestClient, view: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert base.IS_CHECKING
+    checked = [_figure(client, view, axis, x="both") for axis in ("N", "S")]
+    monkeypatch.setattr(base, "IS_CHECKING", False)
+    assert [_figure(client, view, axis, x="both") for axis in ("N", "S")] == checked
