@@ -4,7 +4,8 @@
 whether or not earlier answers are there yet: latency counts from the moment a read is due. The
 server is a real `quanta serve` over a copy of a data directory, its worker evaluates every
 checkpoint again with rank and entropy, which a demo does not have, and is at it from before the
-first read to after the last. Then clients without pauses show how many reads a second the server
+first read to after the last. What is measured begins half a minute into that: a server that has just
+started puts together once what pages share. Then clients without pauses show how many reads a second the server
 answers at most.
 
 The worker and its processes are kept on one core; the server shares another one with the clients,
@@ -224,7 +225,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("data_dir", nargs="?", type=Path, default=Path("var"))
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=40)
-    parser.add_argument("--warm-up", type=float, default=10)
+    parser.add_argument("--warm-up", type=float, default=30, help="seconds at the same rate before")
     parser.add_argument("--step-seconds", type=float, default=STEP_SECONDS)
     parser.add_argument("--json", type=Path, help="write the report here too")
     parser.add_argument("options", nargs="*", help="after --: more options of `quanta serve`")
