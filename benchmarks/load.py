@@ -4,9 +4,9 @@
 whether or not earlier answers are there yet: latency counts from the moment a read is due. The
 server is a real `quanta serve` over a copy of a data directory, its worker evaluates every
 checkpoint again with rank and entropy, which a demo does not have, and is at it from before the
-first read to after the last. What is measured begins half a minute into that: a server that has just
-started puts together once what pages share. Then clients without pauses show how many reads a second the server
-answers at most.
+first read to after the last. What is measured begins half a minute into that: a server that has
+just started puts together once what pages share. Then clients without pauses show how many reads a
+second the server answers at most.
 
 The worker and its processes are kept on one core; the server shares another one with the clients,
 unless there is a third for them. Budget: no error, p95 150 ms for pages and the figures they
