@@ -10,7 +10,7 @@ import threading
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, Select, func, select, text
 from sqlalchemy.pool import PoolProxiedConnection
 
 from backend.models import (
@@ -59,6 +59,9 @@ UNSEEN = frozenset(
 )
 
 
+_SNAPSHOT = text("SELECT pg_current_snapshot()::text")
+
+
 def _numbers() -> Select[Any]:
     asked: list[Any] = []
     for one in (*_MADE, *_COMPLETED):
@@ -82,7 +85,7 @@ def _numbers() -> Select[Any]:
 class Versions:
     """Names the present state of a store.
 
-    SQLite says for nothing whether anybody has committed since it was last asked; only then the
+    A database says for little whether anybody has committed since it was last asked; only then the
     tables are looked at. Jobs commit often, which does not change the name.
     """
 
@@ -91,7 +94,7 @@ class Versions:
         self._numbers = _numbers()
         self._lock = threading.Lock()
         self._watch: PoolProxiedConnection | None = None
-        self._seen: tuple[int, str] | None = None
+        self._seen: tuple[int | str, str] | None = None
 
     def now(self) -> str:
         """Return the name of what the store holds now.
@@ -100,13 +103,21 @@ class Versions:
             DBAPIError: the database does not answer.
         """
         if self._engine.dialect.name != "sqlite":
-            return self._read()
+            return self._now(self._snapshot())  # a server that is away keeps nobody else waiting
         with self._lock:
-            # Asked before the tables: a commit in between is seen the next time.
-            commits = self._commits()
-            if self._seen is None or self._seen[0] != commits:
-                self._seen = (commits, self._read())
-            return self._seen[1]
+            return self._now(self._commits())
+
+    def _now(self, mark: int | str) -> str:
+        # The mark was asked for before the tables are: a commit in between is seen the next time.
+        seen = self._seen
+        if seen is None or seen[0] != mark:
+            seen = self._seen = (mark, self._read())
+        return seen[1]
+
+    def _snapshot(self) -> str:
+        """Return which transactions of a PostgreSQL server are visible: the same, the same rows."""
+        with self._engine.connect() as connection:
+            return str(connection.scalar(_SNAPSHOT))
 
     def _commits(self) -> int:
         # A connection of its own: the number counts what others have committed.

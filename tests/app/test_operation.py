@@ -66,10 +66,10 @@ def test_a_request_id_is_kept_if_it_is_harmless(client: TestClient, sent: str, k
 def test_an_unexpected_failure_is_logged_with_its_request_id(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def failing(_name: str) -> str:
+    def failing(*_words: str) -> operation.Health:
         raise RuntimeError("cause")
 
-    monkeypatch.setattr(operation, "version", failing)
+    monkeypatch.setattr(operation, "Health", failing)
     document = is_problem(client.get("/healthz"), 500)
     (record,) = [r for r in caplog.records if r.name == "quanta.errors"]
     assert document["request_id"] in record.message

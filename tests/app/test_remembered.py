@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 import app.main
 from app.main import create_app
@@ -175,6 +176,27 @@ def test_kept_answers_take_a_bounded_room(
         (kept,) = made
         assert kept.n_bytes == sum(len(entry.body) for entry in kept.entries.values()) <= 150_000
     assert kept.entries
+
+
+def test_tables_are_looked_at_only_after_a_commit(
+    any_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions, looks, real = Versions(any_store.engine), [], Versions._read
+
+    def read(self: Versions) -> str:
+        looks.append(1)
+        return real(self)
+
+    monkeypatch.setattr(Versions, "_read", read)
+    for _ in range(5):
+        versions.now()
+        with any_store.session() as session:
+            session.scalars(select(Suite)).all()  # reading is no change
+    assert len(looks) == 1
+    with any_store.begin() as session:
+        session.add(Suite(name="s", description="d", tokenizer_key=None))
+    versions.now()
+    assert len(looks) == 2
 
 
 def test_versions_on_each_database(any_store: Store) -> None:
