@@ -182,12 +182,12 @@ def expect(store: Store, job_id: str, units: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class Done:
-    """A unit that is committed; `is_stored` if nothing had to be computed for it."""
+    """A unit that is committed; `is_stored` says that nothing was computed for it, if that is known."""
 
     unit: str
     worker: str
     seconds: float
-    is_stored: bool
+    is_stored: bool | None
 
 
 class EndsWorkersError(QuantaError):

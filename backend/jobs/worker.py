@@ -75,7 +75,7 @@ class Worker:
         job, began = board.job(self.store, job_id), time.monotonic()
         what = (self.id, job_id, job.kind, job.parameters, unit)
         try:
-            made, failure, n_computed = self._called(job_id, what)
+            made, failure, is_stored = self._called(job_id, what)
             if failure is not None:
                 raise QuantaError(*failure)
         except QuantaError as error:
@@ -87,7 +87,7 @@ class Worker:
             board.fail(self.store, job_id, _unexpected(error))
             return False
         seconds = time.monotonic() - began
-        done = board.Done(name, self.id, seconds, is_stored=n_computed == 0)
+        done = board.Done(name, self.id, seconds, is_stored)
         board.advance(self.store, job_id, done, made)
         return True
 

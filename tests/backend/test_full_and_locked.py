@@ -298,6 +298,6 @@ def test_a_job_on_a_full_disk_says_so(store: Store, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(work, "_opened", lambda *_: (store, Compute("cpu", 1, 1)))
     monkeypatch.setitem(work.WORK, "measure", replace(work.MEASURE, perform=failing))
-    _, told = work.perform("{}", "a-worker", "a-job", "measure", {}, ["checkpoint", "m", 0])
+    _, told, _ = work.perform("{}", "a-worker", "a-job", "measure", {}, ["checkpoint", "m", 0])
     assert told is not None
     assert "no room left" in told[0]

@@ -80,7 +80,7 @@ def perform(
     parameters: Parameters,
     unit: Unit,
     batch_share: float = 1.0,
-) -> tuple[Made | None, list[str] | None, int]:
+) -> tuple[Made | None, list[str] | None, bool | None]:
     """Compute and commit one unit of a job.
 
     Args:
@@ -95,19 +95,24 @@ def perform(
     Returns:
         What it made, if that is part of the job's result; None, or problem and remedy if it
         cannot be done: the same unit would fail again (words, since an error of ours does not
-        survive the way to another process); and how many pieces of work were computed for it.
+        survive the way to another process); and whether it was found stored, None if that is not
+        known.
     """
     store, compute = _opened(settings, worker_id)
     progress = JobProgress(store, job_id)
-    known = _computed.n
+    before = _computed.n
+
+    def is_stored() -> bool | None:
+        return _computed.n == before if WORK[kind].is_counted else None
+
     task = Task(store, compute.sharing(batch_share), parameters, unit, progress)
     try:
-        return WORK[kind].perform(task), None, _computed.n - known
+        return WORK[kind].perform(task), None, is_stored()
     except QuantaError as error:
-        return None, [error.problem, error.remedy], _computed.n - known
+        return None, [error.problem, error.remedy], is_stored()
     except (OperationalError, OSError) as error:
         # A full disk stays full: the job says so. A lock or a lost connection passes: the engine
         # tries the same unit again.
         if isinstance(fault := fault_of(error), StoreFullError):
-            return None, [fault.problem, fault.remedy], _computed.n - known
+            return None, [fault.problem, fault.remedy], is_stored()
         raise

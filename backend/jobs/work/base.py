@@ -74,11 +74,14 @@ class Work:
         plan: (store, parameters, number of workers that live now) -> Plan.
         perform: computes and commits one unit; returns what it adds to the job's result.
         result: of a finished job, from its parameters: names, and `page`, which shows it.
+        is_counted: whether a line of quanta.log comes of everything that is computed, so that none
+            means that all was found stored.
     """
 
     plan: Callable[[Store, Parameters, int], Plan]
     perform: Callable[[Task], Made | None]
     result: Callable[[Parameters], Made]
+    is_counted: bool = False
 
 
 def checkpoint_id(task: Task, session: Session, model: str, step: int) -> int:

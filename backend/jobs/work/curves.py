@@ -57,5 +57,5 @@ def _classified(parameters: Parameters) -> Made:
     return {**_names(parameters), "page": "/scaling?" + urlencode(_names(parameters))}
 
 
-EVALUATE = Work(_evaluate_plan, _evaluate, _evaluated)
-CLASSIFY = Work(lambda *_: stages("classify"), _classify, _classified)
+EVALUATE = Work(_evaluate_plan, _evaluate, _evaluated, is_counted=True)
+CLASSIFY = Work(lambda *_: stages("classify"), _classify, _classified, is_counted=True)

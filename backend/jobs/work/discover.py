@@ -58,5 +58,8 @@ def _made(store: Store, discovery_id: int) -> Made:
 
 
 DISCOVER = Work(
-    _plan, _perform, lambda parameters: {name: parameters[name] for name in ("suite", "corpus")}
+    _plan,
+    _perform,
+    lambda parameters: {name: parameters[name] for name in ("suite", "corpus")},
+    is_counted=True,
 )

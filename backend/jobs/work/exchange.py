@@ -128,7 +128,7 @@ def _exported(parameters: Parameters) -> Made:
 
 
 ADD_CORPUS = Work(lambda *_: stages("add"), _add_corpus, _added)
-IMPORT_LOSSES = Work(lambda *_: stages("import"), _import_losses, _imported_losses)
+IMPORT_LOSSES = Work(lambda *_: stages("import"), _import_losses, _imported_losses, is_counted=True)
 IMPORT_LABELS = Work(
     lambda *_: stages("import"), _import_labels, lambda parameters: {"name": parameters["name"]}
 )

@@ -93,5 +93,5 @@ def _pasted(parameters: Parameters) -> Made:
     return {"corpus": name, "document": 0, "page": f"/documents/{name}/0"}
 
 
-MEASURE = Work(_measure_plan, _measure, _measured)
+MEASURE = Work(_measure_plan, _measure, _measured, is_counted=True)
 PASTE = Work(_paste_plan, _paste, _pasted)
