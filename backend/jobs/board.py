@@ -182,7 +182,7 @@ def expect(store: Store, job_id: str, units: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class Done:
-    """A unit that is committed; `is_stored` says that nothing was computed for it, if that is known."""
+    """A unit that is committed; `is_stored`: nothing was computed for it, None if not known."""
 
     unit: str
     worker: str
