@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.deps import CURSOR_PATTERN, MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN
 from app.pages.parameters import Blank, EmptyAllowed
 from backend.errors import InvalidInputError
+from backend.json_numbers import number_check
 from backend.queries.search import (
     MAX_MATCHES,
     SEARCH_FORMULAS,
@@ -251,6 +252,8 @@ class ShapeBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    _numbers = number_check(allows_text=False)
+
     sketch: Annotated[tuple[Knot, ...], Field(min_length=2, max_length=MAX_KNOTS)] | None = Field(
         default=None, description="(axis value, nats) of 2 to 16 knots"
     )
@@ -271,6 +274,8 @@ class FiltersBody(FilterFields):
 
     model_config = ConfigDict(extra="forbid")
 
+    _numbers = number_check(allows_text=False)
+
 
 class SearchBody(BaseModel):
     """A token search as JSON; every member is optional."""
@@ -290,6 +295,8 @@ class SearchBody(BaseModel):
             ]
         },
     )
+
+    _numbers = number_check(allows_text=False)
 
     corpus: Name = None
     suite: Name = None

@@ -65,13 +65,16 @@ def _places(
     low, high = scale
     if is_log:
         values, low, high = np.log(np.maximum(values, 1e-12)), math.log(low), math.log(high)
-    return np.clip((values - low) / (high - low), 0, 1)
+    # Ends may be so close that a value lies infinitely far outside: it takes an end all the same.
+    with np.errstate(over="ignore"):
+        return np.clip((values - low) / (high - low), 0, 1)
 
 
 def heat_class(value: float, scale: tuple[float, float]) -> int:
     """Return the colour class of one value on an even scale; values beyond it take its ends."""
     low, high = scale
-    return min(N_CLASSES - 1, max(0, int(N_CLASSES * (value - low) / (high - low))))
+    place = min(1.0, max(0.0, (value - low) / (high - low)))
+    return min(N_CLASSES - 1, int(N_CLASSES * place))
 
 
 def heat_classes(

@@ -40,6 +40,7 @@ def test_a_job_is_accepted_with_its_address_and_is_listed(
     [
         ("measure", {"target": "no such token"}, "target"),
         ("measure", {"document": -1}, "parameters.document"),
+        ("measure", {"document": True}, "parameters.document"),
         ("measure", {"surprise": 1}, "parameters.surprise"),
         ("paste", {"text": ""}, "text"),
         ("paste", {"text": "x" * (MAX_TEXT + 1)}, "text"),

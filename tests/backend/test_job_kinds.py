@@ -14,6 +14,7 @@ from backend.db import Store, open_store
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError, QuantaError
 from backend.jobs import asking, board, estimates, leases, notes, work
 from backend.jobs.kinds import KINDS, files
+from backend.jobs.kinds.base import parsed
 from backend.jobs.queue import submit
 from backend.jobs.work.base import units_of
 from backend.lookup import corpus_named, finished_evaluations, suite_named, tokenizer_of
@@ -32,7 +33,7 @@ from backend.settings import Settings
 from backend.stages.progress import WORK_LOG, Silent
 from backend.stages.suites import add_suite
 from tests import stores
-from tests.backend.test_import_losses import MODELS, random_losses
+from tests.backend.importing import MODELS, random_losses
 from tests.recipes import recipe_file, text_files
 
 
@@ -309,3 +310,12 @@ def test_a_log_tells_what_happened(writable_store: Store, done: Callable[..., An
     assert (unit.unit, unit.seconds) == ('["classify"]', 0.5)
     with pytest.raises(NotFoundError):
         notes.log(store, "j0")
+
+
+def test_numbers_are_sought_in_values_of_any_depth() -> None:
+    """A body may be nested as deep as its parser allows: no recursion of ours."""
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(InvalidInputError, match="steps"):
+        parsed(KINDS["evaluate"], {"corpus": "demo", "suite": "mini", "steps": nested})

@@ -15,7 +15,15 @@ from backend.measures import MEASURES as STORED
 from backend.measures import checked_measures, chunk_measure, stored_chunks
 from backend.models import Corpus, Evaluation, LossChunk, MeasureChunk
 from backend.queries.heat import HeatRequest, heat
-from backend.queries.scales import MEASURES, N_BINS, Scale, chosen_scale, heat_classes, histogram
+from backend.queries.scales import (
+    MEASURES,
+    N_BINS,
+    Scale,
+    chosen_scale,
+    heat_class,
+    heat_classes,
+    histogram,
+)
 from backend.queries.views import Measure
 from backend.settings import Settings
 from backend.stages.demo import is_built
@@ -181,6 +189,12 @@ def test_what_is_no_token_is_refused_by_name(mini_store: Store, wanted: str) -> 
 def test_classes_are_even_on_their_scale_and_open_at_its_ends() -> None:
     assert heat_classes([-1, 0, 5, 9.99, 10, 99], (0, 10)) == [0, 0, 32, 63, 63, 63]
     assert heat_classes([1, 10, 100, 1000, 65535], (1, 1000), is_log=True) == [0, 21, 42, 63, 63]
+
+
+def test_values_infinitely_far_outside_a_narrow_scale_take_its_ends() -> None:
+    for ends in ((0, 5e-324), (0, 2.2250738585072014e-308)):
+        assert heat_classes([-9, 0, 9], ends) == [0, 0, 63]
+        assert [heat_class(value, ends) for value in (-9, 0, 9)] == [0, 0, 63]
 
 
 def test_a_histogram_counts_every_value_once() -> None:

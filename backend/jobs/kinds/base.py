@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import InvalidInputError
+from backend.json_numbers import number_check
 from backend.lookup import has_weights
 from backend.models import Checkpoint, Suite
 
@@ -46,6 +47,8 @@ class Parameters(BaseModel):
     """What a request may say of a kind."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    _numbers = number_check(allows_text=True)
 
 
 @dataclass(frozen=True)
