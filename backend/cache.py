@@ -6,6 +6,7 @@ suite that is still being evaluated makes a new file for every view in between: 
 `QUANTA_CACHE_GB`, what no process has opened for longest is removed.
 """
 
+import fcntl
 import logging
 import math
 import os
@@ -59,6 +60,7 @@ def _mapped(
     while True:
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
+            drop_abandoned(folder)
             _build(path, shape, dtype, fill)
             _evict(folder, path, int(store.settings.cache_gb * 1e9))
         with suppress(FileNotFoundError):  # another process made room just now
@@ -93,9 +95,31 @@ def _opened(path: str) -> NDArray[Any]:
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
+def drop_abandoned(folder: Path) -> None:
+    """Remove parts of caches whose program has ended; one that is being written is locked."""
+    for part in folder.glob("*.part"):
+        with suppress(OSError):  # another removes it too, or its program has just moved it
+            descriptor = os.open(part, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _part(path: Path) -> tuple[int, str]:
+    """Return a new file beside a path, and the lock that says that it is being written."""
+    while True:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        # Another may have found it between its making and its lock.
+        if os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)
+
+
 def _build(path: Path, shape: tuple[int, ...], dtype: str, fill: Fill) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
+    handle, temporary = _part(path)
     try:
         array = np.lib.format.open_memmap(temporary, "w+", dtype=np.dtype(dtype), shape=shape)
         fill(array)
@@ -104,3 +128,5 @@ def _build(path: Path, shape: tuple[int, ...], dtype: str, fill: Fill) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    finally:
+        os.close(handle)

@@ -24,6 +24,7 @@ from typing import NoReturn
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
+from backend.cache import drop_abandoned
 from backend.db import Store
 from backend.errors import QuantaError
 from backend.models import Claim, Worker
@@ -104,6 +105,7 @@ def register(store: Store, device: str) -> str:
             )
         )
     _tidy(store.settings.data_dir, known | {worker_id})
+    drop_abandoned(store.settings.cache_dir)
     return worker_id
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from backend import cache
-from backend.cache import memory_map
+from backend.cache import drop_abandoned, memory_map
 from backend.db import Store, open_store
 from backend.settings import Settings
 
@@ -75,3 +75,20 @@ def test_a_half_built_file_is_not_left(store: Store) -> None:
     with pytest.raises(KeyboardInterrupt):
         memory_map(store, "kind.npy", (1000,), "float64", fail)
     assert list(store.settings.cache_dir.iterdir()) == []
+
+
+def test_parts_of_ended_programs_go_and_one_that_is_written_stays(tmp_path: Path) -> None:
+    left = tmp_path / "losses-1.npyabc.part"
+    left.write_bytes(b"half")
+    seen = []
+
+    def fill(array: NDArray[Any]) -> None:
+        drop_abandoned(tmp_path)
+        seen.extend(path.name for path in tmp_path.glob("*.part"))
+        array[:] = 7
+
+    cache._build(tmp_path / "losses-2.npy", (3,), "<f4", fill)
+    assert len(seen) == 1
+    assert seen[0].startswith("losses-2.npy")
+    assert [path.name for path in tmp_path.iterdir()] == ["losses-2.npy"]
+    assert np.load(tmp_path / "losses-2.npy").tolist() == [7, 7, 7]
