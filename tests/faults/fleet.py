@@ -127,6 +127,11 @@ class Fleet:
             except ProcessLookupError:  # it was the child of one that is dead by now
                 continue
         until(lambda: not any(is_alive(target) for target in targets), "the end of the killed")
+        # A process is a zombie before its last thread has ended: only then is it seen as ended, and
+        # started again. For some cycles nothing ran at all.
+        for process in self._running.values():
+            if process.pid in targets:
+                process.wait(timeout=240)
 
     def end(self) -> None:
         """End everything as a person does, and wait for that."""

@@ -22,7 +22,7 @@ from backend.stages.evaluate import evaluate
 from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
 from tests import stores
-from tests.backend.test_import_losses import MODELS
+from tests.backend.importing import MODELS
 from tests.recipes import recipe_file, text_files
 from tests.workers import until, work, working
 

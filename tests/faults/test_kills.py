@@ -136,22 +136,25 @@ class Client:
 
     def __call__(self) -> None:
         for number in range(self.queue.count):
-            until(lambda n=number: n < self.due and self._is_room(), "work to be done")
+            until(lambda n=number: n < self.due and self._is_room(), "work to be done", 1800)
             self.ids.append(post(self.url, number, self.queue.request(number))["id"])
 
     def _is_room(self) -> bool:
         return len(board.open_jobs(self.store)) < OPEN_JOBS or self.due >= self.queue.count
 
 
-def wait_for_a_moment(rng: random.Random, folder: Path) -> None:
+def wait_for_a_moment(rng: random.Random, store: Store, folder: Path) -> None:
     """Wait for a random moment: right after a start, or while units are computed."""
     if rng.random() < EARLY_SHARE:
         time.sleep(2 * rng.random())
         return
     known, wanted = len(work(folder)), rng.randint(1, 3)
-    # Should nothing be open just now, the moment comes anyhow.
-    deadline = time.monotonic() + 30
-    while len(work(folder)) < known + wanted and time.monotonic() < deadline:
+    # Should nothing be open, the moment comes anyhow. Not so while a slow machine still starts
+    # what was killed: kills that come faster than starts would let nothing ever be done.
+    began = time.monotonic()
+    while len(work(folder)) < known + wanted and time.monotonic() < began + 300:
+        if time.monotonic() > began + 30 and not board.open_jobs(store):
+            break
         time.sleep(0.02)
     time.sleep(0.3 * rng.random())
 
@@ -159,7 +162,7 @@ def wait_for_a_moment(rng: random.Random, folder: Path) -> None:
 def cycle(running: Fleet, store: Store, rng: random.Random) -> tuple[set[str], int]:
     """Kill once; return what was committed before, and how many lines of work there were."""
     running.start()
-    wait_for_a_moment(rng, running.folder)
+    wait_for_a_moment(rng, store, running.folder)
     # In this order: what is committed was begun in a line before.
     kept = committed(store)
     known = len(work(running.folder))
