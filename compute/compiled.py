@@ -1,7 +1,10 @@
 """Compilation of loops over single curves, where numba is there; plain Python where it is not."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, TypeVar, cast
+
+HAS_NUMBA = find_spec("numba") is not None
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -1,4 +1,4 @@
-"""`quanta import`: losses and cluster labels that were computed elsewhere."""
+"""`quanta import`: losses, cluster labels and steps that were computed elsewhere."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from backend.commands.common import Json, bars, opened_store, result
 
 import_cli = typer.Typer(
-    no_args_is_help=True, help="Losses and cluster labels that were computed elsewhere."
+    no_args_is_help=True, help="Losses, cluster labels and steps that were computed elsewhere."
 )
 
 
@@ -74,4 +74,32 @@ def labels(
         envelope_slope=found.fit["slope"] if found.fit else None,
         slope_window=window,
         created=found.created,
+    )
+
+
+@import_cli.command("steps")
+def steps(
+    train: Annotated[Path, typer.Argument(help="Steps to the train accuracy; a line a row.")],
+    test: Annotated[Path, typer.Argument(help="Steps to the test accuracy, of the same cells.")],
+    budget: Annotated[int, typer.Option(min=2, help="Steps S of a cell; S - 1 means never.")],
+    gap: Annotated[int, typer.Option(min=1, help="Steps of delay from which it is grokking.")] = (
+        1_000
+    ),
+    as_json: Json = False,
+) -> None:
+    """Label the phases of a grid: comprehension, grokking, memorisation, confusion."""
+    from backend.exchange.step_grids import read_step_grids
+    from compute.grokking.phases import PHASE_NAMES
+
+    found = read_step_grids(train, test, budget, gap)
+    counts = found.labels.counts()
+    rows = "\n".join(" ".join(row) for row in found.labels.phases.tolist())
+    names = ", ".join(f"{counts[letter]} {name} ({letter})" for letter, name in PHASE_NAMES.items())
+    result(
+        as_json,
+        f"{rows}\n{names}; of the last, {counts['test_only']} reached the test accuracy alone",
+        counts=counts,
+        phases=found.labels.phases.tolist(),
+        budget=budget,
+        gap=gap,
     )

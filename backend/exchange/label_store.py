@@ -19,6 +19,7 @@ from backend.db import Store
 from backend.errors import InvalidInputError
 from backend.exchange import labels as published
 from backend.exchange.labels import SampleContext
+from backend.exchange.textless import textless_corpus
 from backend.keys import result_key
 from backend.models import (
     Cluster,
@@ -129,21 +130,8 @@ def _corpus(
     samples: tuple[SampleContext, ...] | None,
 ) -> tuple[Corpus, _Samples]:
     files = [path.name for path in (spec.labels, spec.contexts) if path]
-    corpus = Corpus(
-        key=_corpus_key(spec, digest),
-        name=spec.name,
-        tokenizer_id=None,
-        max_tokens=0,
-        prefix=[],
-        chunk_predictions=CHUNK_PREDICTIONS,
-        n_documents=0,
-        n_tokens=0,
-        n_predictions=n_samples,
-        n_chunks=-(-n_samples // CHUNK_PREDICTIONS),
-        provenance=provenance(files=files, imported="labels"),
-    )
-    session.add(corpus)
-    session.flush()
+    key = _corpus_key(spec, digest)
+    corpus = textless_corpus(session, spec.name, key, n_samples, files, "labels")
     if samples is None:
         return corpus, _Samples(np.arange(n_samples, dtype=np.int64))
     return corpus, _corpus_with_text(session, corpus, samples)

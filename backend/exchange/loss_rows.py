@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from backend.documents import ChunkSpan, chunk_spans
 from backend.errors import ConflictError, InvalidInputError
+from backend.exchange.textless import textless_corpus
 from backend.lookup import corpus_named
 from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, Model, Suite
-from backend.stages.corpora import CHUNK_PREDICTIONS
 from backend.stages.provenance import provenance
 
 # Keys of what is not complete begin so: no hash does.
@@ -227,7 +227,6 @@ def _check_free(session: Session, wanted: Wanted) -> None:
 
 def _new(session: Session, wanted: Wanted, home: Corpus | None) -> Begun:
     corpus = home or _new_corpus(session, wanted)
-    session.flush()
     rows = _new_evaluations(session, wanted, corpus)
     return Begun(
         rows[0].checkpoint.model.suite.id,
@@ -239,21 +238,10 @@ def _new(session: Session, wanted: Wanted, home: Corpus | None) -> Begun:
 
 
 def _new_corpus(session: Session, wanted: Wanted) -> Corpus:
-    corpus = Corpus(
-        key=_corpus_key(wanted.name),
-        name=wanted.name,
-        tokenizer_id=None,
-        max_tokens=0,
-        prefix=[],
-        chunk_predictions=CHUNK_PREDICTIONS,
-        n_documents=0,
-        n_tokens=0,
-        n_predictions=wanted.n_predictions,
-        n_chunks=-(-wanted.n_predictions // CHUNK_PREDICTIONS),
-        provenance=provenance(files=[wanted.file.name], imported="losses without text"),
+    key, count = _corpus_key(wanted.name), wanted.n_predictions
+    return textless_corpus(
+        session, wanted.name, key, count, [wanted.file.name], "losses without text"
     )
-    session.add(corpus)
-    return corpus
 
 
 def _new_evaluations(session: Session, wanted: Wanted, corpus: Corpus) -> list[Evaluation]:

@@ -2,8 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,68 +10,35 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 
 from backend.arrays import MAX_LOSS_NATS
 from backend.content import content_hash
-from backend.db import Store, open_store
+from backend.db import Store
 from backend.documents import chunk_spans
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
-from backend.exchange.losses import LossesSpec, import_losses
+from backend.exchange.losses import import_losses
 from backend.lookup import corpus_named, finished_evaluations, suite_named
-from backend.losses import evaluation_losses, loss_matrix
-from backend.models import Base, Corpus, CurveSet, Evaluation, LossChunk, Suite
+from backend.losses import loss_matrix
+from backend.models import Corpus, CurveSet, Evaluation
 from backend.queries import predictions
-from backend.settings import Settings
 from backend.stages.classify import classify
-from backend.stages.corpora import CHUNK_PREDICTIONS
 from backend.stages.curve_tallies import unit_sizes
 from backend.stages.discover import DiscoverySpec, discover
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent, Task
+from backend.stages.progress import Silent
 from backend.stages.select import SelectionSpec
 from compute.curves import CURVE_CLASSES, curve_scores
+from tests.backend.importing import (
+    MODELS,
+    random_losses,
+    read_back,
+    rows_of_every_table,
+    tolerance,
+    written,
+)
 from tests.processes import quanta
 from tests.stores import ONE_CORE, small_corpus
-
-MODELS = [
-    {"name": "m70", "nonembedding_parameters": 18_915_328, "step": 1000},
-    {"name": "m160", "nonembedding_parameters": 85_056_000, "step": 1000},
-    {"name": "m410", "nonembedding_parameters": 302_311_424, "step": 1000},
-    {"name": "m410", "nonembedding_parameters": 302_311_424, "step": 10},
-    {"name": "m410", "nonembedding_parameters": 302_311_424, "step": 100},
-]
-
-
-def random_losses(n: int, seed: int = 0) -> NDArray[np.float64]:
-    rng = np.random.default_rng(seed)
-    return rng.gamma(0.6, 4, (n, len(MODELS))) * 10.0 ** rng.integers(-6, 3, (n, 1))
-
-
-def written(folder: Path, losses: Any, models: Any = MODELS, **changes: Any) -> LossesSpec:
-    folder.mkdir(exist_ok=True)
-    np.save(folder / "losses.npy", losses)
-    (folder / "models.json").write_text(json.dumps(models))
-    spec = LossesSpec(folder / "losses.npy", folder / "models.json", "nats", "pythia")
-    return replace(spec, **changes)
-
-
-def read_back(store: Store, ids: tuple[int, ...]) -> NDArray[np.float64]:
-    with store.session() as session:
-        columns = [evaluation_losses(session, session.get_one(Evaluation, i)) for i in ids]
-    return np.stack(columns, axis=1).astype(np.float64)
-
-
-def tolerance(nats: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(1e-3, 5e-4 * nats)
-
-
-def rows_of_every_table(store: Store) -> dict[str, int]:
-    with store.session() as session:
-        return {
-            name: session.scalar(select(func.count()).select_from(table)) or 0
-            for name, table in Base.metadata.tables.items()
-        }
 
 
 @pytest.mark.parametrize("unit", ["nats", "bits"])
@@ -339,95 +305,6 @@ def test_what_needs_weights_or_text_says_that_there_are_none(
     spec = DiscoverySpec(SelectionSpec(), n_clusters=(2,))
     with pytest.raises(InvalidInputError, match="imported as losses: it has no weights"):
         discover(any_store, evaluation, spec, ONE_CORE, Silent())
-
-
-class StopsAfter(Silent):
-    """Ends the program after some chunks."""
-
-    def __init__(self, chunks: int) -> None:
-        self.left = chunks
-
-    @contextmanager
-    def task(self, *args: Any, **options: Any) -> Iterator[Task]:
-        yield self
-
-    def advance(self, amount: int = 1) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-
-def contents(store: Store, spec: LossesSpec) -> tuple[list[str], list[tuple[int, str]]]:
-    with store.session() as session:
-        keys = session.scalars(select(Evaluation.key).order_by(Evaluation.id)).all()
-        chunks = session.execute(select(LossChunk.chunk, LossChunk.checksum)).all()
-        return list(keys), sorted((chunk, checksum) for chunk, checksum in chunks)
-
-
-@pytest.fixture
-def three_chunks(tmp_path: Path) -> LossesSpec:
-    return written(tmp_path / "f", random_losses(2 * CHUNK_PREDICTIONS + 10))
-
-
-@pytest.mark.parametrize("chunks", [1, 2, 3])
-def test_an_interrupted_import_goes_on_where_it_stopped(
-    any_store: Store, tmp_path: Path, three_chunks: LossesSpec, chunks: int
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        import_losses(any_store, three_chunks, StopsAfter(chunks))
-    with any_store.session() as session:
-        before = session.execute(select(LossChunk.chunk, LossChunk.created_at)).all()
-        assert set(session.scalars(select(Evaluation.completed_at))) == {None}
-    assert {chunk for chunk, _ in before} == set(range(chunks))
-    assert import_losses(any_store, three_chunks, Silent()).created
-    assert not import_losses(any_store, three_chunks, Silent()).created
-    with any_store.session() as session:
-        after = session.execute(select(LossChunk.chunk, LossChunk.created_at)).all()
-        assert {*before} <= {*after}, "a stored chunk is not written again"
-    fresh = open_store(Settings(data_dir=tmp_path / "fresh"))
-    import_losses(fresh, three_chunks, Silent())
-    assert contents(fresh, three_chunks) == contents(any_store, three_chunks)
-    fresh.close()
-
-
-def test_an_interrupted_import_gives_its_name_to_another_one(
-    any_store: Store, tmp_path: Path, three_chunks: LossesSpec
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        import_losses(any_store, three_chunks, StopsAfter(2))
-    # Of the same form: what was stored of the first file must not stay in it.
-    same = written(tmp_path / "g", random_losses(2 * CHUNK_PREDICTIONS + 10, seed=9))
-    assert import_losses(any_store, same, Silent()).created
-    assert not import_losses(any_store, same, Silent()).created
-    with pytest.raises(InvalidInputError, match="belongs to another suite"):
-        import_losses(any_store, three_chunks, Silent())
-
-
-def test_what_an_interrupted_import_left_does_not_keep_another_form_out(
-    any_store: Store, tmp_path: Path, three_chunks: LossesSpec
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        import_losses(any_store, three_chunks, StopsAfter(1))
-    other = written(tmp_path / "g", random_losses(50))
-    assert import_losses(any_store, other, Silent()).n_predictions == 50
-    assert rows_of_every_table(any_store)["corpus"] == 1
-    assert rows_of_every_table(any_store)["evaluation"] == 5
-
-
-def test_others_write_while_an_import_runs(any_store: Store, three_chunks: LossesSpec) -> None:
-    class Writes(Silent):
-        @contextmanager
-        def task(self, *args: Any, **options: Any) -> Iterator[Task]:
-            yield self
-
-        def advance(self, amount: int = 1) -> None:
-            assert not any_store.is_writing
-            with any_store.begin() as session:
-                session.execute(update(Suite).values(description="written meanwhile"))
-
-    import_losses(any_store, three_chunks, Writes())
-    with any_store.session() as session:
-        assert session.scalars(select(Suite.description)).one() == "written meanwhile"
 
 
 def test_the_command_prints_what_it_stored(tmp_path: Path) -> None:

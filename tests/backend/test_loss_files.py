@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from backend.arrays import MAX_LOSS_NATS
 from backend.errors import InvalidInputError
 from backend.exchange.loss_files import open_losses, read_models, stored_block
-from tests.backend.test_import_losses import MODELS, tolerance
+from tests.backend.importing import MODELS, tolerance
 
 BAD_MODELS: list[tuple[Any, str]] = [
     ([], "no list of models"),

@@ -1,0 +1,153 @@
+"""Phase diagrams: a grid in one batch against its runs one by one in plain PyTorch.
+
+Three figures, measured in turns on the same cores, medians of paired rounds. *Ratio*: time of the
+runs one by one (`benchmarks.plain_toy`, with the number of threads that is faster for it) over
+that of the batch. *Floor*: share of the rate that batched products of exactly these shapes reach
+alone. *Agreement*: of the two ways in float64 after 100 steps, and of their labels.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from benchmarks.plain_toy import grid, in_plain_order, plain_run
+from compute.ensembles.trainer import Training
+from compute.grokking.addition import Additions
+from compute.grokking.phase_diagram import CPU_GROUP, groups, one_thread, regime, train_groups
+from compute.grokking.phases import margins, phase_labels
+from compute.grokking.problems import Problem, Setting, n_train
+
+SIDE = 11
+PROBLEM = Problem()
+
+
+def seconds(what: Callable[[], object]) -> float:
+    """Return how long something takes."""
+    start = time.perf_counter()
+    what()
+    return time.perf_counter() - start
+
+
+def flop(settings: list[Setting], steps: int) -> float:
+    """Return floating-point operations of all products: forward on all pairs, back on the train."""
+    shape, pairs = PROBLEM.shape(), len(PROBLEM.pairs())
+    forward = shape.flop_per_row() / 3
+    return steps * sum(forward * (pairs + 2 * n_train(PROBLEM, one)) for one in settings)
+
+
+def products_alone(steps: int, n_threads: int) -> float:
+    """Return operations a second of the batch's products and nothing else."""
+    widths, pairs, rows = PROBLEM.shape().widths, len(PROBLEM.pairs()), 45
+
+    def work(_: int) -> float:
+        torch.set_num_threads(1)
+        made = []
+        for a, b in pairwise(widths):
+            x, W = torch.randn(CPU_GROUP, pairs, a), torch.randn(CPU_GROUP, a, b)
+            slope = torch.randn(CPU_GROUP, rows, b)
+            outs = (
+                torch.empty(CPU_GROUP, pairs, b),
+                torch.empty_like(W),
+                torch.empty(CPU_GROUP, rows, a),
+            )
+            made.append((x, W, slope, outs))
+        for _ in range(steps):
+            for x, W, slope, (forward, of_W, of_x) in made:
+                torch.bmm(x, W, out=forward)
+                torch.bmm(x[:, :rows].transpose(1, 2), slope, out=of_W)
+                torch.bmm(slope, W.transpose(1, 2), out=of_x)
+        return steps * flop([Setting()] * CPU_GROUP, 1)
+
+    start = time.perf_counter()
+    with one_thread(), ThreadPoolExecutor(n_threads) as threads:
+        total = sum(threads.map(work, range(n_threads)))
+    return total / (time.perf_counter() - start)
+
+
+def one_by_one(settings: list[Setting], steps: int, n_threads: int) -> None:
+    """Run every cell alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    for setting in settings:
+        plain_run(PROBLEM, setting, steps)
+    torch.set_num_threads(before)
+
+
+def worst_difference(settings: list[Setting], steps: int) -> float:
+    """Return the largest difference of any parameter after some steps in float64."""
+    networks = Additions(PROBLEM, settings, dtype=torch.float64)
+    record = Training(networks, networks.optimizer(), regime(steps, stops=False)).run()
+    worst = 0.0
+    for i, setting in enumerate(settings):
+        alone = plain_run(PROBLEM, setting, steps, torch.float64, keep=(steps - 1,))
+        both = zip(in_plain_order(record.leaves, i), alone.parameters[steps - 1], strict=True)
+        worst = max(worst, *((a - b).abs().max().item() for a, b in both))
+    return worst
+
+
+def labels_that_agree(settings: list[Setting], steps: int, n_threads: int) -> None:
+    """Print the share of equal labels, and the margins of those that are not."""
+    records = train_groups(PROBLEM, settings, regime(steps), n_threads)
+    found = {n: np.concatenate([r.reached[n] for r in records]) for n in ("train", "test")}
+    alone = [plain_run(PROBLEM, setting, steps, stops=True).reached for setting in settings]
+    plain = {n: np.array([one[n] for one in alone]) for n in ("train", "test")}
+    ours, theirs = (phase_labels(s["train"], s["test"], steps) for s in (found, plain))
+    same = ours.phases == theirs.phases
+    print(f"labels equal in {same.mean():.1%} of {len(settings)} cells, S = {steps}")
+    print("together:", ours.counts(), " alone:", theirs.counts())
+    away = margins(plain["train"], plain["test"], steps)
+    for i in np.flatnonzero(~same):
+        print(
+            f"  cell {divmod(int(i), SIDE)}: {ours.phases[i]} together, {theirs.phases[i]} alone; "
+            f"train {found['train'][i]} / {plain['train'][i]}, "
+            f"test {found['test'][i]} / {plain['test'][i]}; margin {away[i]} steps"
+        )
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=200, help="of every cell, where timed")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--labels", type=int, default=0, help="budget S; slow: every cell alone")
+    asked = parser.parse_args()
+    settings, threads = grid(SIDE), asked.threads
+    timed = regime(asked.steps, stops=False)
+    sample = settings[:: max(1, len(settings) // 24)]
+    scale = len(settings) / len(sample)
+    train_groups(PROBLEM, settings[:2], regime(20), 1)  # compiles
+    ratios, shares, rates = [], [], []
+    for _ in range(asked.rounds):
+        batch = seconds(lambda: train_groups(PROBLEM, settings, timed, threads))
+        alone = scale * min(
+            seconds(lambda n=n: one_by_one(sample, asked.steps, n)) for n in {1, threads}
+        )
+        rate = flop(settings, asked.steps) / batch
+        floor = products_alone(asked.steps, threads)
+        ratios.append(alone / batch)
+        shares.append(rate / floor)
+        rates.append(rate)
+        print(
+            f"batch {batch:.2f} s, {rate / 1e9:.1f} GFLOP/s of {floor / 1e9:.1f}; one by one "
+            f"{alone:.2f} s, {rate / 1e9 * batch / alone:.1f} GFLOP/s; ratio {ratios[-1]:.2f}"
+        )
+    print(
+        f"{SIDE} x {SIDE} grid, {len(groups(len(settings), CPU_GROUP))} groups on {threads} "
+        f"threads: median ratio {statistics.median(ratios):.2f}, "
+        f"{statistics.median(rates) / 1e9:.1f} GFLOP/s, {statistics.median(shares):.0%} of the "
+        "products' own rate"
+    )
+    print(f"worst difference after 100 steps in float64: {worst_difference(sample, 100):.1e}")
+    if asked.labels:
+        labels_that_agree(settings, asked.labels, threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""One toy network in plain PyTorch: modules, autograd, torch.optim. What the batched trainer is
+measured against, and checked against."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compute.grokking.parallelograms import rqi
+from compute.grokking.problems import Problem, Setting, initial, n_train, split_of
+
+
+@dataclass(frozen=True)
+class PlainRun:
+    """What a run reached (S - 1 if never), and its parameters after every step asked for."""
+
+    reached: dict[str, int]
+    parameters: dict[int, list[Tensor]]
+
+
+class PlainToy(nn.Module):
+    """E and a decoder, as a person would write them."""
+
+    def __init__(self, problem: Problem, setting: Setting, dtype: torch.dtype) -> None:
+        super().__init__()
+        E, *layers = initial(problem, setting)
+        self.problem = problem
+        self.E = nn.Parameter(E.to(dtype))
+        parts: list[nn.Module] = []
+        for W, b in zip(layers[::2], layers[1::2], strict=True):
+            linear = nn.Linear(*W.shape, dtype=dtype)
+            linear.weight.data, linear.bias.data = W.T.to(dtype).contiguous(), b[0].to(dtype)
+            parts += [linear, nn.Tanh()]
+        self.decoder = nn.Sequential(*parts[:-1])
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """Return the outputs for pairs of numbers."""
+        left, right = self.E[pairs[:, 0]], self.E[pairs[:, 1]]
+        if self.problem.task == "addition":
+            return self.decoder(left + right)
+        return self.decoder((left.view(-1, 3, 3) @ right.view(-1, 3, 3)).flatten(1))
+
+
+def _optimizer(model: PlainToy, setting: Setting) -> torch.optim.Optimizer:
+    E = {
+        "params": [model.E],
+        "lr": setting.lr_representation,
+        "weight_decay": setting.wd_representation,
+    }
+    decoder = {
+        "params": model.decoder.parameters(),
+        "lr": setting.lr_decoder,
+        "weight_decay": setting.wd_decoder,
+    }
+    return torch.optim.AdamW([E, decoder])
+
+
+def plain_run(
+    problem: Problem,
+    setting: Setting,
+    steps: int,
+    dtype: torch.dtype = torch.float32,
+    keep: tuple[int, ...] = (),
+    stops: bool = False,
+    device: str = "cpu",
+) -> PlainRun:
+    """Train one network, looking at accuracies and RQI before every step.
+
+    Args:
+        keep: steps after which the parameters are kept.
+        stops: end once train and test accuracy are reached.
+    """
+    split = split_of(problem, setting.split_seed)
+    model = PlainToy(problem, setting, dtype).to(device)
+    optimizer = _optimizer(model, setting)
+    size = n_train(problem, setting)
+    pairs = torch.as_tensor(problem.pairs()[split.order]).to(device)
+    answers = torch.as_tensor(problem.answers()[split.order]).to(device)
+    targets = torch.as_tensor(split.targets).to(device, dtype)
+    loss_of = nn.MSELoss() if problem.loss == "mse" else nn.CrossEntropyLoss()
+    wanted = targets[answers] if problem.loss == "mse" else answers
+    reached = dict.fromkeys(("train", "test", "rqi"), steps - 1)
+    parameters = {}
+    for step in range(steps):
+        output = model(pairs)
+        with torch.no_grad():
+            scores = -torch.cdist(output, targets) if problem.loss == "mse" else output
+            right = (scores.argmax(dim=1) == answers).to(torch.float64)
+            seen = {"train": right[:size].mean().item() >= 0.9}
+            seen["test"] = size < len(right) and right[size:].mean().item() >= 0.9
+            if problem.task == "addition":
+                seen["rqi"] = bool(rqi(model.E.detach().double().cpu().numpy()) >= 0.95)
+        for name, is_reached in seen.items():
+            if is_reached and reached[name] == steps - 1:
+                reached[name] = step
+        if stops and max(reached["train"], reached["test"]) < steps - 1:
+            break
+        optimizer.zero_grad()
+        loss_of(output[:size], wanted[:size]).backward()
+        optimizer.step()
+        if step in keep:
+            parameters[step] = [part.detach().clone() for part in model.parameters()]
+    return PlainRun(reached, parameters)
+
+
+def in_plain_order(leaves: list[Tensor], network: int) -> list[Tensor]:
+    """Return a stack's leaves of one network in the order and shapes of `PlainToy`."""
+    E, *layers = [leaf[network] for leaf in leaves]
+    weights = [W.T for W in layers[::2]]
+    biases = [b[0] for b in layers[1::2]]
+    return [E, *[part for both in zip(weights, biases, strict=True) for part in both]]
+
+
+def grid(n: int, seed: int = 0) -> list[Setting]:
+    """Return the settings of an n x n grid over both learning rates, 1e-5 to 1e-2."""
+    rates = 10 ** np.linspace(-5, -2, n)
+    return [
+        Setting(lr_representation=float(e), lr_decoder=float(d), seed=seed)
+        for e in rates
+        for d in rates
+    ]

@@ -1,0 +1,38 @@
+"""What a step draws, so that no network's draws depend on its company or its history."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Return a seed for what a network draws at a step; another stream than its start's."""
+    return int(np.random.SeedSequence([seed, step, 1]).generate_state(1, np.uint64)[0] >> 1)
+
+
+class Epochs:
+    """Batches of fixed samples: each epoch of each network in a new order."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self._seeds = list(seeds)
+        self._orders: list[Tensor | None] = [None] * len(self._seeds)
+
+    def batch(self, network: int, step: int, count: int, size: int) -> Int[Tensor, " size"]:
+        """Return which of `count` samples a step takes.
+
+        What is left over at the end of an epoch is dropped; samples fewer than a batch repeat.
+        """
+        epoch, part = divmod(step, max(1, count // size))
+        order = self._orders[network]
+        if part == 0 or order is None:
+            generator = torch.Generator().manual_seed(step_seed(self._seeds[network], epoch))
+            order = self._orders[network] = torch.randperm(count, generator=generator)
+        return order[torch.arange(part * size, (part + 1) * size) % count]
+
+    def keep(self, networks: Sequence[int]) -> None:
+        """Go on with some of the networks."""
+        self._seeds = [self._seeds[i] for i in networks]
+        self._orders = [self._orders[i] for i in networks]

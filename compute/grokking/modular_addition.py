@@ -1,0 +1,197 @@
+"""A one-layer transformer that adds modulo p, many of them at once.
+
+Source: arXiv:2301.05217, section 3. Tokens a, b, "=", the answer at the last position; d_model 128,
+4 heads of 32, 512 ReLU neurons, no layer norm, biases in the MLP only; weights begin normal with
+deviation 1 / sqrt(d_model), the unembedding 1 / sqrt(p + 1); full-batch AdamW 1e-3, betas 0.9 and
+0.98, weight decay 1, ten steps of linear warm-up. Published: p = 113, 30 % of all pairs, 40,000
+steps or more. Logits are those of the p numbers; log-softmax in float64, whose absence shows as
+spikes late in training.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from compute.ensembles.adamw import Moments, Rates, StackedAdamW
+from compute.ensembles.settings import check_numbers
+from compute.ensembles.trainer import Networks
+from compute.grokking.transformer import Architecture, Forward, Pairs
+
+MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "squared_weights")
+PUBLISHED_BETAS = Moments(beta1=0.9, beta2=0.98)
+WARMUP_STEPS = 10
+NAMES = ("E", "position", "Q", "K", "V", "O", "W_in", "b_in", "W_out", "b_out", "U")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one network is trained.
+
+    Attributes:
+        train_fraction: share of all p^2 pairs.
+        alpha: factor of all initial parameters (arXiv:2210.01117).
+        on_sphere: keep the initial norm after every step.
+        seed: of the initial parameters.
+        split_seed: of the pairs to train on.
+    """
+
+    weight_decay: float = 1.0
+    learning_rate: float = 1e-3
+    train_fraction: float = 0.3
+    alpha: float = 1.0
+    on_sphere: bool = False
+    seed: int = 0
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, naming the field, for a value out of range."""
+        check_numbers(self)
+        if not 0 < self.train_fraction < 1:
+            raise ValueError(f"train_fraction is {self.train_fraction}, want within (0, 1)")
+        if not self.alpha > 0:
+            raise ValueError("alpha is 0: a network of zeros learns nothing")
+
+
+def pair_order(p: int, split_seed: int) -> Int[np.ndarray, " pairs"]:
+    """Return all pairs a p + b in a random order; a training set is its beginning."""
+    return np.random.default_rng(split_seed).permutation(p * p)
+
+
+def n_train(p: int, fraction: float) -> int:
+    """Return the size of a training set, in pairs, at least 1 and not all."""
+    return min(max(1, int(fraction * p * p)), p * p - 1)
+
+
+def initial(shape: Architecture, setting: Setting) -> list[Float[Tensor, "..."]]:
+    """Return one network's parameters in the order of `NAMES`, in float64."""
+    generator = torch.Generator().manual_seed(setting.seed)
+    d, m, vocabulary = shape.d_model, shape.d_mlp, shape.p + 1
+
+    def normal(rows: int, columns: int, width: int) -> Tensor:
+        drawn = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+        return drawn * (setting.alpha / math.sqrt(width))
+
+    parts = [normal(vocabulary, d, d), normal(3, d, d), *(normal(d, d, d) for _ in range(4))]
+    zeros = torch.zeros(1, m, dtype=torch.float64), torch.zeros(1, d, dtype=torch.float64)
+    return [
+        *parts,
+        normal(d, m, d),
+        zeros[0],
+        normal(m, d, d),
+        zeros[1],
+        normal(d, shape.p, vocabulary),
+    ]
+
+
+class Adders(Networks):
+    """A stack of transformers of one shape with training sets of one size."""
+
+    def __init__(
+        self,
+        shape: Architecture,
+        settings: Sequence[Setting],
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Begin every network from its own seed.
+
+        Raises:
+            ValueError: no network, or training sets of different sizes.
+        """
+        sizes = {n_train(shape.p, setting.train_fraction) for setting in settings}
+        if len(sizes) != 1:
+            raise ValueError(f"training sets of {sorted(sizes)} pairs: stack each size alone")
+        self.shape, self.settings = shape, list(settings)
+        begun = [initial(shape, setting) for setting in settings]
+        self._leaves = [torch.stack(parts).to(device, dtype) for parts in zip(*begun, strict=True)]
+        self._gradients = [torch.empty_like(leaf) for leaf in self._leaves]
+        size = sizes.pop()
+        order = np.stack([pair_order(shape.p, setting.split_seed) for setting in settings])
+        self._order = torch.as_tensor(order).to(device)
+        self._train = Pairs(self._order[:, :size], shape.p)
+        self._test = Pairs(self._order[:, size:], shape.p)
+        self._sphere = torch.tensor([s.on_sphere for s in settings], device=device)
+        self._norms = self._squares().sqrt()
+        self._forward = Forward(shape)
+        self._tester = Forward(shape)
+        self._logits: Tensor | None = None
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """Parameters in the order of `NAMES`."""
+        return self._leaves
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """Gradients of the leaves."""
+        return self._gradients
+
+    def optimizer(self) -> StackedAdamW:
+        """Return the optimizer of the stack, with each network's own rates."""
+        return StackedAdamW(
+            self.leaves, [Rates.of(self.settings)] * len(self.leaves), PUBLISHED_BETAS
+        )
+
+    def prepare(self, step: int) -> None:
+        """Compute the gradients of the mean cross-entropy over the training set."""
+        logits = self._logits = self._forward.run(self._leaves, self._train)
+        log_p = logits.double().log_softmax(dim=2)
+        slope = log_p.exp()
+        slope.scatter_add_(2, self._train.answers, -torch.ones_like(slope[:, :, :1]))
+        self._forward.back((slope / logits.shape[1]).to(logits.dtype), self._gradients)
+
+    def looks(
+        self, step: int, names: Sequence[str]
+    ) -> Mapping[str, Float[Tensor, "networks *rest"]]:
+        """Return measures by name: losses (nats), accuracies, squared_weights, parameters.
+
+        "parameters" are all of a network, in the order of `NAMES`, flat.
+        """
+        made: dict[str, Tensor] = {}
+        if any(name.startswith("train") for name in names):
+            assert self._logits is not None
+            self._measure(self._logits, self._train, "train", made)
+        if any(name.startswith("test") for name in names):
+            logits = self._tester.run(self._leaves, self._test)
+            self._measure(logits, self._test, "test", made)
+        if "squared_weights" in names:
+            made["squared_weights"] = self._squares()
+        if "parameters" in names:
+            made["parameters"] = torch.cat([leaf.flatten(1) for leaf in self._leaves], dim=1)
+        return {name: made[name] for name in names}
+
+    @staticmethod
+    def _measure(logits: Tensor, pairs: Pairs, which: str, made: dict[str, Tensor]) -> None:
+        log_p = logits.double().log_softmax(dim=2)
+        made[f"{which}_loss"] = (
+            -log_p.gather(2, pairs.answers)[:, :, 0].mean(dim=1).to(logits.dtype)
+        )
+        right = logits.argmax(dim=2, keepdim=True) == pairs.answers
+        made[f"{which}_accuracy"] = right.sum(dim=(1, 2)).to(logits.dtype) / right.shape[1]
+
+    def _squares(self) -> Float[Tensor, " networks"]:
+        return torch.stack([(leaf**2).flatten(1).sum(dim=1) for leaf in self._leaves]).sum(dim=0)
+
+    def after_step(self) -> None:
+        """Bring what is on the sphere back to it."""
+        if self._sphere.any():
+            factor = torch.where(self._sphere, self._norms / self._squares().sqrt(), 1.0)
+            for leaf in self._leaves:
+                leaf.mul_(factor[:, None, None])
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the networks."""
+        size = self._train.a.shape[1]
+        self._leaves = [leaf[rows] for leaf in self._leaves]
+        self._gradients = [torch.empty_like(leaf) for leaf in self._leaves]
+        self.settings = [self.settings[i] for i in rows.tolist()]
+        self._order, self._norms = self._order[rows], self._norms[rows]
+        self._sphere = self._sphere[rows]
+        self._train = Pairs(self._order[:, :size], self.shape.p)
+        self._test = Pairs(self._order[:, size:], self.shape.p)
+        self._logits = None

@@ -1,0 +1,193 @@
+"""Grids of toy networks: cells from two axes, trained in groups, labelled with their phase.
+
+Source: arXiv:2205.10343, section 4. A group is what one call trains together: on a CPU as many
+networks as keep their parameters and means in a core's cache while its products run, on a GPU all.
+Threads take groups, and each multiplies alone: two threads on one small product spend their time
+waiting for each other.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from compute.ensembles.trainer import Record, Regime, Threshold, Training, Watch, log_steps
+from compute.grokking.addition import Additions
+from compute.grokking.phases import PUBLISHED_GAP, PhaseLabels, phase_labels
+from compute.grokking.problems import Problem, Setting
+
+Axis = Literal[
+    "lr_representation",
+    "lr_decoder",
+    "wd_decoder",
+    "wd_representation",
+    "train_fraction",
+    "init_scale",
+    "dropout",
+    "batch_size",
+]
+CPU_GROUP = 8
+CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "rqi", "representation")
+THRESHOLDS = {
+    "train": Threshold("train_accuracy", 0.9),
+    "test": Threshold("test_accuracy", 0.9),
+    "rqi": Threshold("rqi", 0.95),
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells over two axes; row-major, y slow.
+
+    Attributes:
+        x: name of the axis across, and its values.
+        y: name of the axis upwards, and its values.
+        base: what all cells share.
+    """
+
+    x: tuple[Axis, tuple[float, ...]]
+    y: tuple[Axis, tuple[float, ...]]
+    base: Setting = Setting()  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for axes that make no grid."""
+        if self.x[0] == self.y[0]:
+            raise ValueError(f"both axes are {self.x[0]}: choose two")
+        for name, values in (self.x, self.y):
+            if not values or list(values) != sorted(set(values)):
+                raise ValueError(f"values of {name} must rise, and there must be one")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.y[1]), len(self.x[1])
+
+    def settings(self) -> list[Setting]:
+        """Return the setting of every cell.
+
+        Raises:
+            ValueError: a value that its axis cannot have.
+        """
+        return [
+            replace(self.base, **{self.x[0]: _value(self.x[0], x), self.y[0]: _value(self.y[0], y)})
+            for y in self.y[1]
+            for x in self.x[1]
+        ]
+
+
+def _value(axis: str, value: float) -> Any:
+    return round(value) if axis == "batch_size" else float(value)
+
+
+def groups(count: int, size: int) -> list[range]:
+    """Return the cells of each group."""
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def regime(steps: int, *, looks: int = 80, stops: bool = True, linger: int = 200) -> Regime:
+    """Return how cells are trained.
+
+    Args:
+        steps: budget S.
+        looks: points of a curve, about.
+        stops: let a cell go once its label is known.
+        linger: steps that its curve goes on after that.
+    """
+    stop_after = ("train", "test") if stops else ()
+    return Regime(
+        steps, THRESHOLDS, CURVES, log_steps(steps, looks), stop_after=stop_after, linger=linger
+    )
+
+
+def train(
+    problem: Problem,
+    settings: Sequence[Setting],
+    how: Regime,
+    device: str = "cpu",
+    watch: Watch | None = None,
+) -> Record:
+    """Train one group of cells."""
+    networks = Additions(problem, settings, device)
+    return Training(networks, networks.optimizer(), how).run(watch=watch)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let each thread of the block multiply alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def train_groups(
+    problem: Problem,
+    settings: Sequence[Setting],
+    how: Regime,
+    n_threads: int = 1,
+    on_group: Callable[[range, Record], None] | None = None,
+) -> list[Record]:
+    """Train all cells on a CPU, group by group, several groups at a time.
+
+    Args:
+        problem: what the cells learn.
+        settings: of the cells.
+        how: they are trained.
+        n_threads: groups at a time.
+        on_group: called with the cells of each group that is done, by its thread.
+    """
+
+    def done(cells: range) -> Record:
+        torch.set_num_threads(1)  # a setting of each thread
+        record = train(problem, [settings[i] for i in cells], how)
+        if on_group:
+            on_group(cells, record)
+        return record
+
+    with one_thread(), ThreadPoolExecutor(n_threads) as threads:
+        return list(threads.map(done, groups(len(settings), CPU_GROUP)))
+
+
+@dataclass(frozen=True)
+class PhaseDiagram:
+    """Steps and phases of the cells of a grid, [rows, columns].
+
+    Attributes:
+        reached: first step of each threshold by name, S - 1 if never.
+        labels: phases.
+    """
+
+    reached: dict[str, Int[np.ndarray, "rows columns"]]
+    labels: PhaseLabels
+
+
+def phase_diagram(
+    grid: Grid, records: Sequence[Record], budget: int, gap: int = PUBLISHED_GAP
+) -> PhaseDiagram:
+    """Return the phases of a grid whose groups were trained in their order.
+
+    Raises:
+        ValueError: records of another number of cells.
+    """
+    reached = {
+        name: np.concatenate([record.reached[name] for record in records]) for name in THRESHOLDS
+    }
+    count = grid.shape[0] * grid.shape[1]
+    if len(reached["train"]) != count:
+        raise ValueError(f"{len(reached['train'])} cells trained, the grid has {count}")
+    shaped = {name: steps.reshape(grid.shape) for name, steps in reached.items()}
+    labels = phase_labels(shaped["train"], shaped["test"], budget, gap)
+    return PhaseDiagram(shaped, labels)
+
+
+def log_axis(low: float, high: float, count: int) -> tuple[float, ...]:
+    """Return values from 10^low to 10^high, evenly in the logarithm."""
+    spaced: Float[np.ndarray, " values"] = 10 ** np.linspace(low, high, count)
+    return tuple(spaced.tolist())

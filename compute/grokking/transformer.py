@@ -1,0 +1,187 @@
+"""The pass of stacked one-layer transformers to the answer of a + b, and back.
+
+Only the last position is computed. Its query is the same for every pair, keys and values come from
+a table of 2p + 1 (token, position) rows, so that the attention of a pair is three numbers a head.
+The backward pass is written out; tests hold both to a transformer with all its positions.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shape of the transformer; every head has d_model / heads dimensions."""
+
+    p: int = 113
+    d_model: int = 128
+    heads: int = 4
+    d_mlp: int = 512
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a shape that there is not."""
+        if self.p < 3 or min(self.d_model, self.heads, self.d_mlp) < 1:
+            raise ValueError(f"{self}: want p >= 3 and at least one of everything")
+        if self.d_model % self.heads:
+            raise ValueError(f"d_model {self.d_model} is no multiple of {self.heads} heads")
+
+    def flop_per_row(self) -> int:
+        """Return floating-point operations of the products forward and backward for one pair."""
+        d, m = self.d_model, self.d_mlp
+        return 3 * 2 * (d * d + 2 * d * m + d * self.p)
+
+
+class Pairs:
+    """Pairs of numbers of every network.
+
+    Attributes:
+        a: first number [networks, pairs]; b: the second.
+        answers: (a + b) mod p, [networks, pairs, 1].
+    """
+
+    def __init__(self, codes: Int[Tensor, "networks pairs"], p: int) -> None:
+        self.a, self.b = codes // p, codes % p
+        self.answers = ((self.a + self.b) % p)[:, :, None]
+        self.p = p
+        self._places: tuple[Tensor, Tensor] | None = None
+
+    def places(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one-hot matrices [networks, pairs, p] of both numbers."""
+        if self._places is None:
+            eye = torch.eye(self.p, dtype=like.dtype, device=like.device)
+            self._places = (eye[self.a], eye[self.b])
+        return self._places
+
+
+def all_pairs(p: int, device: str = "cpu") -> Pairs:
+    """Return all pairs in the order of a p + b, for one network."""
+    return Pairs(torch.arange(p * p, device=device)[None], p)
+
+
+class _Kept(NamedTuple):
+    """What the way back needs of the way there."""
+
+    table: Tensor
+    query: Tensor
+    keys: Tensor
+    values: Tensor
+    seen: tuple[Tensor, Tensor, Tensor]
+    z: Tensor
+    middle: Tensor
+    final: Tensor
+
+
+class Forward:
+    """The pass to the logits at the last position, and back.
+
+    Attributes:
+        attention: of the last position to the three, [networks, pairs, 3, heads].
+        hidden: activations of the neurons at the last position, [networks, pairs, d_mlp].
+    """
+
+    def __init__(self, shape: Architecture) -> None:
+        self.shape = shape
+        self.width = shape.d_model // shape.heads
+
+    def run(self, leaves: Sequence[Tensor], pairs: Pairs) -> Float[Tensor, "networks pairs p"]:
+        """Return the logits of all p numbers."""
+        E, position, Q, K, V, W_O, W_in, b_in, W_out, b_out, U = leaves
+        self._leaves, self._pairs = leaves, pairs
+        p = self.shape.p
+        # Rows: every number first, every number second, "=" third.
+        table = torch.cat([E[:, :p], E[:, :p], E[:, p:]], dim=1)
+        table += position.repeat_interleave(table.new_tensor([p, p, 1]).long(), dim=1)
+        last = table[:, 2 * p :]
+        query, keys, values = last @ Q, table @ K, table @ V
+        rows = torch.arange(len(E), device=E.device)[:, None]
+        seen = (values[rows, pairs.a], values[rows, p + pairs.b], values[:, 2 * p :])
+        self.attention = self._attention(query, keys, rows)
+        z = sum(
+            (self.attention[:, :, j, :, None] * self._split(part)).flatten(2)
+            for j, part in enumerate(seen)
+        )
+        assert isinstance(z, Tensor)
+        middle = torch.baddbmm(last, z, W_O)
+        self.hidden = torch.baddbmm(b_in, middle, W_in).relu_()
+        final = torch.baddbmm(b_out, self.hidden, W_out).add_(middle)
+        self._kept = _Kept(table, query, keys, values, seen, z, middle, final)
+        return final @ U
+
+    def _split(self, values: Tensor) -> Tensor:
+        return values.view(*values.shape[:2], self.shape.heads, self.width)
+
+    def _attention(self, query: Tensor, keys: Tensor, rows: Tensor) -> Tensor:
+        p, pairs = self.shape.p, self._pairs
+        scores = self._split(keys * query).sum(dim=3) / math.sqrt(self.width)
+        of_a, of_b = scores[rows, pairs.a], scores[rows, p + pairs.b]
+        of_last = scores[:, 2 * p :].expand_as(of_a)
+        return torch.stack([of_a, of_b, of_last], dim=2).softmax(dim=2)
+
+    def back(self, slope: Float[Tensor, "networks pairs p"], gradients: Sequence[Tensor]) -> None:
+        """Put the gradients of the leaves into `gradients`.
+
+        Args:
+            slope: d(loss)/d(logits).
+        """
+        self._attention_back(self._mlp_back(slope, gradients), gradients)
+
+    def _mlp_back(self, slope: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+        """Go back to the residual stream after attention."""
+        W_in, W_out, U = (self._leaves[i] for i in (6, 8, 10))
+        dW_in, db_in, dW_out, db_out, dU = gradients[6:]
+        kept = self._kept
+        torch.bmm(_t(kept.final), slope, out=dU)
+        dfinal = slope @ _t(U)
+        torch.bmm(_t(self.hidden), dfinal, out=dW_out)
+        torch.sum(dfinal, dim=1, keepdim=True, out=db_out)
+        dhidden = dfinal @ _t(W_out)
+        torch.ops.aten.threshold_backward.grad_input(dhidden, self.hidden, 0, grad_input=dhidden)
+        torch.bmm(_t(kept.middle), dhidden, out=dW_in)
+        torch.sum(dhidden, dim=1, keepdim=True, out=db_in)
+        return torch.baddbmm(dfinal, dhidden, _t(W_in))
+
+    def _attention_back(self, dmiddle: Tensor, gradients: Sequence[Tensor]) -> None:
+        p, kept, attention = self.shape.p, self._kept, self.attention
+        Q, K, V, W_O = self._leaves[2:6]
+        dQ, dK, dV, dO = gradients[2:6]
+        torch.bmm(_t(kept.z), dmiddle, out=dO)
+        dz = self._split(dmiddle @ _t(W_O))
+        parts = [(dz * self._split(part)).sum(dim=3) for part in kept.seen]
+        dattention = torch.stack(parts, dim=2)
+        inner = (attention * dattention).sum(dim=2, keepdim=True)
+        dscores = self._to_table(attention * (dattention - inner))
+        dvalues = self._to_table((attention[..., None] * dz[:, :, None]).flatten(3))
+        dscores = dscores.repeat_interleave(self.width, dim=2) / math.sqrt(self.width)
+        dkeys, dquery = dscores * kept.query, (dscores * kept.keys).sum(dim=1, keepdim=True)
+        torch.bmm(_t(kept.table[:, 2 * p :]), dquery, out=dQ)
+        torch.bmm(_t(kept.table), dkeys, out=dK)
+        torch.bmm(_t(kept.table), dvalues, out=dV)
+        dtable = torch.baddbmm(dkeys @ _t(K), dvalues, _t(V))
+        dtable[:, 2 * p :] += dquery @ _t(Q) + dmiddle.sum(dim=1, keepdim=True)
+        self._table_back(dtable, *gradients[:2])
+
+    def _table_back(self, dtable: Tensor, dE: Tensor, dposition: Tensor) -> None:
+        p = self.shape.p
+        dE[:, :p] = dtable[:, :p] + dtable[:, p : 2 * p]
+        dE[:, p:] = dtable[:, 2 * p :]
+        dposition[:, 0] = dtable[:, :p].sum(dim=1)
+        dposition[:, 1] = dtable[:, p : 2 * p].sum(dim=1)
+        dposition[:, 2] = dtable[:, 2 * p]
+
+    def _to_table(
+        self, slopes: Float[Tensor, "networks pairs 3 width"]
+    ) -> Float[Tensor, "networks rows width"]:
+        """Add up the slopes of all pairs by (token, position); as products, in a fixed order."""
+        first, second = self._pairs.places(slopes)
+        parts = (_t(first) @ slopes[:, :, 0], _t(second) @ slopes[:, :, 1])
+        return torch.cat([*parts, slopes[:, :, 2].sum(dim=1, keepdim=True)], dim=1)
+
+
+def _t(matrix: Tensor) -> Tensor:
+    return matrix.transpose(1, 2)

@@ -1,0 +1,294 @@
+"""Multitask sparse parity: quanta by construction, many networks at once.
+
+Source: arXiv:2303.13506, section 3. An input is m control bits, one of them set, and n random bits;
+control bit i asks for the parity of subset i of k of them. Subsets are distinct and may overlap.
+Subtask i is asked with frequency p_i proportional to i^-(alpha + 1) (published code calls
+alpha + 1 "alpha"). One hidden ReLU layer, two outputs, cross-entropy, AdamW 1e-3 without decay;
+fresh data every step, or a fixed sample, reshuffled every epoch.
+
+Losses are in bits. Each subtask has test points of its own, all of which count, and the test loss
+is their mean with weights p_i: the published code divides by the points that it asked for, so that
+a perfect network scores 0.9985.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from compute.ensembles.adamw import Rates, StackedAdamW
+from compute.ensembles.mlp import Shape, StackedMLP, default_layers
+from compute.ensembles.seeds import Epochs, step_seed
+from compute.ensembles.settings import check_numbers
+from compute.ensembles.trainer import Networks
+from compute.quanta_theory import zipf_frequencies
+
+MEASURES = ("loss", "task_loss", "train_loss")
+CONVERGED_BITS = 0.1
+# Steps beyond any budget, whose draws are the fixed samples and the test points.
+_SAMPLE_STEP, _TEST_STEP = 1 << 40, 1 << 41
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is asked.
+
+    Attributes:
+        tasks: m subtasks.
+        bits: n random bits.
+        subset: k of them are added up.
+        alpha: p_i goes as i^-(alpha + 1).
+        seed: of the subsets.
+    """
+
+    tasks: int = 30
+    bits: int = 24
+    subset: int = 3
+    alpha: float = 0.4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a problem that there is not."""
+        if not 1 <= self.subset <= self.bits or self.tasks < 1:
+            raise ValueError(f"{self}: want at least one task, and a subset within the bits")
+        if self.tasks > math.comb(self.bits, self.subset):
+            raise ValueError(
+                f"{self.tasks} tasks: {self.bits} bits have only "
+                f"{math.comb(self.bits, self.subset)} subsets of {self.subset}"
+            )
+
+    def frequencies(self) -> Float[np.ndarray, " tasks"]:
+        """Return p_i, falling."""
+        return zipf_frequencies(self.tasks, self.alpha)
+
+    def subsets(self) -> Int[np.ndarray, "tasks subset"]:
+        """Return which bits each subtask adds up; no two are the same."""
+        rng = np.random.default_rng(self.seed)
+        found: dict[tuple[int, ...], None] = {}
+        while len(found) < self.tasks:
+            drawn = rng.choice(self.bits, self.subset, replace=False)
+            found[tuple(sorted(drawn.tolist()))] = None
+        return np.array(list(islice(found, self.tasks)), np.int64)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one network is trained.
+
+    Attributes:
+        batch_size: samples of a step.
+        samples: D, size of the fixed sample; 0 for fresh data every step.
+        seed: of the initial parameters and the data.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    batch_size: int = 2_000
+    samples: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, naming the field, for a value out of range."""
+        check_numbers(self)
+        if self.batch_size < 1:
+            raise ValueError("batch_size is 0: a step needs a sample")
+
+
+class Parities(Networks):
+    """A stack of networks of one width on one problem, each on its own data."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        width: int,
+        settings: Sequence[Setting],
+        test_points: int = 500,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Begin every network from its own seed.
+
+        Args:
+            problem: the same for all.
+            width: of the hidden layer.
+            settings: one a network.
+            test_points: of every subtask.
+            device: where to train.
+            dtype: of parameters and activations.
+
+        Raises:
+            ValueError: no network, or batches of different sizes.
+        """
+        if len({setting.batch_size for setting in settings}) != 1:
+            raise ValueError("batches of one stack must have one size; stack each size alone")
+        shape = Shape((problem.tasks + problem.bits, width, 2), "relu")
+        begun = [
+            default_layers(shape, torch.Generator().manual_seed(setting.seed))
+            for setting in settings
+        ]
+        leaves = [torch.stack(parts).to(device, dtype) for parts in zip(*begun, strict=True)]
+        self.problem, self.settings = problem, list(settings)
+        self.mlp, self._device, self._dtype = StackedMLP(shape, leaves), device, dtype
+        self._tester = StackedMLP(shape, leaves)
+        self._p = torch.as_tensor(problem.frequencies())
+        self._subsets = torch.as_tensor(problem.subsets()).to(device)
+        self._generator = torch.Generator(device)
+        self._batch = settings[0].batch_size
+        self._x = leaves[0].new_empty(len(settings), self._batch, shape.widths[0])
+        self._y = torch.empty(len(settings), self._batch, 1, dtype=torch.long, device=device)
+        # Float64: the rarest subtasks have frequencies that float32 would round.
+        self._edges = self._p.cumsum(0)[:-1].to(device)
+        self._samples = [self._sample(setting) for setting in settings]
+        self._epochs = Epochs([setting.seed for setting in settings])
+        self._n_test = test_points
+        self._test_x, self._test_y = self._test()
+        self._log_p: Tensor | None = None
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """W and b of both layers."""
+        return self.mlp.leaves
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """Gradients of the leaves."""
+        return self.mlp.gradients
+
+    def optimizer(self) -> StackedAdamW:
+        """Return the optimizer of the stack, with each network's own rates."""
+        return StackedAdamW(self.leaves, [Rates.of(self.settings)] * len(self.leaves))
+
+    def _drawn(self, seed: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return subtasks, bits and parities of `count` samples."""
+        draw = self._generator.manual_seed(seed)
+        where = torch.rand(count, generator=draw, device=self._device, dtype=torch.float64)
+        tasks = torch.bucketize(where, self._edges, right=True)
+        shape = (count, self.problem.bits)
+        bits = torch.randint(2, shape, generator=draw, device=self._device, dtype=torch.uint8)
+        return tasks, bits, self._parity(tasks, bits)
+
+    def _parity(self, tasks: Tensor, bits: Tensor) -> Tensor:
+        return bits.gather(1, self._subsets[tasks]).sum(dim=1).remainder(2).long()
+
+    def _sample(self, setting: Setting) -> tuple[Tensor, Tensor, Tensor] | None:
+        if not setting.samples:
+            return None
+        return self._drawn(step_seed(setting.seed, _SAMPLE_STEP), setting.samples)
+
+    def _put(self, row: int, tasks: Tensor, bits: Tensor, parity: Tensor) -> None:
+        m = self.problem.tasks
+        x = self._x[row]
+        x[:, :m] = 0
+        x.scatter_(1, tasks[:, None], 1)
+        x[:, m:] = bits
+        self._y[row, :, 0] = parity
+
+    def _test(self) -> tuple[Tensor, Tensor]:
+        """Return the test points of all subtasks, the same for every network."""
+        m, count = self.problem.tasks, self._n_test
+        draw = torch.Generator().manual_seed(step_seed(self.problem.seed, _TEST_STEP))
+        bits = torch.randint(2, (m * count, self.problem.bits), generator=draw, dtype=torch.uint8)
+        bits = bits.to(self._device)
+        tasks = torch.arange(m, device=self._device).repeat_interleave(count)
+        hot = torch.nn.functional.one_hot(tasks, m)
+        return torch.cat([hot, bits], dim=1).to(self._dtype)[None], self._parity(tasks, bits)
+
+    def prepare(self, step: int) -> None:
+        """Draw each network's batch and compute the gradients of its mean cross-entropy."""
+        for row, setting in enumerate(self.settings):
+            sample = self._samples[row]
+            if sample is None:
+                self._put(row, *self._drawn(step_seed(setting.seed, step), self._batch))
+            else:
+                chosen = self._epochs.batch(row, step, setting.samples, self._batch)
+                chosen = chosen.to(self._device)
+                self._put(row, *(part[chosen] for part in sample))
+        logits = self.mlp.forward(self._x)
+        self._log_p = logits.log_softmax(dim=2)
+        slope = self._log_p.exp()
+        slope.scatter_add_(2, self._y, -torch.ones_like(slope[:, :, :1]))
+        self.mlp.weights_backward(slope.div_(self._batch))
+
+    def looks(
+        self, step: int, names: Sequence[str]
+    ) -> Mapping[str, Float[Tensor, "networks *rest"]]:
+        """Return measures in bits: task_loss [networks, tasks], loss (weighted), train_loss."""
+        made: dict[str, Tensor] = {}
+        if "train_loss" in names:
+            assert self._log_p is not None
+            chosen = self._log_p.gather(2, self._y)
+            made["train_loss"] = -chosen.mean(dim=(1, 2)) / math.log(2)
+        if "task_loss" in names or "loss" in names:
+            made["task_loss"] = self._task_losses()
+            made["loss"] = made["task_loss"] @ self._p.to(self._device, self._dtype)
+        return {name: made[name] for name in names}
+
+    def _task_losses(self) -> Tensor:
+        count = len(self.leaves[0])
+        logits = self._tester.forward(self._test_x.expand(count, -1, -1))
+        answers = self._test_y[None, :, None].expand(count, -1, -1)
+        losses = -logits.log_softmax(dim=2).gather(2, answers)[:, :, 0] / math.log(2)
+        return losses.reshape(count, self.problem.tasks, self._n_test).mean(dim=2)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the networks."""
+        places = rows.tolist()
+        self.mlp.keep(rows)
+        self._tester = StackedMLP(self.mlp.shape, self.mlp.leaves)
+        self.settings = [self.settings[i] for i in places]
+        self._samples = [self._samples[i] for i in places]
+        self._epochs.keep(places)
+        self._x, self._y = self._x[rows], self._y[rows]
+        self._log_p = None
+
+
+def convergence_steps(
+    task_loss: Float[np.ndarray, "looks tasks"], steps: Int[np.ndarray, " looks"]
+) -> Int[np.ndarray, " tasks"]:
+    """Return the first step at which each subtask's test loss is under 0.1 bits; -1 if at none.
+
+    Args:
+        task_loss: bits, at every look.
+        steps: of the looks.
+    """
+    under = task_loss < CONVERGED_BITS
+    return np.where(under.any(axis=0), steps[under.argmax(axis=0)], -1)
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How convergence goes with frequency.
+
+    Attributes:
+        converged: number of subtasks that did.
+        slope: of log T against log p, None with fewer than three.
+        rank_correlation: Spearman's, of T with the rank of the frequency, None likewise.
+    """
+
+    converged: int
+    slope: float | None
+    rank_correlation: float | None
+
+
+def convergence(
+    frequencies: Float[np.ndarray, " tasks"], steps: Int[np.ndarray, " tasks"]
+) -> Convergence:
+    """Return the slope of convergence time over frequency (theory: -1).
+
+    Args:
+        frequencies: p_i.
+        steps: of convergence, -1 for a subtask that has not; 0 counts as 1.
+    """
+    from scipy.stats import spearmanr
+
+    done = np.flatnonzero(steps >= 0)
+    if len(done) < 3:
+        return Convergence(len(done), None, None)
+    time = np.maximum(steps[done], 1).astype(np.float64)
+    slope = float(np.polyfit(np.log(frequencies[done]), np.log(time), 1)[0])
+    return Convergence(len(done), slope, float(spearmanr(time, done).statistic))

@@ -1,0 +1,219 @@
+"""Stacks of toy networks against plain PyTorch, one by one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.plain_toy import in_plain_order, plain_run
+from compute.ensembles.trainer import Regime, Threshold, Training, log_steps
+from compute.grokking.addition import Additions
+from compute.grokking.parallelograms import rqi
+from compute.grokking.problems import Problem, Setting, n_train, s3_table, split_of
+
+THRESHOLDS = {
+    "train": Threshold("train_accuracy", 0.9),
+    "test": Threshold("test_accuracy", 0.9),
+    "rqi": Threshold("rqi", 0.95),
+}
+MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "rqi", "representation")
+VARIED = [
+    Setting(),
+    Setting(lr_representation=1e-2, lr_decoder=1e-3, wd_decoder=2.0, seed=3),
+    Setting(lr_representation=1e-4, wd_representation=1.0, train_fraction=0.5, seed=4),
+    Setting(init_scale=3.0, split_seed=7, train_fraction=0.9, seed=5),
+]
+NARROW = Problem(width=16)
+
+
+def regime(steps: int, **changes: object) -> Regime:
+    made = Regime(steps, THRESHOLDS, MEASURES, log_steps(steps, 20))
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def trained(problem: Problem, settings: list[Setting], steps: int, **changes: object) -> Training:
+    networks = Additions(problem, settings, dtype=torch.float64)
+    training = Training(networks, networks.optimizer(), regime(steps, **changes))
+    training.run()
+    return training
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem(width=30),
+        Problem(width=30, loss="ce"),
+        Problem(width=30, dim=2, p=7),
+        Problem("s3", 6, 30, "mse", 9),
+        Problem("s3", 6, 30, "ce", 9),
+    ],
+    ids=str,
+)
+def test_a_stack_takes_the_steps_of_plain_pytorch(problem: Problem) -> None:
+    together = trained(problem, VARIED, 101)
+    for i, setting in enumerate(VARIED):
+        alone = plain_run(problem, setting, 101, torch.float64, keep=(100,))
+        ours = in_plain_order(together.record.leaves, i)
+        for a, b in zip(ours, alone.parameters[100], strict=True):
+            assert (a - b).abs().max() < 1e-9
+        for name in ("train", "test") if problem.task == "s3" else THRESHOLDS:
+            assert together.record.reached[name][i] == alone.reached[name]
+
+
+def test_what_is_reached_is_what_plain_pytorch_reaches() -> None:
+    rates = [(1e-2, 3e-3), (3e-3, 3e-3), (1e-2, 1e-3), (1e-5, 1e-5), (1e-2, 1e-2)]
+    settings = [
+        Setting(lr_representation=e, lr_decoder=d, seed=seed + 1)
+        for seed, (e, d) in enumerate(rates)
+    ]
+    problem, found = Problem(width=60), 0
+    together = trained(problem, settings, 560)
+    for i, setting in enumerate(settings):
+        alone = plain_run(problem, setting, 560, torch.float64)
+        for name in THRESHOLDS:
+            assert together.record.reached[name][i] == alone.reached[name], (i, name)
+            found += alone.reached[name] < 559
+    assert found >= 6, "thresholds that are reached, not only missed"
+
+
+def test_company_changes_nothing() -> None:
+    settings = [*VARIED, Setting(dropout=0.2, seed=8), Setting(batch_size=9, seed=9)]
+    together = trained(NARROW, settings, 120)
+    for i, setting in enumerate(settings):
+        alone = trained(NARROW, [setting], 120)
+        for a, b in zip(together.record.leaves, alone.record.leaves, strict=True):
+            assert torch.allclose(a[i], b[0], rtol=1e-9, atol=1e-12)
+        for name in MEASURES:
+            together_at, alone_at = together.record.curves[name][i], alone.record.curves[name][0]
+            assert together_at == pytest.approx(alone_at, rel=1e-8, abs=1e-10, nan_ok=True)
+
+
+def test_networks_that_have_shown_all_leave_and_the_others_go_on() -> None:
+    settings = [
+        Setting(lr_representation=1e-2, lr_decoder=3e-3, seed=1),
+        Setting(lr_representation=1e-5, lr_decoder=1e-5),
+        Setting(lr_representation=3e-3, lr_decoder=3e-3, seed=2),
+    ]
+    stay = trained(NARROW, settings, 900)
+    leave = trained(NARROW, settings, 900, stop_after=("train", "test"), linger=20)
+    assert leave.record.reached["train"].tolist() == stay.record.reached["train"].tolist()
+    assert leave.record.reached["test"].tolist() == stay.record.reached["test"].tolist()
+    last = np.maximum(leave.record.reached["train"], leave.record.reached["test"])
+    gone = last < 899
+    assert gone.tolist() == [True, False, True]
+    stopped = leave.record.stopped
+    assert (stopped[gone] > last[gone] + 20).all()
+    assert (stopped[gone] <= last[gone] + 20 + 51).all()
+    assert stopped[~gone].tolist() == [900]
+    log = leave.regime.log
+    for i in range(3):
+        curve = leave.record.curves["train_loss"][i]
+        before = log < stopped[i]
+        assert np.isfinite(curve[before]).all()
+        assert np.isnan(curve[~before]).all()
+        assert curve[before] == pytest.approx(stay.record.curves["train_loss"][i][before], rel=1e-9)
+    for a, b in zip(leave.record.leaves, stay.record.leaves, strict=True):
+        assert torch.allclose(a[1], b[1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("at", [1, 130, 420])
+def test_a_training_goes_on_from_its_state_as_if_it_had_not_stopped(at: int) -> None:
+    settings = [
+        Setting(lr_representation=1e-2, lr_decoder=3e-3, seed=1),
+        Setting(lr_representation=1e-3, dropout=0.1, seed=2),
+        Setting(lr_representation=1e-3, batch_size=7, seed=3),
+    ]
+    options = {"stop_after": ("train",), "linger": 10}
+    whole = trained(NARROW, settings, 600, **options)
+    networks = Additions(NARROW, settings, dtype=torch.float64)
+    first = Training(networks, networks.optimizer(), regime(600, **options))
+    first.run(until=at)
+    state = {name: value.clone() for name, value in first.state().items()}
+    networks = Additions(NARROW, settings, dtype=torch.float64)
+    second = Training(networks, networks.optimizer(), regime(600, **options))
+    second.restore(state)
+    second.run()
+    assert (second.record.stopped == whole.record.stopped).all()
+    for name in THRESHOLDS:
+        assert (second.record.reached[name] == whole.record.reached[name]).all()
+    for name in MEASURES:
+        assert np.array_equal(second.record.curves[name], whole.record.curves[name], equal_nan=True)
+    for a, b in zip(second.record.leaves, whole.record.leaves, strict=True):
+        assert torch.equal(a, b)
+    other = Additions(Problem(width=8), settings)
+    begun = Training(other, other.optimizer(), regime(600))
+    with pytest.raises(ValueError, match="start anew"):
+        begun.restore(state)
+
+
+def test_small_numbers_are_what_they_were_after_a_training() -> None:
+    trained(NARROW, VARIED[:1], 5)
+    assert float(np.array([5e-324])[0] * np.ones(1)[0]) > 0
+
+
+def test_rqi_of_a_stack_is_that_of_the_definition() -> None:
+    networks = Additions(
+        Problem(width=8, dim=2), [Setting(seed=s) for s in range(6)], "cpu", torch.float64
+    )
+    networks.prepare(0)
+    spread = torch.linspace(0, 1, 10, dtype=torch.float64)[:, None] * torch.ones(2)
+    networks.E[:3] = spread + 0.02 * networks.E[:3]
+    networks.E[5] = 1.0
+    found = networks.looks(0, ["rqi"])["rqi"].numpy()
+    assert found == pytest.approx(rqi(networks.E.numpy()), abs=1e-12)
+    assert found[5] == 0
+    assert found[:3].max() > 0.3
+
+
+def test_the_initial_rqi_of_random_numbers_is_small() -> None:
+    networks = Additions(Problem(width=4), [Setting(seed=s) for s in range(40)])
+    networks.prepare(0)
+    found = networks.looks(0, ["rqi"])["rqi"].numpy() * 70
+    assert np.abs(found - found.round()).max() < 1e-4, "a share of 70 parallelograms"
+    assert found.mean() < 10
+
+
+def test_the_published_split_has_its_targets_and_sizes() -> None:
+    split = split_of(Problem(), 58)
+    rng = np.random.RandomState(58)
+    assert (split.targets == rng.normal(0, 1, (19, 30))).all()
+    assert (split.order[:45] == rng.choice(55, 45, replace=False)).all()
+    assert n_train(Problem(), Setting()) == 45
+
+
+def test_s3_is_a_group_that_does_not_commute() -> None:
+    table = s3_table()
+    assert (np.sort(table, axis=0) == np.arange(6)[:, None]).all()
+    assert (np.sort(table, axis=1) == np.arange(6)).all()
+    for a, b, c in np.ndindex(6, 6, 6):
+        assert table[table[a, b], c] == table[a, table[b, c]]
+    assert (table != table.T).any()
+
+
+def test_batches_are_epochs_of_the_training_set() -> None:
+    networks = Additions(NARROW, [Setting(batch_size=9, seed=1)], dtype=torch.float64)
+    seen = torch.zeros(55, dtype=torch.float64)
+    for step in range(5):
+        weights = networks._step_weights(step)[0]
+        assert weights.sum().item() == pytest.approx(1)
+        assert (weights > 0).sum() == 9
+        seen += weights > 0
+    assert (seen[:45] == 1).all()
+    assert (seen[45:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train_fraction": 0.0}, "train_fraction is 0.0"),
+        ({"train_fraction": 1.5}, "train_fraction is 1.5"),
+        ({"lr_decoder": -1.0}, "lr_decoder is -1.0"),
+        ({"lr_representation": float("nan")}, "lr_representation is nan"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"init_scale": 0.0}, "init_scale is 0.0"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(changes: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Setting(**changes)  # type: ignore[arg-type]

@@ -1,0 +1,183 @@
+"""Stacked perceptrons on digits and a teacher, against plain PyTorch; and MNIST's files."""
+
+import gzip
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compute.ensembles.mlp import Shape, default_layers
+from compute.ensembles.trainer import Regime, Threshold, Training
+from compute.grokking.omnigrok import MEASURES, Perceptrons, Setting
+from compute.grokking.supervised import (
+    MNIST_FILES,
+    Supervised,
+    digits,
+    mnist,
+    teacher_student,
+)
+
+SHAPE = Shape((64, 12, 8, 10), "relu")
+SETTINGS = [
+    Setting(),
+    Setting(alpha=4.0, weight_decay=0.3, seed=1),
+    Setting(alpha=0.5, learning_rate=3e-3, on_sphere=True, seed=2),
+]
+
+
+def regime(steps: int) -> Regime:
+    thresholds = {"train": Threshold("train_accuracy", 0.9)}
+    return Regime(steps, thresholds, MEASURES, np.array([0, steps - 1]), look_every=5)
+
+
+def plain_steps(setting: Setting, data: Supervised, steps: int) -> tuple[nn.Sequential, float]:
+    """Train one network with modules and torch.optim; return it, and its first norm."""
+    parts = default_layers(SHAPE, torch.Generator().manual_seed(setting.seed))
+    modules: list[nn.Module] = []
+    for W, b in zip(parts[::2], parts[1::2], strict=True):
+        linear = nn.Linear(*W.shape, dtype=torch.float64)
+        linear.weight.data, linear.bias.data = W.T * setting.alpha, b[0] * setting.alpha
+        modules += [linear, nn.ReLU()]
+    model = nn.Sequential(*modules[:-1])
+    norm = math.sqrt(sum((part**2).sum().item() for part in model.parameters()))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=setting.learning_rate, weight_decay=setting.weight_decay
+    )
+    x, y = torch.as_tensor(data.inputs), torch.as_tensor(data.targets)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+        if setting.on_sphere:
+            now = math.sqrt(sum((part**2).sum().item() for part in model.parameters()))
+            for part in model.parameters():
+                part.data *= norm / now
+    return model, norm
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_stack_takes_the_steps_of_plain_pytorch(shared: bool) -> None:
+    data = [digits(60, seed) for seed in ((0,) if shared else (0, 1, 2))]
+    networks = Perceptrons(SHAPE, SETTINGS, data, dtype=torch.float64)
+    record = Training(networks, networks.optimizer(), regime(60)).run()
+    for i, setting in enumerate(SETTINGS):
+        own = data[0] if shared else data[i]
+        model, _ = plain_steps(setting, own, 60)
+        linears = [module for module in model if isinstance(module, nn.Linear)]
+        for layer, linear in enumerate(linears):
+            W, b = record.leaves[2 * layer][i], record.leaves[2 * layer + 1][i, 0]
+            assert torch.allclose(linear.weight.T, W, rtol=1e-8, atol=1e-10)
+            assert torch.allclose(linear.bias, b, rtol=1e-8, atol=1e-10)
+        before, norm = plain_steps(setting, own, 59)
+        assert own.test_classes is not None
+        with torch.no_grad():
+            output = before(torch.as_tensor(own.test_inputs))
+        right = (output.argmax(dim=1).numpy() == own.test_classes).mean()
+        error = ((output.numpy() - own.test_targets) ** 2).mean()
+        seen = {name: record.curves[name][i, 1] for name in MEASURES}
+        assert seen["test_accuracy"] == pytest.approx(right, abs=1e-12)
+        assert seen["test_loss"] == pytest.approx(error, rel=1e-6)
+        assert record.curves["norm"][i, 0] == pytest.approx(norm, rel=1e-10)
+        if setting.on_sphere:
+            assert seen["norm"] == pytest.approx(norm, rel=1e-10)
+
+
+def test_a_student_is_right_within_a_thousandth() -> None:
+    data = teacher_student(40, seed=0)
+    shape = Shape((5, 30, 30, 5), "tanh")
+    networks = Perceptrons(shape, [Setting(learning_rate=5e-3)], [data], dtype=torch.float64)
+    training = Training(networks, networks.optimizer(), regime(400))
+    record = training.run()
+    networks.prepare(0)
+    output = networks.mlp.forward(torch.as_tensor(data.inputs)[None])[0].numpy()
+    errors = ((output - data.targets) ** 2).mean(axis=1)
+    now = networks.looks(0, ["train_accuracy"])["train_accuracy"].item()
+    assert now == pytest.approx((errors < 1e-3).mean(), abs=1e-12)
+    assert record.curves["train_accuracy"][0, 0] < 0.2 < now
+
+
+def test_batches_and_company_change_nothing_else() -> None:
+    data = [digits(30, 0)]
+    settings = [Setting(batch_size=7, seed=3), Setting(seed=4)]
+    both = Perceptrons(SHAPE, settings, data, dtype=torch.float64)
+    record = Training(both, both.optimizer(), regime(30)).run()
+    for i, setting in enumerate(settings):
+        one = Perceptrons(SHAPE, [setting], data, dtype=torch.float64)
+        alone = Training(one, one.optimizer(), regime(30)).run()
+        for a, b in zip(record.leaves, alone.leaves, strict=True):
+            assert torch.allclose(a[i], b[0], rtol=1e-9, atol=1e-12)
+
+
+def test_digits_are_split_without_overlap() -> None:
+    data = digits(200, 0)
+    assert (len(data.inputs), len(data.test_inputs)) == (200, 1597)
+    assert data.inputs.min() == 0
+    assert data.inputs.max() == 1
+    rows = {row.tobytes() for row in data.inputs} & {row.tobytes() for row in data.test_inputs}
+    assert not rows
+    assert data.classes is not None
+    assert (data.targets.argmax(axis=1) == data.classes).all()
+    assert (digits(200, 0).inputs == data.inputs).all()
+    assert (digits(200, 1).inputs != data.inputs).any()
+
+
+def idx(values: np.ndarray) -> bytes:
+    magic = 2048 + values.ndim
+    return struct.pack(f">{1 + values.ndim}I", magic, *values.shape) + values.tobytes()
+
+
+def write_mnist(folder: Path, packed: bool = False) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    made = {
+        "images": rng.integers(0, 256, (20, 28, 28), np.uint8),
+        "labels": rng.integers(0, 10, 20, np.uint8),
+        "test_images": rng.integers(0, 256, (7, 28, 28), np.uint8),
+        "test_labels": rng.integers(0, 10, 7, np.uint8),
+    }
+    for name, values in made.items():
+        data = idx(values)
+        path = folder / (MNIST_FILES[name] + (".gz" if packed else ""))
+        path.write_bytes(gzip.compress(data) if packed else data)
+    return made
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_mnist_is_read_from_its_files(tmp_path: Path, packed: bool) -> None:
+    made = write_mnist(tmp_path, packed)
+    data = mnist(tmp_path, 12)
+    assert data.inputs == pytest.approx(made["images"][:12].reshape(12, 784) / 255)
+    assert data.classes is not None
+    assert data.test_classes is not None
+    assert (data.classes == made["labels"][:12]).all()
+    assert (data.test_classes == made["test_labels"]).all()
+
+
+def test_broken_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no train-images-idx3-ubyte"):
+        mnist(tmp_path, 5)
+    write_mnist(tmp_path)
+    with pytest.raises(ValueError, match="n_train 21"):
+        mnist(tmp_path, 21)
+    images = tmp_path / MNIST_FILES["images"]
+    whole = images.read_bytes()
+    images.write_bytes(whole[:-5])
+    with pytest.raises(ValueError, match="cut short"):
+        mnist(tmp_path, 5)
+    images.write_bytes(b"PK\x03\x04" + whole[4:])
+    with pytest.raises(ValueError, match="no IDX file"):
+        mnist(tmp_path, 5)
+
+
+def test_what_cannot_be_trained_is_refused() -> None:
+    with pytest.raises(ValueError, match="alpha is 0"):
+        Setting(alpha=0.0)
+    with pytest.raises(ValueError, match="n_train 1797"):
+        digits(1797, 0)
+    with pytest.raises(ValueError, match="want one for each"):
+        Perceptrons(SHAPE, SETTINGS, [digits(10, 0)] * 2)
+    with pytest.raises(ValueError, match="stack each size alone"):
+        Perceptrons(SHAPE, SETTINGS, [digits(10 + i, 0) for i in range(3)])

@@ -1,0 +1,173 @@
+"""Parallelograms and effective theory, against published numbers and closed forms."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compute.grokking.parallelograms import (
+    critical_fraction,
+    effective_dynamics,
+    effective_flow,
+    ideal_accuracy,
+    nullity,
+    pairs,
+    parallelograms,
+    predicted_accuracy,
+    realised,
+    rqi,
+    smallest_line,
+    time_scale,
+)
+
+LINE = np.arange(10.0)[:, None]
+
+
+def chosen(p: int, size: int, seed: int) -> np.ndarray:
+    is_train = np.zeros(len(pairs(p)), bool)
+    is_train[np.random.default_rng(seed).permutation(len(is_train))[:size]] = True
+    return is_train
+
+
+@pytest.mark.parametrize(("p", "count", "lambda3"), [(6, 13, 12), (10, 70, 30), (12, 125, 42)])
+def test_counts_and_third_eigenvalues_are_the_published_ones(
+    p: int, count: int, lambda3: float
+) -> None:
+    every = parallelograms(p)
+    assert len(every.corners) == count
+    full = time_scale(p, np.ones(len(pairs(p)), bool), 1e-3)
+    assert full.lambda3 == pytest.approx(lambda3, rel=1e-12)
+    assert full.steps == pytest.approx((p - 1) / (2e-3 * lambda3), rel=1e-12)
+
+
+def test_parallelograms_are_all_quadruples_of_equal_sums() -> None:
+    p = 7
+    by_definition = {
+        (i, j, m, n)
+        for i, j, m, n in product(range(p), repeat=4)
+        if i < j <= m < n and i + n == j + m
+    }
+    every = parallelograms(p)
+    assert {tuple(row) for row in every.corners.tolist()} == by_definition
+    of = pairs(p)
+    assert (of[every.outer] == every.corners[:, [0, 3]]).all()
+    assert (of[every.inner] == every.corners[:, [1, 2]]).all()
+
+
+def test_the_largest_eigenvalue_at_ten_numbers_is_the_published_one() -> None:
+    rows = parallelograms(10).rows(10)
+    assert np.linalg.eigvalsh(rows.T @ rows)[-1] == pytest.approx(48.623, abs=5e-4)
+
+
+@pytest.mark.parametrize(("size", "steps"), [(24, 11_100), (30, 2_000), (36, 810), (45, 333)])
+def test_predicted_times_are_the_published_medians(size: int, steps: float) -> None:
+    found = [time_scale(10, chosen(10, size, seed), 1e-3).steps or np.inf for seed in range(1500)]
+    assert np.median(found) == pytest.approx(steps, rel=0.25 if size == 24 else 0.04)
+
+
+def test_the_critical_fraction_is_the_published_one() -> None:
+    found = critical_fraction(10, np.arange(15, 45), draws=4000, seed=0)
+    assert found.fraction == pytest.approx(0.41, abs=0.02)
+    share = dict(zip(found.sizes.tolist(), found.share.tolist(), strict=True))
+    published = {20: 0.175, 22: 0.427, 23: 0.580, 24: 0.709, 25: 0.803, 30: 0.981, 40: 1.0}
+    for size, value in published.items():
+        error = 4 * np.sqrt(value * (1 - value) * (1 / 4000 + 1 / 10_000)) + 0.005
+        assert abs(share[size] - value) < error, size
+
+
+def test_growing_one_training_set_is_drawing_one_of_each_size() -> None:
+    order = np.random.default_rng(3).permutation(55)
+    smallest = smallest_line(10, order)
+    for size in range(1, 56):
+        is_train = np.zeros(55, bool)
+        is_train[order[:size]] = True
+        assert (nullity(10, is_train) == 2) == (size >= smallest)
+
+
+def test_sum_and_size_are_conserved_by_the_effective_dynamics() -> None:
+    E = np.random.default_rng(1).uniform(-0.5, 0.5, (10, 2))
+    run = effective_dynamics(E, chosen(10, 45, 0), np.linspace(0, 4, 30))
+    size = (run.E**2).sum(axis=(1, 2))
+    assert np.abs(size / size[0] - 1).max() < 1e-6
+    assert np.abs(run.E.sum(axis=1)).max() < 1e-6 * np.sqrt(size[0])
+    assert (np.diff(run.loss) <= 1e-12).all()
+    assert run.loss[-1] < 1e-6 * run.loss[0]
+    assert rqi(run.E)[-1] == 1
+
+
+def test_effective_dynamics_goes_down_the_gradient_of_the_effective_loss() -> None:
+    is_train, E = chosen(10, 30, 2), np.random.default_rng(2).normal(size=(10, 1))
+    rows = parallelograms(10).rows(10)
+    rows = rows[is_train[parallelograms(10).outer] & is_train[parallelograms(10).inner]]
+
+    def loss(at: np.ndarray) -> float:
+        return float(((rows @ at) ** 2).sum() / (at**2).sum())
+
+    numeric = np.zeros_like(E)
+    for k in range(10):
+        step = np.zeros_like(E)
+        step[k] = 1e-6
+        numeric[k] = (loss(E + step) - loss(E - step)) / 2e-6
+    assert effective_flow(10, E, is_train) == pytest.approx(-numeric, rel=1e-6, abs=1e-8)
+
+
+def test_small_deviations_decay_at_the_rates_of_the_hessian() -> None:
+    full = np.ones(55, bool)
+    rows = parallelograms(10).rows(10)
+    values, modes = np.linalg.eigh(rows.T @ rows)
+    line = (LINE - LINE.mean()) / LINE.std(ddof=1)
+    run = effective_dynamics(line + 1e-3 * modes[:, [2]], full, np.array([0.0, 0.05]))
+    off = run.E @ np.eye(1) - line
+    amplitude = np.abs(modes[:, 2] @ off[:, :, 0].T)
+    assert amplitude[1] / amplitude[0] == pytest.approx(np.exp(-2 * values[2] / 9 * 0.05), rel=1e-3)
+
+
+def test_a_line_closes_every_parallelogram_and_noise_few() -> None:
+    assert rqi(LINE) == 1
+    assert rqi(np.random.default_rng(0).normal(size=(200, 10, 3))).mean() < 0.05
+    assert rqi(np.ones((10, 1))) == 0
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.floats(0.01, 100), st.floats(-100, 100))
+def test_rqi_does_not_see_scale_or_translation(seed: int, scale: float, shift: float) -> None:
+    E = LINE + np.random.default_rng(seed).normal(size=(10, 1)) * 0.2
+    near = np.abs((parallelograms(10).rows(10) @ ((E - E.mean()) / E.std(ddof=1))) ** 2 - 0.01)
+    if near.min() > 1e-6:
+        assert (realised(E * scale + shift) == realised(E)).all()
+
+
+def test_predicted_accuracy_by_its_definition() -> None:
+    is_train, E = chosen(10, 30, 5), LINE + np.random.default_rng(5).normal(size=(10, 1)) * 0.3
+    of = [tuple(pair) for pair in pairs(10).tolist()]
+    closed = realised(E)
+    right = 0
+    for index, (a, b) in enumerate(of):
+        found = bool(is_train[index])
+        for i, j, m, n in parallelograms(10).corners[closed].tolist():
+            for one, other in (((i, n), (j, m)), ((j, m), (i, n))):
+                found |= one == (a, b) and bool(is_train[of.index(other)])
+        right += found
+    assert predicted_accuracy(is_train, E) == pytest.approx(right / 55)
+
+
+def test_what_a_training_set_can_lead_to_is_bounded_by_what_a_line_explains() -> None:
+    for seed in range(20):
+        is_train = chosen(10, 15 + seed, seed)
+        ideal = ideal_accuracy(10, is_train)
+        assert is_train.mean() <= ideal <= predicted_accuracy(is_train, LINE) + 1e-12
+        if nullity(10, is_train) == 2:
+            assert ideal == pytest.approx(predicted_accuracy(is_train, LINE))
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="p = 2"):
+        parallelograms(2)
+    with pytest.raises(ValueError, match="within 1 to 55"):
+        critical_fraction(10, np.array([56]), 10, 0)
+    with pytest.raises(ValueError, match="no spread"):
+        effective_dynamics(np.ones((10, 1)), np.ones(55, bool), np.array([1.0]))
+    with pytest.raises(ValueError, match="learning rate 0"):
+        time_scale(10, np.ones(55, bool), 0.0)

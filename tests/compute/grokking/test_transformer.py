@@ -1,0 +1,150 @@
+"""Stacked adders against a transformer with all its positions, by autograd and torch.optim."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from compute.ensembles.trainer import Regime, Threshold, Training, log_steps
+from compute.grokking.modular_addition import (
+    MEASURES,
+    NAMES,
+    WARMUP_STEPS,
+    Adders,
+    Setting,
+    initial,
+    n_train,
+    pair_order,
+)
+from compute.grokking.transformer import Architecture, Forward, all_pairs
+
+SHAPE = Architecture(p=7, d_model=12, heads=3, d_mlp=20)
+SETTINGS = [
+    Setting(train_fraction=0.5),
+    Setting(train_fraction=0.5, seed=1, split_seed=5, weight_decay=0.1, learning_rate=3e-3),
+]
+
+
+def plain_logits(parts: list[Tensor], shape: Architecture, codes: Tensor) -> Tensor:
+    """All three positions, causal attention, residual stream; logits at the last."""
+    E, position, Q, K, V, O, W_in, b_in, W_out, b_out, U = parts  # noqa: E741
+    p, heads, width = shape.p, shape.heads, shape.d_model // shape.heads
+    tokens = torch.stack([codes // p, codes % p, torch.full_like(codes, p)], dim=1)
+    x = E[tokens] + position
+    q, k, v = ((x @ W).view(len(x), 3, heads, width).transpose(1, 2) for W in (Q, K, V))
+    mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    x = x + mixed.transpose(1, 2).flatten(2) @ O
+    x = x + torch.relu(x @ W_in + b_in) @ W_out + b_out
+    return (x @ U)[:, -1]
+
+
+def plain_loss(parts: list[Tensor], setting: Setting, train: bool = True) -> Tensor:
+    size = n_train(SHAPE.p, setting.train_fraction)
+    order = torch.as_tensor(pair_order(SHAPE.p, setting.split_seed))
+    codes = order[:size] if train else order[size:]
+    answers = (codes // SHAPE.p + codes % SHAPE.p) % SHAPE.p
+    return torch.nn.functional.cross_entropy(plain_logits(parts, SHAPE, codes), answers)
+
+
+def test_logits_are_those_of_the_whole_transformer() -> None:
+    adders = Adders(SHAPE, SETTINGS, dtype=torch.float64)
+    codes = torch.arange(49)
+    for i in range(2):
+        parts = [leaf[i : i + 1] for leaf in adders.leaves]
+        logits = Forward(SHAPE).run(parts, all_pairs(7))[0]
+        expected = plain_logits([leaf[i] for leaf in adders.leaves], SHAPE, codes)
+        assert torch.allclose(logits, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_are_those_of_autograd() -> None:
+    adders = Adders(SHAPE, SETTINGS, dtype=torch.float64)
+    # Biases begin at zero: elsewhere they could hide a mistake.
+    for leaf in adders.leaves:
+        leaf.add_(0.1 * torch.randn(leaf.shape, generator=torch.Generator().manual_seed(3)))
+    adders.prepare(0)
+    for i, setting in enumerate(SETTINGS):
+        parts = [leaf[i].clone().requires_grad_() for leaf in adders.leaves]
+        plain_loss(parts, setting).backward()
+        for name, part, gradient in zip(NAMES, parts, adders.gradients, strict=True):
+            assert part.grad is not None
+            assert torch.allclose(gradient[i], part.grad, rtol=1e-9, atol=1e-13), name
+
+
+def test_a_stack_takes_the_steps_of_torch() -> None:
+    steps = 40
+    adders = Adders(SHAPE, SETTINGS, dtype=torch.float64)
+    regime = Regime(
+        steps,
+        {"train": Threshold("train_accuracy", 0.99)},
+        MEASURES,
+        log_steps(steps, 10),
+        warmup=WARMUP_STEPS,
+    )
+    record = Training(adders, adders.optimizer(), regime).run()
+    for i, setting in enumerate(SETTINGS):
+        parts = [part.clone().requires_grad_() for part in initial(SHAPE, setting)]
+        optimizer = torch.optim.AdamW(
+            parts, lr=setting.learning_rate, betas=(0.9, 0.98), weight_decay=setting.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / WARMUP_STEPS)
+        )
+        for step in range(steps):
+            if step == steps - 1:
+                found = {name: record.curves[name][i, -1] for name in MEASURES}
+                assert found["train_loss"] == pytest.approx(plain_loss(parts, setting).item())
+                assert found["test_loss"] == pytest.approx(plain_loss(parts, setting, False).item())
+                squares = sum((part**2).sum().item() for part in parts)
+                assert found["squared_weights"] == pytest.approx(squares)
+            optimizer.zero_grad()
+            plain_loss(parts, setting).backward()
+            optimizer.step()
+            schedule.step()
+        for part, leaf in zip(parts, record.leaves, strict=True):
+            assert torch.allclose(part, leaf[i], rtol=1e-7, atol=1e-9)
+
+
+def test_the_start_has_the_published_deviations() -> None:
+    parts = dict(zip(NAMES, initial(Architecture(), Setting()), strict=True))
+    for name, part in parts.items():
+        if name.startswith("b"):
+            assert (part == 0).all()
+        elif name != "position":
+            width = 114 if name == "U" else 128
+            assert part.std().item() == pytest.approx(1 / math.sqrt(width), rel=0.03), name
+
+
+def test_a_training_set_is_the_published_share_of_all_pairs() -> None:
+    assert n_train(113, 0.3) == 3830
+    order = pair_order(11, 3)
+    assert sorted(order.tolist()) == list(range(121))
+
+
+def test_on_the_sphere_the_norm_stays() -> None:
+    settings = [
+        Setting(train_fraction=0.5, alpha=0.8, weight_decay=0.0, on_sphere=s) for s in (True, False)
+    ]
+    adders = Adders(SHAPE, settings, dtype=torch.float64)
+    regime = Regime(30, {}, ("squared_weights",), log_steps(30, 5))
+    squares = Training(adders, adders.optimizer(), regime).run().curves["squared_weights"]
+    assert squares[0] == pytest.approx(squares[0, 0], rel=1e-12)
+    assert abs(squares[1, -1] / squares[1, 0] - 1) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Architecture(p=2), "p >= 3"),
+        (lambda: Architecture(d_model=10, heads=4), "no multiple of 4 heads"),
+        (lambda: Setting(train_fraction=1.0), "train_fraction is 1.0"),
+        (lambda: Setting(weight_decay=-1.0), "weight_decay is -1.0"),
+        (
+            lambda: Adders(SHAPE, [Setting(train_fraction=0.2), SETTINGS[0]]),
+            "stack each size alone",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(make: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()  # type: ignore[operator]
