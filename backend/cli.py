@@ -14,6 +14,7 @@ from backend import db
 from backend.commands import train as _train  # noqa: F401 - adds its command
 from backend.commands.common import Json, Workers, bars, numbers, opened_store, result
 from backend.commands.corpus import corpus_cli
+from backend.commands.experiment import experiment_cli
 from backend.commands.export_predictions import export_cli
 from backend.commands.fit import fit_cli
 from backend.commands.imports import import_cli
@@ -50,6 +51,7 @@ cli.add_typer(db_cli, name="db")
 cli.add_typer(corpus_cli, name="corpus")
 cli.add_typer(export_cli, name="export")
 cli.add_typer(fit_cli, name="fit")
+cli.add_typer(experiment_cli, name="experiment")
 cli.add_typer(suite_cli, name="suite")
 cli.add_typer(job_cli, name="job")
 cli.command()(worker)

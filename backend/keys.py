@@ -19,6 +19,7 @@ VERSIONS = {
     "curve_set": 3,
     "imported_losses": 1,
     "imported_labels": 1,
+    "experiment": 1,
 }
 _BLOCK = 1 << 20
 

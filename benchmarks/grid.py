@@ -19,7 +19,8 @@ import torch
 from benchmarks.plain_toy import grid, in_plain_order, plain_run
 from compute.ensembles.trainer import Training
 from compute.grokking.addition import Additions
-from compute.grokking.phase_diagram import CPU_GROUP, groups, one_thread, regime, train_groups
+from compute.grokking.grids import groups
+from compute.grokking.phase_diagram import CPU_GROUP, one_thread, regime, train_groups
 from compute.grokking.phases import margins, phase_labels
 from compute.grokking.problems import Problem, Setting, n_train
 

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compute.grokking.addition import initial
 from compute.grokking.parallelograms import rqi
-from compute.grokking.problems import Problem, Setting, initial, n_train, split_of
+from compute.grokking.problems import Problem, Setting, n_train, split_of
 
 
 @dataclass(frozen=True)

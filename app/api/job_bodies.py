@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from backend.experiments import KINDS as EXPERIMENTS
 from backend.jobs.kinds import KINDS, JobKind
 from backend.jobs.views import Requires
 
@@ -48,6 +49,10 @@ RequiresField = Annotated[
 ]
 
 
+def _first_preset(kind: str) -> dict[str, Any] | None:
+    return EXPERIMENTS[kind].presets[0].parameters if kind in EXPERIMENTS else None
+
+
 class JobBody(BaseModel):
     """A job to run: what is common to all kinds."""
 
@@ -60,7 +65,7 @@ class JobBody(BaseModel):
 
 def _body_of(kind: JobKind) -> type[JobBody]:
     """Return the body of requests for one kind of job."""
-    example = _EXAMPLES.get(kind.name)
+    example = _EXAMPLES.get(kind.name) or _first_preset(kind.name)
     fields: dict[str, Any] = {
         "kind": (Literal[kind.name], ...),
         "parameters": (kind.schema, ...),

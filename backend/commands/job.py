@@ -24,7 +24,7 @@ Wait = Annotated[bool, typer.Option(help="Follow it to its end.")]
 Device = Annotated[str, typer.Option(help="any, or cuda: only by a worker with a GPU.")]
 
 
-def _parameters(given: list[str]) -> dict[str, Any]:
+def parameters_of(given: list[str]) -> dict[str, Any]:
     """Return name=value pairs; what reads as JSON is JSON, everything else is text."""
     found: dict[str, Any] = {}
     for item in given:
@@ -92,7 +92,7 @@ def submit(
     if requires not in get_args(Requires):
         raise InvalidInputError(f"--requires {requires}", "Choose any or cuda", "requires")
     store = opened_store()
-    asked = _parameters(parameters or [])
+    asked = parameters_of(parameters or [])
     view = queue.submit(store, kind, asked, idempotency_key, cast(Requires, requires))
     _told(store, view, wait, as_json)
 
@@ -108,7 +108,7 @@ def estimate(
 
     from backend.jobs import estimates
 
-    found = estimates.estimate(opened_store(), kind, _parameters(parameters or []))
+    found = estimates.estimate(opened_store(), kind, parameters_of(parameters or []))
     seconds = (
         "time unknown: no job of this kind has finished here"
         if found.seconds is None

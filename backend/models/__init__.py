@@ -4,6 +4,7 @@ from backend.models.access import AccessToken, LoginSession
 from backend.models.base import Base
 from backend.models.corpora import Corpus, Document, TokenChunk, Tokenizer
 from backend.models.evaluations import CurveChunk, CurveSet, Evaluation, LossChunk
+from backend.models.experiments import Experiment, ExperimentArray, ExperimentCell
 from backend.models.jobs import Claim, Job, JobMessage, JobRequest, JobUnit, Worker
 from backend.models.measures import MeasureChunk, TargetLoss
 from backend.models.quanta import (
@@ -36,6 +37,9 @@ __all__ = [
     "Discovery",
     "Document",
     "Evaluation",
+    "Experiment",
+    "ExperimentArray",
+    "ExperimentCell",
     "Job",
     "JobMessage",
     "JobRequest",

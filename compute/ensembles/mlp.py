@@ -8,31 +8,13 @@ Layers are as in `torch.nn.Linear`, transposed: out = in W + b, W [networks, in,
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Activation = Literal["tanh", "relu"]
-ACTIVATIONS: tuple[Activation, ...] = ("tanh", "relu")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Widths of all layers from input to output, and what follows every layer but the last."""
-
-    widths: tuple[int, ...]
-    activation: Activation
-
-    def flop_per_row(self) -> int:
-        """Return floating-point operations of products forward and backward for one input row.
-
-        Two a multiply-add; the gradient of the input is counted as well.
-        """
-        return 3 * sum(2 * a * b for a, b in pairwise(self.widths))
+from compute.ensembles.shapes import Activation, Shape
 
 
 def default_layers(shape: Shape, generator: torch.Generator) -> list[Float[Tensor, "..."]]:

@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from compute.ensembles.adamw import Rates, StackedAdamW
-from compute.ensembles.mlp import StackedMLP
+from compute.ensembles.mlp import StackedMLP, default_layers
 from compute.ensembles.seeds import Epochs, step_seed
 from compute.ensembles.trainer import Networks
 from compute.grokking.parallelograms import IS_CLOSE, parallelograms
-from compute.grokking.problems import Problem, Setting, initial, n_train, split_of
+from compute.grokking.problems import S3_INIT_SCALE, Problem, Setting, n_train, split_of
 
 S3_IS_CLOSE = 0.5
 # What has a row for every network.
@@ -30,6 +30,16 @@ _STACKED = (
     "_wanted",
     "_rates",
 )
+
+
+def initial(problem: Problem, setting: Setting) -> list[Float[Tensor, "..."]]:
+    """Return one network's E [p, dim] and decoder, in float64."""
+    generator = torch.Generator().manual_seed(setting.seed)
+    E = torch.rand((problem.p, problem.dim), generator=generator, dtype=torch.float64) - 0.5
+    if problem.task == "s3":
+        E *= 2 * S3_INIT_SCALE
+    decoder = default_layers(problem.shape(), generator)
+    return [E, *(part * setting.init_scale for part in decoder)]
 
 
 class Additions(Networks):

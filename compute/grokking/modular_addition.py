@@ -10,61 +10,21 @@ spikes late in training.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from compute.ensembles.adamw import Moments, Rates, StackedAdamW
-from compute.ensembles.settings import check_numbers
 from compute.ensembles.trainer import Networks
-from compute.grokking.transformer import Architecture, Forward, Pairs
+from compute.grokking.modular_setting import Architecture, Setting, n_train, pair_order
+from compute.grokking.transformer import Forward, Pairs
 
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "squared_weights")
 PUBLISHED_BETAS = Moments(beta1=0.9, beta2=0.98)
 WARMUP_STEPS = 10
 NAMES = ("E", "position", "Q", "K", "V", "O", "W_in", "b_in", "W_out", "b_out", "U")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How one network is trained.
-
-    Attributes:
-        train_fraction: share of all p^2 pairs.
-        alpha: factor of all initial parameters (arXiv:2210.01117).
-        on_sphere: keep the initial norm after every step.
-        seed: of the initial parameters.
-        split_seed: of the pairs to train on.
-    """
-
-    weight_decay: float = 1.0
-    learning_rate: float = 1e-3
-    train_fraction: float = 0.3
-    alpha: float = 1.0
-    on_sphere: bool = False
-    seed: int = 0
-    split_seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError, naming the field, for a value out of range."""
-        check_numbers(self)
-        if not 0 < self.train_fraction < 1:
-            raise ValueError(f"train_fraction is {self.train_fraction}, want within (0, 1)")
-        if not self.alpha > 0:
-            raise ValueError("alpha is 0: a network of zeros learns nothing")
-
-
-def pair_order(p: int, split_seed: int) -> Int[np.ndarray, " pairs"]:
-    """Return all pairs a p + b in a random order; a training set is its beginning."""
-    return np.random.default_rng(split_seed).permutation(p * p)
-
-
-def n_train(p: int, fraction: float) -> int:
-    """Return the size of a training set, in pairs, at least 1 and not all."""
-    return min(max(1, int(fraction * p * p)), p * p - 1)
 
 
 def initial(shape: Architecture, setting: Setting) -> list[Float[Tensor, "..."]]:

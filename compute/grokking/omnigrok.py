@@ -19,38 +19,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from compute.ensembles.adamw import Rates, StackedAdamW
-from compute.ensembles.mlp import Shape, StackedMLP, default_layers
+from compute.ensembles.mlp import StackedMLP, default_layers
 from compute.ensembles.seeds import Epochs
-from compute.ensembles.settings import check_numbers
+from compute.ensembles.shapes import Shape
 from compute.ensembles.trainer import Networks
+from compute.grokking.omnigrok_setting import Setting
 from compute.grokking.supervised import IS_RIGHT, Supervised
 
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "norm")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How one network is trained.
-
-    Attributes:
-        alpha: factor of all initial parameters.
-        on_sphere: keep the initial norm.
-        batch_size: train rows of a step; 0 is all.
-        seed: of the initial parameters and batches.
-    """
-
-    alpha: float = 1.0
-    weight_decay: float = 0.0
-    learning_rate: float = 1e-3
-    on_sphere: bool = False
-    batch_size: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError, naming the field, for a value out of range."""
-        check_numbers(self)
-        if not self.alpha > 0:
-            raise ValueError("alpha is 0: a network of zeros learns nothing")
 
 
 class Perceptrons(Networks):

@@ -9,28 +9,18 @@ waiting for each other.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from compute.ensembles.trainer import Record, Regime, Threshold, Training, Watch, log_steps
 from compute.grokking.addition import Additions
+from compute.grokking.grids import Grid, groups
 from compute.grokking.phases import PUBLISHED_GAP, PhaseLabels, phase_labels
 from compute.grokking.problems import Problem, Setting
 
-Axis = Literal[
-    "lr_representation",
-    "lr_decoder",
-    "wd_decoder",
-    "wd_representation",
-    "train_fraction",
-    "init_scale",
-    "dropout",
-    "batch_size",
-]
 CPU_GROUP = 8
 CURVES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "rqi", "representation")
 THRESHOLDS = {
@@ -38,55 +28,6 @@ THRESHOLDS = {
     "test": Threshold("test_accuracy", 0.9),
     "rqi": Threshold("rqi", 0.95),
 }
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Cells over two axes; row-major, y slow.
-
-    Attributes:
-        x: name of the axis across, and its values.
-        y: name of the axis upwards, and its values.
-        base: what all cells share.
-    """
-
-    x: tuple[Axis, tuple[float, ...]]
-    y: tuple[Axis, tuple[float, ...]]
-    base: Setting = Setting()  # noqa: RUF009
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for axes that make no grid."""
-        if self.x[0] == self.y[0]:
-            raise ValueError(f"both axes are {self.x[0]}: choose two")
-        for name, values in (self.x, self.y):
-            if not values or list(values) != sorted(set(values)):
-                raise ValueError(f"values of {name} must rise, and there must be one")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return len(self.y[1]), len(self.x[1])
-
-    def settings(self) -> list[Setting]:
-        """Return the setting of every cell.
-
-        Raises:
-            ValueError: a value that its axis cannot have.
-        """
-        return [
-            replace(self.base, **{self.x[0]: _value(self.x[0], x), self.y[0]: _value(self.y[0], y)})
-            for y in self.y[1]
-            for x in self.x[1]
-        ]
-
-
-def _value(axis: str, value: float) -> Any:
-    return round(value) if axis == "batch_size" else float(value)
-
-
-def groups(count: int, size: int) -> list[range]:
-    """Return the cells of each group."""
-    return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def regime(steps: int, *, looks: int = 80, stops: bool = True, linger: int = 200) -> Regime:
@@ -185,9 +126,3 @@ def phase_diagram(
     shaped = {name: steps.reshape(grid.shape) for name, steps in reached.items()}
     labels = phase_labels(shaped["train"], shaped["test"], budget, gap)
     return PhaseDiagram(shaped, labels)
-
-
-def log_axis(low: float, high: float, count: int) -> tuple[float, ...]:
-    """Return values from 10^low to 10^high, evenly in the logarithm."""
-    spaced: Float[np.ndarray, " values"] = 10 ** np.linspace(low, high, count)
-    return tuple(spaced.tolist())

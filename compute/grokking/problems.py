@@ -15,13 +15,11 @@ from itertools import permutations
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
 
-from compute.ensembles.mlp import Shape, default_layers
 from compute.ensembles.settings import check_numbers
+from compute.ensembles.shapes import Shape
 from compute.grokking.parallelograms import pairs
 
 TaskName = Literal["addition", "s3"]
@@ -149,13 +147,3 @@ def split_of(problem: Problem, seed: int) -> Split:
 def n_train(problem: Problem, setting: Setting) -> int:
     """Return the size of a setting's training set, in pairs."""
     return max(1, round(setting.train_fraction * len(problem.pairs())))
-
-
-def initial(problem: Problem, setting: Setting) -> list[Float[Tensor, "..."]]:
-    """Return one network's E [p, dim] and decoder, in float64."""
-    generator = torch.Generator().manual_seed(setting.seed)
-    E = torch.rand((problem.p, problem.dim), generator=generator, dtype=torch.float64) - 0.5
-    if problem.task == "s3":
-        E *= 2 * S3_INIT_SCALE
-    decoder = default_layers(problem.shape(), generator)
-    return [E, *(part * setting.init_scale for part in decoder)]

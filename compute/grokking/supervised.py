@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 
-from compute.ensembles.mlp import Shape, StackedMLP, default_layers
+from compute.ensembles.mlp import StackedMLP, default_layers
+from compute.ensembles.shapes import Shape
 
 N_CLASSES = 10
 TEACHER = Shape((5, 100, 100, 5), "tanh")

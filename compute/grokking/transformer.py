@@ -7,34 +7,13 @@ The backward pass is written out; tests hold both to a transformer with all its 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """Shape of the transformer; every head has d_model / heads dimensions."""
-
-    p: int = 113
-    d_model: int = 128
-    heads: int = 4
-    d_mlp: int = 512
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a shape that there is not."""
-        if self.p < 3 or min(self.d_model, self.heads, self.d_mlp) < 1:
-            raise ValueError(f"{self}: want p >= 3 and at least one of everything")
-        if self.d_model % self.heads:
-            raise ValueError(f"d_model {self.d_model} is no multiple of {self.heads} heads")
-
-    def flop_per_row(self) -> int:
-        """Return floating-point operations of the products forward and backward for one pair."""
-        d, m = self.d_model, self.d_mlp
-        return 3 * 2 * (d * d + 2 * d * m + d * self.p)
+from compute.grokking.modular_setting import Architecture
 
 
 class Pairs:

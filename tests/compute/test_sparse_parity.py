@@ -8,16 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from compute.ensembles.mlp import Shape, default_layers
+from compute.ensembles.mlp import default_layers
+from compute.ensembles.shapes import Shape
 from compute.ensembles.trainer import Regime, Training
-from compute.sparse_parity import (
-    MEASURES,
-    Parities,
-    Problem,
-    Setting,
-    convergence,
-    convergence_steps,
-)
+from compute.parity_problem import Problem, Setting, convergence, convergence_steps
+from compute.sparse_parity import MEASURES, Parities
 
 PROBLEM = Problem(tasks=5, bits=9, subset=2, alpha=0.5, seed=1)
 SETTINGS = [

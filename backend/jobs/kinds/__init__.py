@@ -12,6 +12,7 @@ from backend.jobs.kinds.base import Checked, Cost, JobKind, parsed
 from backend.jobs.kinds.classify import CLASSIFY
 from backend.jobs.kinds.discover import DISCOVER
 from backend.jobs.kinds.evaluate import EVALUATE
+from backend.jobs.kinds.experiments import EXPERIMENTS
 from backend.jobs.kinds.export import EXPORT
 from backend.jobs.kinds.imports import IMPORT_LABELS, IMPORT_LOSSES
 from backend.jobs.kinds.measure import MEASURE
@@ -33,6 +34,7 @@ KINDS: dict[str, JobKind] = {
         IMPORT_LOSSES,
         IMPORT_LABELS,
         EXPORT,
+        *EXPERIMENTS,
     )
 }
 

@@ -9,18 +9,8 @@ from backend import names
 from backend.db import Store
 from backend.errors import InvalidInputError
 from backend.jobs.kinds import files
-from backend.jobs.kinds.base import (
-    MAX_INTEGER,
-    NO_NUL,
-    Checked,
-    Cost,
-    File,
-    JobKind,
-    Name,
-    Number,
-    Parameters,
-    as_asked,
-)
+from backend.jobs.kinds.base import Checked, Cost, JobKind, as_asked
+from backend.jobs.parameters import MAX_INTEGER, NO_NUL, File, Name, Number, Parameters
 from backend.lookup import tokenizer_of_suite
 
 MAX_TOKENS = 1_048_576

@@ -5,7 +5,8 @@ from sqlalchemy.orm import Session
 
 from backend.db import Store
 from backend.errors import NotReadyError
-from backend.jobs.kinds.base import Checked, CorpusName, Cost, JobKind, Parameters, SuiteName
+from backend.jobs.kinds.base import Checked, Cost, JobKind
+from backend.jobs.parameters import CorpusName, Parameters, SuiteName
 from backend.lookup import corpus_named, finished_evaluations, suite_named
 
 

@@ -6,17 +6,14 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from backend.db import Store
-from backend.jobs.kinds.base import (
+from backend.jobs.kinds.base import Checked, Cost, JobKind, with_weights
+from backend.jobs.parameters import (
     MAX_INTEGER,
-    Checked,
     CorpusName,
-    Cost,
-    JobKind,
     ModelName,
     Number,
     Parameters,
     SuiteName,
-    with_weights,
 )
 from backend.lookup import (
     checkpoint_at,

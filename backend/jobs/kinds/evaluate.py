@@ -12,19 +12,15 @@ from backend.db import Store
 from backend.errors import InvalidInputError
 from backend.jobs.kinds.base import (
     Checked,
-    CorpusName,
     Cost,
     JobKind,
-    ModelName,
-    Number,
-    Parameters,
-    SuiteName,
     as_asked,
     forward_flop,
     placed,
     places,
     with_weights,
 )
+from backend.jobs.parameters import CorpusName, ModelName, Number, Parameters, SuiteName
 from backend.lookup import checkpoint_at, corpus_named, model_named, suite_named, tokenizer_of
 from backend.measures import checked_measures
 from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk

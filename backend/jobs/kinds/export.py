@@ -11,12 +11,10 @@ from sqlalchemy.orm import Session
 from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.jobs.kinds import files
-from backend.jobs.kinds.base import (
+from backend.jobs.kinds.base import Checked, Cost, JobKind
+from backend.jobs.parameters import (
     MAX_INTEGER,
-    Checked,
     CorpusName,
-    Cost,
-    JobKind,
     ModelName,
     Number,
     Parameters,

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from backend import names
 from backend.db import Store
 from backend.jobs.kinds import files
-from backend.jobs.kinds.base import Checked, CorpusName, Cost, File, JobKind, Name, Parameters
+from backend.jobs.kinds.base import Checked, Cost, JobKind
+from backend.jobs.parameters import CorpusName, File, Name, Parameters
 from backend.lookup import corpus_named
 
 

@@ -10,20 +10,22 @@ from sqlalchemy.orm import Session
 from backend.db import Store
 from backend.errors import NotFoundError, NotReadyError
 from backend.jobs.kinds.base import (
-    MAX_INTEGER,
-    NAME_PATTERN,
-    NO_NUL,
     Checked,
-    CorpusName,
     Cost,
     JobKind,
-    ModelName,
-    Number,
-    Parameters,
     forward_flop,
     placed,
     places,
     with_weights,
+)
+from backend.jobs.parameters import (
+    MAX_INTEGER,
+    NAME_PATTERN,
+    NO_NUL,
+    CorpusName,
+    ModelName,
+    Number,
+    Parameters,
 )
 from backend.lookup import (
     checkpoint_at,

@@ -12,17 +12,16 @@ from sqlalchemy.orm import Session
 from backend.db import Store
 from backend.errors import InvalidInputError, NotReadyError
 from backend.jobs.kinds.base import (
-    NAME_PATTERN,
     Checked,
     Cost,
     JobKind,
-    Parameters,
     forward_flop,
     placed,
     places,
     with_weights,
 )
 from backend.jobs.kinds.measure import chosen_suite
+from backend.jobs.parameters import NAME_PATTERN, Parameters
 from backend.lookup import corpus_named, suite_named, tokenizer_of
 from backend.models import Corpus, Suite
 

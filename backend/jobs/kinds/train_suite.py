@@ -6,7 +6,8 @@ from sqlalchemy.orm import Session
 from backend.db import Store
 from backend.errors import NotReadyError
 from backend.jobs.kinds import files
-from backend.jobs.kinds.base import Checked, Cost, File, JobKind, Parameters
+from backend.jobs.kinds.base import Checked, Cost, JobKind
+from backend.jobs.parameters import File, Parameters
 from backend.training.recipe import Recipe, read_recipe
 
 # 2N forward, 4N backward a token (arXiv:2001.08361, section 2.1).

@@ -15,6 +15,7 @@ from backend.jobs.work.base import Made, Parameters, Plan, Task, Unit, Work
 from backend.jobs.work.curves import CLASSIFY, EVALUATE
 from backend.jobs.work.discover import DISCOVER
 from backend.jobs.work.exchange import ADD_CORPUS, EXPORT, IMPORT_LABELS, IMPORT_LOSSES
+from backend.jobs.work.experiments import EXPERIMENTS
 from backend.jobs.work.tokens import MEASURE, PASTE
 from backend.jobs.work.train_suite import TRAIN_SUITE
 from backend.settings import Settings
@@ -33,6 +34,7 @@ WORK: dict[str, Work] = {
     "import_losses": IMPORT_LOSSES,
     "import_labels": IMPORT_LABELS,
     "export": EXPORT,
+    **EXPERIMENTS,
 }
 
 

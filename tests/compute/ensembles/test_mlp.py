@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from compute.ensembles.mlp import ACTIVATIONS, Activation, Shape, StackedMLP, default_layers
+from compute.ensembles.mlp import StackedMLP, default_layers
+from compute.ensembles.shapes import ACTIVATIONS, Activation, Shape
 
 COUNT, ROWS, TRAINED = 3, 11, 7
 

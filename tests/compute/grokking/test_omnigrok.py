@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from compute.ensembles.mlp import Shape, default_layers
+from compute.ensembles.mlp import default_layers
+from compute.ensembles.shapes import Shape
 from compute.ensembles.trainer import Regime, Threshold, Training
-from compute.grokking.omnigrok import MEASURES, Perceptrons, Setting
+from compute.grokking.omnigrok import MEASURES, Perceptrons
+from compute.grokking.omnigrok_setting import Setting
 from compute.grokking.supervised import (
     MNIST_FILES,
     Supervised,

@@ -7,12 +7,10 @@ import pytest
 import torch
 
 from compute.ensembles.trainer import Record
+from compute.grokking.grids import Grid, groups, log_axis
 from compute.grokking.phase_diagram import (
     CPU_GROUP,
     CURVES,
-    Grid,
-    groups,
-    log_axis,
     phase_diagram,
     regime,
     train,

@@ -7,17 +7,9 @@ import torch
 from torch import Tensor
 
 from compute.ensembles.trainer import Regime, Threshold, Training, log_steps
-from compute.grokking.modular_addition import (
-    MEASURES,
-    NAMES,
-    WARMUP_STEPS,
-    Adders,
-    Setting,
-    initial,
-    n_train,
-    pair_order,
-)
-from compute.grokking.transformer import Architecture, Forward, all_pairs
+from compute.grokking.modular_addition import MEASURES, NAMES, WARMUP_STEPS, Adders, initial
+from compute.grokking.modular_setting import Architecture, Setting, n_train, pair_order
+from compute.grokking.transformer import Forward, all_pairs
 
 SHAPE = Architecture(p=7, d_model=12, heads=3, d_mlp=20)
 SETTINGS = [

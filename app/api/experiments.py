@@ -1,0 +1,136 @@
+"""Experiments on toy networks: lists, cells with their curves, phase diagrams."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from app.api.arrow import DOCUMENTED, matrix_stream
+from app.deps import MAX_INTEGER, StoreDep
+from backend.experiments import KINDS
+from backend.queries import experiments
+from backend.queries.experiment_views import (
+    CellDetail,
+    ExperimentDetail,
+    ExperimentRow,
+    PhaseDiagramView,
+)
+
+ExperimentName = Annotated[
+    str,
+    Path(
+        pattern=r"^[0-9a-f]{16}$",
+        description="Id of an experiment: the first digits of its content key",
+        examples=["0123456789abcdef"],
+    ),
+]
+Cell = Annotated[int, Path(ge=0, le=MAX_INTEGER, description="Number of the cell, from 0")]
+KindQuery = Annotated[
+    str | None, Query(pattern=r"^[a-z_]{1,40}$", description="Only experiments of this kind")
+]
+Gap = Annotated[
+    int,
+    Query(
+        ge=1,
+        le=MAX_INTEGER,
+        description="Steps between train and test accuracy from which a delay is grokking",
+    ),
+]
+
+router = APIRouter(prefix="/api/v1", tags=["experiments"])
+
+
+@dataclass(frozen=True)
+class ExperimentList:
+    """All experiments."""
+
+    experiments: tuple[ExperimentRow, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class PresetView:
+    """Parameters that show something known; send them as a job of the kind."""
+
+    kind: str
+    name: str
+    title: str
+    size: Literal["reduced", "full"]
+    shows: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PresetList:
+    """Presets of all kinds."""
+
+    presets: tuple[PresetView, ...]
+
+
+@router.get("/experiments")
+def list_experiments(store: StoreDep, kind: KindQuery = None) -> ExperimentList:
+    """Experiments, newest first, with how many of their cells are finished."""
+    return ExperimentList(experiments.list_experiments(store, kind))
+
+
+@router.get("/experiments/presets")
+def list_presets() -> PresetList:
+    """Named parameters of every kind: reduced ones for two minutes, full ones as published."""
+    return PresetList(
+        tuple(
+            PresetView(
+                kind=kind.name,
+                name=preset.name,
+                title=preset.title,
+                size=preset.size,
+                shows=preset.shows,
+                parameters=preset.parameters,
+            )
+            for kind in KINDS.values()
+            for preset in kind.presets
+        )
+    )
+
+
+@router.get("/experiments/{experiment}")
+def experiment_by_id(store: StoreDep, experiment: ExperimentName) -> ExperimentDetail:
+    """One experiment: its parameters, and the numbers of every finished cell."""
+    return experiments.experiment(store, experiment)
+
+
+@router.get("/experiments/{experiment}/cells/{cell}")
+def experiment_cell(store: StoreDep, experiment: ExperimentName, cell: Cell) -> CellDetail:
+    """One finished cell: its numbers and training curves."""
+    return experiments.cell(store, experiment, cell)
+
+
+@router.get(
+    "/experiments/{experiment}/cells/{cell}/arrays/{array}",
+    response_class=Response,
+    responses={200: {"content": DOCUMENTED}},
+)
+def experiment_array(
+    store: StoreDep,
+    experiment: ExperimentName,
+    cell: Cell,
+    array: Annotated[str, Path(pattern=r"^[a-z_]{1,40}$", examples=["representation"])],
+) -> Response:
+    """One array of a cell as an Arrow stream: a row for each of its first index, the rest flat."""
+    values = experiments.cell_array(store, experiment, cell, array)
+    rows = values.reshape(len(values), -1) if values.size else np.zeros((0, 1), values.dtype)
+    shape = ",".join(str(n) for n in values.shape)
+    return matrix_stream("row", 0, array, rows, {"shape": shape})
+
+
+@router.get("/phase-diagrams/{experiment}")
+def phase_diagram(store: StoreDep, experiment: ExperimentName, gap: Gap = 1000) -> PhaseDiagramView:
+    """A grid with the phase of every cell: C, G, M or X (arXiv:2205.10343, section 4)."""
+    return experiments.phase_diagram(store, experiment, gap)
+
+
+@router.get("/phase-diagrams/{experiment}/cells/{cell}")
+def phase_diagram_cell(store: StoreDep, experiment: ExperimentName, cell: Cell) -> CellDetail:
+    """The training curves of one cell of a grid."""
+    return experiments.cell(store, experiment, cell)

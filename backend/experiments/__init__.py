@@ -1,0 +1,20 @@
+"""Kinds of experiments. A new one is an ExperimentKind here: jobs, commands and API follow."""
+
+from backend.errors import InvalidInputError
+from backend.experiments.base import ExperimentKind
+from backend.experiments.phase_diagram import PHASE_DIAGRAM
+
+__all__ = ["KINDS", "ExperimentKind", "experiment_kind"]
+
+KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in (PHASE_DIAGRAM,)}
+
+
+def experiment_kind(name: str) -> ExperimentKind:
+    """Return a kind of experiment.
+
+    Raises:
+        InvalidInputError: there is none of that name.
+    """
+    if name not in KINDS:
+        raise InvalidInputError(f"kind {name!r}", f"Choose from {', '.join(KINDS)}", "kind")
+    return KINDS[name]

@@ -1,0 +1,80 @@
+"""What a kind of experiment is: its parameters, and the cells that they make.
+
+A cell is one network, or one measurement: what it shows depends on the parameters and its place
+alone, never on the cells beside it. How cells are computed stands in `backend.experiments.cells`,
+which no server loads.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from backend.db import Store
+from backend.jobs.parameters import Parameters
+from backend.keys import result_key
+
+Checked = dict[str, Any]
+ID_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Parameters that show something known, under a name.
+
+    Attributes:
+        size: "reduced" takes some two minutes of two cores, "full" is as published.
+        shows: what to look for.
+    """
+
+    name: str
+    title: str
+    size: Literal["reduced", "full"]
+    shows: str
+    parameters: dict[str, Any]
+
+
+def _as_they_are(store: Store, asked: Checked) -> Checked:
+    return asked
+
+
+@dataclass(frozen=True)
+class ExperimentKind:
+    """One kind of experiment.
+
+    Attributes:
+        name: of the kind, and of its jobs.
+        title: for people.
+        summary: one sentence: what it makes.
+        page: path of the page that shows it.
+        schema: what a request may say.
+        presets: the first is what the page starts from.
+        places: what sets each cell apart, in their order; raises ValueError for parameters that
+            make no cells.
+        flop: floating-point operations of all cells, at most.
+        complete: fills in what a request leaves open, and looks at files.
+        group: cells of one unit of work on a CPU.
+    """
+
+    name: str
+    title: str
+    summary: str
+    page: str
+    schema: type[Parameters]
+    presets: tuple[Preset, ...]
+    places: Callable[[Checked], list[dict[str, Any]]]
+    flop: Callable[[Checked], float]
+    complete: Callable[[Store, Checked], Checked] = field(default=_as_they_are)
+    group: int = 8
+
+    def key(self, parameters: Mapping[str, Any]) -> str:
+        """Return the content key of an experiment."""
+        return result_key("experiment", kind=self.name, parameters=parameters)
+
+    def id(self, parameters: Mapping[str, Any]) -> str:
+        """Return what names an experiment outside."""
+        return self.key(parameters)[:ID_DIGITS]
+
+
+def groups(count: int, size: int) -> list[range]:
+    """Return the cells of every unit of work."""
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]

@@ -1,0 +1,50 @@
+"""Experiments on toy networks: a kind of jobs for every kind of `backend.experiments`."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from backend.db import Store
+from backend.errors import InvalidInputError
+from backend.experiments import KINDS
+from backend.experiments.base import ExperimentKind, groups
+from backend.jobs.kinds.base import Checked, Cost, JobKind
+from backend.jobs.parameters import Parameters
+
+
+def complete(store: Store, kind: ExperimentKind, asked: Parameters) -> Checked:
+    """Return the complete parameters of an experiment.
+
+    Raises:
+        InvalidInputError: they make no cells.
+    """
+    whole: dict[str, Any] = kind.complete(store, asked.model_dump(mode="json"))
+    try:
+        kind.places(whole)
+    except ValueError as error:
+        fault = str(error)
+        named = next((name for name in whole if fault.startswith(name)), None)
+        raise InvalidInputError(fault, "Correct it; presets show what works", named) from error
+    return whole
+
+
+def _job_kind(kind: ExperimentKind) -> JobKind:
+    def check(store: Store, session: Session, asked: Parameters) -> Checked:
+        return complete(store, kind, asked)
+
+    def cost(store: Store, session: Session, parameters: Checked) -> Cost:
+        n_units = len(groups(len(kind.places(parameters)), kind.group))
+        return Cost(n_units, kind.flop(parameters), "FLOP")
+
+    return JobKind(
+        name=kind.name,
+        title=kind.title,
+        summary=kind.summary,
+        unit="groups of cells" if kind.group > 1 else "cells",
+        schema=kind.schema,
+        check=check,
+        cost=cost,
+    )
+
+
+EXPERIMENTS = tuple(_job_kind(kind) for kind in KINDS.values())

@@ -1,0 +1,309 @@
+"""Experiments as they are stored: lists, cells, curves, and phases of grids."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, undefer
+
+from backend import arrays
+from backend.db import Store
+from backend.errors import InvalidInputError, NotFoundError, NotReadyError
+from backend.experiments import KINDS, ExperimentKind, experiment_kind
+from backend.experiments.base import ID_DIGITS
+from backend.experiments.phase_diagram import AXIS_TITLES
+from backend.jobs.board import OPEN_STATES
+from backend.jobs.shown import view_of
+from backend.jobs.views import JobView
+from backend.keys import result_key
+from backend.models import Experiment, ExperimentArray, ExperimentCell, Job
+from backend.queries.experiment_views import (
+    ArrayInfo,
+    CellDetail,
+    CellRow,
+    ExperimentDetail,
+    ExperimentRow,
+    GridAxis,
+    Phase,
+    PhaseCell,
+    PhaseDiagramView,
+)
+from backend.queries.reading import finite, stamp
+from compute.grokking.phases import PUBLISHED_GAP, margins, phase_labels
+
+PHASE_DIAGRAM = "phase_diagram"
+STEP = "step"
+LOG_RATIO = 20
+
+
+def _job(session: Session, kind: str, parameters: Mapping[str, Any]) -> JobView | None:
+    key = result_key("job", kind=kind, parameters=parameters)
+    row = session.scalars(
+        select(Job).where(Job.key == key).order_by(Job.created_at.desc()).limit(1)
+    ).one_or_none()
+    return None if row is None else view_of(row)
+
+
+def _row_view(session: Session, row: Experiment, n_finished: int) -> ExperimentRow:
+    return ExperimentRow(
+        id=row.key[:ID_DIGITS],
+        kind=row.kind,
+        title=KINDS[row.kind].title if row.kind in KINDS else row.kind,
+        parameters=row.parameters,
+        n_cells=row.n_cells,
+        n_finished=n_finished,
+        created_at=stamp(row.created_at),
+        page=_page(row.kind, row.key[:ID_DIGITS]),
+        job=_job(session, row.kind, row.parameters),
+    )
+
+
+def _page(kind: str, name: str) -> str:
+    return f"{KINDS[kind].page}?run={name}" if kind in KINDS else f"/api/v1/experiments/{name}"
+
+
+def list_experiments(store: Store, kind: str | None = None) -> tuple[ExperimentRow, ...]:
+    """Return experiments, newest first; of one kind, or of all.
+
+    Raises:
+        InvalidInputError: there is no such kind.
+    """
+    if kind is not None:
+        experiment_kind(kind)
+    counted = (
+        select(ExperimentCell.experiment_id, func.count().label("n"))
+        .group_by(ExperimentCell.experiment_id)
+        .subquery()
+    )
+    query = (
+        select(Experiment, counted.c.n)
+        .outerjoin(counted, counted.c.experiment_id == Experiment.id)
+        .order_by(Experiment.id.desc())
+    )
+    if kind is not None:
+        query = query.where(Experiment.kind == kind)
+    with store.session() as session:
+        return tuple(_row_view(session, row, n or 0) for row, n in session.execute(query))
+
+
+def _waiting(session: Session, name: str) -> ExperimentRow | None:
+    """Return an experiment that a job asks for and no worker has begun."""
+    query = select(Job).where(Job.kind.in_(KINDS), Job.state.in_(OPEN_STATES))
+    for row in session.scalars(query):
+        kind = KINDS[row.kind]
+        if kind.id(row.parameters) == name:
+            return ExperimentRow(
+                id=name,
+                kind=row.kind,
+                title=kind.title,
+                parameters=row.parameters,
+                n_cells=len(kind.places(row.parameters)),
+                n_finished=0,
+                created_at=None,
+                page=_page(row.kind, name),
+                job=view_of(row),
+            )
+    return None
+
+
+def _stored(session: Session, name: str) -> Experiment | None:
+    return session.scalars(select(Experiment).where(Experiment.key.startswith(name))).one_or_none()
+
+
+def _unknown(name: str) -> NotFoundError:
+    return NotFoundError(f"there is no experiment {name}", "GET /api/v1/experiments lists them")
+
+
+def experiment(store: Store, name: str) -> ExperimentDetail:
+    """Return an experiment with what its finished cells are summed up by.
+
+    Raises:
+        NotFoundError: there is none, and no open job asks for it.
+    """
+    with store.session() as session:
+        row = _stored(session, name)
+        found: dict[int, dict[str, Any]] = {}
+        if row is not None:
+            query = select(ExperimentCell.cell, ExperimentCell.summary)
+            query = query.where(ExperimentCell.experiment_id == row.id)
+            found = {cell: summary for cell, summary in session.execute(query)}
+        view = _row_view(session, row, len(found)) if row else _waiting(session, name)
+    if view is None:
+        raise _unknown(name)
+    places = _kind(view).places(view.parameters)
+    cells = tuple(CellRow(i, place, found.get(i)) for i, place in enumerate(places))
+    return ExperimentDetail(view, cells)
+
+
+def _kind(view: ExperimentRow) -> ExperimentKind:
+    if view.kind not in KINDS:
+        raise NotReadyError(
+            f"experiment {view.id} is of kind {view.kind}, which this program does not know",
+            "It was made by a newer program: upgrade this one",
+        )
+    return KINDS[view.kind]
+
+
+def _cell_row(session: Session, name: str, cell: int) -> tuple[Experiment, ExperimentCell]:
+    row = _stored(session, name)
+    if row is None:
+        if _waiting(session, name) is not None:
+            raise NotReadyError(f"experiment {name} has not begun", "Follow its job")
+        raise _unknown(name)
+    if not 0 <= cell < row.n_cells:
+        raise NotFoundError(
+            f"experiment {name} has no cell {cell}", f"Its cells are 0 to {row.n_cells - 1}"
+        )
+    found = session.get(ExperimentCell, (row.id, cell))
+    if found is None:
+        raise NotReadyError(
+            f"cell {cell} of experiment {name} is not finished", "Follow its job, or resume it"
+        )
+    return row, found
+
+
+def _values(session: Session, row: Experiment, cell: int, only: str | None = None) -> Any:
+    query = select(ExperimentArray).where(
+        ExperimentArray.experiment_id == row.id, ExperimentArray.cell == cell
+    )
+    if only is not None:
+        query = query.where(ExperimentArray.name == only)
+    what = f"cell {cell} of experiment {row.key[:ID_DIGITS]}"
+    return {
+        one.name: arrays.read(one, f"{one.name} of {what}")
+        for one in session.scalars(query.options(undefer(ExperimentArray.data)))
+    }
+
+
+def cell_arrays(store: Store, name: str, cell: int) -> dict[str, NDArray[Any]]:
+    """Return all arrays of a finished cell by name.
+
+    Raises:
+        NotFoundError: there is no such experiment or cell.
+        NotReadyError: it is not finished.
+    """
+    with store.session() as session:
+        row, _ = _cell_row(session, name, cell)
+        found: dict[str, NDArray[Any]] = _values(session, row, cell)
+        return found
+
+
+def cell_array(store: Store, name: str, cell: int, array: str) -> NDArray[Any]:
+    """Return one array of a finished cell.
+
+    Raises:
+        NotFoundError: there is no such experiment, cell or array.
+        NotReadyError: it is not finished.
+    """
+    with store.session() as session:
+        row, _ = _cell_row(session, name, cell)
+        found: dict[str, NDArray[Any]] = _values(session, row, cell, array)
+    if array not in found:
+        raise NotFoundError(
+            f"cell {cell} of experiment {name} has no array {array!r}", "Its cell lists them"
+        )
+    return found[array]
+
+
+def cell(store: Store, name: str, number: int) -> CellDetail:
+    """Return a finished cell with its curves.
+
+    Raises:
+        NotFoundError: there is no such experiment or cell.
+        NotReadyError: it is not finished.
+    """
+    with store.session() as session:
+        row, found = _cell_row(session, name, number)
+        values = _values(session, row, number)
+        steps = values.get(STEP, np.zeros(0, np.int32))
+        is_curve = {
+            key: key != STEP and one.ndim == 1 and len(one) == len(steps)
+            for key, one in values.items()
+        }
+        places = KINDS[row.kind].places(row.parameters) if row.kind in KINDS else []
+        return CellDetail(
+            experiment=name,
+            kind=row.kind,
+            cell=number,
+            place=places[number] if places else {},
+            summary=found.summary,
+            provenance=found.provenance,
+            steps=tuple(steps.tolist()),
+            curves={
+                key: tuple(finite(value) for value in one.tolist())
+                for key, one in values.items()
+                if is_curve[key]
+            },
+            arrays=tuple(
+                ArrayInfo(key, one.dtype.name, one.shape)
+                for key, one in values.items()
+                if key != STEP and not is_curve[key]
+            ),
+        )
+
+
+def _axis(parameters: Mapping[str, Any], which: str) -> GridAxis:
+    values = tuple(float(value) for value in parameters[f"{which}_values"])
+    positive = [value for value in values if value > 0]
+    is_log = len(positive) == len(values) > 1 and values[-1] / values[0] >= LOG_RATIO
+    name = parameters[which]
+    return GridAxis(name, AXIS_TITLES[name], values, is_log)
+
+
+def _steps(cells: Sequence[CellRow], name: str, budget: int) -> NDArray[np.int64]:
+    reached = [cell.summary[name] if cell.summary else None for cell in cells]
+    return np.array([budget - 1 if step is None else step for step in reached], np.int64)
+
+
+def phase_diagram(store: Store, name: str, gap: int = PUBLISHED_GAP) -> PhaseDiagramView:
+    """Return the phases of a grid at a gap; cells that are not finished have none.
+
+    Raises:
+        NotFoundError: there is no such phase diagram.
+        InvalidInputError: the gap is not positive.
+    """
+    if gap < 1:
+        raise InvalidInputError(f"gap is {gap}", "Choose 1 step or more", "gap")
+    detail = experiment(store, name)
+    if detail.experiment.kind != PHASE_DIAGRAM:
+        raise NotFoundError(
+            f"experiment {name} is no phase diagram", f"See {detail.experiment.page}"
+        )
+    parameters, cells = detail.experiment.parameters, detail.cells
+    budget, x, y = parameters["steps"], _axis(parameters, "x"), _axis(parameters, "y")
+    train, test = (_steps(cells, f"{which}_step", budget) for which in ("train", "test"))
+    labels = phase_labels(train, test, budget, gap)
+    away = margins(train, test, budget, gap)
+    done = np.array([cell.summary is not None for cell in cells])
+    counts = {phase: int(((labels.phases == phase) & done).sum()) for phase in ("C", "G", "M", "X")}
+    counts["test_only"] = int((labels.test_only & done).sum())
+
+    def view(cell: CellRow) -> PhaseCell:
+        i = cell.cell
+        row, column = divmod(i, len(x.values))
+        summary = cell.summary
+        return PhaseCell(
+            cell=i,
+            row=row,
+            column=column,
+            x=x.values[column],
+            y=y.values[row],
+            phase=cast(Phase, str(labels.phases[i])) if summary else None,
+            test_only=bool(summary and labels.test_only[i]),
+            train_step=summary["train_step"] if summary else None,
+            test_step=summary["test_step"] if summary else None,
+            rqi_step=summary["rqi_step"] if summary else None,
+            margin=int(away[i]) if summary else None,
+        )
+
+    return PhaseDiagramView(
+        experiment=detail.experiment,
+        x=x,
+        y=y,
+        budget=budget,
+        gap=gap,
+        counts=counts,
+        cells=tuple(view(cell) for cell in cells),
+    )

@@ -1,0 +1,78 @@
+"""Grids of toy networks: cells over two of their settings, and the groups they are trained in."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from compute.grokking.problems import Setting
+
+Axis = Literal[
+    "lr_representation",
+    "lr_decoder",
+    "wd_decoder",
+    "wd_representation",
+    "train_fraction",
+    "init_scale",
+    "dropout",
+    "batch_size",
+    "seed",
+    "split_seed",
+]
+WHOLE = {"batch_size", "seed", "split_seed"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells over two axes; row-major, y slow.
+
+    Attributes:
+        x: name of the axis across, and its values.
+        y: name of the axis upwards, and its values.
+        base: what all cells share.
+    """
+
+    x: tuple[Axis, tuple[float, ...]]
+    y: tuple[Axis, tuple[float, ...]]
+    base: Setting = Setting()  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for axes that make no grid."""
+        if self.x[0] == self.y[0]:
+            raise ValueError(f"both axes are {self.x[0]}: choose two")
+        for name, values in (self.x, self.y):
+            if not values or list(values) != sorted(set(values)):
+                raise ValueError(f"values of {name} must rise, and there must be one")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.y[1]), len(self.x[1])
+
+    def settings(self) -> list[Setting]:
+        """Return the setting of every cell.
+
+        Raises:
+            ValueError: a value that its axis cannot have.
+        """
+        return [
+            replace(self.base, **{self.x[0]: _value(self.x[0], x), self.y[0]: _value(self.y[0], y)})
+            for y in self.y[1]
+            for x in self.x[1]
+        ]
+
+
+def _value(axis: str, value: float) -> Any:
+    return round(value) if axis in WHOLE else float(value)
+
+
+def groups(count: int, size: int) -> list[range]:
+    """Return the cells of each group."""
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def log_axis(low: float, high: float, count: int) -> tuple[float, ...]:
+    """Return values from 10^low to 10^high, evenly in the logarithm."""
+    spaced: Float[np.ndarray, " values"] = 10 ** np.linspace(low, high, count)
+    return tuple(spaced.tolist())
