@@ -225,6 +225,8 @@ class Training:
         self.rows = self.rows[stay]
         chosen = torch.as_tensor(stay, device=self.networks.leaves[0].device)
         self._reached = self._reached[:, chosen]
+        if not len(stay):  # the run is over: a stack of nothing has no shape
+            return
         self.networks.keep(chosen)
         self.optimizer.keep(chosen, self.networks.leaves)
 
@@ -270,15 +272,8 @@ class Training:
         self.rows = state["rows"].numpy().copy()
         device = self.networks.leaves[0].device
         chosen = torch.as_tensor(self.rows, device=device)
-        if len(self.rows) < len(self.record.stopped):
-            self.networks.keep(chosen)
-        for i, leaf in enumerate(self.networks.leaves):
-            leaf.copy_(state[f"leaf.{i}"])
-        self.optimizer.keep(chosen, self.networks.leaves)
-        self.optimizer.steps = int(state["optimizer_steps"])
-        for i, both in enumerate(zip(self.optimizer.first, self.optimizer.second, strict=True)):
-            for j, mean in enumerate(both):
-                mean.copy_(state[f"mean.{i}.{j}"])
+        if len(self.rows):  # else the run was over
+            self._restore_stack(state, chosen)
         self._reached = state["open"].to(device)
         record = self.record
         record.stopped = state["stopped"].numpy().copy()
@@ -288,3 +283,14 @@ class Training:
         for key, values in state.items():
             if key.startswith("curve."):
                 record.curves[key.removeprefix("curve.")] = values.numpy().copy()
+
+    def _restore_stack(self, state: Mapping[str, Tensor], chosen: Tensor) -> None:
+        if len(self.rows) < len(self.record.stopped):
+            self.networks.keep(chosen)
+        for i, leaf in enumerate(self.networks.leaves):
+            leaf.copy_(state[f"leaf.{i}"])
+        self.optimizer.keep(chosen, self.networks.leaves)
+        self.optimizer.steps = int(state["optimizer_steps"])
+        for i, both in enumerate(zip(self.optimizer.first, self.optimizer.second, strict=True)):
+            for j, mean in enumerate(both):
+                mean.copy_(state[f"mean.{i}.{j}"])

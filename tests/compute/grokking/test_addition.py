@@ -117,6 +117,25 @@ def test_networks_that_have_shown_all_leave_and_the_others_go_on() -> None:
         assert torch.allclose(a[1], b[1], rtol=1e-9, atol=1e-12)
 
 
+def test_a_stack_that_all_networks_have_left_ends() -> None:
+    settings = [Setting(lr_representation=1e-2, lr_decoder=3e-3, seed=1)] * 2
+    options = {"stop_after": ("train", "test"), "linger": 20}
+    done = trained(NARROW, settings, 900, **options)
+    assert (done.record.stopped < 900).all()
+    assert not len(done.rows)
+    whole = trained(NARROW, settings, int(done.record.stopped[0]))
+    for left, kept in zip(done.record.leaves, whole.record.leaves, strict=True):
+        assert torch.equal(left, kept)
+    networks = Additions(NARROW, settings, dtype=torch.float64)
+    again = Training(networks, networks.optimizer(), regime(900, **options))
+    again.restore(done.state())
+    again.run()
+    assert again.step == done.step
+    assert again.record.stopped.tolist() == done.record.stopped.tolist()
+    for left, kept in zip(again.record.leaves, done.record.leaves, strict=True):
+        assert torch.equal(left, kept)
+
+
 @pytest.mark.parametrize("at", [1, 130, 420])
 def test_a_training_goes_on_from_its_state_as_if_it_had_not_stopped(at: int) -> None:
     settings = [
