@@ -3,10 +3,11 @@
 from backend.errors import InvalidInputError
 from backend.experiments.base import ExperimentKind
 from backend.experiments.phase_diagram import PHASE_DIAGRAM
+from backend.experiments.sparse_parity import SPARSE_PARITY
 
 __all__ = ["KINDS", "ExperimentKind", "experiment_kind"]
 
-KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in (PHASE_DIAGRAM,)}
+KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in (PHASE_DIAGRAM, SPARSE_PARITY)}
 
 
 def experiment_kind(name: str) -> ExperimentKind:

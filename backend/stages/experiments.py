@@ -1,4 +1,4 @@
-"""Computing experiments: a group of cells is a unit of work, committed together."""
+"""Computing experiments: a group of cells is a unit of work, each stack of it committed whole."""
 
 import hashlib
 import json
@@ -120,19 +120,45 @@ class _Saved:
         self.path.unlink(missing_ok=True)
 
 
-def _trainer(saved: _Saved, tell: Callable[[float], None]) -> "Callable[[Training], Record]":
-    def train(training: "Training") -> "Record":
+class _Stack:
+    """The cells of one thread; it may train them in parts, each committed when it is done."""
+
+    def __init__(
+        self,
+        saved: Callable[[Sequence[int]], _Saved],
+        cells: Sequence[int],
+        tell: Callable[[float], None],
+        commit: "Callable[[Sequence[CellResult]], None]",
+    ) -> None:
+        self.cells, self._at, self._tell, self._commit = cells, saved, tell, commit
+        self._trained = 0
+        self._kept: list[_Saved] = []
+
+    def train(self, training: "Training", part: Sequence[int] | None = None) -> "Record":
+        """Train the networks of some of the cells, of all if None."""
+        mine = self.cells if part is None else part
+        before, whole = self._trained, len(self.cells)
+        saved = self._at(mine)
+        self._kept.append(saved)
         saved.restore(training)
         steps = training.regime.steps
 
         def watch(step: int, networks: int) -> None:
             del networks
-            tell(step / steps)
+            self._tell((before + len(mine) * step / steps) / whole)
             saved.save(training)
 
-        return training.run(watch=watch)
+        record = training.run(watch=watch)
+        self._trained += len(mine)
+        return record
 
-    return train
+    def commit(self, found: "Sequence[CellResult]") -> None:
+        """Store finished cells; what was kept to go on with them is dropped."""
+        if found:
+            self._commit(found)
+        for saved in self._kept:
+            saved.drop()
+        self._kept.clear()
 
 
 def run_cells(
@@ -160,13 +186,19 @@ def run_cells(
         if not todo:
             return
         WORK_LOG.info("experiment %s cells %s", kind.id(parameters), todo)
-        _compute(store, kind, parameters, row, todo, compute, progress)
+        stacks = _stacks(wanted, todo, compute)
+        _compute(store, kind, parameters, row, stacks, compute, progress)
 
 
-def _stacks(cells: Sequence[int], compute: Compute) -> list[Sequence[int]]:
-    """Return cells in as many stacks as there are threads, each alike a sample of them."""
+def _stacks(cells: Sequence[int], todo: Sequence[int], compute: Compute) -> list[Sequence[int]]:
+    """Return the cells to do in as many stacks as there are threads, each alike a sample of them.
+
+    What is finished does not move the others, so that a stack that was cut off is found again.
+    """
     n = 1 if compute.device != "cpu" else max(1, min(compute.threads, len(cells)))
-    return [cells[first::n] for first in range(n)]
+    wanted = set(todo)
+    stacks = [[cell for cell in cells[first::n] if cell in wanted] for first in range(n)]
+    return [stack for stack in stacks if stack]
 
 
 def _compute(
@@ -174,37 +206,38 @@ def _compute(
     kind: ExperimentKind,
     parameters: Checked,
     row: int,
-    cells: Sequence[int],
+    stacks: Sequence[Sequence[int]],
     compute: Compute,
     progress: Progress,
 ) -> None:
     from backend.experiments.cells import COMPUTING, Bench
     from compute.grokking.phase_diagram import one_thread
 
-    stacks = _stacks(cells, compute)
-    saved = [_Saved(store, kind.key(parameters), stack) for stack in stacks]
-    title = f"cells {cells[0] + 1} to {cells[-1] + 1}"
-    imports = imports_folder(store)
+    key, imports = kind.key(parameters), imports_folder(store)
+    made = provenance(device=compute.device, threads=len(stacks), stack=len(stacks[0]))
+    last = max(stack[-1] for stack in stacks)
+    title = f"cells {min(stack[0] for stack in stacks) + 1} to {last + 1}"
     with progress.task(title, 100 * len(stacks), unit="%") as task, one_thread():
         bar = _Bar(task, len(stacks))
 
-        def done(i: int) -> list["CellResult"]:
+        def done(i: int) -> None:
             import torch
 
             torch.set_num_threads(1)  # a setting of each thread
-            train = _trainer(saved[i], lambda share: bar.at(i, share))
-            bench = Bench(compute.device, imports, train)
-            return COMPUTING[kind.name](parameters, stacks[i], bench)
+            stack = _Stack(
+                lambda part: _Saved(store, key, part),
+                stacks[i],
+                lambda share: bar.at(i, share),
+                lambda found: _commit(store, row, found, made),
+            )
+            bench = Bench(compute.device, imports, stack.train, stack.commit)
+            stack.commit(COMPUTING[kind.name](parameters, stack.cells, bench))
 
         try:
             with ThreadPoolExecutor(len(stacks)) as threads:
-                found = [one for part in threads.map(done, range(len(stacks))) for one in part]
+                list(threads.map(done, range(len(stacks))))
         except (ValueError, OSError) as error:
             raise InvalidInputError(str(error), "Correct the parameters, then ask again") from error
-    made = provenance(device=compute.device, threads=len(stacks), stack=len(stacks[0]))
-    _commit(store, row, found, made)
-    for one in saved:
-        one.drop()
 
 
 def _commit(store: Store, row: int, found: "Sequence[CellResult]", made: dict[str, Any]) -> None:

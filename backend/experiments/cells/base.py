@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,18 @@ class CellResult:
     arrays: dict[str, NDArray[Any]]
 
 
+class Train(Protocol):
+    """How a training is run to its end."""
+
+    def __call__(self, training: Training, part: Sequence[int] | None = None) -> Record:
+        """Return what it showed.
+
+        Args:
+            training: of one stack.
+            part: the cells in it, where they are not all that were asked for.
+        """
+
+
 @dataclass(frozen=True)
 class Bench:
     """Where a group of cells is computed.
@@ -36,15 +48,18 @@ class Bench:
         device: "cpu" or "cuda".
         imports: folder that parameters name files below.
         train: runs a training to its end, from where it was cut off, and watches it.
+        commit: stores cells that are finished before others are begun.
     """
 
     device: str
     imports: Path
-    train: Callable[[Training], Record]
+    train: Train
+    commit: Callable[[Sequence[CellResult]], None]
 
 
 Computing = Callable[[Checked, Sequence[int], Bench], list[CellResult]]
-"""(parameters, cells, bench) -> what the cells showed; raises ValueError for what cannot be."""
+"""(parameters, cells, bench) -> what those cells showed that it has not committed itself; raises
+ValueError for what cannot be."""
 
 
 def number(value: float) -> float | None:
