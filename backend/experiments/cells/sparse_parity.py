@@ -113,5 +113,5 @@ def _result(
         "stopped": stopped,
         "convergence_steps": [int(step) if step >= 0 else None for step in when],
     }
-    kept = {**arrays, "task_loss": task_loss}
+    kept: dict[str, NDArray[Any]] = {**arrays, "task_loss": task_loss}
     return CellResult(cell, summary, {"step": steps.astype(np.int32), **kept})
