@@ -18,7 +18,7 @@ class Term:
         return self.name.lower().replace(" ", "-")
 
 
-_QM, _PYTHIA = "arXiv:2303.13506", "arXiv:2304.01373"
+_QM, _PYTHIA, _GROKKING = "arXiv:2303.13506", "arXiv:2304.01373", "arXiv:2205.10343"
 
 TERMS = (
     Term("Affinity", "Similarity as spectral clustering takes it.", "Ĉ = 1 − arccos(C)/π", _QM),
@@ -63,6 +63,14 @@ TERMS = (
         "invariance ignores is taken out first: a constant (level), a factor (scale), a move along "
         "the axis (shift).",
         "Σ wᵢ (ℓᵢ − qᵢ)², Σ wᵢ = 1",
+    ),
+    Term(
+        "Effective theory",
+        "What is left of training a toy network once its decoder is taken as given: a loss of "
+        "the representation E alone, over the parallelograms of the training set. λ3 is the "
+        "third eigenvalue of AᵀA, η the learning rate of the representation.",
+        "n_h = Z0 / (2 η λ3)",
+        _GROKKING,
     ),
     Term(
         "Emergence",
@@ -135,12 +143,27 @@ TERMS = (
         source=_QM,
     ),
     Term(
+        "Parallelogram",
+        "Four numbers with i + n = j + m. A representation closes it when the vectors do the "
+        "same; a training set holds it when both its pairs are in it.",
+        "E_i + E_n = E_j + E_m",
+        _GROKKING,
+    ),
+    Term(
         "Pattern",
         "The pair (last token, answer) that fits a cluster best, by F1. Precision: of all "
         "clustered predictions that follow it, the share in this cluster; recall: of this "
         "cluster's members, the share that follow it.",
     ),
     Term("p(L)", "Distribution of single predictions' losses; its mean is the mean loss.", "", _QM),
+    Term(
+        "Phase of learning",
+        "What a network has done within its budget of S steps. Comprehension (C): train and test "
+        "accuracy are reached, less than the gap apart. Grokking (G): both, the gap or more "
+        "apart. Memorisation (M): train alone. Confusion (X): not train; test without train "
+        "counts as confusion too, and is marked *.",
+        source=_GROKKING,
+    ),
     Term(
         "Polygenic",
         "Class of a curve that falls gradually: a drop of 1 nat or more, spread out. Thought to "
@@ -183,6 +206,12 @@ TERMS = (
         "RMSLE",
         "Root mean squared error of ln L between a law and the measured means.",
         "√(mean of (ln L − ln law)²)",
+    ),
+    Term(
+        "RQI",
+        "Representation quality index: the share of all parallelograms that a representation, "
+        "at zero mean and unit spread, closes to within 0.01 (squared, mean over dimensions).",
+        source=_GROKKING,
     ),
     Term("S", "Training step."),
     Term("Selection", "The predictions that QDG starts from: those with a loss below a threshold."),

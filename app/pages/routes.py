@@ -5,7 +5,9 @@ from fastapi import APIRouter
 from app.pages import (
     clusters,
     documents,
+    experiment_parts,
     figures,
+    grokking,
     jobs,
     login,
     overview,
@@ -24,6 +26,8 @@ PARTS = (
     documents,
     jobs,
     scaling,
+    experiment_parts,
+    grokking,
     reference,
     figures,
     login,

@@ -145,15 +145,18 @@ function act(element, button) {
   return exportImage(element, action).catch((error) => say(wordsOf(error)));
 }
 
-/** Watch all figures of the page. */
-export function start() {
-  const watcher = new IntersectionObserver((entries) => {
-    for (const entry of entries.filter((candidate) => candidate.isIntersecting)) {
-      watcher.unobserve(entry.target);
-      draw(entry.target);
-    }
-  }, { rootMargin: "200px" });
-  for (const element of all(".plot")) {
+const watcher = new IntersectionObserver((entries) => {
+  for (const entry of entries.filter((candidate) => candidate.isIntersecting)) {
+    watcher.unobserve(entry.target);
+    draw(entry.target);
+  }
+}, { rootMargin: "200px" });
+
+/** Watch the figures of a page, or of a part that came later. */
+export function watch(root = document) {
+  for (const element of drawn.keys()) if (!element.isConnected) drawn.delete(element);
+  for (const element of all(".plot:not([data-state])", root)) {
+    element.dataset.state = "watched";
     one(".plot-wait", element).textContent = "";
     watcher.observe(element);
     element.addEventListener("click", (event) => {
@@ -161,6 +164,11 @@ export function start() {
       if (button) act(element, button);
     });
   }
+}
+
+/** Watch all figures of the page. */
+export function start() {
+  watch();
   new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 }
