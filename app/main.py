@@ -21,6 +21,7 @@ from app.api import (
     predictions,
     similarities,
     suites,
+    theory,
 )
 from app.api.openapi import described_application
 from app.attempts import Attempts
@@ -45,6 +46,7 @@ API_ROUTERS = (
     similarities.router,
     clusterings.router,
     clusters.router,
+    theory.router,
     jobs.router,
     operation.router,
 )

@@ -26,6 +26,7 @@ TAGS = [
     {"name": "search", "description": "Predictions by curve shape, text and scores"},
     {"name": "scaling", "description": "Mean loss over model size and training step"},
     {"name": "quanta", "description": "Selections, similarities, clusterings and clusters"},
+    {"name": "theory", "description": "The quantization model in numbers"},
     {"name": "jobs", "description": "Computing what is not stored yet, in the background"},
     {"name": "operation", "description": "Liveness, readiness and metrics"},
 ]

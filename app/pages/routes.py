@@ -13,6 +13,7 @@ from app.pages import (
     reference,
     scaling,
     search,
+    theory,
 )
 
 router = APIRouter()
@@ -24,6 +25,7 @@ PARTS = (
     documents,
     jobs,
     scaling,
+    theory,
     reference,
     figures,
     login,
