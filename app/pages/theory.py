@@ -15,13 +15,13 @@ router = APIRouter(include_in_schema=False)
 
 _KNOBS = (
     ("alpha", "α", "how fast frequencies fall", "linear"),
-    ("m", "m", "quanta there are", "log"),
-    ("n", "n", "quanta learned, at the mark", "log"),
-    ("capacity", "C", "parameters a quantum takes", "log"),
-    ("threshold", "τ", "samples a quantum takes", "log"),
-    ("first_steps", "T", "steps the first takes", "log"),
-    ("a", "a", "nats, quantum learned", "linear"),
-    ("b", "b", "nats, quantum not learned", "linear"),
+    ("m", "m", "quanta in the sum", "log"),
+    ("a", "a", "loss of a quantum learned, nats", "linear"),
+    ("b", "b", "loss before it is learned, nats", "linear"),
+    ("capacity", "C", "parameters that a quantum takes", "log"),
+    ("threshold", "τ", "samples that a quantum takes", "log"),
+    ("first_steps", "T", "steps that the first quantum takes", "log"),
+    ("n", "n", "quanta learned at the mark ◆", "log"),
 )
 
 
@@ -85,7 +85,6 @@ def theory(request: Request, wanted: Annotated[TheoryQuery, Query()]) -> Respons
         comparisons=[comparison(law) for law in view.laws],
         why=_number_words(view),
         measured=exponents(),
-        is_changed=bool(given),
         figures=f"/figures/theory{given}",
         api=f"/api/v1/theory/laws{given}",
     )
