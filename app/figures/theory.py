@@ -148,7 +148,7 @@ def slope_figure(view: TheoryLaws) -> go.Figure:
         *_slopes("over N", "accent", view.asked.m, over_n, upper),
         *_slopes("over D, S", "mean", view.asked.m, over_d, lower),
         end_label(first, upper[0], "\u00a0over N", "accent", "middle right"),
-        end_label(last, lower[-1], "over D, S", "mean", "bottom left"),
+        end_label(last, lower[-1] - 0.03 * most, "over D, S", "mean", "bottom left"),
     ]
     for law, side in ((over_n, "top right"), (over_d, "bottom right")):
         if law is over_n or law.exponent > 0.12 * most:
@@ -202,10 +202,8 @@ def exponent_figure(found: Exponents, alpha: float) -> go.Figure:
         i, side = PLACES.get(source, (0, "bottom right"))
         traces += [dots, end_label(x[i], y[i], _beside(source, side), "mean", side)]
     here = _line("the α that is set", "accent", [alpha], [alpha / (1 + alpha)])
-    here |= {
-        "mode": "markers",
-        "marker": {"size": 13, "symbol": "diamond-open", "line": {"width": 2}},
-    }
+    here["mode"] = "markers"
+    here["marker"] = {"size": 13, "symbol": "diamond-open", "line": {"width": 2}}
     here["hovertemplate"] = "α = %{x:.3g}: α_D = %{y:.3g}<extra></extra>"
     layout: Layout = {
         "xaxis": log_axis("exponent over parameters, α_N", 0.01, 2.6),
