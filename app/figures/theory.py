@@ -123,6 +123,8 @@ def frequency_figure(view: TheoryLaws) -> go.Figure:
     )
     traces: list[Trace] = []
     for name, role, part, size in parts:
+        if not view.ranks[part]:  # all are learned
+            continue
         trace = _line(name, role, view.ranks[part], view.frequencies[part])
         trace |= {"mode": "markers", "marker": {"size": size}}
         trace["hovertemplate"] = f"quantum %{{x}}, {name}<br>p = %{{y:.3g}}<extra></extra>"
