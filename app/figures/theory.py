@@ -181,7 +181,7 @@ def _slopes(
 
 def _beside(text: str, side: str) -> str:
     # Spaces keep words off their mark.
-    space = "\u00a0" * (3 if side == "bottom right" else 2)
+    space = "\u00a0" * (5 if side == "bottom right" else 2)
     return f"{space}{text}{space}"
 
 

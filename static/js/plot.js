@@ -52,11 +52,13 @@ function showFailure(element, error) {
 
 async function draw(element) {
   try {
-    const { src } = element.dataset;
-    const [plotly, figure] = await Promise.all([loadLibrary(), figureOf(element)]);
-    if (src !== element.dataset.src) return draw(element); // it was to show something else meanwhile
-    if (!figure) throw new Error("There is nothing to draw here");
-    await show(plotly, element, figure);
+    let src;
+    do {
+      ({ src } = element.dataset);
+      const [plotly, figure] = await Promise.all([loadLibrary(), figureOf(element)]);
+      if (!figure) throw new Error("There is nothing to draw here");
+      await show(plotly, element, figure);
+    } while (src !== element.dataset.src); // a slider asked for something else meanwhile
   } catch (error) {
     showFailure(element, error);
   }
