@@ -36,6 +36,12 @@ TERMS = (
         "L = a + b·x^−c₀ · Π (1 + (x/dᵢ)^(1/fᵢ))^(−cᵢ·fᵢ)",
         "arXiv:2210.14891",
     ),
+    Term(
+        "Capacity",
+        "Parameters that a quantum takes in the theory: a model of N parameters knows N/C quanta.",
+        "n = N/C",
+        _QM,
+    ),
     Term("Checkpoint", "One model at one training step.", source=_PYTHIA),
     Term(
         "Class contribution",
@@ -84,6 +90,14 @@ TERMS = (
         "H = −Σ p ln p over the vocabulary",
     ),
     Term("Envelope", "At each rank, the largest cluster size over all n_clusters.", source=_QM),
+    Term(
+        "Finite slope",
+        "Slope of L − a on log axes for a sum over m quanta, between 2 and 20 learned ones. For a "
+        "few dozen quanta it is by far steeper than the limit of infinitely many, because the sum "
+        "ends; for many thousand it is a little shallower.",
+        "L − a = (b − a)·Σ p_k, n < k ≤ m",
+        _QM,
+    ),
     Term(
         "Flat-high",
         "Class of a curve: lowest loss above 3 nats, range below 1 nat.",
@@ -189,6 +203,14 @@ TERMS = (
         "C = cos(∇ℓᵢ, ∇ℓⱼ)",
         _QM,
     ),
+    Term(
+        "Quantization model",
+        "Knowledge comes in quanta, learned in the order of how often they are used, which falls "
+        "as a power law. A sample's loss falls from b to a once its quantum is learned. Hence "
+        "α_N = α and α_D = α_S = α/(1 + α).",
+        "p_k = k^−(1+α)/ζ(1+α)",
+        _QM,
+    ),
     Term("Quantum", "A piece of knowledge or skill that is either learned or not.", source=_QM),
     Term(
         "Rank of a token",
@@ -220,6 +242,13 @@ TERMS = (
         "Share of a curve's drop inside its best half-decade window of the axis.",
     ),
     Term("Suite", "Models of one family trained on the same data in one order.", source=_PYTHIA),
+    Term(
+        "Threshold",
+        "Samples of a quantum that it takes to learn it in the theory, however often these are "
+        "repeated: D samples teach the quanta with p_k at least τ/D.",
+        "D·p_n = τ",
+        _QM,
+    ),
     Term("Token", "A piece of text that models read and predict; split characters share tokens."),
     Term("U-shaped and hump", "Classes of a curve: an inner extreme 1 nat beyond both ends."),
 )

@@ -15,6 +15,7 @@ from app.pages import (
     reference,
     scaling,
     search,
+    theory,
 )
 
 router = APIRouter()
@@ -28,6 +29,7 @@ PARTS = (
     scaling,
     experiment_parts,
     grokking,
+    theory,
     reference,
     figures,
     login,

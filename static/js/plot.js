@@ -52,19 +52,27 @@ function showFailure(element, error) {
 
 async function draw(element) {
   try {
-    const [plotly, figure] = await Promise.all([loadLibrary(), figureOf(element)]);
-    if (!figure) throw new Error("There is nothing to draw here");
-    await show(plotly, element, figure);
+    let src;
+    do {
+      ({ src } = element.dataset);
+      const [plotly, figure] = await Promise.all([loadLibrary(), figureOf(element)]);
+      if (!figure) throw new Error("There is nothing to draw here");
+      await show(plotly, element, figure);
+    } while (src !== element.dataset.src); // a slider asked for something else meanwhile
   } catch (error) {
     showFailure(element, error);
   }
+}
+
+function nameTarget(target, element) {
+  target.ariaLabel = `${one("h3", element).textContent}. ${one("figcaption", element).innerText}`;
 }
 
 async function show(plotly, element, figure) {
   const box = one(".plot-box", element);
   const target = make("div", { className: "plot-target" });
   target.role = "img";
-  target.ariaLabel = `${one("h3", element).textContent}. ${one("figcaption", element).innerText}`;
+  nameTarget(target, element);
   target.style.height = "100%";
   box.replaceChildren(target);
   const { data, layout } = paint(figure, palette());
@@ -118,6 +126,20 @@ function tableOf(element, figure) {
 function format(value) {
   if (typeof value !== "number") return String(value ?? "–");
   return Number.isInteger(value) ? value.toLocaleString("en") : value.toPrecision(4);
+}
+
+/** Draw all plots of the page from other figures, which came from `src`. */
+export function redraw(src, figures) {
+  fetched.clear();
+  fetched.set(src, Promise.resolve(figures));
+  for (const element of all(".plot")) element.dataset.src = src;
+  for (const [element, entry] of drawn) {
+    entry.figure = figures[element.dataset.key];
+    nameTarget(entry.target, element);
+    const table = one(".plot-table", element);
+    if (!table.hidden) table.replaceChildren(...tableOf(element, entry.figure));
+  }
+  repaint();
 }
 
 function toggleTable(element, button) {
