@@ -123,6 +123,23 @@ def _flop(asked: Checked) -> float:
     )
 
 
+def _values(name: str, values: Sequence[float]) -> str:
+    shown = [f"{value:g}" for value in values]
+    if len(shown) <= 3:
+        return f"{name} {', '.join(shown)}"
+    return f"{name} {shown[0]} to {shown[-1]} ({len(shown)})"
+
+
+def _label(asked: Checked) -> str:
+    words = [f"{asked['tasks']} subtasks", _values("width", asked["widths"])]
+    if any(asked["samples"]):
+        words.append(_values("D", asked["samples"]))
+    words += [_values("α", asked["alphas"]), f"{asked['steps']:,} steps"]
+    if asked["seeds"] != [0]:
+        words.append(_values("seed", asked["seeds"]))
+    return ", ".join(words)
+
+
 SPARSE_PARITY = ExperimentKind(
     name="sparse_parity",
     title="Sparse parity",
@@ -133,4 +150,5 @@ SPARSE_PARITY = ExperimentKind(
     places=places,
     flop=_flop,
     complete=_complete,
+    label=_label,
 )

@@ -1,6 +1,6 @@
 """Experiments as they are stored: lists, cells, curves, and phases of grids."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
