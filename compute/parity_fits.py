@@ -64,7 +64,8 @@ class Sums:
         p = self.problem.frequencies()
         left = np.concatenate([np.cumsum(p[::-1])[::-1], [0.0]])
         n = np.minimum(self.learned(x), len(p))
-        return np.interp(n, np.arange(len(p) + 1), left)
+        loss: NDArray[np.float64] = np.interp(n, np.arange(len(p) + 1), left)
+        return loss
 
     def is_inside(self, x: Float[np.ndarray, " points"]) -> NDArray[np.bool_]:
         """Return where a subtask or more is left to learn."""

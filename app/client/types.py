@@ -28,6 +28,8 @@ from backend.jobs.views import (
 )
 from backend.jobs.views import State as JobState
 from backend.queries.compare_views import ClusterMatch, Comparison
+from backend.queries.experiment_views import CellRow, ExperimentRow
+from backend.queries.parity_views import ParityAxis, ParityCell, ParityLaw, ParityView
 from backend.queries.quanta_views import (
     Annotation,
     ClusteringRow,
@@ -100,6 +102,7 @@ from backend.queries.views import (
 __all__ = [
     "Annotation",
     "Axis",
+    "CellRow",
     "CheckpointRow",
     "ClassPart",
     "ClusterMatch",
@@ -125,6 +128,7 @@ __all__ = [
     "DoneUnit",
     "Download",
     "Estimate",
+    "ExperimentRow",
     "ExponentLine",
     "ExponentPair",
     "Exponents",
@@ -152,6 +156,10 @@ __all__ = [
     "ModelRow",
     "Neighbour",
     "Order",
+    "ParityAxis",
+    "ParityCell",
+    "ParityLaw",
+    "ParityView",
     "Points",
     "PowerLaw",
     "PredictionView",

@@ -56,6 +56,12 @@ TERMS = (
         "How much closer members of a cluster are to each other than to the rest.",
         "mean Ĉ within − mean Ĉ to all others",
     ),
+    Term(
+        "Convergence step",
+        "First look at which a subtask's test loss is under 0.1 bits.",
+        "T ∝ 1/p in theory",
+        _QM,
+    ),
     Term("Corpus", "An ordered list of documents, tokenised once, each cut to a largest length."),
     Term(
         "Curve",
@@ -96,6 +102,16 @@ TERMS = (
         "few dozen quanta it is by far steeper than the limit of infinitely many, because the sum "
         "ends; for many thousand it is a little shallower.",
         "L − a = (b − a)·Σ p_k, n < k ≤ m",
+        _QM,
+    ),
+    Term(
+        "Finite-sum prediction",
+        "The slope that a run of sparse parity should have: that of the exact loss over its own m "
+        "subtasks, at its own widths, steps or sample sizes. Width w: w/C are learned, C the "
+        "geometric mean of width over (number learned + ½). Steps s: those with p above τ/s, τ "
+        "the geometric mean of convergence step times p. Sample D: those with p above τ/D, "
+        "likewise. Nothing is fitted to the loss.",
+        "L(n) = Σ p_k, n < k ≤ m",
         _QM,
     ),
     Term(
@@ -240,6 +256,14 @@ TERMS = (
     Term(
         "Sharpness",
         "Share of a curve's drop inside its best half-decade window of the axis.",
+    ),
+    Term(
+        "Sparse parity",
+        "Inputs are m control bits, one of them set, and n random bits; control bit i asks for "
+        "the parity of subset i of k random bits. Subtask i is asked with frequency p_i. Each is "
+        "a quantum by construction: until it is learned, its loss is 1 bit.",
+        "p_i ∝ i^−(α+1)",
+        _QM,
     ),
     Term("Suite", "Models of one family trained on the same data in one order.", source=_PYTHIA),
     Term(

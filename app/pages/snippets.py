@@ -35,6 +35,8 @@ ROUTES = {
     "/clusters/{}/similarity": "cluster_similarity",
     "/theory/laws": "theory_laws",
     "/theory/exponents": "theory_exponents",
+    "/parity/{}": "parity_run",
+    "/parity/{}/cells/{}": "parity_cell",
     "/jobs": "jobs",
     "/jobs/{}": "job",
 }

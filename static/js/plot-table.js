@@ -41,10 +41,10 @@ export function tableRows({ data, layout }) {
   const y = axisTitle(layout.yaxis, "y");
   const first = data[0] ?? { type: "scatter" };
   if (first.type === "bar" && first.orientation === "h") return { columns: ["name", x], rows: data.flatMap(barRows) };
-  if (first.type === "heatmap") {
+  if (first.type === "heatmap" && first.z.bdata) {
     return { columns: [`${y} (row)`, `${x} (column)`, first.name ?? "value"], rows: heatRows(first) };
   }
-  if (first.type === "contour") {
+  if (first.type === "contour" || first.type === "heatmap") {
     const rows = first.z.flatMap((row, i) => row.map((value, j) => ({ cells: [first.y[i], first.x[j], value] })));
     return { columns: [y, x, first.name], rows };
   }

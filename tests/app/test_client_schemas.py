@@ -48,6 +48,8 @@ CALLS = {
     "PUT /api/v1/clusters/{cluster}/annotation": "annotate",
     "GET /api/v1/theory/laws": "theory_laws",
     "GET /api/v1/theory/exponents": "theory_exponents",
+    "GET /api/v1/parity/{experiment}": "parity_run",
+    "GET /api/v1/parity/{experiment}/cells/{cell}": "parity_cell",
     "POST /api/v1/jobs": "submit",
     "GET /api/v1/jobs": "jobs",
     "GET /api/v1/jobs/{job}": "job",

@@ -126,7 +126,7 @@ def test_a_run_says_what_was_learned_when(store: Store) -> None:
             assert one.summary["stopped"] == 400  # only a fixed sample is ever let go
         elif one.summary["stopped"] < 400:
             assert steps[-1] < one.summary["stopped"]
-            assert one.summary["final_loss"] > one.summary["minimum_loss"]
+            assert one.summary["final_loss"] >= one.summary["minimum_loss"]
     wide = [one.summary for one in cells if one.place == {**cells[0].place, "width": 24}]
     assert wide[0]
     assert wide[0]["converged"] >= 3
