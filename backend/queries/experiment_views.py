@@ -25,6 +25,18 @@ class ExperimentRow:
 
 
 @dataclass(frozen=True)
+class PresetView:
+    """Parameters that show something known; send them as a job of the kind."""
+
+    kind: str
+    name: str
+    title: str
+    size: Literal["reduced", "full"]
+    shows: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class CellRow:
     """A cell of an experiment: what sets it apart, and its numbers once it is finished."""
 
