@@ -143,6 +143,18 @@ class EffectiveTheory:
 
 
 @dataclass(frozen=True)
+class FractionCell:
+    """How often a random training set of `n_train` pairs forces p numbers onto a line."""
+
+    p: int
+    n_pairs: int
+    n_parallelograms: int
+    n_train: tuple[int, ...]
+    share: tuple[float, ...]
+    fraction: float | None
+
+
+@dataclass(frozen=True)
 class PhasePair:
     """A cell of two grids at the same place."""
 

@@ -319,6 +319,26 @@ def test_an_experiment_and_its_cells_go_together(store: Store) -> None:
             assert session.scalars(select(table)).all() == []
 
 
+def test_the_critical_fraction_is_where_half_of_the_training_sets_force_a_line(
+    store: Store,
+) -> None:
+    with store.session() as session:
+        asked = checked(store, session, "critical_fraction", {"p": [6, 10], "draws": 300})
+    name = run_experiment(store, "critical_fraction", asked, ONE_CORE, Silent())
+    six, ten = phase_diagrams.critical_fractions(store, name)
+    assert (six.n_pairs, six.n_parallelograms, ten.n_parallelograms) == (21, 13, 70)
+    assert ten.fraction == pytest.approx(0.41, abs=0.02)
+    assert ten.share[-1] == 1
+    assert list(ten.share) == sorted(ten.share)
+    summary = experiments.cell(store, name, 1).summary
+    assert summary["lambda3"] == pytest.approx(30)
+    with pytest.raises(NotFoundError, match="is no phase diagram"):
+        phase_diagrams.phase_diagram(store, name)
+    grid = run_experiment(store, KIND, complete(store, steps=30), ONE_CORE, Silent())
+    with pytest.raises(NotFoundError, match="is no critical fraction"):
+        phase_diagrams.critical_fractions(store, grid)
+
+
 def test_an_interrupt_ends_all_stacks(tmp_path: Path) -> None:
     """Ctrl-C while two stacks train: the command ends at once, and goes on later."""
     settings = {"QUANTA_DATA_DIR": str(tmp_path / "data"), "QUANTA_DEVICE": "cpu"}
