@@ -25,7 +25,17 @@ from backend.stages.select import SelectionSpec
 from backend.stages.suites import add_suite
 
 ONE_CORE = Compute("cpu", 1, 1)
-MINI = DemoSpec(n_documents=60, n_clusters=(5, 10, 20), chunk_predictions=4000)
+# Two columns, two rows, narrow and short: it learns nothing much, in a second.
+SMALL_GRID = {
+    "x": "lr_representation",
+    "x_values": [1e-3, 1e-2],
+    "y": "lr_decoder",
+    "y_values": [3e-4, 3e-3],
+    "width": 16,
+    "steps": 300,
+    "seed": 1,
+}
+MINI = DemoSpec(n_documents=60, n_clusters=(5, 10, 20), chunk_predictions=4000, grid=SMALL_GRID)
 TOKENIZER = BUNDLED / "tokenizer.json"
 DATABASE = "quanta.sqlite"
 

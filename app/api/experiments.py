@@ -1,7 +1,7 @@
 """Experiments on toy networks: lists, cells with their curves, phase diagrams."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Path, Query
@@ -18,6 +18,7 @@ from backend.queries.experiment_views import (
     ExperimentRow,
     PhaseComparison,
     PhaseDiagramView,
+    PresetView,
 )
 
 ExperimentName = Annotated[
@@ -52,18 +53,6 @@ class ExperimentList:
 
     experiments: tuple[ExperimentRow, ...]
     next_cursor: str | None = None
-
-
-@dataclass(frozen=True)
-class PresetView:
-    """Parameters that show something known; send them as a job of the kind."""
-
-    kind: str
-    name: str
-    title: str
-    size: Literal["reduced", "full"]
-    shows: str
-    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)

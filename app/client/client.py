@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from app.client.calls import Query
 from app.client.corpora import CorporaCalls
+from app.client.experiments import ExperimentCalls
 from app.client.jobs import JobCalls
 from app.client.parity import ParityCalls
 from app.client.quanta import QuantaCalls
@@ -14,7 +15,9 @@ from app.client.transport import Transport, document_of
 from app.client.types import Health, Readiness
 
 
-class Client(CorporaCalls, SearchCalls, QuantaCalls, TheoryCalls, ParityCalls, JobCalls):
+class Client(
+    CorporaCalls, SearchCalls, QuantaCalls, ExperimentCalls, TheoryCalls, ParityCalls, JobCalls
+):
     """One server of Quanta Explorer.
 
     Results are frozen dataclasses, lists follow their pages while they are iterated, arrays are

@@ -28,7 +28,20 @@ from backend.jobs.views import (
 )
 from backend.jobs.views import State as JobState
 from backend.queries.compare_views import ClusterMatch, Comparison
-from backend.queries.experiment_views import CellRow, ExperimentRow
+from backend.queries.experiment_views import (
+    ArrayInfo,
+    CellDetail,
+    CellRow,
+    EffectiveTheory,
+    ExperimentDetail,
+    ExperimentRow,
+    GridAxis,
+    PhaseCell,
+    PhaseComparison,
+    PhaseDiagramView,
+    PhasePair,
+    PresetView,
+)
 from backend.queries.parity_views import ParityAxis, ParityCell, ParityLaw, ParityView
 from backend.queries.quanta_views import (
     Annotation,
@@ -101,7 +114,9 @@ from backend.queries.views import (
 
 __all__ = [
     "Annotation",
+    "ArrayInfo",
     "Axis",
+    "CellDetail",
     "CellRow",
     "CheckpointRow",
     "ClassPart",
@@ -127,13 +142,16 @@ __all__ = [
     "DocumentView",
     "DoneUnit",
     "Download",
+    "EffectiveTheory",
     "Estimate",
+    "ExperimentDetail",
     "ExperimentRow",
     "ExponentLine",
     "ExponentPair",
     "Exponents",
     "FiniteExponents",
     "FitKind",
+    "GridAxis",
     "Health",
     "Heat",
     "InductionMean",
@@ -160,10 +178,15 @@ __all__ = [
     "ParityCell",
     "ParityLaw",
     "ParityView",
+    "PhaseCell",
+    "PhaseComparison",
+    "PhaseDiagramView",
+    "PhasePair",
     "Points",
     "PowerLaw",
     "PredictionView",
     "Preset",
+    "PresetView",
     "RankFrequency",
     "Readiness",
     "Requires",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -120,6 +121,10 @@ class _Saved:
         self.path.unlink(missing_ok=True)
 
 
+class _StoppedError(Exception):
+    """Another stack has failed, or somebody interrupted: this one need not go on."""
+
+
 class _Stack:
     """The cells of one thread; it may train them in parts, each committed when it is done."""
 
@@ -128,9 +133,11 @@ class _Stack:
         saved: Callable[[Sequence[int]], _Saved],
         cells: Sequence[int],
         tell: Callable[[float], None],
+        is_over: Event,
         commit: "Callable[[Sequence[CellResult]], None]",
     ) -> None:
         self.cells, self._at, self._tell, self._commit = cells, saved, tell, commit
+        self._is_over = is_over
         self._trained = 0
         self._kept: list[_Saved] = []
 
@@ -145,6 +152,8 @@ class _Stack:
 
         def watch(step: int, networks: int) -> None:
             del networks
+            if self._is_over.is_set():
+                raise _StoppedError
             self._tell((before + len(mine) * step / steps) / whole)
             saved.save(training)
 
@@ -218,7 +227,7 @@ def _compute(
     last = max(stack[-1] for stack in stacks)
     title = f"cells {min(stack[0] for stack in stacks) + 1} to {last + 1}"
     with progress.task(title, 100 * len(stacks), unit="%") as task, one_thread():
-        bar = _Bar(task, len(stacks))
+        bar, is_over = _Bar(task, len(stacks)), Event()
 
         def done(i: int) -> None:
             import torch
@@ -228,16 +237,21 @@ def _compute(
                 lambda part: _Saved(store, key, part),
                 stacks[i],
                 lambda share: bar.at(i, share),
+                is_over,
                 lambda found: _commit(store, row, found, made),
             )
             bench = Bench(compute.device, imports, stack.train, stack.commit)
             stack.commit(COMPUTING[kind.name](parameters, stack.cells, bench))
 
-        try:
-            with ThreadPoolExecutor(len(stacks)) as threads:
+        with ThreadPoolExecutor(len(stacks)) as threads:
+            try:
                 list(threads.map(done, range(len(stacks))))
-        except (ValueError, OSError) as error:
-            raise InvalidInputError(str(error), "Correct the parameters, then ask again") from error
+            except (ValueError, OSError) as error:
+                raise InvalidInputError(
+                    str(error), "Correct the parameters, then ask again"
+                ) from error
+            finally:
+                is_over.set()  # else the end of the block would wait for the other stacks
 
 
 def _commit(store: Store, row: int, found: "Sequence[CellResult]", made: dict[str, Any]) -> None:
