@@ -16,7 +16,7 @@ from backend.lookup import checkpoint_at, finished_evaluation, model_named, suit
 from backend.models import Corpus
 from backend.stages.classify import classify
 from backend.stages.corpora import CorpusSpec, add_corpus
-from backend.stages.demo import BUNDLED, SUITE, DemoSpec, build_demo
+from backend.stages.demo import BUNDLED, PART_GRID, SUITE, DemoSpec, build_demo
 from backend.stages.devices import Compute
 from backend.stages.discover import DiscoverySpec, discover
 from backend.stages.evaluate import evaluate
@@ -24,18 +24,10 @@ from backend.stages.progress import Silent
 from backend.stages.select import SelectionSpec
 from backend.stages.suites import add_suite
 
+# Two columns, two rows, narrow and short.
+SMALL_GRID = PART_GRID
 ONE_CORE = Compute("cpu", 1, 1)
-# Two columns, two rows, narrow and short: it learns nothing much, in a second.
-SMALL_GRID = {
-    "x": "lr_representation",
-    "x_values": [1e-3, 1e-2],
-    "y": "lr_decoder",
-    "y_values": [3e-4, 3e-3],
-    "width": 16,
-    "steps": 300,
-    "seed": 1,
-}
-MINI = DemoSpec(n_documents=60, n_clusters=(5, 10, 20), chunk_predictions=4000, grid=SMALL_GRID)
+MINI = DemoSpec(n_documents=60, n_clusters=(5, 10, 20), chunk_predictions=4000)
 TOKENIZER = BUNDLED / "tokenizer.json"
 DATABASE = "quanta.sqlite"
 

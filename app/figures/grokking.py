@@ -320,7 +320,7 @@ def fraction_figure(cells: Sequence[FractionCell]) -> go.Figure:
                 "name": f"p = {cell.p}",
                 "line": {"width": 2.2},
                 "meta": {"role": "ramp", "at": at},
-                "hovertemplate": f"p = {cell.p}<br>%{{x:.3f}} of the pairs: %{{y:.1%}}<extra></extra>",
+                "hovertemplate": f"p = {cell.p}<br>%{{x:.3f}}: %{{y:.1%}}<extra></extra>",
             }
         )
         # Labels at different heights: the lines are steep and near each other.
