@@ -20,7 +20,9 @@ AXES: Mapping[ParityAxis, str] = {
     "D": "sample size D",
 }
 CONVERGED_BITS = 0.1
-LEVELS = (0.72, 0.5, 0.28)  # where numbers of subtasks stand, in turn, so that they do not touch
+# Where the number of a subtask may stand on its line: where there is most room.
+LEVELS = (0.5, 0.62, 0.4, 0.74, 0.3, 0.84, 0.22)
+BITS_PER_DECADE = 0.9  # of a plot about as high as it is wide
 MOST_BITS = 2.0
 
 
@@ -44,12 +46,37 @@ def _looks(cell: ParityCell) -> list[int]:
     return [i for i, step in enumerate(cell.steps) if step == 0 or step >= first / 10]
 
 
-def _crossing(steps: Sequence[int], values: Sequence[float | None], bits: float) -> int | None:
-    """Return the first step > 0 at which a loss is under a level."""
+def _crossing(steps: Sequence[int], values: Sequence[float | None], bits: float) -> float | None:
+    """Return where a loss first falls under a level, between looks by the logarithm of the step."""
+    before: tuple[int, float] | None = None
     for step, value in zip(steps, values, strict=True):
-        if step > 0 and value is not None and value < bits:
-            return step
+        if step == 0 or value is None:
+            continue
+        if value < bits:
+            if before is None:
+                return float(step)
+            share = (before[1] - bits) / (before[1] - value)
+            return float(before[0] * (step / before[0]) ** share)
+        before = step, value
     return None
+
+
+def _number(
+    rank: int, steps: Sequence[int], values: Sequence[float | None], others: Sequence[Trace]
+) -> Trace:
+    """Return the number of a subtask on its line, at the level farthest from the others."""
+    there = [(math.log10(one["x"][0]) * BITS_PER_DECADE, one["y"][0]) for one in others]
+    best: tuple[float, float, float] = (-1.0, 1.0, LEVELS[0])
+    for height in LEVELS:
+        crossing = _crossing(steps, values, height)
+        if crossing is None:
+            continue
+        here = math.log10(crossing) * BITS_PER_DECADE, height
+        # Beyond a quarter more room is no better, and the middle is.
+        room = min([0.25, *(math.dist(here, other) for other in there)])
+        if room > best[0]:
+            best = room, crossing, height
+    return end_label(best[1], best[2], str(rank), "mean", "middle center")
 
 
 def tasks_figure(cell: ParityCell, shown: int) -> go.Figure:
@@ -65,10 +92,8 @@ def tasks_figure(cell: ParityCell, shown: int) -> go.Figure:
         for trace in lines:
             trace["meta"] = {"role": "ramp", "at": rank / max(len(many) - 1, 1)}
         traces += lines
-        height = LEVELS[rank % len(LEVELS)]
-        crossing = _crossing(steps, values, height)
-        if crossing is not None and _crossing(steps, values, CONVERGED_BITS) is not None:
-            words.append(end_label(crossing, height, str(rank + 1), "mean", "middle center"))
+        if _crossing(steps, values, CONVERGED_BITS) is not None:
+            words.append(_number(rank + 1, steps, values, words))
     mean = [cell.loss[i] for i in looks]
     traces += line_over_steps(steps, mean, "mean loss", "accent", line={"width": 3.4})
     last = next((v for v in reversed(mean) if v is not None), None)
@@ -114,9 +139,14 @@ def emergence_figure(cell: ParityCell) -> go.Figure:
         "hovertemplate": "subtask %{y} under 0.1 bits at step %{x:,}<extra></extra>",
     }
     ends = max(cell.steps[looks[0]], 1), max(cell.steps)
+    every = max(1, round(len(ranks) / 6 / 5) * 5) if len(ranks) > 8 else 1
     layout: Layout = {
         "xaxis": log_axis("training step", *ends),
-        "yaxis": axis("subtask, the most frequent on top", autorange="reversed"),
+        "yaxis": axis(
+            "subtask, the most frequent on top",
+            range=[len(ranks) + 0.5, 0.5],
+            tickvals=[rank for rank in ranks if rank == 1 or rank % every == 0],
+        ),
     }
     return figure([heat, *([marks] if done else [])], layout)
 
@@ -224,8 +254,8 @@ def law_figure(law: ParityLaw, tasks: int) -> go.Figure:
     assert law.measured is not None
     assert law.predicted is not None
     assert law.limit is not None
-    start = law.window[0] / (3 if law.axis == "S" else 1e9)
-    kept = [(x, y) for x, y in zip(law.x, law.loss, strict=True) if x >= max(start, 1) and y]
+    start = law.window[0] / 3 if law.axis == "S" else 1
+    kept = [(x, y) for x, y in zip(law.x, law.loss, strict=True) if x >= start and y]
     x, y = [pair[0] for pair in kept], [pair[1] for pair in kept]
     points: Trace = {
         "type": "scatter",

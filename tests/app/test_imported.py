@@ -99,12 +99,13 @@ def names(
         "other": "0" * 16,
         "cell": 0,
         "array": "representation",
+        "run": "0" * 16,
     }
 
 
 def expected_status(path: str, names: dict[str, Any]) -> set[int]:
     """What each documented route answers: never a failure of the server's own."""
-    if "similarit" in path or "/jobs/{job}" in path or "{experiment}" in path:
+    if "similarit" in path or "/jobs/{job}" in path or "{experiment}" in path or "{run}" in path:
         return {404}  # there are no gradients, no jobs and no experiments
     if names["corpus"] == "elsewhere":
         return {404} if "{document}" in path else {200}
