@@ -155,6 +155,8 @@ def pages(names: dict[str, Any]) -> dict[str, int]:
         f"/figures/predictions/{corpus}/7": 200,
         "/figures/scaling?suite=elsewhere&corpus=elsewhere&axis=N": 200,
         "/grokking": 200,
+        "/parity": 200,
+        f"/parity?run={'0' * 16}": 404,
         f"/grokking?run={'0' * 16}": 404,
         "/theory": 200,
         "/figures/theory": 200,

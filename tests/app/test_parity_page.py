@@ -58,7 +58,7 @@ def test_every_plot_of_the_page_has_a_figure_with_data(client: TestClient, parit
         for trace in drawn["data"]:
             assert len(trace["x"]) == len(trace["y"]) or trace["type"] == "heatmap", key
         for name, axis in drawn["layout"].items():
-            if "range" in axis and name.endswith("axis"):
+            if name.endswith("axis") and "range" in axis:
                 assert axis["range"][0] != axis["range"][1], key
 
 
