@@ -144,7 +144,7 @@ def law(
         counts &= (x >= window[0]) & (x <= window[1])
     x, loss = x[counts].astype(np.float64), loss[counts].astype(np.float64)
     if len(np.unique(x)) < MIN_POINTS:
-        raise TooFewError(f"{len(np.unique(x))} points count, a slope needs {MIN_POINTS}")
+        raise TooFewError(f"points that count: {len(np.unique(x))}; a slope needs {MIN_POINTS}")
     measured = fitted_slope(x, loss)
     ends = float(x.min()), float(x.max())
     drawn = np.geomspace(*ends, _DRAWN)
@@ -232,7 +232,7 @@ def over_steps(
     done = convergence > 0
     if done.any(axis=0).sum() < MIN_POINTS:
         raise TooFewError(
-            f"{done.any(axis=0).sum()} subtasks converged, a window needs {MIN_POINTS}"
+            f"subtasks that converged: {done.any(axis=0).sum()}; a window needs {MIN_POINTS}"
         )
     expected = np.broadcast_to(problem.frequencies(), convergence.shape)
     scale = _geometric_mean(convergence[done] * expected[done])

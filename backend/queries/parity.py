@@ -120,8 +120,9 @@ def _over_cells(
 
 
 def _over_steps(store: Store, name: str, problem: Problem, cells: Sequence[CellRow]) -> ParityLaw:
-    wanted = [one.cell for one in cells]
-    curves = cell_curves(store, name, wanted, ("step", "loss")) if wanted else {}
+    if not cells:
+        return ParityLaw("S", problem.alpha, "the widest network is not finished")
+    curves = cell_curves(store, name, [one.cell for one in cells], ("step", "loss"))
     found = list(curves.values())
     x = np.concatenate([np.zeros(0, np.int64), *(one["step"].astype(np.int64) for one in found)])
     y = np.concatenate([np.zeros(0), *(one["loss"].astype(np.float64) for one in found)])

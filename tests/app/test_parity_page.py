@@ -152,6 +152,10 @@ def test_presets_can_be_asked_for_from_the_page(client: TestClient, parity_run: 
     assert waiting.status_code == 200
     assert "0 of 4 cells" in waiting.text
     assert "No network is finished yet" in waiting.text
+    # What is not finished yet has its place already: a page that is followed fills it in.
+    finished = client.get("/parity", params={"run": parity_run}).text
+    places = [set(re.findall(r'data-part="([a-z-]+)"', one)) for one in (waiting.text, finished)]
+    assert places[0] == places[1]
 
 
 def test_words_of_the_page_are_in_the_glossary(client: TestClient) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from backend.cli import cli
 from backend.db import Store, open_store
 from backend.errors import InvalidInputError, NotFoundError
 from backend.experiments import experiment_kind
@@ -229,6 +231,19 @@ def test_laws_stand_beside_their_sums(store: Store) -> None:
     fewer = parity_cell(store, name, 3, tasks=2)
     assert fewer.task_loss == found.task_loss[:2]
     assert fewer.frequencies == found.frequencies
+
+
+def test_the_laws_are_printed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = computed(store, {**RUN, "widths": [8, 24], "samples": [0], "seeds": [0]})
+    monkeypatch.setenv("QUANTA_DATA_DIR", str(store.settings.data_dir))
+    said = CliRunner().invoke(cli, ["experiment", "laws", name])
+    assert said.exit_code == 0, said.output
+    view = parity(store, name)
+    assert [line[0] for line in said.output.splitlines()] == [law.axis for law in view.laws]
+    assert "N at alpha 0.4: no slope, points that count: 1;" in said.output
+    assert f"slope {view.laws[1].measured:.3f}, sum over 4 subtasks" in said.output
+    found = json.loads(CliRunner().invoke(cli, ["experiment", "laws", name, "--json"]).output)
+    assert found["laws"][1]["predicted"] == view.laws[1].predicted
 
 
 def test_other_experiments_are_no_runs_of_parity(store: Store) -> None:

@@ -115,12 +115,12 @@ def test_what_is_learned_whole_or_not_begun_does_not_count() -> None:
     [
         ([1.0, 1.0, 1.0, 1.0], [0, 0, 0, 0], "no network has learned"),
         ([1.0, 1.0, 1.0, 1.0], [1, 0, 0, 0], "no loss is below"),
-        ([1.0, 1.0, 0.5, 0.4], [0, 0, 1, 1], "2 points count"),
+        ([1.0, 1.0, 0.5, 0.4], [0, 0, 1, 1], "points that count: 2;"),
     ],
 )
 def test_too_little_gives_no_slope(loss: list[float], learned: list[int], said: str) -> None:
     widths = np.array([2, 4, 8, 16])
     with pytest.raises(TooFewError, match=said):
         over_width(Problem(), widths, np.array(loss), np.array(learned))
-    with pytest.raises(TooFewError, match="2 subtasks converged"):
+    with pytest.raises(TooFewError, match="that converged: 2;"):
         over_steps(Problem(), widths, np.array(loss), np.array([[5, 6] + 28 * [-1]]))
