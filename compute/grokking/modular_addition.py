@@ -27,6 +27,19 @@ WARMUP_STEPS = 10
 NAMES = ("E", "position", "Q", "K", "V", "O", "W_in", "b_in", "W_out", "b_out", "U")
 
 
+def leaf_shapes(shape: Architecture) -> list[tuple[int, int]]:
+    """Return rows and columns of one network's parameters, in the order of `NAMES`."""
+    d, m, p = shape.d_model, shape.d_mlp, shape.p
+    return [(p + 1, d), (3, d), *[(d, d)] * 4, (d, m), (1, m), (m, d), (1, d), (d, p)]
+
+
+def leaves_of(shape: Architecture, parameters: Float[Tensor, " all"]) -> list[Float[Tensor, "..."]]:
+    """Return the leaves of a stack of one network from its flat "parameters"."""
+    shapes = leaf_shapes(shape)
+    parts = parameters.split([rows * columns for rows, columns in shapes])
+    return [part.view(1, *one) for part, one in zip(parts, shapes, strict=True)]
+
+
 def initial(shape: Architecture, setting: Setting) -> list[Float[Tensor, "..."]]:
     """Return one network's parameters in the order of `NAMES`, in float64."""
     generator = torch.Generator().manual_seed(setting.seed)
