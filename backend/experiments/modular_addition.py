@@ -108,7 +108,7 @@ def _flop(asked: Checked) -> float:
     train = n_train(asked["p"], asked["train_fraction"])
     # Forward and backward on the training set; forward on the test set at every look.
     rows = train + (pairs - train) / (3 * LOOK_EVERY)
-    return shape.flop_per_row() * rows * asked["steps"] * len(settings_of(asked))
+    return float(shape.flop_per_row() * rows * asked["steps"] * len(settings_of(asked)))
 
 
 MODULAR_ADDITION = ExperimentKind(

@@ -94,7 +94,10 @@ def _result(
 
 
 def _kept(name: str, values: NDArray[np.float64]) -> NDArray[Any]:
-    return values.astype(np.float16 if name in HALVES else np.float32)
+    with np.errstate(over="ignore"):
+        kept: NDArray[Any] = values.astype(np.float16 if name in HALVES else np.float32)
+    kept[~np.isfinite(kept)] = np.nan
+    return kept
 
 
 def _steps(found: dict[str, int | None]) -> dict[str, Any]:
