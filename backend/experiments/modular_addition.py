@@ -111,6 +111,20 @@ def _flop(asked: Checked) -> float:
     return float(shape.flop_per_row() * rows * asked["steps"] * len(settings_of(asked)))
 
 
+def _label(asked: Checked) -> str:
+    def values(name: str) -> str:
+        return ", ".join(f"{value:g}" for value in asked[name])
+
+    words = [f"p {asked['p']}", f"{100 * asked['train_fraction']:g} % of pairs"]
+    words += [f"weight decay {values('weight_decay')}"]
+    if asked["on_sphere"]:
+        words.append("on the sphere")
+    if asked["alpha"] != [1.0]:
+        words.append(f"α {values('alpha')}")
+    words += [f"d_model {asked['d_model']}", f"{asked['steps']:,} steps"]
+    return ", ".join([*words, f"seed {values('seed')}"])
+
+
 MODULAR_ADDITION = ExperimentKind(
     name="modular_addition",
     title="Modular addition",
@@ -120,5 +134,6 @@ MODULAR_ADDITION = ExperimentKind(
     presets=PRESETS,
     places=_places,
     flop=_flop,
+    label=_label,
     group=2,
 )
