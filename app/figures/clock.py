@@ -17,10 +17,11 @@ KNOWN, GENERALISED = 0.99, 0.9
 Values = Sequence[float | None]
 DASHED: Layout = {"width": 2.2, "dash": "dash"}
 SOLID: Layout = {"width": 2.4}
+THIN: Layout = {"width": 1.4, "dash": "dashdot"}
 DOTTED: Layout = {"width": 2.4, "dash": "dot"}
 BROKEN: Layout = {"width": 2.2, "dash": "dashdot"}
-# Of the height of a panel, between the names of two lines.
-NAME_GAP = 0.09
+# Of the height of a figure, between the names of two lines.
+NAME_GAP = 0.055
 NAMED_AT_MOST = 8
 
 
@@ -52,11 +53,11 @@ def accuracy_figure(view: ClockCell, beside: Sequence[Beside]) -> go.Figure:
     traces = [level(steps, KNOWN, "0.99"), level(steps, GENERALISED, "0.9")]
     for other in beside:
         traces += line_over_steps(
-            other.steps, other.values, f"test, {other.name}", "member", line=BROKEN
+            other.steps, other.values, f"test, {other.name}", "muted", line=THIN
         )
         last = other.values[-1]
         if last is not None:
-            traces.append(end_label(other.steps[-1], last, other.name, "muted", "top left"))
+            traces.append(end_label(other.steps[-1], last, other.name, "muted", "bottom left"))
     traces += line_over_steps(steps, curves["train_accuracy"], "train", "mean", line=DASHED)
     traces += line_over_steps(steps, curves["test_accuracy"], "test", "accent", line=SOLID)
     traces += reached_mark(summary["train_step"], KNOWN, "train", "mean", "top left")
@@ -89,6 +90,7 @@ def _names(
     at: float,
     *,
     is_log: bool,
+    height: float = 0.8,
     **where: Any,
 ) -> list[Trace]:
     """Return names at the ends of lines, moved apart where they would cover each other."""
@@ -98,7 +100,7 @@ def _names(
     }
     ends = {name: _at(value, is_log) for name, value in found.items() if value is not None}
     every = [_at(v, is_log) for values in lines.values() for v in values if v is not None]
-    gap = NAME_GAP * ((max(every) - min(every)) or 1.0) if every else 0.0
+    gap = NAME_GAP / height * ((max(every) - min(every)) or 1.0) if every else 0.0
     traces, floor = [], -math.inf
     for name, value in sorted(ends.items(), key=lambda item: item[1]):
         floor = max(value, floor + gap)
@@ -122,7 +124,7 @@ class _Line:
 PANELS: tuple[tuple[str, tuple[float, float], bool, tuple[_Line, ...]], ...] = (
     (
         "loss (nats)",
-        (0.5, 1.0),
+        (0.54, 1.0),
         True,
         (
             _Line("train_loss", "train", "mean", DASHED),
@@ -133,7 +135,7 @@ PANELS: tuple[tuple[str, tuple[float, float], bool, tuple[_Line, ...]], ...] = (
     ),
     (
         "share, Gini",
-        (0.22, 0.46),
+        (0.2, 0.49),
         False,
         (
             _Line("key_share", "in key freq.", "accent", SOLID),
@@ -142,7 +144,7 @@ PANELS: tuple[tuple[str, tuple[float, float], bool, tuple[_Line, ...]], ...] = (
             _Line("gini_neuron_logit", "Gini W_L", "muted", DOTTED),
         ),
     ),
-    ("Σ weights²", (0.0, 0.18), False, (_Line("squared_weights", "Σ w²", "accent", SOLID),)),
+    ("Σ weights²", (0.0, 0.15), False, (_Line("squared_weights", "Σ w²", "accent", SOLID),)),
 )
 
 
@@ -163,7 +165,9 @@ def progress_figure(view: ClockCell) -> go.Figure:
         for line in lines:
             traces.append(_panel_line(steps, drawn[line.name], line, which))
         roles = {line.name: line.role for line in lines}
-        traces += _names(drawn, roles, steps[-1], is_log=is_log, yaxis=which)
+        traces += _names(
+            drawn, roles, steps[-1], is_log=is_log, height=domain[1] - domain[0], yaxis=which
+        )
         more: Layout = {"type": "log", "exponentformat": "power", "nticks": 6} if is_log else {}
         side = axis(title, domain=list(domain), nticks=more.pop("nticks", 4), **more)
         if not is_log:

@@ -64,7 +64,7 @@ def circle_figure(view: ClockCell, look: int, k: int | None) -> go.Figure:
         "y": y,
         "text": [str(n) if i % every == 0 else "" for i, n in enumerate(order)],
         "customdata": [f"number {n}" for n in order],
-        "textposition": "top center",
+        "textposition": [_outwards(*place) for place in zip(x, y, strict=True)],
         "textfont": {"size": 10},
         "name": "numbers",
         "marker": {"size": 5},
@@ -82,13 +82,19 @@ def circle_figure(view: ClockCell, look: int, k: int | None) -> go.Figure:
     return figure([ring, words] if k is not None else [words], layout)
 
 
+def _outwards(x: float, y: float) -> str:
+    """Return where the word of a number stands: away from the middle."""
+    far = math.hypot(x, y) or 1.0
+    up = "top" if y > 0.38 * far else "bottom" if y < -0.38 * far else "middle"
+    side = "right" if x > 0.38 * far else "left" if x < -0.38 * far else "center"
+    return f"{up if (up, side) != ('middle', 'center') else 'top'} {side}"
+
+
 def attention_figure(view: ClockCell, look: int, head: int | None) -> go.Figure:
     """Return attention of the last position to a and to b over all pairs, a map each."""
     shares = attention(view.arrays["attention_scores"][look], view.p)
     heads = range(min(len(shares), MAX_HEADS)) if head is None else [head]
-    maps = [
-        (f"head {h} to {name}", shares[h, which]) for which, name in enumerate("ab") for h in heads
-    ]
+    maps = [(f"{h} → {name}", shares[h, which]) for which, name in enumerate("ab") for h in heads]
     return _maps(maps, len(heads) if head is None else 2, "attention, %", 100 * shares.max())
 
 

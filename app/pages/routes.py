@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from app.pages import (
+    clock,
     clusters,
     documents,
     experiment_parts,
@@ -29,6 +30,7 @@ PARTS = (
     scaling,
     experiment_parts,
     grokking,
+    clock,
     theory,
     reference,
     figures,

@@ -113,7 +113,7 @@ def _flop(asked: Checked) -> float:
 
 def _label(asked: Checked) -> str:
     def values(name: str) -> str:
-        return ", ".join(f"{value:g}" for value in asked[name])
+        return " and ".join(f"{value:g}" for value in asked[name])
 
     words = [f"p {asked['p']}", f"{100 * asked['train_fraction']:g} % of pairs"]
     words += [f"weight decay {values('weight_decay')}"]
