@@ -138,7 +138,7 @@ PANELS: tuple[tuple[str, tuple[float, float], bool, tuple[_Line, ...]], ...] = (
         (0.2, 0.49),
         False,
         (
-            _Line("key_share", "in key freq.", "accent", SOLID),
+            _Line("key_share", "key share", "accent", SOLID),
             _Line("explained", "explained", "theory", BROKEN),
             _Line("gini_embedding", "Gini W_E", "mean", DASHED),
             _Line("gini_neuron_logit", "Gini W_L", "muted", DOTTED),

@@ -9,13 +9,13 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from app.figures.base import Layout, Trace, axis, figure
-from backend.queries.clock import ClockCell, attention, folded
+from backend.queries.clock import ClockCell, attention
 
 # Numbers that fit around a circle as words.
 WORDS_FIT = 61
 MAX_HEADS = 8
 BAR: Layout = {"thickness": 10, "outlinewidth": 0, "ticksuffix": " %", "nticks": 5}
-TITLE_ROOM = 0.08
+TITLE_ROOM = 0.12
 GAP = 0.045
 
 
@@ -72,7 +72,7 @@ def circle_figure(view: ClockCell, look: int, k: int | None) -> go.Figure:
         "meta": {"role": "accent"},
         "hovertemplate": "%{customdata}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
     }
-    far = 1.15 * float(np.nanmax(np.abs(path))) or 1.0
+    far = 1.15 * float(np.nanmax(np.abs(path), initial=0)) or 1.0
     names = ("first component", "second component") if k is None else (f"cos, k = {k}", "sin")
     side: Layout = {"range": [-far, far], "constrain": "domain", "nticks": 5, "zeroline": True}
     layout: Layout = {
@@ -117,49 +117,36 @@ def _maps(
     """Return small maps over (a, b) in rows, each under its name."""
     columns = min(columns, max(len(maps), 1))
     rows = -(-len(maps) // columns)
+    room = TITLE_ROOM * min(1.0, 2 / rows)
     traces: list[Trace] = []
     layout: Layout = {"annotations": []}
-    room = TITLE_ROOM * min(1.0, 2 / rows)
     for i, (name, values) in enumerate(maps):
         row, column = divmod(i, columns)
         number = "" if i == 0 else str(i + 1)
-        left = column / columns
         bottom = 1 - (row + 1) / rows
-        across = [left, left + 1 / columns - (GAP if columns > 1 else 0)]
-        upwards = [bottom + (room if rows > 1 else 0), bottom + 1 / rows - room]
-        traces.append(_map(values, name, number, what, top, is_first=i == 0))
-        first: Layout = {"showgrid": False, "constrain": "domain", "zeroline": False}
+        across = [column / columns, (column + 1) / columns - (GAP if columns > 1 else 0)]
+        upwards = [bottom, bottom + 1 / rows - room]
         is_left, is_last = column == 0, i + columns >= len(maps)
-        layout[f"xaxis{number}"] = axis(
-            "b" if is_last else "",
-            **first,
-            domain=across,
-            anchor=f"y{number}",
-            showticklabels=is_last,
-            nticks=4,
-        )
-        layout[f"yaxis{number}"] = axis(
-            "a" if is_left else "",
-            **first,
-            domain=upwards,
-            anchor=f"x{number}",
-            showticklabels=is_left,
-            nticks=4,
-            scaleanchor=f"x{number}",
-        )
+        x, y = _side("b", is_last, across, f"y{number}"), _side("a", is_left, upwards, f"x{number}")
+        if len(maps) == 1:
+            y |= {"scaleanchor": "x"}
+        layout |= {f"xaxis{number}": x, f"yaxis{number}": y}
         layout["annotations"].append(
-            {
-                "text": name,
-                "x": sum(across) / 2,
-                "y": upwards[1],
-                "xref": "paper",
-                "yref": "paper",
-                "yanchor": "bottom",
-                "showarrow": False,
-                "font": {"size": 11},
-            }
+            _title(name.replace(", ", "<br>"), sum(across) / 2, upwards[1])
         )
+        traces.append(_map(values, name, number, what, top, is_first=i == 0))
     return figure(traces, layout)
+
+
+def _side(name: str, is_named: bool, domain: Sequence[float], anchor: str) -> Layout:
+    more: Layout = {"showgrid": False, "zeroline": False, "constrain": "domain", "nticks": 3}
+    more |= {"tickangle": 0, "domain": list(domain), "anchor": anchor, "showticklabels": is_named}
+    return axis(name if is_named else "", **more)
+
+
+def _title(text: str, x: float, y: float) -> Layout:
+    place: Layout = {"x": x, "y": y, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
+    return {**place, "text": text, "showarrow": False, "font": {"size": 11}}
 
 
 def _map(
@@ -187,9 +174,7 @@ def _map(
 
 def logit_figure(view: ClockCell, look: int) -> go.Figure:
     """Return the energy of the logits at every pair of frequencies of a and of b."""
-    energy = folded(view.arrays["logit_energy"][view.moment(look)])
-    total = energy.sum()
-    shares = 100 * energy / total if total > 0 else energy
+    shares = 100 * view.arrays["logit_energy"][look].astype(np.float32)
     names = ["constant", *(str(k) for k in range(1, len(shares)))]
     key = sorted(one.k for one in view.key)
     ticks: Layout = {"nticks": 8}
@@ -200,7 +185,7 @@ def logit_figure(view: ClockCell, look: int) -> go.Figure:
         "type": "heatmap",
         "x0": 0,
         "y0": 0,
-        "z": shares.astype(np.float32),
+        "z": shares,
         "zmin": 0,
         "name": "share of energy, %",
         "colorbar": BAR,

@@ -110,16 +110,3 @@ def attention(scores: NDArray[Any], p: int) -> Numbers:
     three = np.exp(three - three.max(axis=1, keepdims=True))
     shares: Numbers = three[:, :2] / three.sum(axis=1, keepdims=True)
     return shares
-
-
-def folded(energy: NDArray[Any]) -> Numbers:
-    """Return energies [frequency of a, frequency of b], cosines and sines of each together.
-
-    Args:
-        energy: in the order of the Fourier basis: constant, then cos and sin of every frequency.
-    """
-
-    def rows(values: Numbers) -> Numbers:
-        return np.concatenate([values[:1], values[1::2] + values[2::2]])
-
-    return rows(rows(energy.astype(np.float64)).T).T

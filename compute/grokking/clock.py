@@ -18,6 +18,7 @@ from compute.grokking.fourier import (
     NeuronFrequencies,
     clock_spectrum,
     embedding_gini,
+    folded,
     logit_energy,
     neuron_frequencies,
     neuron_logit_gini,
@@ -157,7 +158,8 @@ def history(
         seen = portrait(shape, flat)
         shown = {**_measures(seen, train, clock), **_shapes(seen, clock)}
         if i in chosen:
-            shown |= _maps(seen, clock)
+            maps = seen.hidden[:, :, list(clock.drawn)]
+            shown["neuron_maps"] = np.moveaxis(maps, 2, 0)
         for name, value in shown.items():
             looks.setdefault(name, []).append(np.asarray(value))
     return clock, {name: np.stack(values) for name, values in looks.items()}
@@ -202,17 +204,12 @@ def _test_accuracies(
 def _shapes(seen: Portrait, clock: Clock) -> dict[str, NDArray[np.float64]]:
     energy = spectrum(seen.E)[1:]
     centred = seen.E - seen.E.mean(axis=0)
+    products = folded(logit_energy(seen.logits))
     return {
         "embedding_spectrum": energy / energy.sum() if energy.sum() > 0 else energy,
         "logit_spectrum": clock_spectrum(seen.logits),
+        "logit_energy": products / products.sum() if products.sum() > 0 else products,
         "circle": np.einsum("nd,kdx->knx", centred, clock.directions),
         "principal": principal_plane(seen.E),
         "attention_scores": seen.scores,
-    }
-
-
-def _maps(seen: Portrait, clock: Clock) -> dict[str, NDArray[np.float64]]:
-    return {
-        "logit_energy": logit_energy(seen.logits),
-        "neuron_maps": np.moveaxis(seen.hidden[:, :, list(clock.drawn)], 2, 0),
     }

@@ -192,6 +192,15 @@ def logit_energy(logits: Float[np.ndarray, "pairs p"]) -> Float[np.ndarray, "p p
     return energy
 
 
+def folded(energy: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "frequencies frequencies"]:
+    """Return energies by frequency of a and of b, from 0, cosines and sines of each together."""
+
+    def rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([values[:1], values[1::2] + values[2::2]])
+
+    return rows(rows(energy).T).T
+
+
 @dataclass(frozen=True)
 class ClockPhases:
     """Where the three phases of section 5 end; None where one does not.

@@ -1,5 +1,5 @@
 // The circuit of a modular adder: a slider over steps; links choose frequency, head and neuron.
-import { fetchJson, keepInAddress, one, say } from "./util.js";
+import { all, fetchJson, keepInAddress, one, say } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
 import { newerPage, swapParts } from "./parts.js";
 import { redraw, watch } from "./plot.js";
@@ -16,6 +16,13 @@ function syncSlider() {
   slider.setAttribute("aria-valuetext", `step ${choice.selectedOptions[0].textContent}`);
 }
 
+/** Plots of one map are lower than those of many. */
+function keepSizes(page) {
+  for (const plot of all(".plot", section())) {
+    one(".plot-box", plot).className = one(`#${plot.id} .plot-box`, page).className;
+  }
+}
+
 async function update() {
   const mine = ++turn;
   try {
@@ -27,6 +34,7 @@ async function update() {
     for (const part of swapParts(page)) watch(part);
     steps().selectedIndex = one("[data-clock] select[name=step]", page).selectedIndex;
     syncSlider();
+    keepSizes(page);
     redraw(source, figures, section());
     say(one("[data-part=look-step]").textContent);
   } catch (error) {

@@ -101,7 +101,7 @@ def test_a_cell_keeps_its_curves_and_its_clock(store: Store) -> None:
     assert values["principal"].shape == (looks, p, 2)
     drawn = shown.summary["drawn_neurons"]
     assert values["neuron_maps"].shape == (moments, len(drawn), p, p)
-    assert values["logit_energy"].shape == (moments, p, p)
+    assert values["logit_energy"].shape == (looks, 4, 4)
     assert values["neuron_frequency"].shape == values["neuron_share"].shape == (16,)
     assert shown.summary["final_train_loss"] == pytest.approx(shown.curves["train_loss"][-1])
     key = shown.summary["key_frequencies"]

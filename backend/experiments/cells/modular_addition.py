@@ -23,8 +23,8 @@ THRESHOLDS = {
 PARAMETERS = "parameters"
 LOG_LOOKS = 34
 EVEN_LOOKS = 26
-# Maps over all pairs: float16 holds them to a thousandth.
-HALVES = ("neuron_maps",)
+# What is large and drawn, no more: float16 holds it to a thousandth.
+HALVES = ("neuron_maps", "logit_energy", "circle", "principal")
 
 
 def regime(steps: int) -> Regime:
