@@ -2,12 +2,14 @@
 
 from backend.errors import InvalidInputError
 from backend.experiments.base import ExperimentKind
+from backend.experiments.critical_fraction import CRITICAL_FRACTION
 from backend.experiments.modular_addition import MODULAR_ADDITION
 from backend.experiments.phase_diagram import PHASE_DIAGRAM
 
 __all__ = ["KINDS", "ExperimentKind", "experiment_kind"]
 
-KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in (PHASE_DIAGRAM, MODULAR_ADDITION)}
+_ALL = (PHASE_DIAGRAM, CRITICAL_FRACTION, MODULAR_ADDITION)
+KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in _ALL}
 
 
 def experiment_kind(name: str) -> ExperimentKind:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -120,13 +121,21 @@ class _Saved:
         self.path.unlink(missing_ok=True)
 
 
-def _trainer(saved: _Saved, tell: Callable[[float], None]) -> "Callable[[Training], Record]":
+class _StoppedError(Exception):
+    """Another stack has failed, or somebody interrupted: this one need not go on."""
+
+
+def _trainer(
+    saved: _Saved, tell: Callable[[float], None], is_over: Event
+) -> "Callable[[Training], Record]":
     def train(training: "Training") -> "Record":
         saved.restore(training)
         steps = training.regime.steps
 
         def watch(step: int, networks: int) -> None:
             del networks
+            if is_over.is_set():
+                raise _StoppedError
             tell(step / steps)
             saved.save(training)
 
@@ -186,21 +195,25 @@ def _compute(
     title = f"cells {cells[0] + 1} to {cells[-1] + 1}"
     imports = imports_folder(store)
     with progress.task(title, 100 * len(stacks), unit="%") as task, one_thread():
-        bar = _Bar(task, len(stacks))
+        bar, is_over = _Bar(task, len(stacks)), Event()
 
         def done(i: int) -> list["CellResult"]:
             import torch
 
             torch.set_num_threads(1)  # a setting of each thread
-            train = _trainer(saved[i], lambda share: bar.at(i, share))
+            train = _trainer(saved[i], lambda share: bar.at(i, share), is_over)
             bench = Bench(compute.device, imports, train)
             return COMPUTING[kind.name](parameters, stacks[i], bench)
 
-        try:
-            with ThreadPoolExecutor(len(stacks)) as threads:
+        with ThreadPoolExecutor(len(stacks)) as threads:
+            try:
                 found = [one for part in threads.map(done, range(len(stacks))) for one in part]
-        except (ValueError, OSError) as error:
-            raise InvalidInputError(str(error), "Correct the parameters, then ask again") from error
+            except (ValueError, OSError) as error:
+                raise InvalidInputError(
+                    str(error), "Correct the parameters, then ask again"
+                ) from error
+            finally:
+                is_over.set()  # else the end of the block would wait for the other stacks
     made = provenance(device=compute.device, threads=len(stacks), stack=len(stacks[0]))
     _commit(store, row, found, made)
     for one in saved:
