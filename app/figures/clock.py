@@ -52,12 +52,10 @@ def accuracy_figure(view: ClockCell, beside: Sequence[Beside]) -> go.Figure:
     steps, curves, summary = view.detail.steps, view.detail.curves, view.detail.summary
     traces = [level(steps, KNOWN, "0.99"), level(steps, GENERALISED, "0.9")]
     for other in beside:
-        traces += line_over_steps(
-            other.steps, other.values, f"test, {other.name}", "muted", line=THIN
-        )
-        last = other.values[-1]
-        if last is not None:
-            traces.append(end_label(other.steps[-1], last, other.name, "muted", "bottom left"))
+        name = f"test, {other.name}"
+        traces += line_over_steps(other.steps, other.values, name, "muted", line=THIN)
+    others = {other.name: other.values for other in beside}
+    traces += _names(others, dict.fromkeys(others, "muted"), steps[-1], is_log=False)
     traces += line_over_steps(steps, curves["train_accuracy"], "train", "mean", line=DASHED)
     traces += line_over_steps(steps, curves["test_accuracy"], "test", "accent", line=SOLID)
     traces += reached_mark(summary["train_step"], KNOWN, "train", "mean", "top left")

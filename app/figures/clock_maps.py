@@ -15,7 +15,7 @@ from backend.queries.clock import ClockCell, attention
 WORDS_FIT = 61
 MAX_HEADS = 8
 BAR: Layout = {"thickness": 10, "outlinewidth": 0, "ticksuffix": " %", "nticks": 5}
-TITLE_ROOM = 0.12
+TITLE_ROOM = 0.14
 GAP = 0.045
 
 
@@ -146,6 +146,7 @@ def _side(name: str, is_named: bool, domain: Sequence[float], anchor: str) -> La
 
 def _title(text: str, x: float, y: float) -> Layout:
     place: Layout = {"x": x, "y": y, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
+    place |= {"xanchor": "center"}
     return {**place, "text": text, "showarrow": False, "font": {"size": 11}}
 
 

@@ -15,6 +15,7 @@ from backend.stages.progress import Silent
 from tests.app.serving import served
 from tests.app.test_clock_page import TINY
 from tests.browser.conftest import Visit, _watch
+from tests.browser.test_axe import faults
 from tests.stores import ONE_CORE
 
 pytestmark = pytest.mark.browser
@@ -92,3 +93,10 @@ def test_tables_name_numbers_and_steps(clock: Visit) -> None:
     page.locator("#spectrum-training [data-plot=table]").click()
     steps = page.locator("#spectrum-training .plot-table tbody tr").nth(2).locator("td").first
     assert steps.inner_text() == "3"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_network_is_shown_without_serious_fault(clock: Visit, theme: str) -> None:
+    clock.open(f"/clock?theme={theme}&head=1")
+    clock.wait_for_plots()
+    assert faults(clock) == []
