@@ -55,7 +55,8 @@ def accuracy_figure(view: ClockCell, beside: Sequence[Beside]) -> go.Figure:
         name = f"test, {other.name}"
         traces += line_over_steps(other.steps, other.values, name, "muted", line=THIN)
     others = {other.name: other.values for other in beside}
-    traces += _names(others, dict.fromkeys(others, "muted"), steps[-1], is_log=False)
+    where: Layout = {"textposition": "bottom left"}
+    traces += _names(others, dict.fromkeys(others, "muted"), steps[-1], is_log=False, **where)
     traces += line_over_steps(steps, curves["train_accuracy"], "train", "mean", line=DASHED)
     traces += line_over_steps(steps, curves["test_accuracy"], "test", "accent", line=SOLID)
     traces += reached_mark(summary["train_step"], KNOWN, "train", "mean", "top left")
