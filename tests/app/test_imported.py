@@ -155,6 +155,8 @@ def pages(names: dict[str, Any]) -> dict[str, int]:
         "/figures/scaling?suite=elsewhere&corpus=elsewhere&axis=N": 200,
         "/grokking": 200,
         f"/grokking?run={'0' * 16}": 404,
+        "/clock": 200,
+        f"/clock?run={'0' * 16}": 404,
         "/theory": 200,
         "/figures/theory": 200,
         "/glossary": 200,
