@@ -23,6 +23,7 @@ BROKEN: Layout = {"width": 2.2, "dash": "dashdot"}
 # Of the height of a figure, between the names of two lines.
 NAME_GAP = 0.055
 NAMED_AT_MOST = 8
+NAMES_ACROSS = 20
 
 
 @dataclass(frozen=True)
@@ -257,17 +258,24 @@ def spectrum_training_figure(view: ClockCell) -> go.Figure:
     }
     layout: Layout = {
         "xaxis": axis("training step", showgrid=False, **ticks),
-        "yaxis": axis("frequency k", showgrid=False, **_frequency_ticks(view)),
+        "yaxis": axis("frequency k", showgrid=False, **frequency_ticks(view)),
     }
     return figure([heat], layout)
 
 
-def _frequency_ticks(view: ClockCell) -> Layout:
-    """Return ticks at the key frequencies if they are few, else as they come."""
-    key = sorted(one.k for one in view.key)
-    if not key or len(key) > NAMED_AT_MOST:
+def frequency_ticks(view: ClockCell) -> Layout:
+    """Return ticks at the key frequencies if they are few, else as they come.
+
+    Of two that are too near for both their names, the one that holds more of the embedding.
+    """
+    if not 0 < len(view.key) <= NAMED_AT_MOST:
         return {"nticks": 8}
-    return {"tickvals": key, "ticktext": [str(k) for k in key]}
+    gap = view.p / 2 / NAMES_ACROSS
+    named: list[int] = []
+    for one in view.key:
+        if all(abs(one.k - other) > gap for other in named):
+            named.append(one.k)
+    return {"tickvals": sorted(named), "ticktext": [str(k) for k in sorted(named)], "tickangle": 0}
 
 
 def spectrum_figure(view: ClockCell) -> go.Figure:

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from app.figures.base import Layout, Trace, axis, figure
+from app.figures.clock import frequency_ticks
 from backend.queries.clock import ClockCell, attention
 
 # Numbers that fit around a circle as words.
@@ -177,11 +177,8 @@ def logit_figure(view: ClockCell, look: int) -> go.Figure:
     """Return the energy of the logits at every pair of frequencies of a and of b."""
     shares = 100 * view.arrays["logit_energy"][look].astype(np.float32)
     names = ["constant", *(str(k) for k in range(1, len(shares)))]
-    key = sorted(one.k for one in view.key)
-    ticks: Layout = {"nticks": 8}
-    if 0 < len(key) <= MAX_HEADS:
-        ticks = {"tickvals": key, "ticktext": [str(k) for k in key]}
-    common: dict[str, Any] = {"showgrid": False, "zeroline": False, "constrain": "domain", **ticks}
+    common: Layout = {"showgrid": False, "zeroline": False, "constrain": "domain"}
+    common |= frequency_ticks(view)
     heat: Trace = {
         "type": "heatmap",
         "x0": 0,
