@@ -19,6 +19,7 @@ class Term:
 
 
 _QM, _PYTHIA, _GROKKING = "arXiv:2303.13506", "arXiv:2304.01373", "arXiv:2205.10343"
+_CLOCK = "arXiv:2301.05217"
 
 TERMS = (
     Term("Affinity", "Similarity as spectral clustering takes it.", "Ĉ = 1 − arccos(C)/π", _QM),
@@ -49,6 +50,13 @@ TERMS = (
         "point to the next. Over all classes the contributions sum to the fall.",
         "Σ of a class (L before − L after) / number of all predictions",
         _QM,
+    ),
+    Term(
+        "Clock",
+        "How a network may add modulo p: numbers are angles, and logits say how near c is to "
+        "a + b on a circle, for a few key frequencies k.",
+        "logit(c) = Σ aₖ cos(2πk(a + b − c)/p)",
+        _CLOCK,
     ),
     Term("Cluster", "Predictions that spectral clustering groups; candidates for a quantum."),
     Term(
@@ -97,6 +105,12 @@ TERMS = (
     ),
     Term("Envelope", "At each rank, the largest cluster size over all n_clusters.", source=_QM),
     Term(
+        "Excluded loss",
+        "Loss on training pairs once the directions cos and sin of w_k(a + b) over all key "
+        "frequencies are taken out of the logits: it rises as memory is given up for the clock.",
+        source=_CLOCK,
+    ),
+    Term(
         "Finite slope",
         "Slope of L − a on log axes for a sum over m quanta, between 2 and 20 learned ones. For a "
         "few dozen quanta it is by far steeper than the limit of infinitely many, because the sum "
@@ -119,6 +133,13 @@ TERMS = (
         "Class of a curve: lowest loss above 3 nats, range below 1 nat.",
     ),
     Term(
+        "Gini",
+        "How unequal the norms of the Fourier rows of a matrix are: 0 all alike, towards 1 when "
+        "few frequencies hold everything. W_E is the embedding, W_L the map from neurons to "
+        "logits.",
+        source=_CLOCK,
+    ),
+    Term(
         "Heat",
         "A token's value as background colour. The scale is the same for every model, step and "
         "document, so colours can be compared.",
@@ -139,6 +160,14 @@ TERMS = (
     Term("Inverse", "Class of a curve: loss rises by 1 nat or more from first to last point."),
     Term("Irregular", "Class of a curve that no other class holds."),
     Term("Job", "Computing that was asked for on a page or by the API; it survives restarts."),
+    Term(
+        "Key frequency",
+        "A frequency k of the Fourier basis on 0 to p − 1 that at least 1 % of the final "
+        "network's neurons compute: each neuron counts for the one whose block {1, cos, sin} × "
+        "{1, cos, sin} holds most of its centred activations' energy.",
+        "w_k = 2πk/p",
+        _CLOCK,
+    ),
     Term(
         "L·p(L)",
         "The integrand of the mean loss: loss times its density. The area under it is the mean.",
@@ -239,6 +268,12 @@ TERMS = (
         "frequencies, so the envelope should be a line with slope −(1 + α_N).",
         "p_k ∝ k^−(1+α)",
         _QM,
+    ),
+    Term(
+        "Restricted loss",
+        "Loss over all pairs if of the logits only cos and sin of w_k(a + b) over the key "
+        "frequencies are kept, and every answer's mean: low once the clock works.",
+        source=_CLOCK,
     ),
     Term(
         "RMSLE",

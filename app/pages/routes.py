@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from app.pages import (
+    clock,
     clusters,
     documents,
     experiment_parts,
@@ -31,6 +32,7 @@ PARTS = (
     experiment_parts,
     grokking,
     parity,
+    clock,
     theory,
     reference,
     figures,

@@ -35,6 +35,7 @@ ROUTES = {
     "/clusters/{}/similarity": "cluster_similarity",
     "/experiments": "experiments",
     "/experiments/{}": "experiment",
+    "/experiments/{}/cells/{}": "experiment_cell",
     "/phase-diagrams/{}": "phase_diagram",
     "/theory/laws": "theory_laws",
     "/theory/exponents": "theory_exponents",

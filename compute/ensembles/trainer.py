@@ -132,7 +132,8 @@ class Record:
     Attributes:
         reached: first step of every threshold by name, S - 1 if never.
         stopped: step before which the network left the stack; S if it stayed.
-        curves: measures by name [networks, looks, ...], NaN after it had left.
+        curves: measures by name [networks, looks, ...], NaN after it had left; float32 where they
+            were measured so.
         leaves: parameters at the end.
     """
 
@@ -204,14 +205,15 @@ class Training:
         if place < len(self.regime.log) and self.regime.log[place] == self.step:
             seen = self.networks.looks(self.step, self.regime.measures)
             for name, values in seen.items():
-                self._curve(name, values.shape[1:])[self.rows, place] = (
-                    values.double().cpu().numpy()
-                )
+                self._curve(name, values)[self.rows, place] = values.cpu().numpy()
 
-    def _curve(self, name: str, shape: Sequence[int]) -> Float[np.ndarray, "networks looks ..."]:
+    def _curve(self, name: str, like: Tensor) -> Float[np.ndarray, "networks looks ..."]:
         curves, count = self.record.curves, len(self.record.stopped)
         if name not in curves:
-            curves[name] = np.full((count, len(self.regime.log), *shape), np.nan)
+            # No wider than what was seen: all parameters at every look are many.
+            dtype = np.float32 if like.dtype == torch.float32 else np.float64
+            shape = (count, len(self.regime.log), *like.shape[1:])
+            curves[name] = np.full(shape, np.nan, dtype)
         return curves[name]
 
     def _look(self) -> None:

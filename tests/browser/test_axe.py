@@ -18,6 +18,7 @@ PAGES = (
     "/scaling",
     "/grokking",
     "/parity",
+    "/clock",
     "/theory",
     "/glossary",
     "/api",

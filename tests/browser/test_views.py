@@ -19,6 +19,7 @@ PAGES = (
     "/scaling",
     "/scaling?axis=S",
     "/grokking",
+    "/clock",
     "/theory",
     "/glossary",
     "/api",

@@ -69,6 +69,7 @@ def test_links_of_the_pages_lead_somewhere(visit: Visit) -> None:
         "/scaling",
         "/grokking",
         "/parity",
+        "/clock",
         "/theory",
         "/glossary",
         "/api",

@@ -1,6 +1,11 @@
 """How the cells of every kind of experiment are computed; loads torch."""
 
-from backend.experiments.cells import critical_fraction, phase_diagram, sparse_parity
+from backend.experiments.cells import (
+    critical_fraction,
+    modular_addition,
+    phase_diagram,
+    sparse_parity,
+)
 from backend.experiments.cells.base import Bench, CellResult, Computing
 
 __all__ = ["COMPUTING", "Bench", "CellResult", "Computing"]
@@ -10,4 +15,5 @@ COMPUTING: dict[str, Computing] = {
     "phase_diagram": phase_diagram.compute,
     "critical_fraction": critical_fraction.compute,
     "sparse_parity": sparse_parity.compute,
+    "modular_addition": modular_addition.compute,
 }
