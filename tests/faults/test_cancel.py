@@ -77,6 +77,10 @@ CASES = {
             "width": 64,
         }
     ),
+    "modular_addition": Case({"p": 23, "weight_decay": [0.0, 0.5, 1.0, 2.0], "steps": 1_000}, 1),
+    "sparse_parity": Case(
+        {"widths": [8, 16, 32], "seeds": list(range(8)), "steps": 1_000, "batch_size": 500}, 1
+    ),
     "critical_fraction": Case({"p": [6, 14, 16]}),
     "export": Case({"what": "losses", "suite": "theirs", "corpus": "theirs", "format": "json"}, 0),
 }
