@@ -29,6 +29,10 @@ UNION SELECT DISTINCT 'cluster curves ' || substr(s.key, 1, 16) || ' clustering 
     JOIN cluster c ON c.id = v.cluster_id
 UNION SELECT 'measure ' || substr(e.key, 1, 16) || ' chunk ' || m.chunk
     FROM measure_chunk m JOIN evaluation e ON e.id = m.evaluation_id
+UNION SELECT 'experiment ' || substr(e.key, 1, 16) || ' from cell ' || (c.cell - c.cell % 8)
+    FROM experiment_cell c JOIN experiment e ON e.id = c.experiment_id AND e.kind = 'phase_diagram'
+    GROUP BY e.key, e.n_cells, c.cell - c.cell % 8
+    HAVING COUNT(*) = 8 OR COUNT(*) = e.n_cells - (c.cell - c.cell % 8)
 UNION SELECT 'target ' || substr(key, 1, 16) FROM target_loss
     UNION SELECT 'import losses ' || substr(key, 1, 16) FROM corpus WHERE tokenizer_id IS NULL
 """

@@ -194,7 +194,7 @@ def run_cells(
         todo = missing(store, row, wanted)
         if not todo:
             return
-        WORK_LOG.info("experiment %s cells %s", kind.id(parameters), todo)
+        WORK_LOG.info("experiment %s from cell %d", kind.id(parameters), wanted[0])
         stacks = _stacks(wanted, todo, compute)
         _compute(store, kind, parameters, row, stacks, compute, progress)
 
