@@ -13,15 +13,10 @@ from torch import nn
 from compute.ensembles.mlp import default_layers
 from compute.ensembles.shapes import Shape
 from compute.ensembles.trainer import Regime, Threshold, Training
+from compute.grokking.mnist_files import FILES as MNIST_FILES
 from compute.grokking.omnigrok import MEASURES, Perceptrons
 from compute.grokking.omnigrok_setting import Setting
-from compute.grokking.supervised import (
-    MNIST_FILES,
-    Supervised,
-    digits,
-    mnist,
-    teacher_student,
-)
+from compute.grokking.supervised import Supervised, digits, mnist, teacher_student
 
 SHAPE = Shape((64, 12, 8, 10), "relu")
 SETTINGS = [
@@ -112,6 +107,22 @@ def test_batches_and_company_change_nothing_else() -> None:
         alone = Training(one, one.optimizer(), regime(30)).run()
         for a, b in zip(record.leaves, alone.leaves, strict=True):
             assert torch.allclose(a[i], b[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_batches_of_one_size_are_gathered_alike(shared: bool) -> None:
+    data = [digits(30, seed) for seed in ((0,) if shared else (0, 1))]
+    settings = [Setting(batch_size=7, seed=3), Setting(batch_size=7, seed=4)]
+    gathered = Perceptrons(SHAPE, settings, data, dtype=torch.float64)
+    record = Training(gathered, gathered.optimizer(), regime(30)).run()
+    # In company with another size all rows are computed, and most count for nothing.
+    others = [*settings, Setting(batch_size=8)]
+    weighted = Perceptrons(SHAPE, others, data if shared else [*data, data[0]], dtype=torch.float64)
+    same = Training(weighted, weighted.optimizer(), regime(30)).run()
+    for a, b in zip(record.leaves, same.leaves, strict=True):
+        assert torch.allclose(a, b[:2], rtol=1e-9, atol=1e-12)
+    for name in MEASURES:
+        assert record.curves[name] == pytest.approx(same.curves[name][:2], rel=1e-9)
 
 
 def test_digits_are_split_without_overlap() -> None:
