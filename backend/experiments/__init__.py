@@ -2,11 +2,12 @@
 
 from backend.errors import InvalidInputError
 from backend.experiments.base import ExperimentKind
+from backend.experiments.omnigrok import OMNIGROK
 from backend.experiments.phase_diagram import PHASE_DIAGRAM
 
 __all__ = ["KINDS", "ExperimentKind", "experiment_kind"]
 
-KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in (PHASE_DIAGRAM,)}
+KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in (PHASE_DIAGRAM, OMNIGROK)}
 
 
 def experiment_kind(name: str) -> ExperimentKind:

@@ -24,6 +24,7 @@ from backend.stages.provenance import provenance
 
 if TYPE_CHECKING:
     from backend.experiments.cells import CellResult
+    from backend.experiments.cells.base import Train
     from compute.ensembles.trainer import Record, Training
 
 # What a kill costs at most, of a training that takes longer than that.
@@ -85,11 +86,10 @@ class _Bar:
 
 
 class _Saved:
-    """Where a stack in training is kept, so that a kill costs no more than `SAVE_SECONDS`."""
+    """Where a training is kept, so that a kill costs no more than `SAVE_SECONDS`."""
 
-    def __init__(self, store: Store, key: str, cells: Sequence[int]) -> None:
-        digest = hashlib.sha256(json.dumps([key, *cells]).encode()).hexdigest()[:24]
-        self.path = store.settings.data_dir / FOLDER / f"{digest}.safetensors"
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._next = time.monotonic() + SAVE_SECONDS
 
     def restore(self, training: "Training") -> None:
@@ -103,11 +103,11 @@ class _Saved:
             except (SafetensorError, KeyError, ValueError, OSError):
                 self.path.unlink(missing_ok=True)  # of another version: from the start
 
-    def save(self, training: "Training") -> None:
-        """Keep a training as it is, if the last time is long ago."""
+    def save(self, training: "Training", *, is_over: bool = False) -> None:
+        """Keep a training as it is, if the last time is long ago or it is over."""
         from safetensors.torch import save_file
 
-        if time.monotonic() < self._next:
+        if not is_over and time.monotonic() < self._next:
             return
         self.path.parent.mkdir(exist_ok=True)
         part = self.path.with_suffix(".part")
@@ -115,24 +115,40 @@ class _Saved:
         part.replace(self.path)
         self._next = time.monotonic() + SAVE_SECONDS
 
+
+class _Stack:
+    """The trainings of one stack's cells, one after the other, each in a file of its own."""
+
+    def __init__(self, store: Store, key: str, cells: Sequence[int]) -> None:
+        digest = hashlib.sha256(json.dumps([key, *cells]).encode()).hexdigest()[:24]
+        self._path = store.settings.data_dir / FOLDER / digest
+        self._saved: list[_Saved] = []
+
+    def trainer(self, tell: Callable[[float], None]) -> "Train":
+        """Return what runs the trainings; `tell` hears what share of all is done."""
+
+        def train(training: "Training", done: float = 0.0, share: float = 1.0) -> "Record":
+            saved = _Saved(self._path.with_suffix(f".{len(self._saved)}.safetensors"))
+            self._saved.append(saved)
+            saved.restore(training)
+            steps = training.regime.steps
+
+            def watch(step: int, networks: int) -> None:
+                del networks
+                tell(done + share * step / steps)
+                saved.save(training)
+
+            record = training.run(watch=watch)
+            if done + share < 1:  # others follow, and may be cut off
+                saved.save(training, is_over=True)
+            return record
+
+        return train
+
     def drop(self) -> None:
-        """Forget it: its cells are committed."""
-        self.path.unlink(missing_ok=True)
-
-
-def _trainer(saved: _Saved, tell: Callable[[float], None]) -> "Callable[[Training], Record]":
-    def train(training: "Training") -> "Record":
-        saved.restore(training)
-        steps = training.regime.steps
-
-        def watch(step: int, networks: int) -> None:
-            del networks
-            tell(step / steps)
-            saved.save(training)
-
-        return training.run(watch=watch)
-
-    return train
+        """Forget them: their cells are committed."""
+        for one in self._saved:
+            one.path.unlink(missing_ok=True)
 
 
 def run_cells(
@@ -182,7 +198,7 @@ def _compute(
     from compute.grokking.phase_diagram import one_thread
 
     stacks = _stacks(cells, compute)
-    saved = [_Saved(store, kind.key(parameters), stack) for stack in stacks]
+    trained = [_Stack(store, kind.key(parameters), stack) for stack in stacks]
     title = f"cells {cells[0] + 1} to {cells[-1] + 1}"
     imports = imports_folder(store)
     with progress.task(title, 100 * len(stacks), unit="%") as task, one_thread():
@@ -192,8 +208,7 @@ def _compute(
             import torch
 
             torch.set_num_threads(1)  # a setting of each thread
-            train = _trainer(saved[i], lambda share: bar.at(i, share))
-            bench = Bench(compute.device, imports, train)
+            bench = Bench(compute.device, imports, trained[i].trainer(lambda at: bar.at(i, at)))
             return COMPUTING[kind.name](parameters, stacks[i], bench)
 
         try:
@@ -203,8 +218,8 @@ def _compute(
             raise InvalidInputError(str(error), "Correct the parameters, then ask again") from error
     made = provenance(device=compute.device, threads=len(stacks), stack=len(stacks[0]))
     _commit(store, row, found, made)
-    for one in saved:
-        one.drop()
+    for stack in trained:
+        stack.drop()
 
 
 def _commit(store: Store, row: int, found: "Sequence[CellResult]", made: dict[str, Any]) -> None:

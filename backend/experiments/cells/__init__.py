@@ -1,9 +1,12 @@
 """How the cells of every kind of experiment are computed; loads torch."""
 
-from backend.experiments.cells import phase_diagram
+from backend.experiments.cells import omnigrok, phase_diagram
 from backend.experiments.cells.base import Bench, CellResult, Computing
 
 __all__ = ["COMPUTING", "Bench", "CellResult", "Computing"]
 
 # One for every kind of backend.experiments.KINDS.
-COMPUTING: dict[str, Computing] = {"phase_diagram": phase_diagram.compute}
+COMPUTING: dict[str, Computing] = {
+    "phase_diagram": phase_diagram.compute,
+    "omnigrok": omnigrok.compute,
+}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,20 @@ class CellResult:
     arrays: dict[str, NDArray[Any]]
 
 
+class Train(Protocol):
+    """Runs a training to its end, from where it was cut off, and watches it."""
+
+    def __call__(self, training: Training, done: float = 0.0, share: float = 1.0) -> Record:
+        """Return what was seen.
+
+        Args:
+            training: that has just begun; a group's are run in the same order each time.
+            done: share of the group's work that earlier trainings did.
+            share: of the group's work that this one is.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Bench:
     """Where a group of cells is computed.
@@ -35,12 +49,12 @@ class Bench:
     Attributes:
         device: "cpu" or "cuda".
         imports: folder that parameters name files below.
-        train: runs a training to its end, from where it was cut off, and watches it.
+        train: runs the trainings of the group.
     """
 
     device: str
     imports: Path
-    train: Callable[[Training], Record]
+    train: Train
 
 
 Computing = Callable[[Checked, Sequence[int], Bench], list[CellResult]]
