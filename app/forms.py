@@ -24,7 +24,7 @@ from app.visitors import current, session_of
 from backend.errors import InvalidInputError
 from backend.login_sessions import is_csrf_token
 
-MAX_FIELDS = 20
+MAX_FIELDS = 60
 CSRF_FIELD = "csrf"
 
 

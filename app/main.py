@@ -22,6 +22,7 @@ from app.api import (
     predictions,
     similarities,
     suites,
+    theory,
 )
 from app.api.openapi import described_application
 from app.attempts import Attempts
@@ -47,6 +48,7 @@ API_ROUTERS = (
     experiments.router,
     clusterings.router,
     clusters.router,
+    theory.router,
     jobs.router,
     operation.router,
 )

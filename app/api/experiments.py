@@ -10,11 +10,13 @@ from starlette.responses import Response
 from app.api.arrow import DOCUMENTED, matrix_stream
 from app.deps import MAX_INTEGER, StoreDep
 from backend.experiments import KINDS
-from backend.queries import experiments
+from backend.queries import experiments, phase_diagrams
 from backend.queries.experiment_views import (
     CellDetail,
+    EffectiveTheory,
     ExperimentDetail,
     ExperimentRow,
+    PhaseComparison,
     PhaseDiagramView,
 )
 
@@ -38,6 +40,8 @@ Gap = Annotated[
         description="Steps between train and test accuracy from which a delay is grokking",
     ),
 ]
+
+CSV_HEADER = ("phase", "test_only", "train_step", "test_step", "rqi_step", "margin")
 
 router = APIRouter(prefix="/api/v1", tags=["experiments"])
 
@@ -127,10 +131,26 @@ def experiment_array(
 @router.get("/phase-diagrams/{experiment}")
 def phase_diagram(store: StoreDep, experiment: ExperimentName, gap: Gap = 1000) -> PhaseDiagramView:
     """A grid with the phase of every cell: C, G, M or X (arXiv:2205.10343, section 4)."""
-    return experiments.phase_diagram(store, experiment, gap)
+    return phase_diagrams.phase_diagram(store, experiment, gap)
 
 
 @router.get("/phase-diagrams/{experiment}/cells/{cell}")
 def phase_diagram_cell(store: StoreDep, experiment: ExperimentName, cell: Cell) -> CellDetail:
     """The training curves of one cell of a grid."""
     return experiments.cell(store, experiment, cell)
+
+
+@router.get("/phase-diagrams/{experiment}/cells/{cell}/theory")
+def phase_diagram_theory(
+    store: StoreDep, experiment: ExperimentName, cell: Cell
+) -> EffectiveTheory:
+    """What effective theory makes of a cell's start and training set."""
+    return phase_diagrams.effective_theory(store, experiment, cell)
+
+
+@router.get("/phase-diagrams/{experiment}/compare/{other}")
+def compare_phase_diagrams(
+    store: StoreDep, experiment: ExperimentName, other: ExperimentName, gap: Gap = 1000
+) -> PhaseComparison:
+    """Two grids over the same axes: the cells that both have, and which phases changed."""
+    return phase_diagrams.compare(store, experiment, other, gap)

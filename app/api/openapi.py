@@ -27,6 +27,7 @@ TAGS = [
     {"name": "scaling", "description": "Mean loss over model size and training step"},
     {"name": "quanta", "description": "Selections, similarities, clusterings and clusters"},
     {"name": "experiments", "description": "Toy networks: grokking, sparse parity and others"},
+    {"name": "theory", "description": "The quantization model in numbers"},
     {"name": "jobs", "description": "Computing what is not stored yet, in the background"},
     {"name": "operation", "description": "Liveness, readiness and metrics"},
 ]

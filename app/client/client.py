@@ -8,11 +8,12 @@ from app.client.corpora import CorporaCalls
 from app.client.jobs import JobCalls
 from app.client.quanta import QuantaCalls
 from app.client.search import SearchCalls
+from app.client.theory import TheoryCalls
 from app.client.transport import Transport, document_of
 from app.client.types import Health, Readiness
 
 
-class Client(CorporaCalls, SearchCalls, QuantaCalls, JobCalls):
+class Client(CorporaCalls, SearchCalls, QuantaCalls, TheoryCalls, JobCalls):
     """One server of Quanta Explorer.
 
     Results are frozen dataclasses, lists follow their pages while they are iterated, arrays are

@@ -66,6 +66,16 @@ from backend.queries.search_views import (
     SearchResult,
 )
 from backend.queries.search_views import Sort as SearchSort
+from backend.queries.theory_views import (
+    ExponentLine,
+    ExponentPair,
+    Exponents,
+    FiniteExponents,
+    TheoryAxis,
+    TheoryLaw,
+    TheoryLaws,
+    TheoryRequest,
+)
 from backend.queries.views import (
     Axis,
     CheckpointRow,
@@ -115,6 +125,10 @@ __all__ = [
     "DoneUnit",
     "Download",
     "Estimate",
+    "ExponentLine",
+    "ExponentPair",
+    "Exponents",
+    "FiniteExponents",
     "FitKind",
     "Health",
     "Heat",
@@ -158,6 +172,10 @@ __all__ = [
     "SubMatrix",
     "SuiteView",
     "TableFormat",
+    "TheoryAxis",
+    "TheoryLaw",
+    "TheoryLaws",
+    "TheoryRequest",
     "Token",
     "TokenValue",
     "UnitPage",

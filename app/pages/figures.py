@@ -22,12 +22,15 @@ from app.figures.quanta import (
     similarity_figure,
 )
 from app.figures.scaling import scaling_figures
+from app.figures.theory import theory_figures
 from app.prediction_query import PredictionQuery
 from app.remembered import passing
 from app.scaling_query import ScalingFigures
 from app.search_query import SearchQuery
+from app.theory_query import TheoryQuery
 from backend.queries import clusterings, clusters, predictions, search
 from backend.queries.scaling import scaling_detail
+from backend.queries.theory import exponents, theory_laws
 
 router = APIRouter(prefix="/figures", include_in_schema=False)
 
@@ -97,3 +100,9 @@ def scaling(store: StoreDep, wanted: Annotated[ScalingFigures, Query()]) -> Resp
     """Return the figures of the Scaling page."""
     view = scaling_detail(store, wanted.request(wanted.suite, wanted.corpus))
     return _answer(scaling_figures(view, wanted.unit))
+
+
+@router.get("/theory")
+def theory(wanted: Annotated[TheoryQuery, Query()]) -> Response:
+    """Return the figures of the Theory page."""
+    return _answer(theory_figures(theory_laws(wanted.request()), exponents()))

@@ -18,7 +18,7 @@ class Term:
         return self.name.lower().replace(" ", "-")
 
 
-_QM, _PYTHIA = "arXiv:2303.13506", "arXiv:2304.01373"
+_QM, _PYTHIA, _GROKKING = "arXiv:2303.13506", "arXiv:2304.01373", "arXiv:2205.10343"
 
 TERMS = (
     Term("Affinity", "Similarity as spectral clustering takes it.", "Ĉ = 1 − arccos(C)/π", _QM),
@@ -35,6 +35,12 @@ TERMS = (
         "the others. The interval refits resampled residuals.",
         "L = a + b·x^−c₀ · Π (1 + (x/dᵢ)^(1/fᵢ))^(−cᵢ·fᵢ)",
         "arXiv:2210.14891",
+    ),
+    Term(
+        "Capacity",
+        "Parameters that a quantum takes in the theory: a model of N parameters knows N/C quanta.",
+        "n = N/C",
+        _QM,
     ),
     Term("Checkpoint", "One model at one training step.", source=_PYTHIA),
     Term(
@@ -65,6 +71,14 @@ TERMS = (
         "Σ wᵢ (ℓᵢ − qᵢ)², Σ wᵢ = 1",
     ),
     Term(
+        "Effective theory",
+        "What is left of training a toy network once its decoder is taken as given: a loss of "
+        "the representation E alone, over the parallelograms of the training set. λ3 is the "
+        "third eigenvalue of AᵀA, η the learning rate of the representation.",
+        "n_h = Z0 / (2 η λ3)",
+        _GROKKING,
+    ),
+    Term(
         "Emergence",
         "Where on the axis a curve's decreasing fit has fallen by half of its drop, between points "
         "by the logarithm of the axis. Not defined where the curve never falls, or has already "
@@ -76,6 +90,14 @@ TERMS = (
         "H = −Σ p ln p over the vocabulary",
     ),
     Term("Envelope", "At each rank, the largest cluster size over all n_clusters.", source=_QM),
+    Term(
+        "Finite slope",
+        "Slope of L − a on log axes for a sum over m quanta, between 2 and 20 learned ones. For a "
+        "few dozen quanta it is by far steeper than the limit of infinitely many, because the sum "
+        "ends; for many thousand it is a little shallower.",
+        "L − a = (b − a)·Σ p_k, n < k ≤ m",
+        _QM,
+    ),
     Term(
         "Flat-high",
         "Class of a curve: lowest loss above 3 nats, range below 1 nat.",
@@ -135,12 +157,27 @@ TERMS = (
         source=_QM,
     ),
     Term(
+        "Parallelogram",
+        "Four numbers with i + n = j + m. A representation closes it when the vectors do the "
+        "same; a training set holds it when both its pairs are in it.",
+        "E_i + E_n = E_j + E_m",
+        _GROKKING,
+    ),
+    Term(
         "Pattern",
         "The pair (last token, answer) that fits a cluster best, by F1. Precision: of all "
         "clustered predictions that follow it, the share in this cluster; recall: of this "
         "cluster's members, the share that follow it.",
     ),
     Term("p(L)", "Distribution of single predictions' losses; its mean is the mean loss.", "", _QM),
+    Term(
+        "Phase of learning",
+        "What a network has done within its budget of S steps. Comprehension (C): train and test "
+        "accuracy are reached, less than the gap apart. Grokking (G): both, the gap or more "
+        "apart. Memorisation (M): train alone. Confusion (X): not train; test without train "
+        "counts as confusion too, and is marked *.",
+        source=_GROKKING,
+    ),
     Term(
         "Polygenic",
         "Class of a curve that falls gradually: a drop of 1 nat or more, spread out. Thought to "
@@ -166,6 +203,14 @@ TERMS = (
         "C = cos(∇ℓᵢ, ∇ℓⱼ)",
         _QM,
     ),
+    Term(
+        "Quantization model",
+        "Knowledge comes in quanta, learned in the order of how often they are used, which falls "
+        "as a power law. A sample's loss falls from b to a once its quantum is learned. Hence "
+        "α_N = α and α_D = α_S = α/(1 + α).",
+        "p_k = k^−(1+α)/ζ(1+α)",
+        _QM,
+    ),
     Term("Quantum", "A piece of knowledge or skill that is either learned or not.", source=_QM),
     Term(
         "Rank of a token",
@@ -184,6 +229,12 @@ TERMS = (
         "Root mean squared error of ln L between a law and the measured means.",
         "√(mean of (ln L − ln law)²)",
     ),
+    Term(
+        "RQI",
+        "Representation quality index: the share of all parallelograms that a representation, "
+        "at zero mean and unit spread, closes to within 0.01 (squared, mean over dimensions).",
+        source=_GROKKING,
+    ),
     Term("S", "Training step."),
     Term("Selection", "The predictions that QDG starts from: those with a loss below a threshold."),
     Term(
@@ -191,6 +242,13 @@ TERMS = (
         "Share of a curve's drop inside its best half-decade window of the axis.",
     ),
     Term("Suite", "Models of one family trained on the same data in one order.", source=_PYTHIA),
+    Term(
+        "Threshold",
+        "Samples of a quantum that it takes to learn it in the theory, however often these are "
+        "repeated: D samples teach the quanta with p_k at least τ/D.",
+        "D·p_n = τ",
+        _QM,
+    ),
     Term("Token", "A piece of text that models read and predict; split characters share tokens."),
     Term("U-shaped and hump", "Classes of a curve: an inner extreme 1 nat beyond both ends."),
 )

@@ -5,7 +5,9 @@ from fastapi import APIRouter
 from app.pages import (
     clusters,
     documents,
+    experiment_parts,
     figures,
+    grokking,
     jobs,
     login,
     overview,
@@ -13,6 +15,7 @@ from app.pages import (
     reference,
     scaling,
     search,
+    theory,
 )
 
 router = APIRouter()
@@ -24,6 +27,9 @@ PARTS = (
     documents,
     jobs,
     scaling,
+    experiment_parts,
+    grokking,
+    theory,
     reference,
     figures,
     login,

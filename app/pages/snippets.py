@@ -33,6 +33,8 @@ ROUTES = {
     "/clusters/{}": "cluster",
     "/clusters/{}/contexts": "contexts",
     "/clusters/{}/similarity": "cluster_similarity",
+    "/theory/laws": "theory_laws",
+    "/theory/exponents": "theory_exponents",
     "/jobs": "jobs",
     "/jobs/{}": "job",
 }

@@ -92,7 +92,7 @@ def phases(
     """The phases of a grid, drawn as letters, and how many cells each has."""
     from dataclasses import asdict
 
-    from backend.queries.experiments import phase_diagram
+    from backend.queries.phase_diagrams import phase_diagram
 
     view = phase_diagram(opened_store(), experiment, gap)
     width = len(view.x.values)

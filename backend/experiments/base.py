@@ -33,6 +33,17 @@ class Preset:
     parameters: dict[str, Any]
 
 
+def described(asked: Checked) -> str:
+    """Return parameters in a few words: numbers of values, and names of single ones."""
+
+    def words(value: Any) -> str:
+        if isinstance(value, list):
+            return str(value[0]) if len(value) == 1 else f"{len(value)} values"
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return ", ".join(f"{name} {words(value)}" for name, value in asked.items())
+
+
 def _as_they_are(store: Store, asked: Checked) -> Checked:
     return asked
 
@@ -52,6 +63,7 @@ class ExperimentKind:
             make no cells.
         flop: floating-point operations of all cells, at most.
         complete: fills in what a request leaves open, and looks at files.
+        label: complete parameters in a few words, to tell runs apart.
         group: cells of one unit of work on a CPU.
     """
 
@@ -64,6 +76,7 @@ class ExperimentKind:
     places: Callable[[Checked], list[dict[str, Any]]]
     flop: Callable[[Checked], float]
     complete: Callable[[Store, Checked], Checked] = field(default=_as_they_are)
+    label: Callable[[Checked], str] = field(default=described)
     group: int = 8
 
     def key(self, parameters: Mapping[str, Any]) -> str:

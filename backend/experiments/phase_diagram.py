@@ -125,6 +125,16 @@ def _flop(asked: Checked) -> float:
     return float(forward * rows * asked["steps"])
 
 
+def _label(asked: Checked) -> str:
+    shape = f"{len(asked['x_values'])} × {len(asked['y_values'])}"
+    axes = f"{AXIS_TITLES[asked['x']]} × {AXIS_TITLES[asked['y']]}"
+    task = "S3" if asked["task"] == "s3" else f"addition to {asked['p']}"
+    if shape == "1 × 1":
+        rates = f"{asked['x_values'][0]:g}, {asked['y_values'][0]:g}"
+        return f"{task}, {axes}: {rates}, S {asked['steps']:,}, seed {asked['seed']}"
+    return f"{task}, {axes}, {shape}, S {asked['steps']:,}, seed {asked['seed']}"
+
+
 PHASE_DIAGRAM = ExperimentKind(
     name="phase_diagram",
     title="Phase diagram",
@@ -135,4 +145,5 @@ PHASE_DIAGRAM = ExperimentKind(
     places=_places,
     flop=_flop,
     complete=_complete,
+    label=_label,
 )

@@ -10,11 +10,12 @@ Phase = Literal["C", "G", "M", "X"]
 
 @dataclass(frozen=True)
 class ExperimentRow:
-    """An experiment in a list; `job` is the newest that asked for it."""
+    """An experiment in a list; `label` sums its parameters up, `job` is the newest for it."""
 
     id: str
     kind: str
     title: str
+    label: str
     parameters: dict[str, Any]
     n_cells: int
     n_finished: int
@@ -106,3 +107,45 @@ class PhaseDiagramView:
     gap: int
     counts: dict[str, int]
     cells: tuple[PhaseCell, ...]
+
+
+@dataclass(frozen=True)
+class EffectiveTheory:
+    """What effective theory makes of a cell's start and training set (arXiv:2205.10343, 3.2).
+
+    `representation` is [look][number][dimension] at each of `steps`. Sum and norm are conserved by
+    the dynamics: `drift` is the largest relative change of either along the way. `grokking_step`
+    is three time constants, None where the training set forces no line.
+    """
+
+    steps: tuple[int, ...]
+    representation: tuple[tuple[tuple[float, ...], ...], ...]
+    loss: tuple[float, ...]
+    drift: float
+    n_parallelograms: int
+    n_in_training: int
+    nullity: int
+    lambda3: float | None
+    time_constant: float | None
+    grokking_step: float | None
+
+
+@dataclass(frozen=True)
+class PhasePair:
+    """A cell of two grids at the same place."""
+
+    x: float
+    y: float
+    a: Phase | None
+    b: Phase | None
+
+
+@dataclass(frozen=True)
+class PhaseComparison:
+    """Two phase diagrams over the same axes: cells at the same place, and how many agree."""
+
+    a: PhaseDiagramView
+    b: PhaseDiagramView
+    pairs: tuple[PhasePair, ...]
+    n_equal: int
+    changes: dict[str, int]

@@ -1,7 +1,7 @@
 """Experiments as they are stored: lists, cells, curves, and phases of grids."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,9 @@ from sqlalchemy.orm import Session, undefer
 
 from backend import arrays
 from backend.db import Store
-from backend.errors import InvalidInputError, NotFoundError, NotReadyError
+from backend.errors import NotFoundError, NotReadyError
 from backend.experiments import KINDS, ExperimentKind, experiment_kind
 from backend.experiments.base import ID_DIGITS
-from backend.experiments.phase_diagram import AXIS_TITLES
 from backend.jobs.board import OPEN_STATES
 from backend.jobs.shown import view_of
 from backend.jobs.views import JobView
@@ -25,17 +24,10 @@ from backend.queries.experiment_views import (
     CellRow,
     ExperimentDetail,
     ExperimentRow,
-    GridAxis,
-    Phase,
-    PhaseCell,
-    PhaseDiagramView,
 )
 from backend.queries.reading import finite, stamp
-from compute.grokking.phases import PUBLISHED_GAP, margins, phase_labels
 
-PHASE_DIAGRAM = "phase_diagram"
 STEP = "step"
-LOG_RATIO = 20
 
 
 def _job(session: Session, kind: str, parameters: Mapping[str, Any]) -> JobView | None:
@@ -51,6 +43,7 @@ def _row_view(session: Session, row: Experiment, n_finished: int) -> ExperimentR
         id=row.key[:ID_DIGITS],
         kind=row.kind,
         title=KINDS[row.kind].title if row.kind in KINDS else row.kind,
+        label=KINDS[row.kind].label(row.parameters) if row.kind in KINDS else "",
         parameters=row.parameters,
         n_cells=row.n_cells,
         n_finished=n_finished,
@@ -98,6 +91,7 @@ def _waiting(session: Session, name: str) -> ExperimentRow | None:
                 id=name,
                 kind=row.kind,
                 title=kind.title,
+                label=kind.label(row.parameters),
                 parameters=row.parameters,
                 n_cells=len(kind.places(row.parameters)),
                 n_finished=0,
@@ -242,68 +236,3 @@ def cell(store: Store, name: str, number: int) -> CellDetail:
                 if key != STEP and not is_curve[key]
             ),
         )
-
-
-def _axis(parameters: Mapping[str, Any], which: str) -> GridAxis:
-    values = tuple(float(value) for value in parameters[f"{which}_values"])
-    positive = [value for value in values if value > 0]
-    is_log = len(positive) == len(values) > 1 and values[-1] / values[0] >= LOG_RATIO
-    name = parameters[which]
-    return GridAxis(name, AXIS_TITLES[name], values, is_log)
-
-
-def _steps(cells: Sequence[CellRow], name: str, budget: int) -> NDArray[np.int64]:
-    reached = [cell.summary[name] if cell.summary else None for cell in cells]
-    return np.array([budget - 1 if step is None else step for step in reached], np.int64)
-
-
-def phase_diagram(store: Store, name: str, gap: int = PUBLISHED_GAP) -> PhaseDiagramView:
-    """Return the phases of a grid at a gap; cells that are not finished have none.
-
-    Raises:
-        NotFoundError: there is no such phase diagram.
-        InvalidInputError: the gap is not positive.
-    """
-    if gap < 1:
-        raise InvalidInputError(f"gap is {gap}", "Choose 1 step or more", "gap")
-    detail = experiment(store, name)
-    if detail.experiment.kind != PHASE_DIAGRAM:
-        raise NotFoundError(
-            f"experiment {name} is no phase diagram", f"See {detail.experiment.page}"
-        )
-    parameters, cells = detail.experiment.parameters, detail.cells
-    budget, x, y = parameters["steps"], _axis(parameters, "x"), _axis(parameters, "y")
-    train, test = (_steps(cells, f"{which}_step", budget) for which in ("train", "test"))
-    labels = phase_labels(train, test, budget, gap)
-    away = margins(train, test, budget, gap)
-    done = np.array([cell.summary is not None for cell in cells])
-    counts = {phase: int(((labels.phases == phase) & done).sum()) for phase in ("C", "G", "M", "X")}
-    counts["test_only"] = int((labels.test_only & done).sum())
-
-    def view(cell: CellRow) -> PhaseCell:
-        i = cell.cell
-        row, column = divmod(i, len(x.values))
-        summary = cell.summary
-        return PhaseCell(
-            cell=i,
-            row=row,
-            column=column,
-            x=x.values[column],
-            y=y.values[row],
-            phase=cast(Phase, str(labels.phases[i])) if summary else None,
-            test_only=bool(summary and labels.test_only[i]),
-            train_step=summary["train_step"] if summary else None,
-            test_step=summary["test_step"] if summary else None,
-            rqi_step=summary["rqi_step"] if summary else None,
-            margin=int(away[i]) if summary else None,
-        )
-
-    return PhaseDiagramView(
-        experiment=detail.experiment,
-        x=x,
-        y=y,
-        budget=budget,
-        gap=gap,
-        counts=counts,
-        cells=tuple(view(cell) for cell in cells),
-    )

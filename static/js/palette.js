@@ -44,6 +44,14 @@ function painted(trace, colours) {
     const scale = [[0, colours.low], [0.5, colours.middle], [1, colours.high]];
     return { ...trace, colorscale: scale };
   }
+  if (meta.role === "sequential") {
+    return {
+      ...trace, // Ink stands out on both ends.
+      colorscale: [[0, colours.middle], [1, colours["ramp-low"]]],
+      line: { ...trace.line, color: colours.faint },
+      colorbar: { ...trace.colorbar, tickfont: { color: colours.muted, size: 11 } },
+    };
+  }
   if (meta.label) return { ...trace, textfont: { color: colour, size: 12 } };
   if (meta.role === "band") {
     return { ...trace, line: { ...trace.line, color: colour }, fillcolor: fade(colour, 0.16) };

@@ -8,8 +8,12 @@ export function rememberParts(root = document) {
   for (const part of all("[data-part]", root)) known.set(part.dataset.part, part.outerHTML);
 }
 
-/** Put in what changed; what a person opened in other parts stays, and so does the place of the focus. */
+/**
+ * Put in what changed; what a person opened in other parts stays, and so does the place of the focus.
+ * Returns the new parts.
+ */
 export function swapParts(page) {
+  const swapped = [];
   for (const part of all("[data-part]")) {
     const newer = one(`[data-part="${CSS.escape(part.dataset.part)}"]`, page);
     if (!newer || known.get(part.dataset.part) === newer.outerHTML) continue;
@@ -17,7 +21,9 @@ export function swapParts(page) {
     const hadFocus = part.contains(document.activeElement);
     part.replaceWith(document.adoptNode(newer));
     if (hadFocus) one("a, button, summary, input", newer)?.focus();
+    swapped.push(newer);
   }
+  return swapped;
 }
 
 /** The page of this address as it is now. */

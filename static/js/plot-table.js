@@ -44,6 +44,10 @@ export function tableRows({ data, layout }) {
   if (first.type === "heatmap") {
     return { columns: [`${y} (row)`, `${x} (column)`, first.name ?? "value"], rows: heatRows(first) };
   }
+  if (first.type === "contour") {
+    const rows = first.z.flatMap((row, i) => row.map((value, j) => ({ cells: [first.y[i], first.x[j], value] })));
+    return { columns: [y, x, first.name], rows };
+  }
   const lines = data.filter((trace) => !trace.meta?.label);
   return { columns: ["series", x, y], rows: lines.flatMap(lineRows) };
 }

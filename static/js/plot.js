@@ -52,19 +52,27 @@ function showFailure(element, error) {
 
 async function draw(element) {
   try {
-    const [plotly, figure] = await Promise.all([loadLibrary(), figureOf(element)]);
-    if (!figure) throw new Error("There is nothing to draw here");
-    await show(plotly, element, figure);
+    let src;
+    do {
+      ({ src } = element.dataset);
+      const [plotly, figure] = await Promise.all([loadLibrary(), figureOf(element)]);
+      if (!figure) throw new Error("There is nothing to draw here");
+      await show(plotly, element, figure);
+    } while (src !== element.dataset.src); // a slider asked for something else meanwhile
   } catch (error) {
     showFailure(element, error);
   }
+}
+
+function nameTarget(target, element) {
+  target.ariaLabel = `${one("h3", element).textContent}. ${one("figcaption", element).innerText}`;
 }
 
 async function show(plotly, element, figure) {
   const box = one(".plot-box", element);
   const target = make("div", { className: "plot-target" });
   target.role = "img";
-  target.ariaLabel = `${one("h3", element).textContent}. ${one("figcaption", element).innerText}`;
+  nameTarget(target, element);
   target.style.height = "100%";
   box.replaceChildren(target);
   const { data, layout } = paint(figure, palette());
@@ -120,6 +128,20 @@ function format(value) {
   return Number.isInteger(value) ? value.toLocaleString("en") : value.toPrecision(4);
 }
 
+/** Draw all plots of the page from other figures, which came from `src`. */
+export function redraw(src, figures) {
+  fetched.clear();
+  fetched.set(src, Promise.resolve(figures));
+  for (const element of all(".plot")) element.dataset.src = src;
+  for (const [element, entry] of drawn) {
+    entry.figure = figures[element.dataset.key];
+    nameTarget(entry.target, element);
+    const table = one(".plot-table", element);
+    if (!table.hidden) table.replaceChildren(...tableOf(element, entry.figure));
+  }
+  repaint();
+}
+
 function toggleTable(element, button) {
   const table = one(".plot-table", element);
   const wanted = button.ariaPressed !== "true";
@@ -145,15 +167,18 @@ function act(element, button) {
   return exportImage(element, action).catch((error) => say(wordsOf(error)));
 }
 
-/** Watch all figures of the page. */
-export function start() {
-  const watcher = new IntersectionObserver((entries) => {
-    for (const entry of entries.filter((candidate) => candidate.isIntersecting)) {
-      watcher.unobserve(entry.target);
-      draw(entry.target);
-    }
-  }, { rootMargin: "200px" });
-  for (const element of all(".plot")) {
+const watcher = new IntersectionObserver((entries) => {
+  for (const entry of entries.filter((candidate) => candidate.isIntersecting)) {
+    watcher.unobserve(entry.target);
+    draw(entry.target);
+  }
+}, { rootMargin: "200px" });
+
+/** Watch the figures of a page, or of a part that came later. */
+export function watch(root = document) {
+  for (const element of drawn.keys()) if (!element.isConnected) drawn.delete(element);
+  for (const element of all(".plot:not([data-state])", root)) {
+    element.dataset.state = "watched";
     one(".plot-wait", element).textContent = "";
     watcher.observe(element);
     element.addEventListener("click", (event) => {
@@ -161,6 +186,11 @@ export function start() {
       if (button) act(element, button);
     });
   }
+}
+
+/** Watch all figures of the page. */
+export function start() {
+  watch();
   new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 }

@@ -46,6 +46,8 @@ CALLS = {
     "GET /api/v1/clusters/{cluster}/contexts": "contexts",
     "GET /api/v1/clusters/{cluster}/similarity": "cluster_similarity",
     "PUT /api/v1/clusters/{cluster}/annotation": "annotate",
+    "GET /api/v1/theory/laws": "theory_laws",
+    "GET /api/v1/theory/exponents": "theory_exponents",
     "POST /api/v1/jobs": "submit",
     "GET /api/v1/jobs": "jobs",
     "GET /api/v1/jobs/{job}": "job",

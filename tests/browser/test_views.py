@@ -12,7 +12,16 @@ from tests.browser.conftest import Visit
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/", "/clusterings", "/documents", "/scaling", "/scaling?axis=S", "/glossary", "/api")
+PAGES = (
+    "/",
+    "/clusterings",
+    "/documents",
+    "/scaling",
+    "/scaling?axis=S",
+    "/theory",
+    "/glossary",
+    "/api",
+)
 
 
 def first_document(visit: Visit) -> str:
@@ -276,7 +285,9 @@ def test_more_contexts_are_appended(visit: Visit) -> None:
     expect(page.locator(".context")).not_to_have_count(before)
 
 
-@pytest.mark.parametrize("path", ["/clusterings/{id}?min_size=many", "/scaling?axis=Q"])
+@pytest.mark.parametrize(
+    "path", ["/clusterings/{id}?min_size=many", "/scaling?axis=Q", "/theory?alpha=0"]
+)
 def test_bad_parameters_are_named_with_a_way_back(visit: Visit, path: str) -> None:
     visit.open("/clusterings")
     clustering = visit.path().rsplit("/", 1)[1]
@@ -284,7 +295,7 @@ def test_bad_parameters_are_named_with_a_way_back(visit: Visit, path: str) -> No
     assert response is not None
     assert response.status == 422
     banner = visit.page.locator(".banner")
-    expect(banner).to_contain_text(re.compile("min_size|axis"))
+    expect(banner).to_contain_text(re.compile("min_size|axis|alpha"))
     with visit.page.expect_navigation():
         banner.get_by_text("Reset this page").click()
     expect(visit.page.locator(".banner")).to_have_count(0)

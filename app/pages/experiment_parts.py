@@ -1,0 +1,136 @@
+"""What all pages of experiments share: presets to start from, runs to choose from, asking."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse, Response
+
+from app.deps import StoreDep
+from app.forms import FormFields
+from app.pages import job_form, job_views
+from app.templating import query
+from backend.db import Store
+from backend.errors import InvalidInputError
+from backend.experiments import ExperimentKind, experiment_kind
+from backend.jobs import crew, queue
+from backend.jobs.kinds import kind_named
+from backend.queries import experiments
+from backend.queries.experiment_views import ExperimentRow
+
+router = APIRouter(include_in_schema=False)
+
+RUNS_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Start:
+    """A preset: what it shows, and its parameters as fields of a form."""
+
+    kind: str
+    name: str
+    title: str
+    size: str
+    shows: str
+    own: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run to choose."""
+
+    id: str
+    words: str
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a page of experiments is about.
+
+    Attributes:
+        starts: presets of its kinds.
+        runs: stored ones of its kinds, newest first.
+        current: the one that is shown, None if there is none.
+        job: its job as a row of the list of jobs, None if it was computed without one.
+        form: address of the form for own settings.
+        again: fields of a form that asks for what is left of the current one.
+    """
+
+    starts: list[Start]
+    runs: list[Run]
+    current: ExperimentRow | None
+    job: job_views.Row | None
+    form: str
+    again: dict[str, str]
+
+
+def starts_of(kind: ExperimentKind) -> list[Start]:
+    """Return the presets of a kind, with the address of the form filled in after each."""
+    return [
+        Start(
+            kind.name,
+            preset.name,
+            preset.title,
+            preset.size,
+            preset.shows,
+            "/jobs" + query(new=kind.name, **job_form.entered(preset.parameters)),
+        )
+        for preset in kind.presets
+    ]
+
+
+def _words(row: ExperimentRow) -> str:
+    far = "" if row.n_finished == row.n_cells else f" ({row.n_finished} of {row.n_cells} cells)"
+    return f"{row.label}{far}"
+
+
+def runs_of(store: Store, kind: ExperimentKind, wanted: str | None) -> Runs:
+    """Return the runs of a kind with the one that is wanted, by default the newest with results.
+
+    Raises:
+        NotFoundError: there is no such experiment.
+    """
+    rows = experiments.list_experiments(store, kind.name)[:RUNS_SHOWN]
+    current: ExperimentRow | None
+    if wanted is not None:
+        current = experiments.experiment(store, wanted).experiment
+        if current.kind != kind.name:
+            raise InvalidInputError(
+                f"experiment {wanted} is a {current.kind}", f"It is shown on {current.page}", "run"
+            )
+    else:
+        current = next((row for row in rows if row.n_finished), rows[0] if rows else None)
+    if current is not None and current.id not in {row.id for row in rows}:
+        rows = (current, *rows)
+    job = current.job if current else None
+    return Runs(
+        starts=starts_of(kind),
+        runs=[
+            Run(row.id, _words(row), current is not None and row.id == current.id) for row in rows
+        ],
+        current=current,
+        job=job_views.row(job, crew.live(store)) if job else None,
+        form="/jobs" + query(new=kind.name),
+        again=job_form.entered(current.parameters) if current else {},
+    )
+
+
+def asked(store: Store, kind: ExperimentKind, parameters: Mapping[str, Any]) -> Response:
+    """Ask for an experiment, and go to where it is shown."""
+    view = queue.submit(store, kind.name, dict(parameters), None, "any")
+    return RedirectResponse(f"{kind.page}?run={kind.id(view.parameters)}", 303)
+
+
+@router.post("/experiments/{kind}")
+def start(store: StoreDep, kind: str, fields: FormFields) -> Response:
+    """Ask for an experiment, by a preset's name or by its parameters."""
+    found = experiment_kind(kind)
+    name = fields.pop("preset", None)
+    if name is None:
+        return asked(store, found, job_form.given(kind_named(kind), fields))
+    named = {preset.name: preset for preset in found.presets}
+    if name not in named:
+        raise InvalidInputError(f"preset {name!r}", f"Choose from {', '.join(named)}", "preset")
+    return asked(store, found, named[name].parameters)

@@ -1,0 +1,122 @@
+// Pages of experiments: a run that goes on is followed; the map of phases.
+import { all, one, say, wordsOf } from "./util.js";
+import { newerPage, rememberParts, swapParts } from "./parts.js";
+import { clearFault, showFault } from "./fault.js";
+import { watch } from "./plot.js";
+
+const POLL_MS = 1500;
+const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+
+async function bringUpToDate() {
+  for (const part of swapParts(await newerPage())) watch(part);
+  startMap();
+}
+
+/** Look again while the run's job is open and somebody looks. */
+async function follow(section) {
+  while (one("[data-open]", section)) {
+    await wait(POLL_MS);
+    if (document.hidden) continue;
+    try {
+      await bringUpToDate();
+      clearFault(section);
+    } catch (error) {
+      showFault(section, error, "The page is the one from before.", () => clearFault(section));
+    }
+  }
+}
+
+const cellsOf = (map) => all("tbody tr:not(.ticks)", map).map((row) => all(".ph", row));
+
+function placeOf(rows, cell) {
+  const row = rows.findIndex((found) => found.includes(cell));
+  return [row, rows[row]?.indexOf(cell) ?? -1];
+}
+
+/** Mark a rectangle, and fill in the form for a finer grid with its ends. */
+function pick(map, from, to) {
+  const rows = cellsOf(map);
+  const [[a, b], [c, d]] = [placeOf(rows, from), placeOf(rows, to)];
+  const inside = (i, j) => i >= Math.min(a, c) && i <= Math.max(a, c) && j >= Math.min(b, d) && j <= Math.max(b, d);
+  rows.forEach((row, i) => row.forEach((cell, j) => cell.classList.toggle("picked", inside(i, j))));
+  const form = one("[data-finer]");
+  if (!form) return;
+  for (const axis of ["x", "y"]) {
+    const ends = [from, to].map((cell) => Number(cell.dataset[axis])).sort((one, other) => one - other);
+    [form.elements[`${axis}_low`].value, form.elements[`${axis}_high`].value] = ends.map((end) => Number(end.toPrecision(4)));
+  }
+}
+
+/** Show another cell without leaving the place on the page. */
+async function open(link) {
+  history.pushState(null, "", link.href);
+  try {
+    await bringUpToDate();
+    say(link.title);
+  } catch (error) {
+    say(wordsOf(error));
+    location.assign(link.href);
+  }
+}
+
+function startDrag(map) {
+  let from = null, isDrag = false;
+  const cellAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest?.("a[data-cell]");
+  map.addEventListener("pointerdown", (event) => {
+    from = event.pointerType === "mouse" && event.button === 0 ? event.target.closest("a[data-cell]") : null;
+    isDrag = false;
+  });
+  map.addEventListener("dragstart", (event) => event.preventDefault());
+  map.addEventListener("pointermove", (event) => {
+    const to = from && cellAt(event);
+    if (!to || (to === from && !isDrag)) return;
+    isDrag = true;
+    pick(map, from, to);
+  });
+  map.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-cell]");
+    if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    if (!isDrag) open(link);
+    isDrag = false;
+  });
+}
+
+function startMapKeys(map) {
+  let corner = null;
+  const links = all("a[data-cell]", map);
+  const stop = one("a[aria-current]", map) ?? links[0];
+  for (const link of links) link.tabIndex = link === stop ? 0 : -1;
+  map.addEventListener("keydown", (event) => {
+    const [move, here] = [MOVES[event.key], event.target.closest("a[data-cell]")];
+    if (!move || !here || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const rows = cellsOf(map);
+    const [i, j] = placeOf(rows, here);
+    const next = rows[i + move[0]]?.[j + move[1]];
+    if (!next?.matches("a")) return;
+    corner = event.shiftKey ? corner ?? here : null;
+    if (corner) pick(map, corner, next);
+    here.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+}
+
+function startMap() {
+  const map = one("[data-map]:not([data-state])");
+  if (!map) return;
+  map.dataset.state = "ready";
+  startDrag(map);
+  startMapKeys(map);
+}
+
+/** Bring the page to life. */
+export function start() {
+  rememberParts();
+  startMap();
+  addEventListener("popstate", () => bringUpToDate().catch(() => location.reload()));
+  follow(one("[data-experiment]"));
+}

@@ -1,0 +1,185 @@
+"""The Theory page: its state is its address, and page, figures and API agree."""
+
+import gzip
+import math
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.figures.theory import log_axis
+from backend.queries.theory import BOUNDS
+
+FIGURES = {"law-N", "law-D", "law-S", "slopes", "frequencies", "exponents"}
+ASKED = {"alpha": "0.85", "capacity": "1000000", "m": "30", "a": "1.5", "n": "4"}
+EDGES: tuple[dict[str, Any], ...] = (
+    {},
+    ASKED,
+    {"alpha": 0.05, "m": 10, "a": 4.9, "n": 10},
+    {"alpha": 2, "m": 100_000, "n": 1, "capacity": 1e9, "first_steps": 1e9},
+    {"n": 100_000},
+)
+
+
+def figures(client: TestClient, asked: dict[str, Any]) -> dict[str, Any]:
+    answer = client.get("/figures/theory", params=asked).raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def numbers(value: Any) -> list[float]:
+    """Every number in a JSON document."""
+    if isinstance(value, dict | list):
+        items = value.values() if isinstance(value, dict) else value
+        return [number for item in items for number in numbers(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+@pytest.mark.parametrize("asked", EDGES)
+def test_every_plot_of_the_page_has_a_figure_with_data(
+    client: TestClient, asked: dict[str, Any]
+) -> None:
+    page = client.get("/theory", params=asked).raise_for_status().text
+    keys = re.findall(r'data-key="([A-Za-z-]+)"', page)
+    drawn = figures(client, asked)
+    assert set(keys) == set(drawn) == FIGURES
+    for key in keys:
+        assert drawn[key]["data"]
+        for trace in drawn[key]["data"]:
+            assert len(trace["x"]) == len(trace["y"]) > 0, (key, trace["name"])
+        ends = [drawn[key]["layout"][axis]["range"] for axis in ("xaxis", "yaxis")]
+        assert all(low < high for low, high in ends), key
+    assert all(map(math.isfinite, numbers(drawn)))
+
+
+@pytest.mark.parametrize("asked", EDGES)
+def test_words_of_figures_stand_inside_their_axes(
+    client: TestClient, asked: dict[str, Any]
+) -> None:
+    for key, drawn in figures(client, asked).items():
+        for trace in drawn["data"]:
+            for name in "xy" if trace.get("meta", {}).get("label") else "":
+                axis = drawn["layout"][f"{name}axis"]
+                (value,) = trace[name]
+                at = math.log10(value) if axis.get("type") == "log" else value
+                low, high = axis["range"]
+                assert low <= at <= high, (key, trace["text"])
+
+
+def test_what_is_learned_is_drawn_apart_from_what_is_not(client: TestClient) -> None:
+    drawn = figures(client, {"n": 7, "m": 50})
+    learned, later = drawn["frequencies"]["data"][:2]
+    assert learned["x"] == list(range(1, 8))
+    assert later["x"][0] == 8
+    for axis in "NDS":
+        traces = {trace["name"]: trace for trace in drawn[f"law-{axis}"]["data"]}
+        coloured = traces["sum over 50 quanta"]
+        assert coloured["customdata"][-1] == "7 learned"
+        assert coloured["marker"]["symbol"][-1] == "diamond"
+        assert coloured["line"]["shape"] == "hv"
+        assert traces["sum over 50 quanta, later"]["y"][-1] is None  # no place for 0 on a log axis
+        assert traces["limit"]["line"]["dash"] == "dash"
+
+
+def test_axes_have_ticks_that_can_be_read() -> None:
+    for low, high in ((1, 3), (5e3, 5e6), (1e-15, 1.0), (50, 1e24)):
+        axis = log_axis("x", low, high)
+        n_ticks = math.log10(high / low) / (axis["dtick"] if axis["dtick"] != "D2" else 0.3)
+        assert n_ticks <= 8
+
+
+def test_the_page_has_its_answer_without_javascript(client: TestClient) -> None:
+    page = client.get("/theory", params=ASKED).text
+    for name, value in ASKED.items():
+        assert re.search(rf'name="{name}" value="{value}"', page), name
+    view = client.get("/api/v1/theory/laws", params=ASKED).json()
+    for law in view["laws"]:
+        assert f"{law['exponent']:.3f}" in page
+        assert f"<b>{law['finite_exponent']:.3f}</b>" in page
+    assert "steeper than in the limit" in page
+    assert "<button>Show</button>" in page
+    assert len(re.findall(r'<label for="knob-', page)) == len(BOUNDS)
+
+
+def test_the_page_says_so_where_a_sum_is_shallower_than_its_limit(client: TestClient) -> None:
+    assert "shallower than in the limit" in client.get("/theory?m=100000").text
+
+
+def test_the_page_names_the_call_that_gives_its_data(client: TestClient) -> None:
+    page = client.get("/theory", params=ASKED | {"b": "5"}).text
+    (path,) = re.findall(r'data-api="([^"]*)"', page)
+    assert "b=" not in path, "defaults are left out"
+    view = client.get(unescape(path)).json()
+    assert view["asked"]["alpha"] == 0.85
+    assert view["asked"]["m"] == 30
+    assert client.get("/theory").text.count('data-api="/api/v1/theory/laws"') == 1
+
+
+def test_empty_fields_count_as_not_given(client: TestClient) -> None:
+    empty = dict.fromkeys(BOUNDS, "")
+    assert client.get("/theory", params=empty).status_code == 200
+    given, default = (
+        client.get("/api/v1/theory/laws", params=asked).json() for asked in (empty, {})
+    )
+    assert given == default
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("alpha", "0"),
+        ("alpha", "nan"),
+        ("alpha", "1e999"),
+        ("m", "9"),
+        ("m", "1" + "0" * 400),
+        ("n", "0"),
+        ("n", "1.5"),
+        ("capacity", "<script>alert(1)</script>"),
+        ("a", "5"),
+        ("b", "0"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/theory", "/api/v1/theory/laws", "/figures/theory"])
+def test_values_that_mean_nothing_are_refused_by_name(
+    client: TestClient, path: str, name: str, value: str
+) -> None:
+    answer = client.get(path, params={name: value})
+    assert answer.status_code == 422
+    assert name in answer.text
+    if path == "/theory":
+        assert "<script>alert" not in answer.text
+        assert '<a class="button" href="/theory">Reset this page</a>' in answer.text
+
+
+def test_the_api_gives_plain_numbers(client: TestClient) -> None:
+    for asked in EDGES:
+        view = client.get("/api/v1/theory/laws", params=asked).raise_for_status().json()
+        assert all(map(math.isfinite, numbers(view)))
+    found = client.get("/api/v1/theory/exponents").json()
+    assert {"source": "Kaplan et al.", "alpha_n": 0.076, "alpha_d": 0.095} in found["pairs"]
+    assert [line["formula"] for line in found["lines"]] == ["α_D = α_N/(1 + α_N)", "α_D = α_N"]
+
+
+def test_bounds_are_documented(client: TestClient) -> None:
+    document = client.get("/api/v1/openapi.json").json()
+    parameters = document["paths"]["/api/v1/theory/laws"]["get"]["parameters"]
+    for one in parameters:
+        kind = one["schema"]["anyOf"][0]
+        assert one["description"]
+        assert kind["minimum"] == BOUNDS[one["name"]].least
+        assert kind.get("maximum", BOUNDS["a"].most) == BOUNDS[one["name"]].most
+
+
+def test_links_to_all_experiments_stand_on_the_page(client: TestClient) -> None:
+    page = client.get("/theory").text
+    assert '<nav class="switch" aria-label="Experiments">' in page
+    assert '<a href="/theory" aria-current="page">Theory</a>' in page
+    for path in re.findall(r'href="(/glossary)#([^"]*)"', page):
+        assert f'id="{path[1]}"' in client.get(path[0]).text, path
+
+
+def test_the_page_is_small(client: TestClient) -> None:
+    page = client.get("/theory", headers={"Accept-Encoding": "identity"}).content
+    assert len(gzip.compress(page, 5)) <= 30_000

@@ -1,0 +1,87 @@
+"""The sliders of the theory simulator."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit
+
+pytestmark = pytest.mark.browser
+
+
+def open_theory(visit: Visit, asked: str = "") -> None:
+    visit.open(f"/theory{asked}")
+    expect(visit.page.locator("[data-theory][data-state=ready]")).to_be_attached()
+    assert visit.wait_for_plots() == 6
+
+
+def stairs(page: Page) -> str:
+    """The path of the coloured line of L(N)."""
+    lines = page.locator("#law-n .scatterlayer .js-line")
+    return str(lines.evaluate_all("all => all.map((line) => line.getAttribute('d')).join()"))
+
+
+def test_a_slider_moves_plots_table_address_and_api_call(visit: Visit) -> None:
+    page = visit.page
+    open_theory(visit)
+    before, table = stairs(page), page.locator("[data-part=exponents]").inner_text()
+    entries = page.evaluate("history.length")
+    slider = page.locator("[data-slide=alpha]")
+    slider.focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    alpha = page.locator("#knob-alpha").input_value()
+    assert float(alpha) > 0.4
+    assert slider.get_attribute("aria-valuetext") == alpha
+    expect(page).to_have_url(re.compile(rf"/theory\?alpha={re.escape(alpha)}$"))
+    expect(page.locator("[data-part=exponents]")).not_to_have_text(table)
+    expect(page.locator("[data-part=exponents] td").first).to_have_text(f"{float(alpha):.3f}")
+    expect(page.locator(".api-call")).to_have_attribute("data-api", re.compile(f"alpha={alpha}"))
+    assert stairs(page) != before
+    assert page.evaluate("history.length") == entries
+    shown = stairs(page)
+    page.reload()
+    assert visit.wait_for_plots() == 6
+    assert page.locator("#knob-alpha").input_value() == alpha
+    assert stairs(page) == shown
+    page.locator("#knob-alpha").fill("0.4")
+    expect(page).to_have_url(re.compile(r"/theory$"))  # defaults are left out
+    expect(page.locator("[data-part=exponents] td").first).to_have_text("0.400")
+
+
+def test_no_more_quanta_are_learned_than_there_are(visit: Visit) -> None:
+    page = visit.page
+    open_theory(visit, "?n=80")
+    page.locator("#law-n [data-plot=table]").click()
+    page.locator("#knob-m").fill("30")
+    expect(page.locator("#knob-n")).to_have_value("30")
+    expect(page).to_have_url(re.compile("n=30"))
+    expect(page.locator("[data-part=caption-frequencies]")).to_contain_text("The 30 most frequent")
+    expect(page.locator("#law-n .plot-table")).to_contain_text("sum over 30 quanta")
+    assert "30 most frequent" in str(
+        page.locator("#frequencies .plot-target").get_attribute("aria-label")
+    )
+
+
+def test_what_cannot_be_is_said_and_the_plots_stay(visit: Visit) -> None:
+    page = visit.page
+    open_theory(visit)
+    before = stairs(page)
+    page.locator("#knob-a").fill("7")
+    strip = page.locator(".fault")
+    expect(strip).to_contain_text("a = 7 is not less than b = 5")
+    assert stairs(page) == before
+    page.locator("#knob-b").fill("9")
+    expect(strip).to_have_count(0)
+    expect(page).to_have_url(re.compile("a=7&b=9"))
+    visit.faults[:] = [fault for fault in visit.faults if "422" not in fault]
+
+
+def test_experiments_are_reached_by_keys(visit: Visit) -> None:
+    visit.open("/glossary")
+    expect(visit.page.locator("html")).to_have_class("js")
+    visit.page.keyboard.press("g")
+    visit.page.keyboard.press("e")
+    visit.page.wait_for_url(re.compile("/grokking$"))
+    expect(visit.page.locator("header nav [aria-current=page]")).to_have_text("Experiments")
