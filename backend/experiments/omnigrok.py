@@ -27,7 +27,18 @@ AXIS_TITLES = {
     "n_train": "training-set size",
     "seed": "seed",
     "weight_decay": "weight decay",
-    "alpha": "initial size alpha",
+    "alpha": "alpha",
+}
+AXIS_PLURALS = {
+    "n_train": "data sizes",
+    "seed": "seeds",
+    "weight_decay": "weight decays",
+    "alpha": "alphas",
+}
+DATA_TITLES: dict[Data, str] = {
+    "digits": "digits",
+    "mnist": "MNIST",
+    "teacher_student": "teacher and student",
 }
 
 
@@ -204,6 +215,19 @@ def _flop(asked: Checked) -> float:
     return float(per_step * asked["steps"])
 
 
+def _label(asked: Checked) -> str:
+    parts = [DATA_TITLES[asked["data"]] + (" on the sphere" if asked["on_sphere"] else "")]
+    axes = []
+    for name, one in AXES.items():
+        values = asked[name]
+        if len(values) > 1:
+            axes.append(f"{len(values)} {AXIS_PLURALS[one]}")
+        elif one == "alpha" or (one == "weight_decay" and values[0] > 0):
+            parts.append(f"{AXIS_TITLES[one]} {values[0]:g}")
+    parts += [" × ".join(axes[::-1])] if axes else []
+    return ", ".join([*parts, f"{asked['steps']:,} steps"])
+
+
 OMNIGROK = ExperimentKind(
     name="omnigrok",
     title="Omnigrok",
@@ -214,4 +238,5 @@ OMNIGROK = ExperimentKind(
     places=places,
     flop=_flop,
     complete=_complete,
+    label=_label,
 )
