@@ -12,17 +12,18 @@ from backend.queries.omnigrok import DecayLaw, Landscape, OmnigrokView
 
 TRAIN: Layout = {"width": 2.2, "dash": "dash"}
 TEST: Layout = {"width": 2.4}
-LATE = 0.6  # share of the step axis from which a label stands left of its mark
+GAP = "\u00a0"  # keeps words off a mark
+LATE = 0.6  # share of the step axis from which words stand left of their mark
+ROOM = 0.3  # of the step axis, right of the last step, for the words of a late mark
 LOSSES = (("train", "mean", "square", TRAIN), ("test", "accent", "circle", TEST))
 
 
 def cell_figures(view: OmnigrokView, cell: CellDetail) -> Mapping[str, go.Figure]:
     """Return the figures of one network by name."""
-    return {
-        "accuracy": accuracy_figure(view, cell),
-        "loss": loss_figure(cell),
-        "norm": norm_figure(view, cell),
-    }
+    found = {"accuracy": accuracy_figure(view, cell), "loss": loss_figure(cell)}
+    if not view.experiment.parameters["on_sphere"]:
+        found["norm"] = norm_figure(view, cell)
+    return found
 
 
 def run_figures(view: OmnigrokView) -> Mapping[str, go.Figure]:
@@ -35,25 +36,20 @@ def run_figures(view: OmnigrokView) -> Mapping[str, go.Figure]:
     return found
 
 
-def _side(steps: Sequence[int], step: int | None, edge: str) -> str:
-    """Return where the label of a mark has room: above or below, away from the ends."""
-    last = max(steps, default=1)
-    at = math.log(max(step or 1, 1)) / math.log(last) if last > 1 else 0.0
-    return f"{edge} {'left' if at > LATE else 'right'}"
-
-
 def accuracy_figure(view: OmnigrokView, cell: CellDetail) -> go.Figure:
     """Return train and test accuracy over training, with the thresholds and where each is met."""
     steps, curves, summary = cell.steps, cell.curves, cell.summary
     traces: list[Trace] = []
-    for (name, role, _, style), value, edge in zip(
-        LOSSES, (view.train_threshold, view.test_threshold), ("top", "bottom"), strict=True
-    ):
+    thresholds, sides = (view.train_threshold, view.test_threshold), ("top left", "bottom right")
+    for (name, role, _, style), value, side in zip(LOSSES, thresholds, sides, strict=True):
         traces.append(level(steps, value, f"{name} threshold {value:g}"))
         step = summary[f"{name}_step"]
         traces += line_over_steps(steps, curves[f"{name}_accuracy"], name, role, line=style)
-        traces += reached_mark(step, value, name, role, _side(steps, step, edge))
-    return figure(traces, curve_layout(steps, "accuracy", range=[-0.03, 1.12]))
+        traces += reached_mark(step, value, name, role, side)
+    layout = curve_layout(steps, "accuracy", range=[-0.03, 1.12])
+    low, high = layout["xaxis"]["range"]
+    layout["xaxis"]["range"] = [low, high + ROOM * (high - low)]
+    return figure(traces, layout)
 
 
 def _decayed(cell: CellDetail, rate: float) -> list[float]:
@@ -83,8 +79,9 @@ def norm_figure(view: OmnigrokView, cell: CellDetail) -> go.Figure:
 
 
 def _generalised(steps: Sequence[int], step: int, norm: float) -> list[Trace]:
-    marks = reached_mark(step, norm, "test", "accent", _side(steps, step, "bottom"))
-    marks[1]["text"] = [f"generalises at {norm:.3g}"]
+    is_late = math.log(max(step, 1)) > LATE * math.log(max(*steps, 2))
+    marks = reached_mark(step, norm, "test", "accent", "middle left" if is_late else "bottom right")
+    marks[1]["text"] = [f"generalises at {norm:.3g}{2 * GAP}"]
     marks[0]["hovertemplate"] = f"generalises at step {step:,}<br>norm {norm:.4g}<extra></extra>"
     return marks
 
@@ -117,7 +114,7 @@ def landscape_figure(view: Landscape) -> go.Figure:
         line |= {"marker": {"size": 8, "symbol": symbol}}
         traces.append(line | {"customdata": words, "hovertemplate": hover})
         if (value := values[-1]) is not None:
-            traces.append(end_label(alphas[-1], value, name, role))
+            traces.append(end_label(alphas[-1], value, GAP + name, role))
     decades = y[1] - y[0]
     ticks: Layout = {"dtick": 1 if decades > 2 else "D2", "exponentformat": "power"}
     loss = axis("squared error", type="log", range=y, **ticks)
@@ -160,17 +157,19 @@ def law_figure(law: DecayLaw) -> go.Figure:
         guide["hovertemplate"] = "decay alone<br>wd %{x:.3g}: step %{y:,.0f}<extra></extra>"
         traces += [guide]
         words = f"{law.rate * law.learning_rate:.2g} / (lr · wd)"
-        traces.append(end_label(ends[0], law.rate / ends[0], words, "theory", "bottom right"))
+        at = math.sqrt(ends[0] * ends[1])
+        traces.append(end_label(at, law.rate / at, words + 2 * GAP, "theory", "bottom left"))
     for name, role, symbol, style in LOSSES:
         steps = [getattr(point, f"{name}_step") for point in law.points]
         hover = f"{name} threshold, wd %{{x:.3g}}<br>step %{{y:,}}<extra></extra>"
-        dots: Trace = {"type": "scatter", "mode": "lines+markers", "name": f"{name} step"}
+        mode = "markers" if len(set(decays)) < len(decays) else "lines+markers"
+        dots: Trace = {"type": "scatter", "mode": mode, "name": f"{name} step"}
         dots |= {"x": decays, "y": [step or None for step in steps], "line": style}
         dots |= {"marker": {"size": 9, "symbol": symbol}, "meta": {"role": role}}
         traces.append(dots | {"hovertemplate": hover})
         last = [(x, y) for x, y in zip(decays, steps, strict=True) if y]
         if last:
-            traces.append(end_label(*last[-1], f"{name}", role))
+            traces.append(end_label(*last[-1], GAP + name, role))
     return figure(traces, _law_axes(law, decays))
 
 

@@ -20,14 +20,13 @@ from backend.experiments import KINDS, experiment_kind
 from backend.experiments.omnigrok import AXES, DATA_TITLES
 from backend.queries import experiments
 from backend.queries.experiment_views import CellDetail, ExperimentRow
-from backend.queries.omnigrok import OMNIGROK, OmnigrokCell, OmnigrokView, omnigrok
+from backend.queries.omnigrok import OMNIGROK, Kept, OmnigrokCell, OmnigrokView, omnigrok
+from compute.grokking.phases import GROKKING, PHASE_NAMES, PUBLISHED_GAP
 
 router = APIRouter(include_in_schema=False)
 
 MODULAR = "modular_addition"
 ROWS_SHOWN = 200
-# From this ratio of the two steps on, a network is said to grok: test accuracy comes late.
-LATE = 2.0
 
 
 class OmnigrokQuery(BaseModel):
@@ -41,6 +40,7 @@ class OmnigrokQuery(BaseModel):
     ] = None
     n_train: Annotated[Annotated[int, Field(ge=1, le=MAX_INTEGER)] | None, Blank] = None
     cell: Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank] = None
+    loss: Annotated[Kept | None, Blank] = None
 
     def changed(self, **changes: Any) -> str:
         """Return the query with the parameters that differ from their defaults, some replaced."""
@@ -49,7 +49,7 @@ class OmnigrokQuery(BaseModel):
 
 @dataclass(frozen=True)
 class Table:
-    """The networks of a run, those of the largest alpha first cut off last; which columns vary."""
+    """The first networks of a run, how many there are, and which columns say something."""
 
     rows: tuple[OmnigrokCell, ...]
     n_all: int
@@ -59,27 +59,15 @@ class Table:
 
 def delay(cell: OmnigrokCell) -> float | None:
     """Return how many times later than its train accuracy a network's test accuracy came."""
-    if not cell.train_step or cell.test_step is None:
+    if not cell.train_step or cell.test_step is None or cell.test_step <= cell.train_step:
         return None
     return cell.test_step / cell.train_step
 
 
-def verdict(cell: OmnigrokCell) -> str:
-    """Return what became of a network, in a word or two."""
-    if not cell.is_finished:
-        return "not finished"
-    if cell.test_step is None:
-        return "only fits" if cell.train_step is not None else "does not fit"
-    if cell.train_step is None:
-        return "general, not fitted"
-    late = delay(cell)
-    return "groks" if late is not None and late >= LATE else "at once"
-
-
 def _first_shown(view: OmnigrokView) -> int | None:
     """Return the network that groks latest; if none does, one that is finished."""
-    done = [cell for cell in view.cells if cell.is_finished]
-    late = [cell for cell in done if verdict(cell) == "groks"]
+    done = [cell for cell in view.cells if cell.phase]
+    late = [cell for cell in done if cell.phase == GROKKING]
     if late:
         return max(late, key=lambda cell: delay(cell) or 0).cell
     if view.landscape:
@@ -135,7 +123,7 @@ def omnigrok_page(
     """Show a run of Omnigrok with one of its networks."""
     runs = runs_of(store, experiment_kind(OMNIGROK), wanted.run)
     current = runs.current
-    view = omnigrok(store, current.id, wanted.n_train) if current else None
+    view = omnigrok(store, current.id, wanted.n_train, wanted.loss) if current else None
     number = wanted.cell if wanted.cell is not None or view is None else _first_shown(view)
     cell = _cell(store, view, number)
     return render(
@@ -151,7 +139,8 @@ def omnigrok_page(
         cell=cell,
         facts=_about(current) if current else [],
         delay=delay,
-        verdict=verdict,
+        phases=PHASE_NAMES,
+        gap=PUBLISHED_GAP,
         modular=KINDS[MODULAR].page if MODULAR in KINDS else None,
         api=f"/api/v1/experiments/{current.id}" if current else "/api/v1/experiments?kind=omnigrok",
     )
@@ -162,9 +151,10 @@ def figures_of_run(
     store: StoreDep,
     experiment: ExperimentName,
     n_train: Annotated[int | None, Query(ge=1, le=MAX_INTEGER)] = None,
+    loss: Annotated[Kept | None, Query()] = None,
 ) -> Response:
     """Return the landscape of a run, or its weight decays by time."""
-    figures = run_figures(omnigrok(store, experiment, n_train))
+    figures = run_figures(omnigrok(store, experiment, n_train, loss))
     return Response(payload(figures), media_type="application/json")
 
 

@@ -27,7 +27,7 @@ PRESETS = (
         "Digits on the sphere",
         "reduced",
         "Over the norm train loss is an L and test loss a U, lowest near alpha 1",
-        {"alphas": [0.1, 0.3, 0.6, 1.0, 1.8, 3.0, 5.0, 8.0], "on_sphere": True, "steps": 3_000},
+        {"alphas": [0.1, 0.3, 0.6, 1.0, 1.8, 3.0, 5.0, 8.0], "on_sphere": True, "steps": 10_000},
     ),
     Preset(
         "decay",

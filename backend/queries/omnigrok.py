@@ -1,19 +1,22 @@
 """Runs of Omnigrok: their networks, the reduced landscape over the norm, weight decay by time.
 
 Source: arXiv:2210.01117. The loss of a point of the landscape is the best along training for
-MNIST, the last one otherwise, as published.
+MNIST, the last one otherwise, as published, unless asked for otherwise.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, cast
+
+import numpy as np
 
 from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError
-from backend.queries.experiment_views import CellRow, ExperimentRow
+from backend.queries.experiment_views import CellRow, ExperimentRow, Phase
 from backend.queries.experiments import experiment
+from compute.grokking.phases import phase_labels
 
 OMNIGROK = "omnigrok"
 # The Goldilocks zone: test losses up to this factor above the lowest.
@@ -23,14 +26,18 @@ Kept = Literal["best", "final"]
 
 @dataclass(frozen=True)
 class OmnigrokCell:
-    """One network; numbers are None while it is not finished, steps also if never reached."""
+    """One network; numbers are None while it is not finished, steps also if never reached.
+
+    `phase` is its label at the published gap; `test_only` flags a test step alone.
+    """
 
     cell: int
     alpha: float
     weight_decay: float
     n_train: int
     seed: int
-    is_finished: bool
+    phase: Phase | None
+    test_only: bool
     train_step: int | None
     test_step: int | None
     train_loss: float | None
@@ -110,8 +117,10 @@ class OmnigrokView:
     law: DecayLaw | None
 
 
-def omnigrok(store: Store, name: str, n_train: int | None = None) -> OmnigrokView:
-    """Return a run at a size of its data, by default the first.
+def omnigrok(
+    store: Store, name: str, n_train: int | None = None, kept: Kept | None = None
+) -> OmnigrokView:
+    """Return a run at a size of its data, by default the first, with a loss of the landscape.
 
     Raises:
         NotFoundError: there is no such run of Omnigrok.
@@ -128,8 +137,10 @@ def omnigrok(store: Store, name: str, n_train: int | None = None) -> OmnigrokVie
         raise InvalidInputError(
             f"n_train {size}", f"Choose from {', '.join(map(str, sizes))}", "n_train"
         )
-    kept: Kept = "best" if asked["data"] == "mnist" else "final"
-    cells = tuple(_cell(one, kept) for one in detail.cells if one.place["n_train"] == size)
+    kept = kept or ("best" if asked["data"] == "mnist" else "final")
+    some = [one for one in detail.cells if one.place["n_train"] == size]
+    found = [_cell(one, kept, asked["steps"]) for one in some]
+    cells = tuple(sorted(found, key=lambda one: (one.alpha, one.weight_decay, one.seed)))
     return OmnigrokView(
         experiment=row,
         sizes=sizes,
@@ -142,12 +153,23 @@ def omnigrok(store: Store, name: str, n_train: int | None = None) -> OmnigrokVie
     )
 
 
-def _cell(row: CellRow, kept: Kept) -> OmnigrokCell:
+def _phase(summary: Mapping[str, Any], steps: int) -> tuple[Phase, bool]:
+    reached = [
+        np.array([steps - 1 if summary[name] is None else summary[name]])
+        for name in ("train_step", "test_step")
+    ]
+    labels = phase_labels(reached[0], reached[1], steps)
+    return cast(Phase, str(labels.phases[0])), bool(labels.test_only[0])
+
+
+def _cell(row: CellRow, kept: Kept, steps: int) -> OmnigrokCell:
     found: dict[str, Any] = row.summary or {}
+    phase, test_only = _phase(found, steps) if found else (None, False)
     return OmnigrokCell(
         cell=row.cell,
         **row.place,
-        is_finished=row.summary is not None,
+        phase=phase,
+        test_only=test_only,
         train_step=found.get("train_step"),
         test_step=found.get("test_step"),
         train_loss=found.get(f"{kept}_train_loss"),
