@@ -14,7 +14,7 @@ TRAIN: Layout = {"width": 2.2, "dash": "dash"}
 TEST: Layout = {"width": 2.4}
 GAP = "\u00a0"  # keeps words off a mark
 LATE = 0.6  # share of the step axis from which words stand left of their mark
-ROOM = 0.3  # of the step axis, right of the last step, for the words of a late mark
+ROOM = 0.17  # of the step axis, right of the last step, for the words of a late mark
 LOSSES = (("train", "mean", "square", TRAIN), ("test", "accent", "circle", TEST))
 
 
@@ -45,7 +45,10 @@ def accuracy_figure(view: OmnigrokView, cell: CellDetail) -> go.Figure:
         traces.append(level(steps, value, f"{name} threshold {value:g}"))
         step = summary[f"{name}_step"]
         traces += line_over_steps(steps, curves[f"{name}_accuracy"], name, role, line=style)
-        traces += reached_mark(step, value, name, role, side)
+        marks = reached_mark(step, value, name, role, side)
+        for mark in marks[1:]:
+            mark["text"] = [f"{2 * GAP}{name} {step:,}{2 * GAP}"]
+        traces += marks
     layout = curve_layout(steps, "accuracy", range=[-0.03, 1.12])
     low, high = layout["xaxis"]["range"]
     layout["xaxis"]["range"] = [low, high + ROOM * (high - low)]
@@ -150,7 +153,7 @@ def law_figure(law: DecayLaw) -> go.Figure:
     decays = [point.weight_decay for point in law.points]
     traces: list[Trace] = []
     if law.rate is not None:
-        ends = [min(decays) / 1.2, max(decays) * 1.2]
+        ends = [min(decays), max(decays)]
         guide: Trace = {"type": "scatter", "mode": "lines", "name": "decay alone", "x": ends}
         guide |= {"y": [law.rate / end for end in ends], "meta": {"role": "theory"}}
         guide |= {"line": {"width": 2, "dash": "dot"}}

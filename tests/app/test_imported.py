@@ -149,6 +149,7 @@ def pages(names: dict[str, Any]) -> dict[str, int]:
         f"/figures/clusters/{cluster}/similarity": 404,
         f"/figures/predictions/{corpus}/7": 200,
         "/figures/scaling?suite=elsewhere&corpus=elsewhere&axis=N": 200,
+        "/omnigrok": 200,
         "/theory": 200,
         "/figures/theory": 200,
         "/glossary": 200,

@@ -62,7 +62,16 @@ def test_pages_without_plots_load(visit: Visit) -> None:
 
 def test_links_of_the_pages_lead_somewhere(visit: Visit) -> None:
     seen: set[str] = set()
-    for path in ("/", "/clusterings", "/documents", "/scaling", "/theory", "/glossary", "/api"):
+    for path in (
+        "/",
+        "/clusterings",
+        "/documents",
+        "/scaling",
+        "/omnigrok",
+        "/theory",
+        "/glossary",
+        "/api",
+    ):
         visit.open(path)
         links = visit.page.locator("a[href^='/']").evaluate_all(
             "links => links.map((link) => link.pathname + link.search)"
