@@ -23,6 +23,8 @@ MUTATIONS: dict[tuple[str, str], Scope | None] = {
     ("POST", "/jobs/{job}/resume"): "run",
     ("POST", "/documents/{corpus}/{index}/measure"): "run",
     ("POST", "/documents/{corpus}/paste"): "run",
+    ("POST", "/experiments/{kind}"): "run",
+    ("POST", "/grokking/{experiment}/finer"): "run",
     ("PUT", "/api/v1/clusters/{cluster}/annotation"): "admin",
 }
 STATIC = "/static/"

@@ -20,6 +20,9 @@ from backend.models import (
     CurveSet,
     Discovery,
     Evaluation,
+    Experiment,
+    ExperimentArray,
+    ExperimentCell,
     LossChunk,
     MeasureChunk,
     Selection,
@@ -60,11 +63,16 @@ def _array_rows(session: Session) -> Iterator[tuple[str, Any]]:
             (Similarity, Similarity.id == SimilarityStripe.similarity_id),
         ),
         ("spectrum", SpectralArray, (Discovery, Discovery.id == SpectralArray.discovery_id)),
+        (
+            "experiments",
+            ExperimentArray,
+            (Experiment, Experiment.id == ExperimentArray.experiment_id),
+        ),
     ]
     for kind, table, (parent, condition) in joined:
         query = select(parent.key, table).join(parent, condition).options(undefer(table.data))
         for key, row in session.execute(query.execution_options(yield_per=4)):
-            part = [getattr(row, name, "") for name in ("chunk", "stripe", "name")]
+            part = [getattr(row, name, "") for name in ("chunk", "stripe", "cell", "name")]
             part += [row.version] if kind == "measures" else []
             yield f"{kind} {key} {part}", row
     keyed: list[tuple[str, Any]] = [
@@ -85,6 +93,11 @@ def _score_rows(session: Session) -> Iterator[tuple[str, Any]]:
         yield f"curve set {curve_set.key}", curve_set.summary
     for discovery in session.scalars(select(Discovery)):
         yield f"discovery {discovery.key}", discovery.rank_frequency
+    cells = select(Experiment.key, ExperimentCell).where(
+        Experiment.id == ExperimentCell.experiment_id
+    )
+    for key, cell in session.execute(cells):
+        yield f"experiment {key} {cell.cell}", cell.summary
     for clustering, cluster in session.execute(
         select(Clustering, Cluster).join(Cluster, Cluster.clustering_id == Clustering.id)
     ):

@@ -81,6 +81,8 @@ def leftovers(settings: Settings, before: datetime, claimed: Collection[str]) ->
         *_found(settings.cache_dir, ("*.npy",), before, CACHES),
         *(found for found in exported if found.path.name not in claimed),
         *_found(settings.cache_dir, ("*.part",), given_up, PARTS),
+        # Networks in training: without them an experiment begins its cells again.
+        *_found(settings.data_dir / "experiments", ("*.safetensors", "*.part"), before, PARTS),
         *_found(settings.data_dir, (".quanta-*.part", *_STAGING), given_up, PARTS),
         *_found(Path(tempfile.gettempdir()), _TEMPORARY, given_up, PARTS),
     ]

@@ -16,7 +16,7 @@ from backend.lookup import checkpoint_at, finished_evaluation, model_named, suit
 from backend.models import Corpus
 from backend.stages.classify import classify
 from backend.stages.corpora import CorpusSpec, add_corpus
-from backend.stages.demo import BUNDLED, SUITE, DemoSpec, build_demo
+from backend.stages.demo import BUNDLED, PART_GRID, SUITE, DemoSpec, build_demo
 from backend.stages.devices import Compute
 from backend.stages.discover import DiscoverySpec, discover
 from backend.stages.evaluate import evaluate
@@ -24,6 +24,8 @@ from backend.stages.progress import Silent
 from backend.stages.select import SelectionSpec
 from backend.stages.suites import add_suite
 
+# Two columns, two rows, narrow and short.
+SMALL_GRID = PART_GRID
 ONE_CORE = Compute("cpu", 1, 1)
 MINI = DemoSpec(n_documents=60, n_clusters=(5, 10, 20), chunk_predictions=4000)
 TOKENIZER = BUNDLED / "tokenizer.json"

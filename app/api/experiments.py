@@ -1,13 +1,14 @@
 """Experiments on toy networks: lists, cells with their curves, phase diagrams."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, matrix_stream
+from app.api.tables import Row, csv_response
 from app.deps import MAX_INTEGER, StoreDep
 from backend.experiments import KINDS
 from backend.queries import experiments, phase_diagrams
@@ -16,8 +17,10 @@ from backend.queries.experiment_views import (
     EffectiveTheory,
     ExperimentDetail,
     ExperimentRow,
+    PhaseCell,
     PhaseComparison,
     PhaseDiagramView,
+    PresetView,
 )
 
 ExperimentName = Annotated[
@@ -28,7 +31,9 @@ ExperimentName = Annotated[
         examples=["0123456789abcdef"],
     ),
 ]
-Cell = Annotated[int, Path(ge=0, le=MAX_INTEGER, description="Number of the cell, from 0")]
+Cell = Annotated[
+    int, Path(ge=0, le=MAX_INTEGER, description="Number of the cell, from 0", examples=[0])
+]
 KindQuery = Annotated[
     str | None, Query(pattern=r"^[a-z_]{1,40}$", description="Only experiments of this kind")
 ]
@@ -52,18 +57,6 @@ class ExperimentList:
 
     experiments: tuple[ExperimentRow, ...]
     next_cursor: str | None = None
-
-
-@dataclass(frozen=True)
-class PresetView:
-    """Parameters that show something known; send them as a job of the kind."""
-
-    kind: str
-    name: str
-    title: str
-    size: Literal["reduced", "full"]
-    shows: str
-    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -128,10 +121,31 @@ def experiment_array(
     return matrix_stream("row", 0, array, rows, {"shape": shape})
 
 
-@router.get("/phase-diagrams/{experiment}")
-def phase_diagram(store: StoreDep, experiment: ExperimentName, gap: Gap = 1000) -> PhaseDiagramView:
+@router.get(
+    "/phase-diagrams/{experiment}",
+    response_model=PhaseDiagramView,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def phase_diagram(
+    store: StoreDep,
+    experiment: ExperimentName,
+    gap: Gap = 1000,
+    format: Annotated[Literal["json", "csv"], Query(description="csv: a row a cell")] = "json",
+) -> PhaseDiagramView | Response:
     """A grid with the phase of every cell: C, G, M or X (arXiv:2205.10343, section 4)."""
-    return phase_diagrams.phase_diagram(store, experiment, gap)
+    view = phase_diagrams.phase_diagram(store, experiment, gap)
+    if format == "json":
+        return view
+    rows: list[Row] = [
+        (cell.cell, cell.x, cell.y, cell.phase, cell.test_only, *_steps(cell), cell.margin)
+        for cell in view.cells
+    ]
+    header = ("cell", view.x.name, view.y.name, *CSV_HEADER)
+    return csv_response(header, iter([rows]), f"phase-diagram-{experiment}.csv")
+
+
+def _steps(cell: PhaseCell) -> tuple[int | None, ...]:
+    return cell.train_step, cell.test_step, cell.rqi_step
 
 
 @router.get("/phase-diagrams/{experiment}/cells/{cell}")

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from app.client.calls import Query
 from app.client.corpora import CorporaCalls
+from app.client.experiments import ExperimentCalls
 from app.client.jobs import JobCalls
 from app.client.quanta import QuantaCalls
 from app.client.search import SearchCalls
@@ -13,7 +14,7 @@ from app.client.transport import Transport, document_of
 from app.client.types import Health, Readiness
 
 
-class Client(CorporaCalls, SearchCalls, QuantaCalls, TheoryCalls, JobCalls):
+class Client(CorporaCalls, SearchCalls, QuantaCalls, ExperimentCalls, TheoryCalls, JobCalls):
     """One server of Quanta Explorer.
 
     Results are frozen dataclasses, lists follow their pages while they are iterated, arrays are

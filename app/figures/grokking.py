@@ -12,6 +12,7 @@ from app.figures.base import Layout, Trace, along_axis, axis, end_label, figure,
 from backend.queries.experiment_views import (
     CellDetail,
     EffectiveTheory,
+    FractionCell,
     GridAxis,
     PhaseDiagramView,
 )
@@ -293,6 +294,45 @@ def _cells(view: PhaseDiagramView, which: Which) -> list[Trace]:
             "meta": {"role": "mean", "label": True},
         }
     ]
+
+
+def fraction_figure(cells: Sequence[FractionCell]) -> go.Figure:
+    """Return how often random training sets force a line, over the fraction, a line a p."""
+    half: Trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [0, 1],
+        "y": [0.5, 0.5],
+        "name": "one half",
+        "line": {"width": 1, "dash": "dot"},
+        "hoverinfo": "skip",
+        "meta": {"role": "muted"},
+    }
+    traces = [half]
+    for i, cell in enumerate(cells):
+        at = i / max(len(cells) - 1, 1)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [n / cell.n_pairs for n in cell.n_train],
+                "y": list(cell.share),
+                "name": f"p = {cell.p}",
+                "line": {"width": 2.2},
+                "meta": {"role": "ramp", "at": at},
+                "hovertemplate": f"p = {cell.p}<br>%{{x:.3f}}: %{{y:.1%}}<extra></extra>",
+            }
+        )
+        # Labels at different heights: the lines are steep and near each other.
+        height = 0.9 - 0.75 * at
+        place = next((j for j, share in enumerate(cell.share) if share >= height), 0)
+        label = end_label(cell.n_train[place] / cell.n_pairs, height, f"p = {cell.p}", "mean")
+        traces.append(label)
+    layout: Layout = {
+        "xaxis": axis("training fraction", range=[0, 1]),
+        "yaxis": axis("share of training sets with n0 = 2", range=[-0.03, 1.05], tickformat="~%"),
+    }
+    return figure(traces, layout)
 
 
 def prediction_figure(points: Sequence[tuple[float, float, str]]) -> go.Figure:

@@ -86,8 +86,16 @@ def _words(row: ExperimentRow) -> str:
     return f"{row.label}{far}"
 
 
-def runs_of(store: Store, kind: ExperimentKind, wanted: str | None) -> Runs:
+def runs_of(
+    store: Store, kind: ExperimentKind, wanted: str | None, *beside: ExperimentKind
+) -> Runs:
     """Return the runs of a kind with the one that is wanted, by default the newest with results.
+
+    Args:
+        store: where they are.
+        kind: of the runs.
+        wanted: id of the one to show.
+        beside: kinds that the page has presets of too.
 
     Raises:
         NotFoundError: there is no such experiment.
@@ -106,7 +114,7 @@ def runs_of(store: Store, kind: ExperimentKind, wanted: str | None) -> Runs:
         rows = (current, *rows)
     job = current.job if current else None
     return Runs(
-        starts=starts_of(kind),
+        starts=[start for one in (kind, *beside) for start in starts_of(one)],
         runs=[
             Run(row.id, _words(row), current is not None and row.id == current.id) for row in rows
         ],
@@ -126,7 +134,7 @@ def _again(kind: ExperimentKind, row: ExperimentRow) -> dict[str, str]:
 def asked(store: Store, kind: ExperimentKind, parameters: Mapping[str, Any]) -> Response:
     """Ask for an experiment, and go to where it is shown."""
     view = queue.submit(store, kind.name, dict(parameters), None, "any")
-    return RedirectResponse(f"{kind.page}?run={kind.id(view.parameters)}", 303)
+    return RedirectResponse(kind.address(kind.id(view.parameters)), 303)
 
 
 @router.post("/experiments/{kind}")

@@ -12,7 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.experiments import Cell, ExperimentName
 from app.deps import MAX_INTEGER, StoreDep
 from app.figures.base import payload
-from app.figures.grokking import WORDS, Which, cell_figures, contour_figure, prediction_figure
+from app.figures.grokking import (
+    WORDS,
+    Which,
+    cell_figures,
+    contour_figure,
+    fraction_figure,
+    prediction_figure,
+)
 from app.figures.phase_map import phase_map_svg
 from app.forms import FormFields
 from app.pages.experiment_parts import asked, runs_of
@@ -27,6 +34,7 @@ from backend.queries.experiment_views import (
     CellDetail,
     EffectiveTheory,
     ExperimentRow,
+    FractionCell,
     GridAxis,
     PhaseCell,
     PhaseDiagramView,
@@ -35,7 +43,7 @@ from compute.grokking.phases import PHASE_NAMES
 
 router = APIRouter(include_in_schema=False)
 
-KIND = "phase_diagram"
+KIND, FRACTION = "phase_diagram", "critical_fraction"
 _Name = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 _Cell = Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank]
 MANY_COLUMNS = 16
@@ -51,6 +59,7 @@ class GrokkingQuery(BaseModel):
     cell: _Cell = None
     of: Which = "test"
     cmp: Annotated[_Name | None, Blank] = None
+    fraction: Annotated[_Name | None, Blank] = None
 
     def changed(self, **changes: Any) -> str:
         """Return the query with the parameters that differ from their defaults, some replaced."""
@@ -116,7 +125,8 @@ def grokking(
     request: Request, store: StoreDep, wanted: Annotated[GrokkingQuery, Query()]
 ) -> Response:
     """Show a phase diagram with one of its cells, and a second one beside it if asked."""
-    runs = runs_of(store, experiment_kind(KIND), wanted.run)
+    beside = experiment_kind(FRACTION)
+    runs = runs_of(store, experiment_kind(KIND), wanted.run, beside)
     current = runs.current
     view = phase_diagrams.phase_diagram(store, current.id, wanted.gap) if current else None
     number = wanted.cell if wanted.cell is not None or view is None else _first_shown(view)
@@ -146,6 +156,7 @@ def grokking(
         phases=PHASE_NAMES,
         max_side=MAX_SIDE,
         finer=_finer,
+        fractions=_fractions(store, wanted.fraction),
         tick=tick,
         api=(
             f"/api/v1/phase-diagrams/{view.experiment.id}"
@@ -212,6 +223,26 @@ def _compared(store: Store, view: PhaseDiagramView, wanted: GrokkingQuery) -> Co
     changes = [(PHASE_NAMES[pair[0]], PHASE_NAMES[pair[1]], n) for pair, n in found.changes.items()]
     known = sum(1 for pair in found.pairs if pair.a and pair.b)
     return Compared(_drawn(found.b, None), known, found.n_equal, changes)
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """A run of the critical fraction with its finished cells."""
+
+    row: ExperimentRow
+    cells: tuple[FractionCell, ...]
+
+
+def _fractions(store: Store, wanted: str | None) -> Fractions | None:
+    """Return the one that is asked for, by default the newest with results."""
+    if wanted is not None:
+        row = experiments.experiment(store, wanted).experiment
+        return Fractions(row, phase_diagrams.critical_fractions(store, wanted))
+    rows = experiments.list_experiments(store, FRACTION)
+    newest = next((row for row in rows if row.n_finished), None)
+    if newest is None:
+        return None
+    return Fractions(newest, phase_diagrams.critical_fractions(store, newest.id))
 
 
 def _predicted(store: Store, view: PhaseDiagramView) -> list[tuple[float, float, str]]:
@@ -318,6 +349,13 @@ def grid_figures(
         "predicted": prediction_figure(_predicted(store, view)),
     }
     return Response(payload(figures), media_type="application/json")
+
+
+@router.get("/figures/critical-fraction/{experiment}")
+def fraction_figures(store: StoreDep, experiment: ExperimentName) -> Response:
+    """Return how often random training sets force a line."""
+    cells = phase_diagrams.critical_fractions(store, experiment)
+    return Response(payload({"fraction": fraction_figure(cells)}), media_type="application/json")
 
 
 @router.get("/figures/grokking/{experiment}/cells/{cell}")

@@ -59,9 +59,9 @@ def run(
         complete = checked(store, session, kind, asked)
     name = run_experiment(store, kind, complete, resolve(settings()), bars(as_json))
     cells = experiment(store, name).cells
-    text = f"experiment {name}: {len(cells)} cells, shown on {found.page}?run={name}"
+    text = f"experiment {name}: {len(cells)} cells, shown on {found.address(name)}"
     shown = [{**cell.place, **(cell.summary or {})} for cell in cells]
-    result(as_json, text, experiment=name, page=f"{found.page}?run={name}", cells=shown)
+    result(as_json, text, experiment=name, page=found.address(name), cells=shown)
 
 
 @experiment_cli.command("list")

@@ -2,12 +2,15 @@
 
 from backend.errors import InvalidInputError
 from backend.experiments.base import ExperimentKind
+from backend.experiments.critical_fraction import CRITICAL_FRACTION
 from backend.experiments.omnigrok import OMNIGROK
 from backend.experiments.phase_diagram import PHASE_DIAGRAM
 
 __all__ = ["KINDS", "ExperimentKind", "experiment_kind"]
 
-KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in (PHASE_DIAGRAM, OMNIGROK)}
+KINDS: dict[str, ExperimentKind] = {
+    kind.name: kind for kind in (PHASE_DIAGRAM, CRITICAL_FRACTION, OMNIGROK)
+}
 
 
 def experiment_kind(name: str) -> ExperimentKind:

@@ -65,6 +65,7 @@ class ExperimentKind:
         complete: fills in what a request leaves open, and looks at files.
         label: complete parameters in a few words, to tell runs apart.
         group: cells of one unit of work on a CPU.
+        shown_by: parameter of the page that names an experiment of this kind.
     """
 
     name: str
@@ -78,10 +79,15 @@ class ExperimentKind:
     complete: Callable[[Store, Checked], Checked] = field(default=_as_they_are)
     label: Callable[[Checked], str] = field(default=described)
     group: int = 8
+    shown_by: str = "run"
 
     def key(self, parameters: Mapping[str, Any]) -> str:
         """Return the content key of an experiment."""
         return result_key("experiment", kind=self.name, parameters=parameters)
+
+    def address(self, name: str) -> str:
+        """Return the address of the page that shows an experiment."""
+        return f"{self.page}?{self.shown_by}={name}"
 
     def id(self, parameters: Mapping[str, Any]) -> str:
         """Return what names an experiment outside."""

@@ -130,9 +130,8 @@ def _label(asked: Checked) -> str:
     axes = f"{AXIS_TITLES[asked['x']]} × {AXIS_TITLES[asked['y']]}"
     task = "S3" if asked["task"] == "s3" else f"addition to {asked['p']}"
     if shape == "1 × 1":
-        rates = f"{asked['x_values'][0]:g}, {asked['y_values'][0]:g}"
-        return f"{task}, {axes}: {rates}, S {asked['steps']:,}, seed {asked['seed']}"
-    return f"{task}, {axes}, {shape}, S {asked['steps']:,}, seed {asked['seed']}"
+        shape = f"one run at {asked['x_values'][0]:g}, {asked['y_values'][0]:g}"
+    return f"{shape}, seed {asked['seed']}, S {asked['steps']:,} · {axes} · {task}"
 
 
 PHASE_DIAGRAM = ExperimentKind(

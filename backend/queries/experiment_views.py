@@ -25,6 +25,18 @@ class ExperimentRow:
 
 
 @dataclass(frozen=True)
+class PresetView:
+    """Parameters that show something known; send them as a job of the kind."""
+
+    kind: str
+    name: str
+    title: str
+    size: Literal["reduced", "full"]
+    shows: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class CellRow:
     """A cell of an experiment: what sets it apart, and its numbers once it is finished."""
 
@@ -128,6 +140,18 @@ class EffectiveTheory:
     lambda3: float | None
     time_constant: float | None
     grokking_step: float | None
+
+
+@dataclass(frozen=True)
+class FractionCell:
+    """How often a random training set of `n_train` pairs forces p numbers onto a line."""
+
+    p: int
+    n_pairs: int
+    n_parallelograms: int
+    n_train: tuple[int, ...]
+    share: tuple[float, ...]
+    fraction: float | None
 
 
 @dataclass(frozen=True)

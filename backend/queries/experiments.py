@@ -54,7 +54,7 @@ def _row_view(session: Session, row: Experiment, n_finished: int) -> ExperimentR
 
 
 def _page(kind: str, name: str) -> str:
-    return f"{KINDS[kind].page}?run={name}" if kind in KINDS else f"/api/v1/experiments/{name}"
+    return KINDS[kind].address(name) if kind in KINDS else f"/api/v1/experiments/{name}"
 
 
 def list_experiments(store: Store, kind: str | None = None) -> tuple[ExperimentRow, ...]:

@@ -13,6 +13,7 @@ from backend.experiments.phase_diagram import AXIS_TITLES, grid_of, problem_of
 from backend.queries.experiment_views import (
     CellRow,
     EffectiveTheory,
+    FractionCell,
     GridAxis,
     Phase,
     PhaseCell,
@@ -164,6 +165,35 @@ def effective_theory(store: Store, name: str, number: int) -> EffectiveTheory:
         time_constant=scale.steps,
         grokking_step=None if scale.steps is None else TIME_CONSTANTS * scale.steps,
     )
+
+
+def critical_fractions(store: Store, name: str) -> tuple[FractionCell, ...]:
+    """Return the finished cells of a critical fraction, by p.
+
+    Raises:
+        NotFoundError: there is no such experiment, or it is of another kind.
+    """
+    detail = experiment(store, name)
+    if detail.experiment.kind != "critical_fraction":
+        raise NotFoundError(
+            f"experiment {name} is no critical fraction", f"See {detail.experiment.page}"
+        )
+    found = []
+    for cell in detail.cells:
+        if cell.summary is None:
+            continue
+        values = cell_arrays(store, name, cell.cell)
+        found.append(
+            FractionCell(
+                p=cell.place["p"],
+                n_pairs=cell.summary["n_pairs"],
+                n_parallelograms=cell.summary["n_parallelograms"],
+                n_train=tuple(values["n_train"].tolist()),
+                share=tuple(values["share"].round(6).tolist()),
+                fraction=cell.summary["fraction"],
+            )
+        )
+    return tuple(found)
 
 
 def _drift(path: NDArray[np.float64]) -> float:

@@ -2,19 +2,33 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.db import Store
+from backend.experiments.phase_diagram import PHASE_DIAGRAM
+from backend.jobs.kinds import checked
 from backend.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
 from backend.measures import MEASURES, stored_chunks
-from backend.models import Checkpoint, Corpus, CurveSet, Discovery, Evaluation, Model, Suite
+from backend.models import (
+    Checkpoint,
+    Corpus,
+    CurveSet,
+    Discovery,
+    Evaluation,
+    Experiment,
+    ExperimentCell,
+    Model,
+    Suite,
+)
 from backend.stages.classify import classify
 from backend.stages.corpora import CHUNK_PREDICTIONS, CorpusSpec, add_corpus
 from backend.stages.devices import Compute
 from backend.stages.discover import DiscoverySpec, discover
 from backend.stages.evaluate import evaluate
+from backend.stages.experiments import run_experiment
 from backend.stages.progress import Progress
 from backend.stages.select import SelectionSpec
 from backend.stages.suites import add_suite
@@ -32,6 +46,17 @@ MAX_TOKENS, PREFIX = 256, (0,)
 # The smallest models get little right within the published 0.1 nats, so gradients are those of the
 # middle one; every third of its predictions makes a demo of a few minutes.
 REFERENCE_MODEL, THRESHOLD_NATS, STRIDE = "s3", 0.1, 3
+# The phase diagram of the demo: with this init seed all four phases occur.
+GRID = next(one for one in PHASE_DIAGRAM.presets if one.name == "grid").parameters
+PART_GRID: dict[str, Any] = {
+    "x": "lr_representation",
+    "x_values": [1e-3, 1e-2],
+    "y": "lr_decoder",
+    "y_values": [3e-4, 3e-3],
+    "width": 16,
+    "steps": 300,
+    "seed": 1,
+}
 N_CLUSTERS = (*range(10, 101, 10), 125, 150, 200, 250, 300, 400)
 
 
@@ -46,10 +71,19 @@ class DemoSpec:
     chunk_predictions: int = CHUNK_PREDICTIONS
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all documents are in it."""
+        return self.n_documents is None or self.n_documents >= N_DOCUMENTS
+
+    @property
     def corpus(self) -> str:
         """Name of the corpus; a part of the documents is a corpus of its own."""
-        whole = self.n_documents is None or self.n_documents >= N_DOCUMENTS
-        return CORPUS if whole else f"{CORPUS}-{self.n_documents}"
+        return CORPUS if self.is_whole else f"{CORPUS}-{self.n_documents}"
+
+    @property
+    def grid(self) -> dict[str, Any]:
+        """Parameters of the phase diagram; part of a demo has one of a second."""
+        return GRID if self.is_whole else PART_GRID
 
 
 def corpus_spec(spec: DemoSpec) -> CorpusSpec:
@@ -76,6 +110,8 @@ def discovery_spec(spec: DemoSpec) -> DiscoverySpec:
 def is_built(store: Store, spec: DemoSpec) -> bool:
     """Whether the demo's last result is there, without importing anything heavy."""
     with store.session() as session:
+        if not _has_grid(store, session, spec):
+            return False
         corpus = session.scalars(select(Corpus).where(Corpus.name == spec.corpus)).one_or_none()
         if corpus is None or not _is_measured(session, corpus):
             return False
@@ -93,6 +129,16 @@ def is_built(store: Store, spec: DemoSpec) -> bool:
         and (chosen["threshold_nats"], chosen["stride"]) == (spec.threshold_nats, spec.stride)
         for n_clusters, chosen in found
     )
+
+
+def _has_grid(store: Store, session: Session, spec: DemoSpec) -> bool:
+    """Whether the phase diagram is finished."""
+    key = PHASE_DIAGRAM.key(checked(store, session, PHASE_DIAGRAM.name, spec.grid))
+    row = session.scalars(select(Experiment).where(Experiment.key == key)).one_or_none()
+    if row is None:
+        return False
+    done = select(func.count()).where(ExperimentCell.experiment_id == row.id)
+    return session.scalar(done) == row.n_cells
 
 
 def _is_measured(session: Session, corpus: Corpus) -> bool:
@@ -133,4 +179,11 @@ def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progres
         reference = checkpoint_at(model_named(suite, REFERENCE_MODEL), None)
         evaluation = finished_evaluation(session, corpus, reference)
     classify(store, corpus, suite, progress)
-    return discover(store, evaluation, discovery_spec(spec), compute, progress)
+    discovery = discover(store, evaluation, discovery_spec(spec), compute, progress)
+    run_experiment(store, PHASE_DIAGRAM.name, _grid(store, spec), compute, progress)
+    return discovery
+
+
+def _grid(store: Store, spec: DemoSpec) -> dict[str, Any]:
+    with store.session() as session:
+        return checked(store, session, PHASE_DIAGRAM.name, spec.grid)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -124,7 +125,7 @@ class _Stack:
         self._path = store.settings.data_dir / FOLDER / digest
         self._saved: list[_Saved] = []
 
-    def trainer(self, tell: Callable[[float], None]) -> "Train":
+    def trainer(self, tell: Callable[[float], None], is_over: Event) -> "Train":
         """Return what runs the trainings; `tell` hears what share of all is done."""
 
         def train(training: "Training", done: float = 0.0, share: float = 1.0) -> "Record":
@@ -135,6 +136,8 @@ class _Stack:
 
             def watch(step: int, networks: int) -> None:
                 del networks
+                if is_over.is_set():
+                    raise _StoppedError
                 tell(done + share * step / steps)
                 saved.save(training)
 
@@ -149,6 +152,10 @@ class _Stack:
         """Forget them: their cells are committed."""
         for one in self._saved:
             one.path.unlink(missing_ok=True)
+
+
+class _StoppedError(Exception):
+    """Another stack has failed, or somebody interrupted: this one need not go on."""
 
 
 def run_cells(
@@ -202,20 +209,25 @@ def _compute(
     title = f"cells {cells[0] + 1} to {cells[-1] + 1}"
     imports = imports_folder(store)
     with progress.task(title, 100 * len(stacks), unit="%") as task, one_thread():
-        bar = _Bar(task, len(stacks))
+        bar, is_over = _Bar(task, len(stacks)), Event()
 
         def done(i: int) -> list["CellResult"]:
             import torch
 
             torch.set_num_threads(1)  # a setting of each thread
-            bench = Bench(compute.device, imports, trained[i].trainer(lambda at: bar.at(i, at)))
+            train = trained[i].trainer(lambda share: bar.at(i, share), is_over)
+            bench = Bench(compute.device, imports, train)
             return COMPUTING[kind.name](parameters, stacks[i], bench)
 
-        try:
-            with ThreadPoolExecutor(len(stacks)) as threads:
+        with ThreadPoolExecutor(len(stacks)) as threads:
+            try:
                 found = [one for part in threads.map(done, range(len(stacks))) for one in part]
-        except (ValueError, OSError) as error:
-            raise InvalidInputError(str(error), "Correct the parameters, then ask again") from error
+            except (ValueError, OSError) as error:
+                raise InvalidInputError(
+                    str(error), "Correct the parameters, then ask again"
+                ) from error
+            finally:
+                is_over.set()  # else the end of the block would wait for the other stacks
     made = provenance(device=compute.device, threads=len(stacks), stack=len(stacks[0]))
     _commit(store, row, found, made)
     for stack in trained:

@@ -58,6 +58,7 @@ def names(client: TestClient) -> dict[str, Any]:
     corpus = client.get("/api/v1/corpora").json()["corpora"][0]["id"]
     asked = {"kind": "measure", "parameters": {"corpus": corpus, "document": 1, "target": "⏎"}}
     job = client.post("/api/v1/jobs", json=asked, headers={"Sec-Fetch-Site": "none"}).json()
+    experiment = client.get("/api/v1/experiments").json()["experiments"][0]
     return {
         "job": job["id"],
         "corpus": corpus,
@@ -69,4 +70,8 @@ def names(client: TestClient) -> dict[str, Any]:
         "cluster": clusters[0]["id"],
         "a": clusterings[0],
         "b": clusterings[-1],
+        "experiment": experiment["id"],
+        "other": experiment["id"],
+        "cell": 0,
+        "array": "representation",
     }

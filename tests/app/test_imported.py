@@ -95,13 +95,17 @@ def names(
         "job": "none",
         "a": ids[3],
         "b": ids[40],
+        "experiment": "0" * 16,
+        "other": "0" * 16,
+        "cell": 0,
+        "array": "representation",
     }
 
 
 def expected_status(path: str, names: dict[str, Any]) -> set[int]:
     """What each documented route answers: never a failure of the server's own."""
-    if "similarit" in path or "/jobs/{job}" in path:
-        return {404}  # there are no gradients, and no jobs
+    if "similarit" in path or "/jobs/{job}" in path or "{experiment}" in path:
+        return {404}  # there are no gradients, no jobs and no experiments
     if names["corpus"] == "elsewhere":
         return {404} if "{document}" in path else {200}
     return {404, 409} if path.endswith(("/heat", "/losses", "/scaling")) else {200}
@@ -149,6 +153,8 @@ def pages(names: dict[str, Any]) -> dict[str, int]:
         f"/figures/clusters/{cluster}/similarity": 404,
         f"/figures/predictions/{corpus}/7": 200,
         "/figures/scaling?suite=elsewhere&corpus=elsewhere&axis=N": 200,
+        "/grokking": 200,
+        f"/grokking?run={'0' * 16}": 404,
         "/omnigrok": 200,
         "/theory": 200,
         "/figures/theory": 200,

@@ -25,6 +25,7 @@ PAGES = (
     "/predictions?cls=monogenic&cls=irregular&sketch=3e4:5,1e6:0.1&final_max=2.5&axis=N",
     "/predictions?regex=%22%5Cw%2B%20%C3%A9%3F&order=desc",
     "/scaling?axis=S&model=s3&fit=none&subset=monogenic",
+    "/grokking",
     "/theory",
     "/theory?alpha=0.85&capacity=1e6&m=30&a=1.5&n=4",
     "/jobs",

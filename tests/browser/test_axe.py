@@ -11,7 +11,17 @@ pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parent / "vendor" / "axe" / "axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-PAGES = ("/", "/clusterings", "/documents", "/scaling", "/omnigrok", "/theory", "/glossary", "/api")
+PAGES = (
+    "/",
+    "/clusterings",
+    "/documents",
+    "/scaling",
+    "/grokking",
+    "/omnigrok",
+    "/theory",
+    "/glossary",
+    "/api",
+)
 
 
 def faults(visit: Visit) -> list[str]:

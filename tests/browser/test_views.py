@@ -18,6 +18,7 @@ PAGES = (
     "/documents",
     "/scaling",
     "/scaling?axis=S",
+    "/grokking",
     "/omnigrok",
     "/theory",
     "/glossary",

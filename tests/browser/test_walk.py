@@ -67,6 +67,7 @@ def test_links_of_the_pages_lead_somewhere(visit: Visit) -> None:
         "/clusterings",
         "/documents",
         "/scaling",
+        "/grokking",
         "/omnigrok",
         "/theory",
         "/glossary",

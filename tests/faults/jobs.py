@@ -72,6 +72,16 @@ def _import(number: int) -> Request:
     }
 
 
+def _phase_diagram(number: int) -> Request:
+    return "phase_diagram", {
+        "x_values": [1e-3, 3e-3, 1e-2],
+        "y_values": [1e-3, 2e-3, 3e-3, 4e-3],
+        "width": 16,
+        "steps": 300,
+        "seed": number,
+    }
+
+
 Kinds = tuple[Callable[[int], Request], ...]
 # One request of each kind for every number; a further kind is one more line.
 QUICK: Kinds = (
@@ -79,6 +89,7 @@ QUICK: Kinds = (
     _discover,
     _measure,
     _import,
+    _phase_diagram,
 )
 # Those that compile the search for curves, which takes a process ten seconds.
 ALL: Kinds = (*QUICK, _paste, _classify)

@@ -68,6 +68,16 @@ CASES = {
         {"file": "losses.npy", "models": "models.json", "unit": "nats", "name": "theirs"}, 0
     ),
     "import_labels": Case({"file": "labels.json", "name": "published"}, 0),
+    "phase_diagram": Case(
+        {
+            "x_values": [1e-3, 1e-2],
+            "y_values": [1e-4, 2e-4, 4e-4, 8e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1e-2],
+            "steps": 20_000,
+            "stop_early": False,
+            "width": 64,
+        }
+    ),
+    "critical_fraction": Case({"p": [6, 14, 16]}),
     "export": Case({"what": "losses", "suite": "theirs", "corpus": "theirs", "format": "json"}, 0),
 }
 

@@ -1,6 +1,6 @@
 """How the cells of every kind of experiment are computed; loads torch."""
 
-from backend.experiments.cells import omnigrok, phase_diagram
+from backend.experiments.cells import critical_fraction, omnigrok, phase_diagram
 from backend.experiments.cells.base import Bench, CellResult, Computing
 
 __all__ = ["COMPUTING", "Bench", "CellResult", "Computing"]
@@ -8,5 +8,6 @@ __all__ = ["COMPUTING", "Bench", "CellResult", "Computing"]
 # One for every kind of backend.experiments.KINDS.
 COMPUTING: dict[str, Computing] = {
     "phase_diagram": phase_diagram.compute,
+    "critical_fraction": critical_fraction.compute,
     "omnigrok": omnigrok.compute,
 }

@@ -19,7 +19,7 @@ def _work(kind: ExperimentKind) -> Work:
 
     def made(parameters: Parameters) -> Made:
         name = kind.id(parameters)
-        return {"experiment": name, "page": f"{kind.page}?run={name}"}
+        return {"experiment": name, "page": kind.address(name)}
 
     return Work(plan, perform, made, is_counted=True)
 

@@ -1,0 +1,79 @@
+"""Experiments on toy networks: runs, their cells and curves, phase diagrams."""
+
+from os import PathLike
+from typing import Any
+
+from app.client.calls import path_of
+from app.client.files import FileCalls
+from app.client.tables import STREAM, streamed_table
+from app.client.types import (
+    CellDetail,
+    Download,
+    EffectiveTheory,
+    ExperimentDetail,
+    ExperimentRow,
+    PhaseComparison,
+    PhaseDiagramView,
+    PresetView,
+)
+
+
+class ExperimentCalls(FileCalls):
+    """Calls about experiments; `submit` asks for one."""
+
+    def presets(self) -> tuple[PresetView, ...]:
+        """Return named parameters of all kinds of experiments."""
+        return self._rows(PresetView, path_of("/experiments/presets"), "presets", {})
+
+    def experiments(self, *, kind: str | None = None) -> tuple[ExperimentRow, ...]:
+        """Return experiments, newest first; of one kind, or of all."""
+        asked = {"kind": kind}
+        return self._rows(ExperimentRow, path_of("/experiments"), "experiments", asked)
+
+    def experiment(self, experiment: str) -> ExperimentDetail:
+        """Return one experiment with the numbers of every finished cell."""
+        return self._get(ExperimentDetail, path_of("/experiments/{}", experiment))
+
+    def experiment_cell(self, experiment: str, cell: int) -> CellDetail:
+        """Return one finished cell with its training curves."""
+        return self._get(CellDetail, path_of("/experiments/{}/cells/{}", experiment, cell))
+
+    def experiment_array(self, experiment: str, cell: int, array: str) -> Any:
+        """Return an array of a cell.
+
+        Returns:
+            A `pyarrow.Table` of `row` (from 0) and the array, its other dimensions flat; its
+            shape stands in the schema's metadata.
+        """
+        path = path_of("/experiments/{}/cells/{}/arrays/{}", experiment, cell, array)
+        return streamed_table(self._transport.read(path, {}, accept=STREAM).content)
+
+    def phase_diagram(self, experiment: str, *, gap: int = 1000) -> PhaseDiagramView:
+        """Return a grid with the phase of every cell.
+
+        `gap` is how many steps test accuracy comes after train accuracy for it to be grokking.
+        """
+        return self._get(PhaseDiagramView, path_of("/phase-diagrams/{}", experiment), {"gap": gap})
+
+    def download_phase_diagram(
+        self, experiment: str, path: str | PathLike[str], *, gap: int = 1000
+    ) -> Download:
+        """Write the cells of a phase diagram to a CSV file."""
+        asked = {"gap": gap, "format": "csv"}
+        return self._download(path_of("/phase-diagrams/{}", experiment), asked, path)
+
+    def phase_diagram_cell(self, experiment: str, cell: int) -> CellDetail:
+        """Return the training curves of one cell of a grid."""
+        return self._get(CellDetail, path_of("/phase-diagrams/{}/cells/{}", experiment, cell))
+
+    def effective_theory(self, experiment: str, cell: int) -> EffectiveTheory:
+        """Return what effective theory makes of a cell's start and training set."""
+        path = path_of("/phase-diagrams/{}/cells/{}/theory", experiment, cell)
+        return self._get(EffectiveTheory, path)
+
+    def compare_phase_diagrams(
+        self, experiment: str, other: str, *, gap: int = 1000
+    ) -> PhaseComparison:
+        """Return two grids over the same axes, with the cells that both have."""
+        path = path_of("/phase-diagrams/{}/compare/{}", experiment, other)
+        return self._get(PhaseComparison, path, {"gap": gap})

@@ -1,0 +1,31 @@
+"""Cells of the critical fraction: one p each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from backend.experiments.base import Checked
+from backend.experiments.cells.base import Bench, CellResult
+from compute.grokking.parallelograms import critical_fraction, pairs, parallelograms
+
+
+def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResult]:
+    """Draw training sets for some p."""
+    return [_cell(asked, cell) for cell in cells]
+
+
+def _cell(asked: Checked, cell: int) -> CellResult:
+    p = asked["p"][cell]
+    n_pairs = len(pairs(p))
+    found = critical_fraction(p, np.arange(1, n_pairs + 1), asked["draws"], asked["seed"])
+    every = parallelograms(p)
+    rows = every.rows(p)
+    summary = {
+        "n_pairs": n_pairs,
+        "n_parallelograms": len(every.outer),
+        "lambda3": float(np.linalg.eigvalsh(rows.T @ rows)[2]),
+        "half_at": found.half_at,
+        "fraction": found.fraction,
+    }
+    arrays = {"n_train": found.sizes.astype(np.int32), "share": found.share.astype(np.float32)}
+    return CellResult(cell, summary, arrays)

@@ -1,0 +1,153 @@
+"""The page of phase diagrams, its figures, and the API of experiments."""
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend.db import Store
+from backend.queries import phase_diagrams
+from backend.stages.experiments import run_experiment
+from backend.stages.progress import Silent
+from tests.stores import ONE_CORE
+
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture(scope="module")
+def fraction(app_store: Store) -> str:
+    asked = {"p": [6], "draws": 20, "seed": 0}
+    return run_experiment(app_store, "critical_fraction", asked, ONE_CORE, Silent())
+
+
+def test_the_page_shows_every_cell_with_letter_and_address(
+    client: TestClient, app_store: Store, names: dict[str, Any]
+) -> None:
+    name = names["experiment"]
+    page = client.get("/grokking", params={"run": name}).text
+    view = phase_diagrams.phase_diagram(app_store, name)
+    for cell in view.cells:
+        found = re.search(rf'class="ph ph-{cell.phase}"[^>]*href="([^"]*cell={cell.cell})"', page)
+        assert found is not None, cell
+        assert client.get(found[1].replace("&amp;", "&")).status_code == 200
+    assert f"/api/v1/phase-diagrams/{name}" in page
+
+
+def test_every_plot_of_the_page_has_a_figure_with_data(
+    client: TestClient, names: dict[str, Any], fraction: str
+) -> None:
+    page = client.get("/grokking", params={"run": names["experiment"], "cell": 3}).text
+    plots = re.findall(r'data-src="([^"]+)" data-key="([a-z]+)"', page)
+    keys = {key for _, key in plots}
+    assert keys >= {"accuracy", "loss", "rqi", "representation", "theory", "contour", "fraction"}
+    assert fraction in page
+    for address, key in plots:
+        drawn = client.get(address.replace("&amp;", "&")).raise_for_status().json()
+        assert any(len(trace["x"]) for trace in drawn[key]["data"]), key
+
+
+@pytest.mark.parametrize("which", ["train", "test", "rqi"])
+def test_the_contour_is_of_the_threshold_that_is_chosen(
+    client: TestClient, names: dict[str, Any], app_store: Store, which: str
+) -> None:
+    name = names["experiment"]
+    found = client.get(f"/figures/grokking/{name}", params={"of": which}).json()["contour"]
+    view = phase_diagrams.phase_diagram(app_store, name)
+    reached = [getattr(cell, f"{which}_step") for cell in view.cells]
+    z = [value for row in found["data"][0]["z"] for value in row]
+    assert [value is None for value in z] == [step is None for step in reached]
+
+
+def test_the_csv_and_the_picture_hold_every_cell(
+    client: TestClient, names: dict[str, Any], app_store: Store
+) -> None:
+    name = names["experiment"]
+    view = phase_diagrams.phase_diagram(app_store, name)
+    path = f"/api/v1/phase-diagrams/{name}"
+    lines = client.get(path, params={"format": "csv"}).text.splitlines()
+    assert lines[0].startswith("cell,lr_representation,lr_decoder,phase,test_only,train_step")
+    assert [line.split(",")[3] for line in lines[1:]] == [cell.phase for cell in view.cells]
+    picture = client.get(f"/grokking/{name}/map.svg")
+    assert picture.headers["content-type"].startswith("image/svg+xml")
+    root = ElementTree.fromstring(picture.text)
+    letters = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert letters[: len(view.cells)] == [
+        f"{cell.phase}{'*' if cell.test_only else ''}" for cell in view.cells
+    ]
+
+
+def test_a_finer_grid_is_asked_for_inside_a_rectangle(
+    client: TestClient, names: dict[str, Any]
+) -> None:
+    name = names["experiment"]
+    fields = {"x_low": "0.001", "x_high": "0.004", "x_count": "3"}
+    fields |= {"y_low": "3e-4", "y_high": "3e-3", "y_count": "2"}
+    answer = client.post(
+        f"/grokking/{name}/finer", data=fields, headers=OWN, follow_redirects=False
+    )
+    assert answer.status_code == 303
+    (run,) = parse_qs(urlsplit(answer.headers["location"]).query)["run"]
+    detail = client.get(f"/api/v1/experiments/{run}").json()["experiment"]
+    assert detail["parameters"]["x_values"] == [0.001, 0.0025, 0.004]
+    assert detail["parameters"]["y_values"] == [0.0003, 0.003]
+    assert detail["parameters"]["width"] == 16
+    assert detail["n_finished"] == 0
+    page = client.get(answer.headers["location"]).text
+    assert "pending" in page
+    assert "data-open" in page
+    for wrong in ({"x_low": "-1"}, {"x_high": "nan"}, {"y_count": "1"}, {"x_low": "9"}):
+        refused = client.post(f"/grokking/{name}/finer", data={**fields, **wrong}, headers=OWN)
+        assert refused.status_code == 422, wrong
+        assert "axis" in refused.text
+
+
+def test_a_preset_starts_a_run_and_an_unknown_one_does_not(client: TestClient) -> None:
+    answer = client.post(
+        "/experiments/phase_diagram",
+        data={"preset": "groks"},
+        headers=OWN,
+        follow_redirects=False,
+    )
+    assert answer.status_code == 303
+    assert client.get(answer.headers["location"]).status_code == 200
+    for kind, preset in (("phase_diagram", "nothing"), ("nothing", "groks")):
+        refused = client.post(f"/experiments/{kind}", data={"preset": preset}, headers=OWN)
+        assert refused.status_code == 422
+        assert "Choose from" in refused.text
+
+
+def test_what_is_not_there_is_said(client: TestClient, names: dict[str, Any]) -> None:
+    name = names["experiment"]
+    assert client.get("/grokking", params={"run": "0" * 16}).status_code == 404
+    assert client.get("/grokking", params={"run": "x"}).status_code == 422
+    assert client.get("/grokking", params={"run": name, "gap": 0}).status_code == 422
+    assert client.get("/grokking", params={"run": name, "cell": 99}).status_code == 404
+    assert client.get(f"/api/v1/experiments/{name}/cells/99").status_code == 404
+    assert client.get(f"/api/v1/experiments/{name}/cells/0/arrays/no").status_code == 404
+    assert client.get("/api/v1/experiments", params={"kind": "no"}).status_code == 422
+
+
+def test_presets_can_be_sent_as_they_are(client: TestClient) -> None:
+    presets = client.get("/api/v1/experiments/presets").json()["presets"]
+    grid = next(one for one in presets if (one["kind"], one["name"]) == ("phase_diagram", "grid"))
+    asked = {"kind": grid["kind"], "parameters": grid["parameters"]}
+    cost = client.post("/api/v1/jobs/estimate", json=asked, headers=OWN).json()
+    assert (cost["units"], cost["work_unit"]) == (4, "FLOP")
+    assert cost["work"] == pytest.approx(3.1e12, rel=0.1)
+
+
+def test_an_empty_store_says_how_to_start(tmp_path: Any) -> None:
+    from app.main import create_app
+    from backend.db import open_store
+    from backend.settings import Settings
+    from tests.app.conftest import local_client
+
+    store = open_store(Settings(data_dir=tmp_path / "data"))
+    with local_client(create_app(store)) as empty:
+        page = empty.get("/grokking").text
+    assert "No run yet" in page
+    assert 'value="grid"' in page
+    store.close()

@@ -1,0 +1,364 @@
+"""Experiments in the store: units of cells, resumed trainings, phases, theory, refusals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import delete, select
+
+from backend.content import content_hash
+from backend.db import Store, open_store
+from backend.errors import InvalidInputError, NotFoundError, NotReadyError
+from backend.experiments import KINDS, experiment_kind
+from backend.experiments.base import groups
+from backend.experiments.cells import COMPUTING
+from backend.jobs import estimates
+from backend.jobs.kinds import KINDS as JOB_KINDS
+from backend.jobs.kinds import checked
+from backend.jobs.queue import submit
+from backend.jobs.work import WORK
+from backend.models import Experiment, ExperimentArray, ExperimentCell, Job
+from backend.queries import experiments, phase_diagrams
+from backend.settings import Settings
+from backend.stages import experiments as stage
+from backend.stages.devices import Compute
+from backend.stages.experiments import run_cells, run_experiment
+from backend.stages.progress import WORK_LOG, Silent
+from compute.grokking.parallelograms import effective_dynamics
+from compute.grokking.phases import phase_labels
+from tests.stores import ONE_CORE, SMALL_GRID
+
+KIND = "phase_diagram"
+Parameters = dict[str, Any]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(Settings(data_dir=tmp_path / "data"))
+    yield store
+    store.close()
+
+
+class KilledError(Exception):
+    """The end of a process, as far as a test goes."""
+
+
+def complete(store: Store, **asked: Any) -> Parameters:
+    with store.session() as session:
+        return checked(store, session, KIND, {**SMALL_GRID, **asked})
+
+
+def arrays_of(store: Store, name: str) -> dict[tuple[int, str], np.ndarray[Any, Any]]:
+    count = len(experiments.experiment(store, name).cells)
+    return {
+        (cell, key): values
+        for cell in range(count)
+        for key, values in experiments.cell_arrays(store, name, cell).items()
+    }
+
+
+class Lines(list[str]):
+    """What was computed, as the log of work says."""
+
+    def __call__(self, record: Any) -> bool:
+        self.append(record.getMessage())
+        return True
+
+
+@pytest.fixture
+def computed() -> Iterator[Lines]:
+    lines = Lines()
+    level = WORK_LOG.level
+    WORK_LOG.setLevel("INFO")
+    WORK_LOG.addFilter(lines)
+    yield lines
+    WORK_LOG.removeFilter(lines)
+    WORK_LOG.setLevel(level)
+
+
+def test_every_kind_of_experiment_has_jobs_work_and_numerics() -> None:
+    assert KINDS.keys() <= JOB_KINDS.keys()
+    assert KINDS.keys() <= WORK.keys()
+    assert KINDS.keys() == COMPUTING.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_preset_can_be_asked_for(store: Store, kind: str) -> None:
+    for preset in experiment_kind(kind).presets:
+        if "file" in str(preset.parameters) or preset.parameters.get("data") == "mnist":
+            continue  # needs a person's file
+        found = estimates.estimate(store, kind, preset.parameters)
+        assert found.units
+        assert found.work > 0, preset.name
+    assert experiment_kind(kind).presets[0].size == "reduced"
+
+
+def test_a_grid_is_computed_once_and_shown(store: Store, computed: Lines) -> None:
+    asked = complete(store)
+    name = run_experiment(store, KIND, asked, ONE_CORE, Silent())
+    assert name == experiment_kind(KIND).id(asked)
+    assert len(computed) == 1
+    assert run_experiment(store, KIND, asked, ONE_CORE, Silent()) == name
+    assert len(computed) == 1, "what is stored is not computed again"
+    (row,) = experiments.list_experiments(store, KIND)
+    assert (row.id, row.n_cells, row.n_finished, row.job) == (name, 4, 4, None)
+    detail = experiments.cell(store, name, 3)
+    assert detail.place == {"lr_representation": 1e-2, "lr_decoder": 3e-3}
+    assert detail.steps[0] == 0
+    assert detail.steps[-1] == detail.summary["stopped"] - 1 or detail.steps[-1] <= 299
+    assert {len(values) for values in detail.curves.values()} == {len(detail.steps)}
+    assert [info.name for info in detail.arrays] == ["representation"]
+    assert detail.arrays[0].shape == (len(detail.steps), 10, 1)
+    assert detail.provenance["device"] == "cpu"
+    content_hash(store)  # verifies every checksum
+
+
+def test_a_cell_does_not_depend_on_its_unit_or_on_threads(store: Store, tmp_path: Path) -> None:
+    asked = complete(store)
+    name = run_experiment(store, KIND, asked, ONE_CORE, Silent())
+    other = open_store(Settings(data_dir=tmp_path / "other"))
+    kind = experiment_kind(KIND)
+    for cells in ((3,), (0, 2), (1,)):
+        run_cells(other, kind, asked, cells, Compute("cpu", 1, 2), Silent())
+    for key, values in arrays_of(store, name).items():
+        again = arrays_of(other, name)[key]
+        # Products of other stacks may round another way, and training carries that on.
+        assert again == pytest.approx(values, rel=1e-3, abs=1e-4, nan_ok=True), key
+    other.close()
+
+
+def test_a_training_that_was_cut_off_goes_on(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = complete(store, steps=400, stop_early=False)
+    whole = arrays_of(store, run_experiment(store, KIND, asked, ONE_CORE, Silent()))
+    other = open_store(Settings(data_dir=tmp_path / "other"))
+    monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("compute.ensembles.trainer.WATCH_SECONDS", 0.0)
+    saved = stage._Saved.save
+    steps: list[int] = []
+
+    def dies(self: Any, training: Any) -> None:
+        saved(self, training)
+        steps.append(training.step)
+        if training.step == 150 and steps.count(150) == 1:
+            raise KilledError
+
+    monkeypatch.setattr(stage._Saved, "save", dies)
+    with pytest.raises(KilledError):
+        run_experiment(other, KIND, asked, ONE_CORE, Silent())
+    assert list((tmp_path / "other/experiments").glob("*.safetensors"))
+    name = run_experiment(other, KIND, asked, ONE_CORE, Silent())
+    first, second = steps[: steps.index(150) + 1], steps[steps.index(150) + 1 :]
+    assert first == list(range(151))
+    assert second[0] == 150, "begins where it was saved"
+    for key, values in arrays_of(other, name).items():
+        assert np.array_equal(values, whole[key], equal_nan=True), key
+    assert not list((tmp_path / "other/experiments").iterdir()), "committed: nothing to go on from"
+    other.close()
+
+
+def test_a_damaged_state_is_begun_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = complete(store, steps=40)
+    kind = experiment_kind(KIND)
+    path = stage._Saved(store, kind.key(asked), range(4)).path
+    path.parent.mkdir()
+    path.write_bytes(b"no state of anything")
+    run_experiment(store, KIND, asked, ONE_CORE, Silent())
+    assert not path.exists()
+
+
+def test_phases_are_those_of_the_steps_at_any_gap(store: Store) -> None:
+    asked = complete(store)
+    name = run_experiment(store, KIND, asked, ONE_CORE, Silent())
+    for gap in (1, 20, 1000):
+        view = phase_diagrams.phase_diagram(store, name, gap)
+        steps = {
+            which: np.array([asked["steps"] - 1 if s is None else s for s in found], dtype=np.int64)
+            for which, found in (
+                ("train", [cell.train_step for cell in view.cells]),
+                ("test", [cell.test_step for cell in view.cells]),
+            )
+        }
+        labels = phase_labels(steps["train"], steps["test"], asked["steps"], gap)
+        assert [cell.phase for cell in view.cells] == labels.phases.tolist()
+        assert view.counts == labels.counts()
+    assert (view.x.name, view.y.values, view.budget) == ("lr_representation", (3e-4, 3e-3), 300)
+    with pytest.raises(InvalidInputError, match="gap is 0"):
+        phase_diagrams.phase_diagram(store, name, 0)
+
+
+def test_cells_that_are_not_finished_have_no_phase(store: Store) -> None:
+    asked = complete(store)
+    kind = experiment_kind(KIND)
+    run_cells(store, kind, asked, (1,), ONE_CORE, Silent())
+    name = kind.id(asked)
+    view = phase_diagrams.phase_diagram(store, name)
+    assert [cell.phase is not None for cell in view.cells] == [False, True, False, False]
+    assert sum(view.counts[phase] for phase in "CGMX") == 1
+    with pytest.raises(NotReadyError, match="cell 0 of experiment"):
+        experiments.cell(store, name, 0)
+    with pytest.raises(NotFoundError, match="no cell 4"):
+        experiments.cell(store, name, 4)
+    with pytest.raises(NotFoundError, match="no array 'nothing'"):
+        experiments.cell_array(store, name, 1, "nothing")
+    with pytest.raises(NotFoundError, match="there is no experiment"):
+        experiments.experiment(store, "0" * 16)
+
+
+def test_a_run_that_waits_for_its_worker_is_shown(store: Store) -> None:
+    asked = complete(store)
+    job = submit(store, KIND, SMALL_GRID)
+    name = experiment_kind(KIND).id(asked)
+    detail = experiments.experiment(store, name)
+    assert detail.experiment.job is not None
+    assert detail.experiment.job.id == job.id
+    assert [cell.summary for cell in detail.cells] == [None] * 4
+    assert phase_diagrams.phase_diagram(store, name).counts["C"] == 0
+    with pytest.raises(NotReadyError, match="has not begun"):
+        experiments.cell(store, name, 0)
+
+
+def test_two_grids_are_compared_where_they_meet(store: Store) -> None:
+    one, other = complete(store), complete(store, x_values=[1e-2, 2e-2], seed=2)
+    a, b = (run_experiment(store, KIND, asked, ONE_CORE, Silent()) for asked in (one, other))
+    found = phase_diagrams.compare(store, a, b, gap=20)
+    assert [(pair.x, pair.y) for pair in found.pairs] == [(1e-2, 3e-4), (1e-2, 3e-3)]
+    assert found.n_equal + sum(found.changes.values()) == 2
+    turned = complete(store, x="lr_decoder", y="lr_representation", steps=30)
+    c = run_experiment(store, KIND, turned, ONE_CORE, Silent())
+    with pytest.raises(InvalidInputError, match=f"diagram {c} is over"):
+        phase_diagrams.compare(store, a, c)
+
+
+def test_effective_theory_of_a_cell_is_that_of_its_start(store: Store) -> None:
+    asked = complete(store, steps=2_000, stop_early=False)
+    name = run_experiment(store, KIND, asked, ONE_CORE, Silent())
+    found = phase_diagrams.effective_theory(store, name, 0)
+    assert (found.n_parallelograms, found.nullity) == (70, 2)
+    assert 0 < found.n_in_training < 70
+    assert found.drift < 1e-6
+    start = experiments.cell_array(store, name, 0, "representation")[0].astype(np.float64)
+    path = np.array(found.representation)
+    assert path[0] == pytest.approx(start - start.mean(axis=0), abs=1e-6)
+    # The end is a line: evenly spaced to the order of the numbers, up or down.
+    gaps = np.diff(path[-1, :, 0])
+    assert np.ptp(gaps) < 1e-3 * np.abs(gaps).mean()
+    assert found.grokking_step == pytest.approx(3 * 9 / (2 * 1e-3 * float(found.lambda3 or 0)))
+    s3 = complete(store, task="s3", steps=30, train_fraction=0.6)
+    permutations = run_experiment(store, KIND, s3, ONE_CORE, Silent())
+    with pytest.raises(NotFoundError, match="no effective theory"):
+        phase_diagrams.effective_theory(store, permutations, 0)
+
+
+@given(st.integers(0, 2**31 - 1))
+def test_the_dynamics_conserve_sum_and_norm_from_any_start(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    is_train = np.zeros(55, bool)
+    is_train[rng.permutation(55)[: rng.integers(20, 55)]] = True
+    run = effective_dynamics(rng.normal(size=(10, 2)), is_train, np.linspace(0, 5, 20))
+    assert phase_diagrams._drift(run.E) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("asked", "parameter", "words"),
+    [
+        ({"y": "lr_representation"}, None, "both axes are lr_representation"),
+        ({"x_values": [1e-2, 1e-3]}, None, "values of lr_representation must rise"),
+        ({"x_values": []}, "x_values", "at least 1 item"),
+        ({"x_values": ["a"]}, "x_values", "valid number"),
+        ({"x_values": [float("nan")]}, "x_values", "finite number"),
+        ({"x": "dropout", "x_values": [0.5, 1.5]}, "dropout", "dropout is 1.5, want under 1"),
+        ({"x": "train_fraction", "x_values": [0.0, 0.5]}, "train_fraction", "want in (0, 1]"),
+        ({"steps": 1}, "steps", "greater than or equal to 10"),
+        ({"p": 2}, "p", "greater than or equal to 3"),
+        ({"task": "s3", "p": 7}, None, "S3 has p = 6"),
+        ({"surprise": 1}, "surprise", "Extra inputs"),
+    ],
+)
+def test_what_makes_no_grid_is_refused_by_name(
+    store: Store, asked: Parameters, parameter: str | None, words: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        complete(store, **asked)
+    assert words in refused.value.problem
+    assert refused.value.parameter == parameter
+    with store.session() as session:
+        assert session.scalars(select(Experiment)).all() == []
+
+
+def test_equal_requests_are_one_experiment(store: Store) -> None:
+    kind = experiment_kind(KIND)
+    plain = kind.key(complete(store))
+    assert kind.key(complete(store, p=10, dim=1)) == plain, "what is usual may be said"
+    assert kind.key(complete(store, lr_decoder=0.7)) == plain, "an axis has no other value"
+    assert kind.key(complete(store, lr_decoder=0.7, y="wd_decoder")) != plain
+    assert kind.key(complete(store, seed=2)) != plain
+
+
+@given(st.integers(0, 500), st.integers(1, 40))
+def test_units_of_work_hold_every_cell_once(count: int, size: int) -> None:
+    assert [cell for cells in groups(count, size) for cell in cells] == list(range(count))
+
+
+def test_an_experiment_and_its_cells_go_together(store: Store) -> None:
+    run_experiment(store, KIND, complete(store, steps=30), ONE_CORE, Silent())
+    with store.begin() as session:
+        session.execute(delete(Experiment))
+    with store.session() as session:
+        for table in (ExperimentCell, ExperimentArray, Job):
+            assert session.scalars(select(table)).all() == []
+
+
+def test_the_critical_fraction_is_where_half_of_the_training_sets_force_a_line(
+    store: Store,
+) -> None:
+    with store.session() as session:
+        asked = checked(store, session, "critical_fraction", {"p": [6, 10], "draws": 300})
+    name = run_experiment(store, "critical_fraction", asked, ONE_CORE, Silent())
+    six, ten = phase_diagrams.critical_fractions(store, name)
+    assert (six.n_pairs, six.n_parallelograms, ten.n_parallelograms) == (21, 13, 70)
+    assert ten.fraction == pytest.approx(0.41, abs=0.02)
+    assert ten.share[-1] == 1
+    assert list(ten.share) == sorted(ten.share)
+    summary = experiments.cell(store, name, 1).summary
+    assert summary["lambda3"] == pytest.approx(30)
+    with pytest.raises(NotFoundError, match="is no phase diagram"):
+        phase_diagrams.phase_diagram(store, name)
+    grid = run_experiment(store, KIND, complete(store, steps=30), ONE_CORE, Silent())
+    with pytest.raises(NotFoundError, match="is no critical fraction"):
+        phase_diagrams.critical_fractions(store, grid)
+
+
+def test_an_interrupt_ends_all_stacks(tmp_path: Path) -> None:
+    """Ctrl-C while two stacks train: the command ends at once, and goes on later."""
+    settings = {"QUANTA_DATA_DIR": str(tmp_path / "data"), "QUANTA_DEVICE": "cpu"}
+    asked = ["x_values=[0.001]", "y_values=[0.0001,0.0002]", "steps=200000", "stop_early=false"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "backend.cli", "experiment", "run", KIND, *asked, "--json"],
+        env={**os.environ, **settings},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # A shell starts what runs in the background with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as process:
+        log = tmp_path / "data/quanta.log"
+        deadline = time.monotonic() + 60
+        while not (log.exists() and "experiment" in log.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(30)
+        assert process.returncode == 130
+        assert time.monotonic() - began < 10
