@@ -79,6 +79,7 @@ class DecayPoint:
     cell: int
     weight_decay: float
     seed: int
+    is_finished: bool
     train_step: int | None
     test_step: int | None
     product: float | None
@@ -101,6 +102,11 @@ class DecayLaw:
     critical_norm: float | None
     rate: float | None
     points: tuple[DecayPoint, ...]
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a point to draw."""
+        return any(point.train_step or point.test_step for point in self.points)
 
 
 @dataclass(frozen=True)
@@ -223,6 +229,7 @@ def law_of(cells: Sequence[OmnigrokCell], n_train: int, rate: float) -> DecayLaw
             cell=one.cell,
             weight_decay=one.weight_decay,
             seed=one.seed,
+            is_finished=one.phase is not None,
             train_step=one.train_step,
             test_step=one.test_step,
             product=None if one.test_step is None else one.weight_decay * one.test_step,

@@ -89,8 +89,10 @@ class _Bar:
 class _Saved:
     """Where a training is kept, so that a kill costs no more than `SAVE_SECONDS`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, store: Store, key: str, cells: Sequence[int], part: int = 0) -> None:
+        digest = hashlib.sha256(json.dumps([key, *cells]).encode()).hexdigest()[:24]
+        name = f"{digest}-{part}" if part else digest
+        self.path = store.settings.data_dir / FOLDER / f"{name}.safetensors"
         self._next = time.monotonic() + SAVE_SECONDS
 
     def restore(self, training: "Training") -> None:
@@ -121,15 +123,14 @@ class _Stack:
     """The trainings of one stack's cells, one after the other, each in a file of its own."""
 
     def __init__(self, store: Store, key: str, cells: Sequence[int]) -> None:
-        digest = hashlib.sha256(json.dumps([key, *cells]).encode()).hexdigest()[:24]
-        self._path = store.settings.data_dir / FOLDER / digest
+        self._of = (store, key, cells)
         self._saved: list[_Saved] = []
 
     def trainer(self, tell: Callable[[float], None], is_over: Event) -> "Train":
         """Return what runs the trainings; `tell` hears what share of all is done."""
 
         def train(training: "Training", done: float = 0.0, share: float = 1.0) -> "Record":
-            saved = _Saved(self._path.with_suffix(f".{len(self._saved)}.safetensors"))
+            saved = _Saved(*self._of, part=len(self._saved))
             self._saved.append(saved)
             saved.restore(training)
             steps = training.regime.steps

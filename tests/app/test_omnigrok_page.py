@@ -24,7 +24,15 @@ from tests.stores import ONE_CORE
 
 TINY: dict[str, Any] = {"hidden": [12], "n_train": [40], "steps": 240, "learning_rate": 1e-2}
 ASKED: dict[str, dict[str, Any]] = {
-    "decay": {**TINY, "alphas": [1, 4], "weight_decays": [0, 0.5, 2], "test_threshold": 0.4},
+    "decay": {
+        **TINY,
+        "alphas": [1, 3],
+        "weight_decays": [0, 0.5, 2],
+        "learning_rate": 3e-3,
+        "steps": 400,
+        "train_threshold": 0.5,
+        "test_threshold": 0.3,
+    },
     "sphere": {**TINY, "alphas": [0.3, 1, 4], "on_sphere": True, "n_train": [20, 40]},
     "part": {**TINY, "alphas": [1, 2, 3], "weight_decays": [0, 1], "steps": 60},
     "begun": {**TINY, "alphas": [1], "steps": 50},
@@ -93,6 +101,7 @@ def test_the_newest_run_with_results_is_shown(visitor: TestClient, ids: dict[str
     assert f'data-api="/api/v1/experiments/{ids["part"]}"' in text
     assert "2 of 6 cells are finished" in text
     assert text.count("not finished") == 4
+    assert 'id="law"' not in text, "nothing of the largest alpha is finished"
     assert "digits, 3 alphas × 2 weight decays, 60 steps (2 of 6 cells)" in text
 
 
@@ -134,7 +143,7 @@ def test_figures_of_a_network_are_its_stored_curves(
             assert trace["y"] == curves[curve][1:]
         decay = named(figures["norm"], "decay alone")
         for step, value in zip(decay["x"], decay["y"], strict=True):
-            law = curves["norm"][0] * math.exp(-1e-2 * 2 * step)
+            law = curves["norm"][0] * math.exp(-3e-3 * 2 * step)
             assert value is None or value == pytest.approx(law)
         reached = stored["summary"]["train_step"]
         marks = [t for t in figures["accuracy"]["data"] if t["name"] == "train reached"]
