@@ -21,6 +21,10 @@ from compute.grokking import mnist_files
 from compute.grokking.omnigrok_setting import FACTS, N_DIGITS, Data, Setting, n_test, shape_of
 
 MAX_SIDE, MAX_CELLS = 60, 1600
+_WANTED = (
+    "Put MNIST's four IDX files in a folder below `imports` in the server's data directory, and "
+    "name that folder"
+)
 AXES = {"n_train": "n_train", "seeds": "seed", "weight_decays": "weight_decay", "alphas": "alpha"}
 """The parameter of each axis, and what it sets of a cell; the last one varies fastest."""
 AXIS_TITLES = {
@@ -107,7 +111,10 @@ def known_mnist(store: Store, name: str) -> tuple[dict[str, str], int]:
     """
     from backend.jobs.kinds import files  # which knows experiments, in turn
 
-    folder = files.folder_of(store, name, "mnist")
+    try:
+        folder = files.folder_of(store, name, "mnist")
+    except InvalidInputError as error:
+        raise InvalidInputError(error.problem, _WANTED, "mnist") from error
     try:
         paths = {one: mnist_files.file_of(folder, one) for one in mnist_files.FILES}
         count = mnist_files.n_rows(paths["images"], mnist_files.IMAGES)
@@ -152,9 +159,7 @@ def _complete(store: Store, asked: Checked) -> Checked:
         return {**whole, "mnist": None}
     if asked["mnist"] is None:
         raise InvalidInputError(
-            "mnist is missing: MNIST is not part of this program",
-            "Put its four IDX files in a folder below `imports` in the data directory, name it",
-            "mnist",
+            "mnist is missing: MNIST is not part of this program", _WANTED, "mnist"
         )
     known, count = known_mnist(store, asked["mnist"])
     if (most := max(asked["n_train"])) > count:
