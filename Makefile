@@ -61,6 +61,8 @@ bench: $(VENV)/.developer
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.search --real
 	$(BIN)/python -m benchmarks.imports
+	$(BIN)/python -m benchmarks.grid
+	$(BIN)/python -m benchmarks.sweeps
 
 wheel: $(VENV)/.developer
 	$(BIN)/python -m build --wheel --no-isolation

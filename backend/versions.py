@@ -2,8 +2,8 @@
 
 Results are immutable, so that a few numbers of the tables that name them tell of any change;
 annotations and the words on suites, which people change, are among them. Jobs, workers, tokens and
-sessions are not, nor what is stored a document at a time (measures): what shows those must not
-be remembered under this name.
+sessions are not, nor what is stored a document at a time (measures), nor experiments: what shows
+those must not be remembered under this name.
 """
 
 import threading
@@ -55,6 +55,8 @@ UNSEEN = frozenset(
             "login_session",
         ),
         *("measure_chunk", "target_loss"),
+        # Their pages follow runs that go on.
+        *("experiment", "experiment_cell", "experiment_array"),
     }
 )
 

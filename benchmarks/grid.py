@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from benchmarks.plain_toy import grid, in_plain_order, plain_run
-from compute.ensembles.trainer import Training
+from compute.ensembles.trainer import Regime, Training
 from compute.grokking.addition import Additions
 from compute.grokking.grids import groups
-from compute.grokking.phase_diagram import CPU_GROUP, one_thread, regime, train_groups
+from compute.grokking.phase_diagram import CPU_GROUP, one_thread, regime, train, train_groups
 from compute.grokking.phases import margins, phase_labels
 from compute.grokking.problems import Problem, Setting, n_train
 
@@ -28,10 +28,17 @@ SIDE = 11
 PROBLEM = Problem()
 
 
-def seconds(what: Callable[[], object]) -> float:
+def settle(device: str) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def seconds(what: Callable[[], object], device: str) -> float:
     """Return how long something takes."""
     start = time.perf_counter()
     what()
+    settle(device)
     return time.perf_counter() - start
 
 
@@ -42,7 +49,7 @@ def flop(settings: list[Setting], steps: int) -> float:
     return steps * sum(forward * (pairs + 2 * n_train(PROBLEM, one)) for one in settings)
 
 
-def products_alone(steps: int, n_threads: int) -> float:
+def products_alone(count: int, steps: int, n_threads: int, device: str) -> float:
     """Return operations a second of the batch's products and nothing else."""
     widths, pairs, rows = PROBLEM.shape().widths, len(PROBLEM.pairs()), 45
 
@@ -50,12 +57,15 @@ def products_alone(steps: int, n_threads: int) -> float:
         torch.set_num_threads(1)
         made = []
         for a, b in pairwise(widths):
-            x, W = torch.randn(CPU_GROUP, pairs, a), torch.randn(CPU_GROUP, a, b)
-            slope = torch.randn(CPU_GROUP, rows, b)
+            x, W = (
+                torch.randn(count, pairs, a, device=device),
+                torch.randn(count, a, b, device=device),
+            )
+            slope = torch.randn(count, rows, b, device=device)
             outs = (
-                torch.empty(CPU_GROUP, pairs, b),
+                torch.empty(count, pairs, b, device=device),
                 torch.empty_like(W),
-                torch.empty(CPU_GROUP, rows, a),
+                torch.empty(count, rows, a, device=device),
             )
             made.append((x, W, slope, outs))
         for _ in range(steps):
@@ -63,20 +73,29 @@ def products_alone(steps: int, n_threads: int) -> float:
                 torch.bmm(x, W, out=forward)
                 torch.bmm(x[:, :rows].transpose(1, 2), slope, out=of_W)
                 torch.bmm(slope, W.transpose(1, 2), out=of_x)
-        return steps * flop([Setting()] * CPU_GROUP, 1)
+        return steps * flop([Setting()] * count, 1)
 
     start = time.perf_counter()
     with one_thread(), ThreadPoolExecutor(n_threads) as threads:
         total = sum(threads.map(work, range(n_threads)))
+        settle(device)
     return total / (time.perf_counter() - start)
 
 
-def one_by_one(settings: list[Setting], steps: int, n_threads: int) -> None:
+def together(settings: list[Setting], how: Regime, n_threads: int, device: str) -> None:
+    """Run all cells: in groups on a CPU, in one stack on a GPU."""
+    if device == "cpu":
+        train_groups(PROBLEM, settings, how, n_threads)
+    else:
+        train(PROBLEM, settings, how, device)
+
+
+def one_by_one(settings: list[Setting], steps: int, n_threads: int, device: str) -> None:
     """Run every cell alone."""
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     for setting in settings:
-        plain_run(PROBLEM, setting, steps)
+        plain_run(PROBLEM, setting, steps, device=device)
     torch.set_num_threads(before)
 
 
@@ -118,20 +137,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--labels", type=int, default=0, help="budget S; slow: every cell alone")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: all cells in one stack")
     asked = parser.parse_args()
-    settings, threads = grid(SIDE), asked.threads
+    device, settings = asked.device, grid(SIDE)
+    threads = asked.threads if device == "cpu" else 1
     timed = regime(asked.steps, stops=False)
     sample = settings[:: max(1, len(settings) // 24)]
     scale = len(settings) / len(sample)
     train_groups(PROBLEM, settings[:2], regime(20), 1)  # compiles
     ratios, shares, rates = [], [], []
     for _ in range(asked.rounds):
-        batch = seconds(lambda: train_groups(PROBLEM, settings, timed, threads))
+        batch = seconds(lambda: together(settings, timed, threads, device), device)
         alone = scale * min(
-            seconds(lambda n=n: one_by_one(sample, asked.steps, n)) for n in {1, threads}
+            seconds(lambda n=n: one_by_one(sample, asked.steps, n, device), device)
+            for n in {1, threads}
         )
         rate = flop(settings, asked.steps) / batch
-        floor = products_alone(asked.steps, threads)
+        size = CPU_GROUP if device == "cpu" else len(settings)
+        floor = products_alone(size, asked.steps, threads, device)
         ratios.append(alone / batch)
         shares.append(rate / floor)
         rates.append(rate)

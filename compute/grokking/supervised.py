@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from compute.ensembles.mlp import StackedMLP, default_layers
+from compute.ensembles.seeds import data_seed
 from compute.grokking import mnist_files
 from compute.grokking.omnigrok_setting import TEACHER
 
@@ -73,7 +74,7 @@ def teacher_student(n_train: int, seed: int, n_test: int = 100) -> Supervised:
     """
     if n_train < 1 or n_test < 1:
         raise ValueError(f"n_train {n_train}, n_test {n_test}: want at least 1")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(data_seed(seed))
     teacher = StackedMLP(TEACHER, [part[None] for part in default_layers(TEACHER, generator)])
     count = n_train + n_test
     inputs = torch.randn(count, TEACHER.widths[0], generator=generator, dtype=torch.float64)

@@ -14,7 +14,14 @@ from backend.errors import InvalidInputError, NotFoundError, NotReadyError, Stor
 from tests.app.routes import MAX_INTEGER, documented, impossible
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "request_id", "remedy"}
-NAMES = {"corpus", "suite"}
+# Integers are unknown if they are this large.
+UNKNOWN = {
+    "corpus": "no-such-name",
+    "suite": "no-such-name",
+    "array": "nothing",
+    "experiment": "0" * 16,
+    "other": "0" * 16,
+}
 
 
 def is_problem(response: Response, status: int) -> dict[str, Any]:
@@ -37,7 +44,7 @@ def test_an_unknown_id_is_a_404_on_every_route(
             if parameter["in"] != "path":
                 continue
             name = parameter["name"]
-            unknown = "no-such-name" if name in NAMES else MAX_INTEGER
+            unknown = UNKNOWN.get(name, MAX_INTEGER)
             url = route.url(names, **{name: unknown})
             document = is_problem(client.get(url, params=route.query(names)), 404)
             assert document["instance"] == url

@@ -15,7 +15,7 @@ from compute.ensembles.shapes import Shape
 from compute.ensembles.trainer import Regime, Threshold, Training
 from compute.grokking.mnist_files import FILES as MNIST_FILES
 from compute.grokking.omnigrok import MEASURES, Perceptrons
-from compute.grokking.omnigrok_setting import Setting
+from compute.grokking.omnigrok_setting import TEACHER, Setting
 from compute.grokking.supervised import Supervised, digits, mnist, teacher_student
 
 SHAPE = Shape((64, 12, 8, 10), "relu")
@@ -95,6 +95,16 @@ def test_a_student_is_right_within_a_thousandth() -> None:
     now = networks.looks(0, ["train_accuracy"])["train_accuracy"].item()
     assert now == pytest.approx((errors < 1e-3).mean(), abs=1e-12)
     assert record.curves["train_accuracy"][0, 0] < 0.2 < now
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_a_student_of_the_same_seed_does_not_begin_as_its_teacher(seed: int) -> None:
+    data = teacher_student(50, seed)
+    networks = Perceptrons(TEACHER, [Setting(seed=seed)], [data], dtype=torch.float64)
+    networks.prepare(0)
+    looks = networks.looks(0, ["train_loss", "train_accuracy"])
+    assert looks["train_loss"].item() > 0.1 * (data.targets**2).mean()
+    assert looks["train_accuracy"].item() < 0.2
 
 
 def test_batches_and_company_change_nothing_else() -> None:
