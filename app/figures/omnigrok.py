@@ -13,6 +13,7 @@ from backend.queries.omnigrok import DecayLaw, Landscape, OmnigrokView
 TRAIN: Layout = {"width": 2.2, "dash": "dash"}
 TEST: Layout = {"width": 2.4}
 GAP = "\u00a0"  # keeps words off a mark
+MOST_TICKS = 8
 LATE = 0.6  # share of the step axis from which words stand left of their mark
 ROOM = 0.17  # of the step axis, right of the last step, for the words of a late mark
 LOSSES = (("train", "mean", "square", TRAIN), ("test", "accent", "circle", TEST))
@@ -119,7 +120,9 @@ def landscape_figure(view: Landscape) -> go.Figure:
         if (value := values[-1]) is not None:
             traces.append(end_label(alphas[-1], value, GAP + name, role))
     decades = y[1] - y[0]
-    ticks: Layout = {"dtick": 1 if decades > 2 else "D2", "exponentformat": "power"}
+    ticks: Layout = {"dtick": "D2", "exponentformat": "power"}
+    if decades > 2:
+        ticks["dtick"] = math.ceil(decades / MOST_TICKS)
     loss = axis("squared error", type="log", range=y, **ticks)
     return figure(traces, {"xaxis": _alpha_axis(alphas), "yaxis": loss})
 
