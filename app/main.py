@@ -19,6 +19,7 @@ from app.api import (
     exports,
     jobs,
     operation,
+    parity,
     predictions,
     similarities,
     suites,
@@ -49,6 +50,7 @@ API_ROUTERS = (
     clusterings.router,
     clusters.router,
     theory.router,
+    parity.router,
     jobs.router,
     operation.router,
 )

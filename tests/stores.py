@@ -28,6 +28,21 @@ from backend.stages.suites import add_suite
 SMALL_GRID = PART_GRID
 ONE_CORE = Compute("cpu", 1, 1)
 MINI = DemoSpec(n_documents=60, n_clusters=(5, 10, 20), chunk_predictions=4000)
+SMALL_PARITY: dict[str, Any] = {
+    "tasks": 5,
+    "bits": 6,
+    "subset": 2,
+    "batch_size": 64,
+    "test_points": 64,
+    "alphas": [0.3, 0.6],
+    "widths": [4, 8, 12, 24],
+    "samples": [0, 200, 400, 800],
+    "learning_rate": 0.02,
+    "steps": 500,
+    "patience": 3,
+    "patience_after": 100,
+    "patience_every": 10,
+}
 TOKENIZER = BUNDLED / "tokenizer.json"
 DATABASE = "quanta.sqlite"
 

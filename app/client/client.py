@@ -7,6 +7,7 @@ from app.client.calls import Query
 from app.client.corpora import CorporaCalls
 from app.client.experiments import ExperimentCalls
 from app.client.jobs import JobCalls
+from app.client.parity import ParityCalls
 from app.client.quanta import QuantaCalls
 from app.client.search import SearchCalls
 from app.client.theory import TheoryCalls
@@ -14,7 +15,9 @@ from app.client.transport import Transport, document_of
 from app.client.types import Health, Readiness
 
 
-class Client(CorporaCalls, SearchCalls, QuantaCalls, ExperimentCalls, TheoryCalls, JobCalls):
+class Client(
+    CorporaCalls, SearchCalls, QuantaCalls, ExperimentCalls, TheoryCalls, ParityCalls, JobCalls
+):
     """One server of Quanta Explorer.
 
     Results are frozen dataclasses, lists follow their pages while they are iterated, arrays are

@@ -42,6 +42,7 @@ from backend.queries.experiment_views import (
     PhasePair,
     PresetView,
 )
+from backend.queries.parity_views import ParityAxis, ParityCell, ParityLaw, ParityView
 from backend.queries.quanta_views import (
     Annotation,
     ClusteringRow,
@@ -173,6 +174,10 @@ __all__ = [
     "ModelRow",
     "Neighbour",
     "Order",
+    "ParityAxis",
+    "ParityCell",
+    "ParityLaw",
+    "ParityView",
     "PhaseCell",
     "PhaseComparison",
     "PhaseDiagramView",

@@ -20,6 +20,7 @@ class Term:
 
 _QM, _PYTHIA, _GROKKING = "arXiv:2303.13506", "arXiv:2304.01373", "arXiv:2205.10343"
 _OMNIGROK = "arXiv:2210.01117"
+_CLOCK = "arXiv:2301.05217"
 
 TERMS = (
     Term("Affinity", "Similarity as spectral clustering takes it.", "Ĉ = 1 − arccos(C)/π", _QM),
@@ -51,11 +52,24 @@ TERMS = (
         "Σ of a class (L before − L after) / number of all predictions",
         _QM,
     ),
+    Term(
+        "Clock",
+        "How a network may add modulo p: numbers are angles, and logits say how near c is to "
+        "a + b on a circle, for a few key frequencies k.",
+        "logit(c) = Σ aₖ cos(2πk(a + b − c)/p)",
+        _CLOCK,
+    ),
     Term("Cluster", "Predictions that spectral clustering groups; candidates for a quantum."),
     Term(
         "Coherence",
         "How much closer members of a cluster are to each other than to the rest.",
         "mean Ĉ within − mean Ĉ to all others",
+    ),
+    Term(
+        "Convergence step",
+        "First look at which a subtask's test loss is under 0.1 bits.",
+        "T ∝ 1/p in theory",
+        _QM,
     ),
     Term("Corpus", "An ordered list of documents, tokenised once, each cut to a largest length."),
     Term(
@@ -92,6 +106,12 @@ TERMS = (
     ),
     Term("Envelope", "At each rank, the largest cluster size over all n_clusters.", source=_QM),
     Term(
+        "Excluded loss",
+        "Loss on training pairs once the directions cos and sin of w_k(a + b) over all key "
+        "frequencies are taken out of the logits: it rises as memory is given up for the clock.",
+        source=_CLOCK,
+    ),
+    Term(
         "Finite slope",
         "Slope of L − a on log axes for a sum over m quanta, between 2 and 20 learned ones. For a "
         "few dozen quanta it is by far steeper than the limit of infinitely many, because the sum "
@@ -100,8 +120,25 @@ TERMS = (
         _QM,
     ),
     Term(
+        "Finite-sum prediction",
+        "The slope that a run of sparse parity should have: that of the exact loss over its own m "
+        "subtasks, at its own widths, steps or sample sizes. Width w: w/C are learned, C the "
+        "geometric mean of width over (number learned + ½). Steps s: those with p above τ/s, τ "
+        "the geometric mean of convergence step times p. Sample D: those with p above τ/D, "
+        "likewise. Nothing is fitted to the loss.",
+        "L(n) = Σ p_k, n < k ≤ m",
+        _QM,
+    ),
+    Term(
         "Flat-high",
         "Class of a curve: lowest loss above 3 nats, range below 1 nat.",
+    ),
+    Term(
+        "Gini",
+        "How unequal the norms of the Fourier rows of a matrix are: 0 all alike, towards 1 when "
+        "few frequencies hold everything. W_E is the embedding, W_L the map from neurons to "
+        "logits.",
+        source=_CLOCK,
     ),
     Term(
         "Goldilocks zone",
@@ -132,6 +169,14 @@ TERMS = (
     Term("Inverse", "Class of a curve: loss rises by 1 nat or more from first to last point."),
     Term("Irregular", "Class of a curve that no other class holds."),
     Term("Job", "Computing that was asked for on a page or by the API; it survives restarts."),
+    Term(
+        "Key frequency",
+        "A frequency k of the Fourier basis on 0 to p − 1 that at least 1 % of the final "
+        "network's neurons compute: each neuron counts for the one whose block {1, cos, sin} × "
+        "{1, cos, sin} holds most of its centred activations' energy.",
+        "w_k = 2πk/p",
+        _CLOCK,
+    ),
     Term(
         "L·p(L)",
         "The integrand of the mean loss: loss times its density. The area under it is the mean.",
@@ -241,6 +286,12 @@ TERMS = (
         source=_OMNIGROK,
     ),
     Term(
+        "Restricted loss",
+        "Loss over all pairs if of the logits only cos and sin of w_k(a + b) over the key "
+        "frequencies are kept, and every answer's mean: low once the clock works.",
+        source=_CLOCK,
+    ),
+    Term(
         "RMSLE",
         "Root mean squared error of ln L between a law and the measured means.",
         "√(mean of (ln L − ln law)²)",
@@ -256,6 +307,14 @@ TERMS = (
     Term(
         "Sharpness",
         "Share of a curve's drop inside its best half-decade window of the axis.",
+    ),
+    Term(
+        "Sparse parity",
+        "Inputs are m control bits, one of them set, and n random bits; control bit i asks for "
+        "the parity of subset i of k random bits. Subtask i is asked with frequency p_i. Each is "
+        "a quantum by construction: until it is learned, its loss is 1 bit.",
+        "p_i ∝ i^−(α+1)",
+        _QM,
     ),
     Term("Suite", "Models of one family trained on the same data in one order.", source=_PYTHIA),
     Term(

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from app.pages import (
+    clock,
     clusters,
     documents,
     experiment_parts,
@@ -12,6 +13,7 @@ from app.pages import (
     login,
     omnigrok,
     overview,
+    parity,
     predictions,
     reference,
     scaling,
@@ -31,6 +33,8 @@ PARTS = (
     experiment_parts,
     grokking,
     omnigrok,
+    parity,
+    clock,
     theory,
     reference,
     figures,

@@ -35,9 +35,12 @@ ROUTES = {
     "/clusters/{}/similarity": "cluster_similarity",
     "/experiments": "experiments",
     "/experiments/{}": "experiment",
+    "/experiments/{}/cells/{}": "experiment_cell",
     "/phase-diagrams/{}": "phase_diagram",
     "/theory/laws": "theory_laws",
     "/theory/exponents": "theory_exponents",
+    "/parity/{}": "parity_run",
+    "/parity/{}/cells/{}": "parity_cell",
     "/jobs": "jobs",
     "/jobs/{}": "job",
 }

@@ -103,3 +103,29 @@ def phases(
     counts = ", ".join(f"{name} {count}" for name, count in view.counts.items())
     text = "\n".join([f"{view.y.title} upwards, {view.x.title} to the right", *rows[::-1], counts])
     result(as_json, text, **asdict(view))
+
+
+@experiment_cli.command("laws")
+def laws(
+    run: Annotated[str, typer.Argument(help="Id of a run of sparse parity.")],
+    as_json: Json = False,
+) -> None:
+    """Slopes over width, steps and data of a run of sparse parity, beside their finite sums."""
+    from dataclasses import asdict
+
+    from backend.queries.parity import parity
+
+    view = parity(opened_store(), run)
+    tasks = view.experiment.parameters["tasks"]
+    lines = []
+    for law in view.laws:
+        head = f"{law.axis} at alpha {law.alpha:g}: "
+        if law.why_not is not None:
+            lines.append(f"{head}no slope, {law.why_not}")
+            continue
+        agrees = "within" if law.agrees else "not within"
+        lines.append(
+            f"{head}slope {law.measured:.3f}, sum over {tasks} subtasks {law.predicted:.3f} "
+            f"({agrees} 40 %), infinitely many {law.limit:.3f}"
+        )
+    result(as_json, "\n".join(lines) or "no laws", laws=[asdict(law) for law in view.laws])

@@ -1,6 +1,6 @@
 """Experiments as they are stored: lists, cells, curves, and phases of grids."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -199,6 +199,30 @@ def cell_array(store: Store, name: str, cell: int, array: str) -> NDArray[Any]:
             f"cell {cell} of experiment {name} has no array {array!r}", "Its cell lists them"
         )
     return found[array]
+
+
+def cell_curves(
+    store: Store, name: str, cells: Sequence[int], names: Sequence[str]
+) -> dict[int, dict[str, NDArray[Any]]]:
+    """Return some arrays of those of some cells that are finished, by cell and name.
+
+    Raises:
+        NotFoundError: there is no such experiment, stored.
+    """
+    with store.session() as session:
+        row = _stored(session, name)
+        if row is None:
+            raise _unknown(name)
+        query = select(ExperimentArray).where(
+            ExperimentArray.experiment_id == row.id,
+            ExperimentArray.cell.in_(cells),
+            ExperimentArray.name.in_(names),
+        )
+        found: dict[int, dict[str, NDArray[Any]]] = {}
+        for one in session.scalars(query.options(undefer(ExperimentArray.data))):
+            what = f"{one.name} of cell {one.cell} of experiment {name}"
+            found.setdefault(one.cell, {})[one.name] = arrays.read(one, what)
+        return found
 
 
 def cell(store: Store, name: str, number: int) -> CellDetail:

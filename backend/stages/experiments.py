@@ -1,4 +1,4 @@
-"""Computing experiments: a group of cells is a unit of work, committed together."""
+"""Computing experiments: a group of cells is a unit of work, each stack of it committed whole."""
 
 import hashlib
 import json
@@ -25,7 +25,6 @@ from backend.stages.provenance import provenance
 
 if TYPE_CHECKING:
     from backend.experiments.cells import CellResult
-    from backend.experiments.cells.base import Train
     from compute.ensembles.trainer import Record, Training
 
 # What a kill costs at most, of a training that takes longer than that.
@@ -87,12 +86,11 @@ class _Bar:
 
 
 class _Saved:
-    """Where a training is kept, so that a kill costs no more than `SAVE_SECONDS`."""
+    """Where a stack in training is kept, so that a kill costs no more than `SAVE_SECONDS`."""
 
-    def __init__(self, store: Store, key: str, cells: Sequence[int], part: int = 0) -> None:
+    def __init__(self, store: Store, key: str, cells: Sequence[int]) -> None:
         digest = hashlib.sha256(json.dumps([key, *cells]).encode()).hexdigest()[:24]
-        name = f"{digest}-{part}" if part else digest
-        self.path = store.settings.data_dir / FOLDER / f"{name}.safetensors"
+        self.path = store.settings.data_dir / FOLDER / f"{digest}.safetensors"
         self._next = time.monotonic() + SAVE_SECONDS
 
     def restore(self, training: "Training") -> None:
@@ -106,11 +104,11 @@ class _Saved:
             except (SafetensorError, KeyError, ValueError, OSError):
                 self.path.unlink(missing_ok=True)  # of another version: from the start
 
-    def save(self, training: "Training", *, is_over: bool = False) -> None:
-        """Keep a training as it is, if the last time is long ago or it is over."""
+    def save(self, training: "Training") -> None:
+        """Keep a training as it is, if the last time is long ago."""
         from safetensors.torch import save_file
 
-        if not is_over and time.monotonic() < self._next:
+        if time.monotonic() < self._next:
             return
         self.path.parent.mkdir(exist_ok=True)
         part = self.path.with_suffix(".part")
@@ -118,45 +116,58 @@ class _Saved:
         part.replace(self.path)
         self._next = time.monotonic() + SAVE_SECONDS
 
-
-class _Stack:
-    """The trainings of one stack's cells, one after the other, each in a file of its own."""
-
-    def __init__(self, store: Store, key: str, cells: Sequence[int]) -> None:
-        self._of = (store, key, cells)
-        self._saved: list[_Saved] = []
-
-    def trainer(self, tell: Callable[[float], None], is_over: Event) -> "Train":
-        """Return what runs the trainings; `tell` hears what share of all is done."""
-
-        def train(training: "Training", done: float = 0.0, share: float = 1.0) -> "Record":
-            saved = _Saved(*self._of, part=len(self._saved))
-            self._saved.append(saved)
-            saved.restore(training)
-            steps = training.regime.steps
-
-            def watch(step: int, networks: int) -> None:
-                del networks
-                if is_over.is_set():
-                    raise _StoppedError
-                tell(done + share * step / steps)
-                saved.save(training)
-
-            record = training.run(watch=watch)
-            if done + share < 1:  # others follow, and may be cut off
-                saved.save(training, is_over=True)
-            return record
-
-        return train
-
     def drop(self) -> None:
-        """Forget them: their cells are committed."""
-        for one in self._saved:
-            one.path.unlink(missing_ok=True)
+        """Forget it: its cells are committed."""
+        self.path.unlink(missing_ok=True)
 
 
 class _StoppedError(Exception):
     """Another stack has failed, or somebody interrupted: this one need not go on."""
+
+
+class _Stack:
+    """The cells of one thread; it may train them in parts, each committed when it is done."""
+
+    def __init__(
+        self,
+        saved: Callable[[Sequence[int]], _Saved],
+        cells: Sequence[int],
+        tell: Callable[[float], None],
+        is_over: Event,
+        commit: "Callable[[Sequence[CellResult]], None]",
+    ) -> None:
+        self.cells, self._at, self._tell, self._commit = cells, saved, tell, commit
+        self._is_over = is_over
+        self._trained = 0
+        self._kept: list[_Saved] = []
+
+    def train(self, training: "Training", part: Sequence[int] | None = None) -> "Record":
+        """Train the networks of some of the cells, of all if None."""
+        mine = self.cells if part is None else part
+        before, whole = self._trained, len(self.cells)
+        saved = self._at(mine)
+        self._kept.append(saved)
+        saved.restore(training)
+        steps = training.regime.steps
+
+        def watch(step: int, networks: int) -> None:
+            del networks
+            if self._is_over.is_set():
+                raise _StoppedError
+            self._tell((before + len(mine) * step / steps) / whole)
+            saved.save(training)
+
+        record = training.run(watch=watch)
+        self._trained += len(mine)
+        return record
+
+    def commit(self, found: "Sequence[CellResult]") -> None:
+        """Store finished cells; what was kept to go on with them is dropped."""
+        if found:
+            self._commit(found)
+        for saved in self._kept:
+            saved.drop()
+        self._kept.clear()
 
 
 def run_cells(
@@ -184,13 +195,19 @@ def run_cells(
         if not todo:
             return
         WORK_LOG.info("experiment %s cells %s", kind.id(parameters), todo)
-        _compute(store, kind, parameters, row, todo, compute, progress)
+        stacks = _stacks(wanted, todo, compute)
+        _compute(store, kind, parameters, row, stacks, compute, progress)
 
 
-def _stacks(cells: Sequence[int], compute: Compute) -> list[Sequence[int]]:
-    """Return cells in as many stacks as there are threads, each alike a sample of them."""
+def _stacks(cells: Sequence[int], todo: Sequence[int], compute: Compute) -> list[Sequence[int]]:
+    """Return the cells to do in as many stacks as there are threads, each alike a sample of them.
+
+    What is finished does not move the others, so that a stack that was cut off is found again.
+    """
     n = 1 if compute.device != "cpu" else max(1, min(compute.threads, len(cells)))
-    return [cells[first::n] for first in range(n)]
+    wanted = set(todo)
+    stacks = [[cell for cell in cells[first::n] if cell in wanted] for first in range(n)]
+    return [stack for stack in stacks if stack]
 
 
 def _compute(
@@ -198,41 +215,43 @@ def _compute(
     kind: ExperimentKind,
     parameters: Checked,
     row: int,
-    cells: Sequence[int],
+    stacks: Sequence[Sequence[int]],
     compute: Compute,
     progress: Progress,
 ) -> None:
     from backend.experiments.cells import COMPUTING, Bench
     from compute.grokking.phase_diagram import one_thread
 
-    stacks = _stacks(cells, compute)
-    trained = [_Stack(store, kind.key(parameters), stack) for stack in stacks]
-    title = f"cells {cells[0] + 1} to {cells[-1] + 1}"
-    imports = imports_folder(store)
+    key, imports = kind.key(parameters), imports_folder(store)
+    made = provenance(device=compute.device, threads=len(stacks), stack=len(stacks[0]))
+    last = max(stack[-1] for stack in stacks)
+    title = f"cells {min(stack[0] for stack in stacks) + 1} to {last + 1}"
     with progress.task(title, 100 * len(stacks), unit="%") as task, one_thread():
         bar, is_over = _Bar(task, len(stacks)), Event()
 
-        def done(i: int) -> list["CellResult"]:
+        def done(i: int) -> None:
             import torch
 
             torch.set_num_threads(1)  # a setting of each thread
-            train = trained[i].trainer(lambda share: bar.at(i, share), is_over)
-            bench = Bench(compute.device, imports, train)
-            return COMPUTING[kind.name](parameters, stacks[i], bench)
+            stack = _Stack(
+                lambda part: _Saved(store, key, part),
+                stacks[i],
+                lambda share: bar.at(i, share),
+                is_over,
+                lambda found: _commit(store, row, found, made),
+            )
+            bench = Bench(compute.device, imports, stack.train, stack.commit)
+            stack.commit(COMPUTING[kind.name](parameters, stack.cells, bench))
 
         with ThreadPoolExecutor(len(stacks)) as threads:
             try:
-                found = [one for part in threads.map(done, range(len(stacks))) for one in part]
+                list(threads.map(done, range(len(stacks))))
             except (ValueError, OSError) as error:
                 raise InvalidInputError(
                     str(error), "Correct the parameters, then ask again"
                 ) from error
             finally:
                 is_over.set()  # else the end of the block would wait for the other stacks
-    made = provenance(device=compute.device, threads=len(stacks), stack=len(stacks[0]))
-    _commit(store, row, found, made)
-    for stack in trained:
-        stack.drop()
 
 
 def _commit(store: Store, row: int, found: "Sequence[CellResult]", made: dict[str, Any]) -> None:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from compute.ensembles.adamw import StackedAdamW
+from compute.ensembles.patience import Patience, Rises
 
 WATCH_SECONDS = 0.1
 RELEASE_EVERY = 50
@@ -92,6 +93,7 @@ class Regime:
         stop_after: thresholds after all of which a network has no more to show; none: train on.
         linger: steps that it goes on after that, for its curve to be seen.
         warmup: steps in which the learning rates rise from 0.
+        patience: when a network is let go because its measure keeps rising; None: never.
     """
 
     steps: int
@@ -102,6 +104,7 @@ class Regime:
     stop_after: Sequence[str] = ()
     linger: int = 0
     warmup: int = 0
+    patience: Patience | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for a budget or an interval that means nothing."""
@@ -129,7 +132,8 @@ class Record:
     Attributes:
         reached: first step of every threshold by name, S - 1 if never.
         stopped: step before which the network left the stack; S if it stayed.
-        curves: measures by name [networks, looks, ...], NaN after it had left.
+        curves: measures by name [networks, looks, ...], NaN after it had left; float32 where they
+            were measured so.
         leaves: parameters at the end.
     """
 
@@ -153,6 +157,7 @@ class Training:
             {},
             [leaf.clone() for leaf in networks.leaves],
         )
+        self._rises = Rises(regime.patience, count) if regime.patience else None
         self._names = list(regime.thresholds)
         self._wanted = [threshold.measure for threshold in regime.thresholds.values()]
         at_least = [[threshold.at_least] for threshold in regime.thresholds.values()]
@@ -185,26 +190,30 @@ class Training:
         self._log()
         if self._names and (self.step % regime.look_every == 0 or self.step == regime.steps - 1):
             self._look()
+        done = self._spent()
         factor = min(1.0, (self.step + 1) / regime.warmup) if regime.warmup else 1.0
         self.optimizer.step(self.networks.gradients, factor)
         self.networks.after_step()
         self.step += 1
         if regime.stop_after and self.step % RELEASE_EVERY == 0:
-            self._let_go()
+            done = done | self._shown()
+        if done.any():
+            self._let_go(done)
 
     def _log(self) -> None:
         place = int(np.searchsorted(self.regime.log, self.step))
         if place < len(self.regime.log) and self.regime.log[place] == self.step:
             seen = self.networks.looks(self.step, self.regime.measures)
             for name, values in seen.items():
-                self._curve(name, values.shape[1:])[self.rows, place] = (
-                    values.double().cpu().numpy()
-                )
+                self._curve(name, values)[self.rows, place] = values.cpu().numpy()
 
-    def _curve(self, name: str, shape: Sequence[int]) -> Float[np.ndarray, "networks looks ..."]:
+    def _curve(self, name: str, like: Tensor) -> Float[np.ndarray, "networks looks ..."]:
         curves, count = self.record.curves, len(self.record.stopped)
         if name not in curves:
-            curves[name] = np.full((count, len(self.regime.log), *shape), np.nan)
+            # No wider than what was seen: all parameters at every look are many.
+            dtype = np.float32 if like.dtype == torch.float32 else np.float64
+            shape = (count, len(self.regime.log), *like.shape[1:])
+            curves[name] = np.full(shape, np.nan, dtype)
         return curves[name]
 
     def _look(self) -> None:
@@ -213,18 +222,33 @@ class Training:
         now = torch.where(values >= self._at_least, self.step, self.regime.steps - 1)
         torch.minimum(self._reached, now, out=self._reached)
 
-    def _let_go(self) -> None:
+    def _spent(self) -> Bool[np.ndarray, " networks"]:
+        """Return which networks have used up their patience at this step."""
+        rises = self._rises
+        if rises is None or not rises.is_due(self.step):
+            return np.zeros(len(self.rows), bool)
+        measure = rises.patience.measure
+        seen = self.networks.looks(self.step, [measure])[measure]
+        return rises.spent(self.step, seen.double().cpu().numpy())
+
+    def _shown(self) -> Bool[np.ndarray, " networks"]:
+        """Return which networks have reached all that was asked of them, and lingered."""
         reached = self._reached.cpu().numpy()
         last = reached[[self._names.index(name) for name in self.regime.stop_after]].max(axis=0)
-        done = (last < self.regime.steps - 1) & (self.step > last + self.regime.linger)
-        if not done.any():
-            return
+        done: Bool[np.ndarray, " networks"] = (last < self.regime.steps - 1) & (
+            self.step > last + self.regime.linger
+        )
+        return done
+
+    def _let_go(self, done: Bool[np.ndarray, " networks"]) -> None:
         self._put_back(np.flatnonzero(done))
         self.record.stopped[self.rows[done]] = self.step
         stay = np.flatnonzero(~done)
         self.rows = self.rows[stay]
         chosen = torch.as_tensor(stay, device=self.networks.leaves[0].device)
         self._reached = self._reached[:, chosen]
+        if self._rises:
+            self._rises.keep(stay)
         if not len(stay):  # the run is over: a stack of nothing has no shape
             return
         self.networks.keep(chosen)
@@ -248,6 +272,7 @@ class Training:
             "rows": torch.from_numpy(self.rows.copy()),
             "open": self._reached.cpu().clone(),
             "stopped": torch.from_numpy(record.stopped.copy()),
+            **(self._rises.state() if self._rises else {}),
             **{f"leaf.{i}": leaf.cpu().clone() for i, leaf in enumerate(self.networks.leaves)},
             **{f"end.{i}": leaf.cpu().clone() for i, leaf in enumerate(record.leaves)},
             **{
@@ -263,8 +288,10 @@ class Training:
         """Go on from a state of an equal training that had just begun, in place of the start.
 
         Raises:
-            ValueError: the state is of other networks.
+            ValueError: the state is of other networks, or of a training without patience.
         """
+        if self._rises and not self._rises.state().keys() <= state.keys():
+            raise ValueError("the state is of a training without patience; start anew")
         shapes = [tuple(state[f"end.{i}"].shape) for i in range(len(self.record.leaves))]
         if shapes != [tuple(leaf.shape) for leaf in self.record.leaves]:
             raise ValueError(f"the state is of networks of shapes {shapes}; start anew")
@@ -275,6 +302,8 @@ class Training:
         if len(self.rows):  # else the run was over
             self._restore_stack(state, chosen)
         self._reached = state["open"].to(device)
+        if self._rises:
+            self._rises.restore(state)
         record = self.record
         record.stopped = state["stopped"].numpy().copy()
         record.leaves = [state[f"end.{i}"].to(device) for i in range(len(shapes))]

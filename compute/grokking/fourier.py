@@ -151,23 +151,90 @@ def progress(
     return Progress(
         cross_entropy(part + mean, answers),
         cross_entropy((values - part)[train], answers[train]),
-        _explained(values, answers, frequencies),
+        float(clock_spectrum(values)[[k - 1 for k in frequencies]].sum()),
     )
 
 
-def _explained(
-    values: NDArray[np.float64], answers: NDArray[np.int64], frequencies: Sequence[int]
-) -> float:
-    p = values.shape[1]
+def clock_spectrum(logits: Float[np.ndarray, "pairs p"]) -> Float[np.ndarray, " frequencies"]:
+    """Return how much of the centred logits' variance cos w_k (a + b - c) explains, by k from 1.
+
+    Args:
+        logits: of all pairs a p + b.
+    """
+    p = logits.shape[1]
     # A logit matters against the others of its pair.
-    centred = values - values.mean(axis=1, keepdims=True)
-    angle = 2 * np.pi * (answers[:, None] - np.arange(p)) / p
+    centred = logits.astype(np.float64)
+    centred -= centred.mean(axis=1, keepdims=True)
+    a, b = np.divmod(np.arange(p * p), p)
+    off = (a + b)[:, None] - np.arange(p)
+    sums = np.bincount((off % p).ravel(), centred.ravel(), p)
+    found: NDArray[np.float64] = np.fft.rfft(sums)[1:].real ** 2 / (p**3 / 2)
     total = (centred**2).sum()
-    found = 0.0
-    for k in frequencies:
-        clock = np.cos(k * angle)
-        found += float((centred * clock).sum() ** 2 / (clock**2).sum())
-    return found / float(total) if total > 0 else 0.0
+    return found / total if total > 0 else np.zeros_like(found)
+
+
+def logit_energy(logits: Float[np.ndarray, "pairs p"]) -> Float[np.ndarray, "p p"]:
+    """Return the energy of the centred logits at every pair of functions of a and of b.
+
+    Args:
+        logits: of all pairs a p + b.
+
+    Returns:
+        Rows are functions of a, columns of b, in the order of `fourier_basis`; summed over the
+        answers c, from each of which its mean over all pairs is taken.
+    """
+    p = logits.shape[1]
+    basis = fourier_basis(p)
+    values = logits.astype(np.float64).reshape(p, p, p)
+    values -= values.mean(axis=(0, 1))
+    parts = np.einsum("ia,jb,abc->ijc", basis, basis, values, optimize=True)
+    energy: NDArray[np.float64] = (parts**2).sum(axis=2)
+    return energy
+
+
+def folded(energy: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "frequencies frequencies"]:
+    """Return energies by frequency of a and of b, from 0, cosines and sines of each together."""
+
+    def rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([values[:1], values[1::2] + values[2::2]])
+
+    return rows(rows(energy).T).T
+
+
+@dataclass(frozen=True)
+class ClockPhases:
+    """Where the three phases of section 5 end; None where one does not.
+
+    Attributes:
+        memorised: step of the lowest excluded loss: from here on the clock's part is relied on.
+        formed: first step after the highest test loss at which it has halved.
+        cleaned: first step at which it is a hundredth.
+    """
+
+    memorised: int | None
+    formed: int | None
+    cleaned: int | None
+
+
+def clock_phases(
+    steps: Int[np.ndarray, " looks"],
+    excluded: Float[np.ndarray, " looks"],
+    test_loss: Float[np.ndarray, " looks"],
+) -> ClockPhases:
+    """Return the phases of a training whose test loss falls; else none of them ends.
+
+    The source tells phases apart by eye; these are rules that agree with it.
+    """
+    top = int(test_loss.argmax())
+    ends = []
+    for share in (0.5, 0.01):
+        under = np.flatnonzero(test_loss[top:] <= share * test_loss[top])
+        ends.append(int(steps[top + under[0]]) if len(under) else None)
+    formed, cleaned = ends
+    if formed is None:
+        return ClockPhases(None, None, None)
+    before = excluded[: int(np.searchsorted(steps, formed)) + 1]
+    return ClockPhases(int(steps[before.argmin()]), formed, cleaned)
 
 
 def gini(values: Float[np.ndarray, " n"]) -> float:
@@ -186,6 +253,11 @@ def embedding_gini(E: Float[np.ndarray, "p dim"]) -> float:
     return gini(np.linalg.norm(fourier_basis(len(E)) @ E, axis=1))
 
 
+def neuron_logit_gini(W_L: Float[np.ndarray, "neurons p"]) -> float:
+    """Return the same of the map from neurons to logits, whose columns are numbers."""
+    return embedding_gini(W_L.T)
+
+
 def principal_plane(E: Float[np.ndarray, "p dim"]) -> Float[np.ndarray, "p 2"]:
     """Return the numbers in the plane of the embedding's two first principal components."""
     centred = E - E.mean(axis=0)
@@ -194,10 +266,10 @@ def principal_plane(E: Float[np.ndarray, "p dim"]) -> Float[np.ndarray, "p 2"]:
     return plane
 
 
-def frequency_plane(E: Float[np.ndarray, "p dim"], frequency: int) -> Float[np.ndarray, "p 2"]:
-    """Return the numbers in the plane where an embedding turns at a frequency.
+def turning_plane(E: Float[np.ndarray, "p dim"], frequency: int) -> Float[np.ndarray, "dim 2"]:
+    """Return orthonormal directions of the plane in which an embedding turns at a frequency.
 
-    The span of its cos and sin coefficients: a circle once the clock is learned.
+    The span of its cos and sin coefficients.
 
     Raises:
         ValueError: a frequency that p numbers do not have.
@@ -206,6 +278,17 @@ def frequency_plane(E: Float[np.ndarray, "p dim"], frequency: int) -> Float[np.n
     if not 1 <= frequency <= p // 2:
         raise ValueError(f"frequency {frequency}: {p} numbers have 1 to {p // 2}")
     rows = fourier_basis(p)[2 * frequency - 1 : 2 * frequency + 1] @ E
-    plane, _ = np.linalg.qr(rows.T)
-    turned: NDArray[np.float64] = (E - E.mean(axis=0)) @ plane
+    plane: NDArray[np.float64] = np.linalg.qr(rows.T)[0]
+    return plane
+
+
+def frequency_plane(E: Float[np.ndarray, "p dim"], frequency: int) -> Float[np.ndarray, "p 2"]:
+    """Return the numbers in the plane where an embedding turns at a frequency.
+
+    A circle once the clock is learned.
+
+    Raises:
+        ValueError: a frequency that p numbers do not have.
+    """
+    turned: NDArray[np.float64] = (E - E.mean(axis=0)) @ turning_plane(E, frequency)
     return turned

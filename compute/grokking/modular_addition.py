@@ -27,6 +27,19 @@ WARMUP_STEPS = 10
 NAMES = ("E", "position", "Q", "K", "V", "O", "W_in", "b_in", "W_out", "b_out", "U")
 
 
+def leaf_shapes(shape: Architecture) -> list[tuple[int, int]]:
+    """Return rows and columns of one network's parameters, in the order of `NAMES`."""
+    d, m, p = shape.d_model, shape.d_mlp, shape.p
+    return [(p + 1, d), (3, d), *[(d, d)] * 4, (d, m), (1, m), (m, d), (1, d), (d, p)]
+
+
+def leaves_of(shape: Architecture, parameters: Float[Tensor, " all"]) -> list[Float[Tensor, "..."]]:
+    """Return the leaves of a stack of one network from its flat "parameters"."""
+    shapes = leaf_shapes(shape)
+    parts = torch.split(parameters, [rows * columns for rows, columns in shapes])
+    return [part.view(1, *one) for part, one in zip(parts, shapes, strict=True)]
+
+
 def initial(shape: Architecture, setting: Setting) -> list[Float[Tensor, "..."]]:
     """Return one network's parameters in the order of `NAMES`, in float64."""
     generator = torch.Generator().manual_seed(setting.seed)
@@ -135,7 +148,11 @@ class Adders(Networks):
         made[f"{which}_accuracy"] = right.sum(dim=(1, 2)).to(logits.dtype) / right.shape[1]
 
     def _squares(self) -> Float[Tensor, " networks"]:
-        return torch.stack([(leaf**2).flatten(1).sum(dim=1) for leaf in self._leaves]).sum(dim=0)
+        # As products: a sum's order, and with it the last digit, depends on how many are summed.
+        flat = (leaf.flatten(1) for leaf in self._leaves)
+        total = sum(torch.bmm(one[:, None, :], one[:, :, None])[:, 0, 0] for one in flat)
+        assert isinstance(total, Tensor)
+        return total
 
     def after_step(self) -> None:
         """Bring what is on the sphere back to it."""

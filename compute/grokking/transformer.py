@@ -60,6 +60,8 @@ class Forward:
     """The pass to the logits at the last position, and back.
 
     Attributes:
+        scores: of the last position's attention before softmax, [networks, 2p + 1, heads]: to every
+            number as the first, as the second, and to "=".
         attention: of the last position to the three, [networks, pairs, 3, heads].
         hidden: activations of the neurons at the last position, [networks, pairs, d_mlp].
     """
@@ -97,7 +99,7 @@ class Forward:
 
     def _attention(self, query: Tensor, keys: Tensor, rows: Tensor) -> Tensor:
         p, pairs = self.shape.p, self._pairs
-        scores = self._split(keys * query).sum(dim=3) / math.sqrt(self.width)
+        scores = self.scores = self._split(keys * query).sum(dim=3) / math.sqrt(self.width)
         of_a, of_b = scores[rows, pairs.a], scores[rows, p + pairs.b]
         of_last = scores[:, 2 * p :].expand_as(of_a)
         return torch.stack([of_a, of_b, of_last], dim=2).softmax(dim=2)

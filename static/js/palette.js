@@ -44,6 +44,10 @@ function painted(trace, colours) {
     const scale = [[0, colours.low], [0.5, colours.middle], [1, colours.high]];
     return { ...trace, colorscale: scale };
   }
+  if (meta.role === "heat") {
+    const scale = [[0, colours.middle], [0.5, colours["ramp-low"]], [1, colours["ramp-high"]]];
+    return { ...trace, colorscale: scale, colorbar: { ...trace.colorbar, tickfont: { color: colours.muted, size: 11 } } };
+  }
   if (meta.role === "sequential") {
     return {
       ...trace, // Ink stands out on both ends.

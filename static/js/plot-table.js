@@ -15,16 +15,22 @@ function barRows(trace) {
   });
 }
 
-/** Rows of a matrix that came as base64 float32, the way plotly.py writes numpy arrays. */
-function matrix({ bdata, shape }) {
+const ARRAYS = { f4: Float32Array, u1: Uint8Array };
+
+/** Rows of a matrix that came as base64, the way plotly.py writes numpy arrays. */
+function matrix({ bdata, dtype, shape }) {
   const bytes = Uint8Array.from(atob(bdata), (character) => character.charCodeAt(0));
-  const values = [...new Float32Array(bytes.buffer)].map((value) => Number(value.toFixed(3)));
+  const values = [...new ARRAYS[dtype](bytes.buffer)].map((value) => Number(value.toFixed(3)));
   const width = Number(String(shape).split(",")[1]);
   return Array.from({ length: values.length / width }, (_, i) => values.slice(i * width, (i + 1) * width));
 }
 
-function heatRows(trace) {
-  return matrix(trace.z).flatMap((row, i) => row.map((value, j) => ({ cells: [i + 1, j + 1, value] })));
+/** Cells of a heat map; `meta` names its rows and columns where its axes hold their places. */
+function heatRows(trace, ...before) {
+  const { rows, columns } = trace.meta ?? {};
+  return matrix(trace.z).flatMap((row, i) => row.map((value, j) => (
+    { cells: [...before, rows?.[i] ?? i + 1, columns?.[j] ?? j + 1, value] }
+  )));
 }
 
 function lineRows(trace) {
@@ -41,10 +47,14 @@ export function tableRows({ data, layout }) {
   const y = axisTitle(layout.yaxis, "y");
   const first = data[0] ?? { type: "scatter" };
   if (first.type === "bar" && first.orientation === "h") return { columns: ["name", x], rows: data.flatMap(barRows) };
-  if (first.type === "heatmap") {
+  const maps = data.filter((trace) => trace.type === "heatmap");
+  if (maps.length > 1) {
+    return { columns: ["map", y, x, first.meta?.value ?? "value"], rows: maps.flatMap((map) => heatRows(map, map.name)) };
+  }
+  if (first.type === "heatmap" && first.z.bdata) {
     return { columns: [`${y} (row)`, `${x} (column)`, first.name ?? "value"], rows: heatRows(first) };
   }
-  if (first.type === "contour") {
+  if (first.type === "contour" || first.type === "heatmap") {
     const rows = first.z.flatMap((row, i) => row.map((value, j) => ({ cells: [first.y[i], first.x[j], value] })));
     return { columns: [y, x, first.name], rows };
   }

@@ -128,12 +128,13 @@ function format(value) {
   return Number.isInteger(value) ? value.toLocaleString("en") : value.toPrecision(4);
 }
 
-/** Draw all plots of the page from other figures, which came from `src`. */
-export function redraw(src, figures) {
-  fetched.clear();
+/** Draw all plots of the page, or of a part of it, from other figures, which came from `src`. */
+export function redraw(src, figures, root = document) {
+  if (root === document) fetched.clear();
   fetched.set(src, Promise.resolve(figures));
-  for (const element of all(".plot")) element.dataset.src = src;
+  for (const element of all(".plot", root)) element.dataset.src = src;
   for (const [element, entry] of drawn) {
+    if (!root.contains(element)) continue;
     entry.figure = figures[element.dataset.key];
     nameTarget(entry.target, element);
     const table = one(".plot-table", element);

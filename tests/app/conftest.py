@@ -10,9 +10,12 @@ from fastapi.testclient import TestClient
 from app.client import Client
 from app.main import create_app
 from backend.db import Store, open_store
+from backend.jobs.kinds import checked
 from backend.settings import Settings
+from backend.stages.experiments import run_experiment
+from backend.stages.progress import Silent
 from tests.app.serving import served
-from tests.stores import copied
+from tests.stores import ONE_CORE, SMALL_PARITY, copied
 
 LOCAL = {"base_url": "http://127.0.0.1:8000", "client": ("127.0.0.1", 50_000)}
 
@@ -50,7 +53,15 @@ def over_http(app: FastAPI) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def names(client: TestClient) -> dict[str, Any]:
+def parity_run(app_store: Store) -> str:
+    """A small run of sparse parity: two alphas, four widths, fresh data and fixed samples."""
+    with app_store.session() as session:
+        asked = checked(app_store, session, "sparse_parity", SMALL_PARITY)
+    return run_experiment(app_store, "sparse_parity", asked, ONE_CORE, Silent())
+
+
+@pytest.fixture(scope="session")
+def names(client: TestClient, parity_run: str) -> dict[str, Any]:
     """A value for every path parameter and every required query parameter."""
     clusterings = [row["id"] for row in client.get("/api/v1/clusterings").json()["clusterings"]]
     clusters = client.get(f"/api/v1/clusterings/{clusterings[0]}/clusters").json()["clusters"]
@@ -58,7 +69,8 @@ def names(client: TestClient) -> dict[str, Any]:
     corpus = client.get("/api/v1/corpora").json()["corpora"][0]["id"]
     asked = {"kind": "measure", "parameters": {"corpus": corpus, "document": 1, "target": "⏎"}}
     job = client.post("/api/v1/jobs", json=asked, headers={"Sec-Fetch-Site": "none"}).json()
-    experiment = client.get("/api/v1/experiments").json()["experiments"][0]
+    asked = {"kind": "phase_diagram"}
+    experiment = client.get("/api/v1/experiments", params=asked).json()["experiments"][0]
     return {
         "job": job["id"],
         "corpus": corpus,
@@ -74,4 +86,5 @@ def names(client: TestClient) -> dict[str, Any]:
         "other": experiment["id"],
         "cell": 0,
         "array": "representation",
+        "run": parity_run,
     }

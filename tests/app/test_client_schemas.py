@@ -57,6 +57,8 @@ CALLS = {
     "GET /api/v1/phase-diagrams/{experiment}/compare/{other}": "compare_phase_diagrams",
     "GET /api/v1/theory/laws": "theory_laws",
     "GET /api/v1/theory/exponents": "theory_exponents",
+    "GET /api/v1/parity/{run}": "parity_run",
+    "GET /api/v1/parity/{run}/cells/{cell}": "parity_cell",
     "POST /api/v1/jobs": "submit",
     "GET /api/v1/jobs": "jobs",
     "GET /api/v1/jobs/{job}": "job",

@@ -21,6 +21,7 @@ UNKNOWN = {
     "array": "nothing",
     "experiment": "0" * 16,
     "other": "0" * 16,
+    "run": "0" * 16,
 }
 
 

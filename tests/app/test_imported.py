@@ -99,12 +99,13 @@ def names(
         "other": "0" * 16,
         "cell": 0,
         "array": "representation",
+        "run": "0" * 16,
     }
 
 
 def expected_status(path: str, names: dict[str, Any]) -> set[int]:
     """What each documented route answers: never a failure of the server's own."""
-    if "similarit" in path or "/jobs/{job}" in path or "{experiment}" in path:
+    if "similarit" in path or "/jobs/{job}" in path or "{experiment}" in path or "{run}" in path:
         return {404}  # there are no gradients, no jobs and no experiments
     if names["corpus"] == "elsewhere":
         return {404} if "{document}" in path else {200}
@@ -154,8 +155,12 @@ def pages(names: dict[str, Any]) -> dict[str, int]:
         f"/figures/predictions/{corpus}/7": 200,
         "/figures/scaling?suite=elsewhere&corpus=elsewhere&axis=N": 200,
         "/grokking": 200,
+        "/parity": 200,
+        f"/parity?run={'0' * 16}": 404,
         f"/grokking?run={'0' * 16}": 404,
         "/omnigrok": 200,
+        "/clock": 200,
+        f"/clock?run={'0' * 16}": 404,
         "/theory": 200,
         "/figures/theory": 200,
         "/glossary": 200,

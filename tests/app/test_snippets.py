@@ -26,6 +26,8 @@ PAGES = (
     "/predictions?regex=%22%5Cw%2B%20%C3%A9%3F&order=desc",
     "/scaling?axis=S&model=s3&fit=none&subset=monogenic",
     "/grokking",
+    "/parity",
+    "/clock",
     "/theory",
     "/theory?alpha=0.85&capacity=1e6&m=30&a=1.5&n=4",
     "/jobs",

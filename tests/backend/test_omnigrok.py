@@ -3,7 +3,7 @@
 import gzip
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from backend.db import Store, open_store
 from backend.errors import InvalidInputError
 from backend.experiments import KINDS
 from backend.experiments.cells import COMPUTING, Bench, CellResult
+from backend.experiments.cells.omnigrok import MAX_NUMBERS, stacks
 from backend.experiments.omnigrok import OMNIGROK, flop_per_step, places
 from backend.jobs.kinds import checked
 from backend.queries import experiments
@@ -40,13 +41,16 @@ def refused(store: Store, **asked: Any) -> InvalidInputError:
     return caught.value
 
 
-def alone(training: Training, done: float = 0.0, share: float = 1.0) -> Record:
-    del done, share
+def alone(training: Training, part: Sequence[int] | None = None) -> Record:
+    del part
     return training.run()
 
 
 def computed(asked: dict[str, Any], cells: list[int], folder: Path = Path()) -> list[CellResult]:
-    return COMPUTING["omnigrok"](asked, cells, Bench("cpu", folder, alone))
+    """Compute cells without a store."""
+    found: list[CellResult] = []
+    left = COMPUTING["omnigrok"](asked, cells, Bench("cpu", folder, alone, found.extend))
+    return [*found, *left]
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +136,22 @@ def test_cells_are_all_combinations_and_those_of_one_size_stand_together(
     )
     cost = sum(flop_per_step(asked, place["n_train"]) for place in found)
     assert OMNIGROK.flop({**asked, "steps": 7}) == pytest.approx(7 * cost)
+
+
+def test_stacks_are_of_one_size_and_fit_into_memory(empty: Store) -> None:
+    write_mnist(empty.settings.data_dir / "imports" / "mnist", 60_000)
+    landscape = next(one for one in OMNIGROK.presets if one.name == "mnist_landscape").parameters
+    asked = complete(empty, **{**landscape, "hidden": [200, 200]})
+    whole = places(asked)
+    found = stacks(asked, range(len(whole)))
+    assert sorted(cell for parts in found.values() for part in parts for cell in part) == list(
+        range(588)
+    )
+    for size, parts in found.items():
+        assert {whole[cell]["n_train"] for part in parts for cell in part} == {size}
+        for part in parts:
+            assert len(part) * (size + 10_000) * (784 + 200 + 200 + 10) <= MAX_NUMBERS
+    assert (len(found[10]), len(found[60_000])) == (1, 2)
 
 
 def test_a_run_is_stored_as_it_went(store: Store) -> None:
@@ -232,7 +252,7 @@ def test_what_was_cut_off_goes_on_from_where_it_was_saved(
         run_cells(store, OMNIGROK, asked, [0, 1], ONE_CORE, Silent())
     run_cells(store, OMNIGROK, asked, [0, 1], ONE_CORE, Silent())
     resumed = [step for _, step in begun[1 + steps_before :]]
-    assert resumed == ([199, 0] if steps_before == 0 else [300, 199])
+    assert resumed == ([199, 0] if steps_before == 0 else [199]), "what is committed stays"
     name = OMNIGROK.id(asked)
     for one in expected:
         stored = experiments.cell(store, name, one.cell)

@@ -18,6 +18,8 @@ PAGES = (
     "/scaling",
     "/grokking",
     "/omnigrok",
+    "/parity",
+    "/clock",
     "/theory",
     "/glossary",
     "/api",

@@ -20,6 +20,7 @@ PAGES = (
     "/scaling?axis=S",
     "/grokking",
     "/omnigrok",
+    "/clock",
     "/theory",
     "/glossary",
     "/api",

@@ -69,6 +69,8 @@ def test_links_of_the_pages_lead_somewhere(visit: Visit) -> None:
         "/scaling",
         "/grokking",
         "/omnigrok",
+        "/parity",
+        "/clock",
         "/theory",
         "/glossary",
         "/api",

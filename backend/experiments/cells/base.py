@@ -29,17 +29,15 @@ class CellResult:
 
 
 class Train(Protocol):
-    """Runs a training to its end, from where it was cut off, and watches it."""
+    """How a training is run to its end."""
 
-    def __call__(self, training: Training, done: float = 0.0, share: float = 1.0) -> Record:
-        """Return what was seen.
+    def __call__(self, training: Training, part: Sequence[int] | None = None) -> Record:
+        """Return what it showed.
 
         Args:
-            training: that has just begun; a group's are run in the same order each time.
-            done: share of the group's work that earlier trainings did.
-            share: of the group's work that this one is.
+            training: of one stack.
+            part: the cells in it, where they are not all that were asked for.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,19 @@ class Bench:
     Attributes:
         device: "cpu" or "cuda".
         imports: folder that parameters name files below.
-        train: runs the trainings of the group.
+        train: runs a training to its end, from where it was cut off, and watches it.
+        commit: stores cells that are finished before others are begun.
     """
 
     device: str
     imports: Path
     train: Train
+    commit: Callable[[Sequence[CellResult]], None]
 
 
 Computing = Callable[[Checked, Sequence[int], Bench], list[CellResult]]
-"""(parameters, cells, bench) -> what the cells showed; raises ValueError for what cannot be."""
+"""(parameters, cells, bench) -> what those cells showed that it has not committed itself; raises
+ValueError for what cannot be."""
 
 
 def number(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Cells of Omnigrok: perceptrons in stacks, one stack for every size of data."""
+"""Cells of Omnigrok: perceptrons in stacks; data of another size are another stack."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from backend.experiments.base import Checked
 from backend.experiments.cells.base import Bench, CellResult, curve, n_looks, number, reached
-from backend.experiments.omnigrok import flop_per_step, mnist_digest, places, setting_of
+from backend.experiments.omnigrok import mnist_digest, places, setting_of
 from compute.ensembles.trainer import Record, Regime, Threshold, Training, log_steps
 from compute.grokking.omnigrok import MEASURES, Perceptrons
-from compute.grokking.omnigrok_setting import shape_of
+from compute.grokking.omnigrok_setting import n_test, shape_of
 from compute.grokking.supervised import Supervised, digits, mnist, teacher_student
 
 LOOKS = 120
@@ -22,27 +22,30 @@ MAX_NUMBERS = 2**30
 
 
 def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResult]:
-    """Train some cells, those of one data size together."""
-    known = places(asked)
-    parts: dict[int, list[int]] = {}
-    for cell in cells:
-        parts.setdefault(known[cell]["n_train"], []).append(cell)
-    work = {size: len(part) * flop_per_step(asked, size) for size, part in parts.items()}
-    whole, done, found = sum(work.values()), 0.0, []
-    for size, part in parts.items():
+    """Train some cells, stack by stack; each stack is committed when it is done."""
+    whole = places(asked)
+    shape = shape_of(asked["data"], asked["hidden"])
+    for size, parts in stacks(asked, cells).items():
         data = _data(asked, size, bench)
-        shape = shape_of(asked["data"], asked["hidden"])
-        numbers = sum(shape.widths) * (len(data.inputs) + len(data.test_inputs))
-        most = max(1, MAX_NUMBERS // numbers)
-        for first in range(0, len(part), most):
-            some = part[first : first + most]
-            share = work[size] * len(some) / len(part) / whole
-            settings = [setting_of(asked, known[cell]) for cell in some]
+        for part in parts:
+            settings = [setting_of(asked, whole[cell]) for cell in part]
             networks = Perceptrons(shape, settings, [data], bench.device, DTYPES[asked["dtype"]])
-            training = Training(networks, networks.optimizer(), regime(asked))
-            record = bench.train(training, done, share)
-            found += [_result(asked, record, cell, row) for row, cell in enumerate(some)]
-            done += share
+            record = bench.train(Training(networks, networks.optimizer(), regime(asked)), part)
+            bench.commit([_result(asked, record, cell, row) for row, cell in enumerate(part)])
+    return []
+
+
+def stacks(asked: Checked, cells: Sequence[int]) -> dict[int, list[list[int]]]:
+    """Return cells that train together, by the size of their data; not too many for memory."""
+    whole, found = places(asked), dict[int, list[list[int]]]()
+    widths = sum(shape_of(asked["data"], asked["hidden"]).widths)
+    for cell in cells:
+        size = whole[cell]["n_train"]
+        parts = found.setdefault(size, [[]])
+        rows = size + n_test(asked["data"], size)
+        if (len(parts[-1]) + 1) * rows * widths > MAX_NUMBERS and parts[-1]:
+            parts.append([])
+        parts[-1].append(cell)
     return found
 
 

@@ -62,7 +62,7 @@ def known(target: Target) -> dict[str, str]:
     values |= {"cluster": cluster, "cluster_id": cluster, "file": "app.css"}
     run = json.loads(target.ask("GET", "/api/v1/experiments").body)["experiments"][0]
     values |= {"experiment": run["id"], "other": run["id"], "kind": run["kind"], "cell": "0"}
-    values |= {"array": "representation"}
+    values |= {"array": "representation", "run": "0" * 16}
     values |= {"clustering": one, "clustering_id": one, "similarity": str(view["similarity_id"])}
     return values | {name: "0" for name in ("document", "index", "prediction")}
 

@@ -1,0 +1,164 @@
+"""Modular addition as an experiment: cells, what they keep, company, and interruptions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend.db import Store, open_store
+from backend.errors import InvalidInputError
+from backend.experiments import experiment_kind
+from backend.experiments.base import groups
+from backend.jobs.kinds import checked
+from backend.queries.experiments import cell, cell_arrays, experiment
+from backend.settings import Settings
+from backend.stages import experiments as stage
+from backend.stages.experiments import run_experiment
+from backend.stages.progress import Silent
+from compute.ensembles.trainer import Training
+from tests.stores import ONE_CORE
+
+KIND = experiment_kind("modular_addition")
+TINY: dict[str, Any] = {
+    "p": 7,
+    "train_fraction": 0.6,
+    "weight_decay": [1.0, 0.0],
+    "steps": 60,
+    "learning_rate": 0.01,
+    "d_model": 8,
+    "heads": 2,
+    "d_mlp": 16,
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    opened = open_store(Settings(data_dir=tmp_path_factory.mktemp("data")))
+    yield opened
+    opened.engine.dispose()
+
+
+def complete(store: Store, **changes: Any) -> dict[str, Any]:
+    with store.session() as session:
+        return checked(store, session, KIND.name, TINY | changes)
+
+
+def run(store: Store, **changes: Any) -> str:
+    return run_experiment(store, KIND.name, complete(store, **changes), ONE_CORE, Silent())
+
+
+def test_cells_are_products_of_their_lists(store: Store) -> None:
+    asked = complete(store, seed=[4, 2], alpha=[0.8, 1])
+    places = KIND.places(asked)
+    assert len(places) == 8
+    assert places[0] == {"weight_decay": 1.0, "alpha": 0.8, "seed": 4}
+    assert places[1] == {"weight_decay": 0.0, "alpha": 0.8, "seed": 4}
+    assert places[-1] == {"weight_decay": 0.0, "alpha": 1.0, "seed": 2}
+    assert [len(unit) for unit in groups(8, KIND.group)] == [2, 2, 2, 2]
+    assert KIND.flop(asked) == pytest.approx(4 * KIND.flop(complete(store)))
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("p", {"p": 8}),
+        ("weight_decay", {"weight_decay": [1, 1]}),
+        ("weight_decay", {"seed": list(range(16)), "alpha": [1, 2, 3]}),
+        ("train_fraction", {"train_fraction": 0.01}),
+        ("d_model", {"heads": 3}),
+    ],
+)
+def test_what_makes_no_cells_is_refused(store: Store, field: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        complete(store, **changes)
+    assert raised.value.parameter == field
+
+
+@pytest.mark.parametrize("preset", KIND.presets, ids=lambda preset: preset.name)
+def test_presets_make_cells(store: Store, preset: Any) -> None:
+    with store.session() as session:
+        asked = checked(store, session, KIND.name, preset.parameters)
+    assert len(KIND.places(asked)) >= 1
+    assert (KIND.flop(asked) < 1e13) == (preset.size == "reduced")
+
+
+def test_a_cell_keeps_its_curves_and_its_clock(store: Store) -> None:
+    name = run(store)
+    shown = cell(store, name, 0)
+    values = cell_arrays(store, name, 0)
+    looks, p, heads = len(shown.steps), 7, 2
+    assert shown.steps[0] == 0
+    assert shown.steps[-1] == 59
+    assert {"train_loss", "restricted_loss", "excluded_loss", "key_share"} <= set(shown.curves)
+    assert "parameters" not in values
+    assert values["embedding_spectrum"].shape == values["logit_spectrum"].shape == (looks, 3)
+    assert values["embedding_spectrum"].sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert values["attention_scores"].shape == (looks, heads, 2 * p + 1)
+    planes, moments = len(shown.summary["planes"]), len(values["moment"])
+    assert values["circle"].shape == (looks, planes, p, 2)
+    assert values["principal"].shape == (looks, p, 2)
+    drawn = shown.summary["drawn_neurons"]
+    assert values["neuron_maps"].shape == (moments, len(drawn), p, p)
+    assert values["logit_energy"].shape == (looks, 4, 4)
+    assert values["neuron_frequency"].shape == values["neuron_share"].shape == (16,)
+    assert shown.summary["final_train_loss"] == pytest.approx(shown.curves["train_loss"][-1])
+    key = shown.summary["key_frequencies"]
+    assert shown.summary["final_key_share"] == pytest.approx(
+        values["embedding_spectrum"][-1, [k - 1 for k in key]].sum(), rel=1e-5
+    )
+    assert sum(one.nbytes for one in values.values()) < 3e6
+
+
+def test_a_cell_alone_is_the_cell_in_company(store: Store) -> None:
+    together, alone = run(store), run(store, weight_decay=[0.0])
+    first, second = cell_arrays(store, together, 1), cell_arrays(store, alone, 0)
+    assert set(first) == set(second)
+    for name, values in first.items():
+        assert np.array_equal(values, second[name], equal_nan=True), name
+    assert experiment(store, together).cells[1].summary == experiment(store, alone).cells[0].summary
+
+
+def test_what_was_cut_off_goes_on_to_the_same_end(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = open_store(Settings(data_dir=tmp_path / "whole"))
+    expected = cell_arrays(whole, run(whole, seed=[9]), 0)
+    whole.engine.dispose()
+
+    monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("compute.ensembles.trainer.WATCH_SECONDS", 0.0)
+    taken: list[int] = []
+    step = Training._take_step
+
+    def breaking(training: Training) -> None:
+        if training.step == 40:
+            raise KeyboardInterrupt
+        step(training)
+
+    monkeypatch.setattr(Training, "_take_step", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        run(store, seed=[9])
+    saved = store.settings.data_dir / stage.FOLDER
+    assert len(list(saved.glob("*.safetensors"))) == 1
+
+    def noting(training: Training) -> None:
+        taken.append(training.step)
+        step(training)
+
+    monkeypatch.setattr(Training, "_take_step", noting)
+    found = cell_arrays(store, run(store, seed=[9]), 0)
+    assert taken[0] >= 39
+    for name, values in expected.items():
+        assert np.array_equal(values, found[name], equal_nan=True), name
+    assert not list(saved.iterdir())
+
+
+def test_what_grows_beyond_bounds_is_a_gap(store: Store) -> None:
+    name = run(store, weight_decay=[0.0], learning_rate=10.0, alpha=[1000.0])
+    shown = cell(store, name, 0)
+    assert shown.summary["final_train_loss"] is None or shown.summary["final_train_loss"] > 1
+    assert len(shown.curves["train_loss"]) == len(shown.steps)
+    for values in cell_arrays(store, name, 0).values():
+        assert not np.isinf(values).any()

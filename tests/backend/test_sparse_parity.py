@@ -1,0 +1,276 @@
+"""Runs of sparse parity: cells from lists, computed alone or in company, cut off or not."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from backend.cli import cli
+from backend.db import Store, open_store
+from backend.errors import InvalidInputError, NotFoundError
+from backend.experiments import experiment_kind
+from backend.experiments.cells import COMPUTING, Bench
+from backend.experiments.cells.sparse_parity import network_bytes, stacks
+from backend.jobs.kinds import checked
+from backend.queries.experiments import cell, cell_arrays, experiment
+from backend.queries.parity import parity, parity_cell
+from backend.settings import Settings
+from backend.stages import experiments as stage
+from backend.stages.progress import Silent
+from compute.ensembles.trainer import Training
+from compute.parity_fits import over_steps
+from compute.parity_problem import Problem, convergence_steps
+from tests.stores import ONE_CORE
+
+KIND = experiment_kind("sparse_parity")
+SMALL = {"tasks": 4, "bits": 6, "subset": 2, "batch_size": 64, "test_points": 64}
+RUN = {
+    **SMALL,
+    "widths": [24, 8],
+    "samples": [0, 300],
+    "seeds": [1, 0],
+    "learning_rate": 0.02,
+    "steps": 400,
+    "patience": 2,
+    "patience_after": 20,
+    "patience_every": 10,
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(Settings(data_dir=tmp_path))
+
+
+def complete(store: Store, asked: dict[str, Any]) -> dict[str, Any]:
+    with store.session() as session:
+        return checked(store, session, "sparse_parity", asked)
+
+
+def computed(store: Store, asked: dict[str, Any]) -> str:
+    return stage.run_experiment(store, "sparse_parity", complete(store, asked), ONE_CORE, Silent())
+
+
+def test_cells_are_the_product_of_the_lists(store: Store) -> None:
+    whole = complete(store, {**RUN, "alphas": [0.5, 0.2, 0.5]})
+    assert whole["alphas"] == [0.2, 0.5]
+    assert whole["widths"] == [8, 24]
+    places = KIND.places(whole)
+    assert len(places) == 16
+    assert places[0] == {"alpha": 0.2, "width": 8, "samples": 0, "seed": 0}
+    assert places[-1] == {"alpha": 0.5, "width": 24, "samples": 300, "seed": 1}
+    assert len({json.dumps(one) for one in places}) == 16
+    again = complete(store, {**RUN, "widths": [8, 24], "alphas": [0.5, 0.2]})
+    assert KIND.id(again) == KIND.id(whole)
+
+
+def test_fresh_data_has_no_patience_to_set_runs_apart(store: Store) -> None:
+    one = complete(store, {**RUN, "samples": [0]})
+    other = complete(store, {**RUN, "samples": [0], "patience": 7, "patience_every": 3})
+    assert KIND.id(one) == KIND.id(other)
+    assert one["patience"] == 0
+
+
+@pytest.mark.parametrize("preset", KIND.presets, ids=lambda one: one.name)
+def test_presets_are_runs(store: Store, preset: Any) -> None:
+    whole = complete(store, dict(preset.parameters))
+    places = KIND.places(whole)
+    assert KIND.flop(whole) > 0
+    counts = {"p15": 30, "p17": 480, "d6": 30, "d9": 375, "d11": 375, "steps": 1}
+    assert len(places) == counts.get(preset.name, len(places))
+    if preset.size == "reduced":
+        assert KIND.flop(whole) < 1e13  # two minutes of two cores
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"widths": []}, "widths"),
+        ({"widths": [0]}, "widths"),
+        ({"alphas": [0]}, "alphas"),
+        ({"samples": [-1]}, "samples"),
+        ({"subset": 7}, "within the bits"),
+        ({"tasks": 16}, "only 15 subsets"),
+        ({"widths": list(range(1, 60)), "seeds": list(range(60))}, "cells, at most"),
+        ({"learning_rate": 0}, "learning_rate"),
+    ],
+)
+def test_what_makes_no_run_is_refused(store: Store, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        complete(store, {**RUN, **wrong})
+
+
+def test_a_run_says_what_was_learned_when(store: Store) -> None:
+    name = computed(store, RUN)
+    cells = experiment(store, name).cells
+    assert len(cells) == 8
+    assert {one.summary["stopped"] == 400 for one in cells if one.summary} == {True, False}
+    for one in cells:
+        assert one.summary
+        kept, found = cell_arrays(store, name, one.cell), cell(store, name, one.cell)
+        losses, steps = kept["task_loss"], kept["step"]
+        assert losses.dtype == np.float16
+        assert losses.shape == (len(steps), 4)
+        assert set(found.curves) == {"loss", "train_loss"}
+        when = convergence_steps(losses, steps)
+        assert one.summary["convergence_steps"] == [s if s >= 0 else None for s in when.tolist()]
+        assert one.summary["converged"] == (when >= 0).sum()
+        assert one.summary["minimum_loss"] == pytest.approx(kept["loss"].min())
+        p = Problem(4, 6, 2).frequencies()
+        assert kept["loss"] == pytest.approx(losses @ p, rel=2e-3, abs=2e-3)
+        if one.place["samples"] == 0:
+            assert one.summary["stopped"] == 400  # only a fixed sample is ever let go
+        elif one.summary["stopped"] < 400:
+            assert steps[-1] < one.summary["stopped"]
+            assert one.summary["final_loss"] >= one.summary["minimum_loss"]
+    wide = [one.summary for one in cells if one.place == {**cells[0].place, "width": 24}]
+    assert wide[0]
+    assert wide[0]["converged"] >= 3
+
+
+def test_a_cell_alone_is_the_cell_in_company(store: Store, tmp_path: Path) -> None:
+    whole = computed(store, {**RUN, "steps": 120})
+    cells = experiment(store, whole).cells
+    alone = {"widths": [24], "samples": [300], "seeds": [1], "steps": 120}
+    single = computed(store, {**RUN, **alone})
+    (number,) = [
+        one.cell
+        for one in cells
+        if one.place == {"alpha": 0.4, "width": 24, "samples": 300, "seed": 1}
+    ]
+    a, b = cell_arrays(store, whole, number), cell_arrays(store, single, 0)
+    for name, values in a.items():
+        assert b[name] == pytest.approx(values, rel=2e-3, abs=2e-3), name
+
+
+class CutOffError(Exception):
+    """The program was killed here."""
+
+
+def test_what_was_cut_off_goes_on_where_it_was(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("compute.ensembles.trainer.WATCH_SECONDS", 0.0)
+    asked = {**RUN, "seeds": [0], "steps": 100, "patience": 0}
+    usual, begun = Training.run, []
+
+    def cut(training: Training, until: int | None = None, watch: Any = None) -> Any:
+        begun.append(training.step)
+        if len(begun) == 3:  # the third of four stacks dies halfway
+            usual(training, until=60, watch=watch)
+            raise CutOffError
+        return usual(training, until, watch)
+
+    monkeypatch.setattr(Training, "run", cut)
+    with pytest.raises(CutOffError):
+        computed(store, asked)
+    name = KIND.id(complete(store, asked))
+    done = [one.cell for one in experiment(store, name).cells if one.summary]
+    assert len(done) == 2  # stacks that had ended are stored
+    (kept,) = (tmp_path / stage.FOLDER).glob("*.safetensors")
+    before = {number: cell(store, name, number).provenance for number in done}
+    assert computed(store, asked) == name
+    assert begun[3] == 59  # it went on; what was finished was not begun again
+    assert begun[4:] == [0]
+    assert not kept.exists()
+    assert {number: cell(store, name, number).provenance for number in done} == before
+    fresh = open_store(Settings(data_dir=tmp_path / "fresh"))
+    computed(fresh, asked)
+    for number in range(4):
+        a, b = (cell_arrays(one, name, number) for one in (store, fresh))
+        assert all(np.array_equal(a[key], b[key], equal_nan=True) for key in a)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.sampled_from([4, 8, 16]), min_size=1, unique=True),
+    st.lists(st.sampled_from([0, 100, 1_000_000]), min_size=1, unique=True),
+    st.lists(st.sampled_from([0.1, 0.5]), min_size=1, unique=True),
+    st.integers(1, 4),
+    st.sampled_from(["cpu", "cuda"]),
+)
+def test_stacks_hold_every_cell_once_and_share_what_they_must(
+    widths: list[int], samples: list[int], alphas: list[float], seeds: int, device: str
+) -> None:
+    lists = {"widths": widths, "samples": samples, "alphas": alphas, "seeds": list(range(seeds))}
+    fields = {name: field.default for name, field in KIND.schema.model_fields.items()}
+    asked = {**fields, **SMALL, **lists, "test_points": 5_000, "batch_size": 100_000}
+    places = KIND.places(asked)
+    found = stacks(asked, range(len(places)), device)
+    assert sorted(cell for part in found for cell in part) == list(range(len(places)))
+    for part in found:
+        mine = [places[cell] for cell in part]
+        assert len({(one["alpha"], one["width"], one["samples"] > 0) for one in mine}) == 1
+        if len(part) > 1:
+            assert sum(network_bytes(asked, one) for one in mine) <= 2e10
+
+
+def test_laws_stand_beside_their_sums(store: Store) -> None:
+    name = computed(store, {**RUN, "widths": [4, 6, 8, 24], "samples": [0], "seeds": [0]})
+    view = parity(store, name)
+    assert [(law.axis, law.alpha) for law in view.laws] == [("N", 0.4), ("S", 0.4)]
+    law = view.laws[1]
+    found = parity_cell(store, name, len(view.cells) - 1)
+    assert found.place["width"] == 24
+    assert law.why_not is None
+    when = [-1 if s is None else s for s in found.convergence_steps]
+    known = over_steps(
+        Problem(4, 6, 2), np.array(found.steps), np.array(found.loss), np.array([when])
+    )
+    assert (law.measured, law.predicted) == (known.measured, known.predicted)
+    assert law.window == known.window
+    assert law.limit == pytest.approx(-0.4 / 1.4)
+    assert len(law.x) == len(law.loss) > 20
+    fewer = parity_cell(store, name, 3, tasks=2)
+    assert fewer.task_loss == found.task_loss[:2]
+    assert fewer.frequencies == found.frequencies
+
+
+def test_the_laws_are_printed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = computed(store, {**RUN, "widths": [8, 24], "samples": [0], "seeds": [0]})
+    monkeypatch.setenv("QUANTA_DATA_DIR", str(store.settings.data_dir))
+    said = CliRunner().invoke(cli, ["experiment", "laws", name])
+    assert said.exit_code == 0, said.output
+    view = parity(store, name)
+    assert [line[0] for line in said.output.splitlines()] == [law.axis for law in view.laws]
+    assert "N at alpha 0.4: no slope, points that count: 1;" in said.output
+    assert f"slope {view.laws[1].measured:.3f}, sum over 4 subtasks" in said.output
+    found = json.loads(CliRunner().invoke(cli, ["experiment", "laws", name, "--json"]).output)
+    assert found["laws"][1]["predicted"] == view.laws[1].predicted
+
+
+def test_other_experiments_are_no_runs_of_parity(store: Store) -> None:
+    with store.session() as session:
+        grid = checked(
+            store,
+            session,
+            "phase_diagram",
+            {"x_values": [1e-3], "y_values": [1e-3], "steps": 10, "width": 4},
+        )
+    name = stage.run_experiment(store, "phase_diagram", grid, ONE_CORE, Silent())
+    for ask in (parity, lambda *given: parity_cell(*given, 0)):
+        with pytest.raises(NotFoundError, match="no run of sparse parity"):
+            ask(store, name)
+
+
+def test_cells_that_are_committed_early_are_not_given_back(tmp_path: Path) -> None:
+    asked = {name: field.default for name, field in KIND.schema.model_fields.items()}
+    asked |= {**SMALL, "widths": [2, 3], "steps": 10}
+    committed: list[list[int]] = []
+
+    def train(training: Training, part: Sequence[int] | None = None) -> Any:
+        assert part is not None
+        return training.run()
+
+    bench = Bench(
+        "cpu", tmp_path, train, lambda found: committed.append([one.cell for one in found])
+    )
+    assert COMPUTING["sparse_parity"](asked, [0, 1], bench) == []
+    assert committed == [[0], [1]]

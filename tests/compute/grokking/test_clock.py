@@ -1,0 +1,220 @@
+"""The clock found in networks: one whose weights were written down, and small trained ones."""
+
+import math
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from compute.ensembles.trainer import Regime, Training
+from compute.grokking.clock import clock_of, history, moments, portrait
+from compute.grokking.fourier import (
+    clock_phases,
+    clock_spectrum,
+    cross_entropy,
+    folded,
+    fourier_basis,
+    logit_energy,
+    neuron_logit_gini,
+    progress,
+)
+from compute.grokking.modular_addition import NAMES, Adders, leaf_shapes, leaves_of
+from compute.grokking.modular_setting import Architecture, Setting, n_train, pair_order
+
+P, KEY, N_PHASES = 11, 3, 6
+SHAPE = Architecture(P, d_model=12, heads=2, d_mlp=4 * N_PHASES)
+TRAIN = pair_order(P, 0)[: n_train(P, 0.5)]
+
+
+def written_clock(scale: float = 40.0) -> np.ndarray:
+    """Weights that add by turning: flat parameters of a clock of one frequency.
+
+    Head 0 copies the first number's cosine and sine, head 1 the second's; neurons rectify sums
+    and differences of both at several phases, whose second harmonic is cos w (a + b).
+    """
+    parts = {name: np.zeros(of) for name, of in zip(NAMES, leaf_shapes(SHAPE), strict=True)}
+    angle = 2 * np.pi * KEY * np.arange(P) / P
+    parts["E"][:P, 0], parts["E"][:P, 1], parts["E"][P, 4] = np.cos(angle), np.sin(angle), 1
+    parts["position"][0, 2] = parts["position"][1, 3] = 1
+    parts["Q"][4, 0] = parts["Q"][4, 6] = parts["K"][2, 0] = parts["K"][3, 6] = 30
+    for source, middle, target in ((0, 0, 5), (1, 1, 6), (0, 6, 7), (1, 7, 8)):
+        parts["V"][source, middle] = parts["O"][middle, target] = 1
+    neurons = product(np.pi * np.arange(N_PHASES) / N_PHASES, (1, -1), (1, -1))
+    for n, (phase, sign, second) in enumerate(neurons):
+        turned = sign * np.array([np.cos(phase), -np.sin(phase)])
+        parts["W_in"][5:7, n], parts["W_in"][7:9, n] = turned, second * turned
+        parts["W_out"][n, 9:11] = second * np.cos(2 * phase), -second * np.sin(2 * phase)
+    parts["U"][9], parts["U"][10] = scale * np.cos(angle), scale * np.sin(angle)
+    return np.concatenate([part.ravel() for part in parts.values()])
+
+
+def random_logits(p: int) -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(p * p, p))
+
+
+def test_a_written_clock_is_found() -> None:
+    found, looks = history(SHAPE, written_clock()[None], TRAIN, np.array([0]))
+    assert found.key == found.planes == (KEY,)
+    assert looks["explained"][0] > 0.98
+    assert looks["logit_spectrum"][0, KEY - 1] == pytest.approx(looks["explained"][0])
+    assert looks["key_share"][0] == looks["embedding_spectrum"][0, KEY - 1] == pytest.approx(1)
+    assert looks["restricted_loss"][0] < 1e-3
+    assert looks["excluded_loss"][0] > 1
+    assert looks["fresh_accuracy"][0] == looks["mirrored_accuracy"][0] == 1
+    assert (found.neurons.frequency == KEY).all()
+    assert looks["neuron_maps"].shape == (1, 12, P, P)
+    circle = looks["circle"][0, 0]
+    assert np.linalg.norm(circle, axis=1) == pytest.approx(1)
+    turn = np.diff(np.unwrap(np.arctan2(circle[:, 1], circle[:, 0])))
+    assert np.abs(turn) == pytest.approx(2 * np.pi * KEY / P)
+
+
+def test_its_heads_look_at_one_number_each() -> None:
+    seen = portrait(SHAPE, written_clock())
+    shares = np.exp(seen.scores - seen.scores.max(axis=1, keepdims=True))
+    assert shares[0] / shares[0, 0] == pytest.approx([1] * P + [0] * (P + 1), abs=1e-12)
+    assert shares[1] / shares[1, P] == pytest.approx([0] * P + [1] * P + [0], abs=1e-12)
+
+
+def test_its_logits_are_in_the_products_of_its_frequency() -> None:
+    energy = logit_energy(portrait(SHAPE, written_clock()).logits)
+    assert folded(energy)[KEY, KEY] / energy.sum() > 0.98
+    mine = slice(2 * KEY - 1, 2 * KEY + 1)
+    assert energy[mine, mine].sum() / energy.sum() > 0.98
+
+
+def test_scores_give_the_attention() -> None:
+    adders = Adders(SHAPE, [Setting(train_fraction=0.5)], dtype=torch.float64)
+    adders.prepare(0)
+    forward, p = adders._forward, P
+    scores, pairs = forward.scores[0], adders._train
+    a, b = pairs.a[0], pairs.b[0]
+    three = torch.stack([scores[a], scores[p + b], scores[2 * p].expand(len(a), -1)], dim=1)
+    assert torch.allclose(three.softmax(dim=1), forward.attention[0])
+    assert forward.attention.sum(dim=2).allclose(torch.ones((), dtype=torch.float64))
+
+
+def test_restricted_and_excluded_loss_are_those_of_plain_projections() -> None:
+    p, keys = 7, (1, 3)
+    logits, train = random_logits(p), np.arange(0, 49, 3)
+    kept, removed = np.zeros_like(logits), logits.copy()
+    for c in range(p):
+        column = logits[:, c]
+        kept[:, c] = column.mean()
+        for k, f in product(keys, (math.cos, math.sin)):
+            wave = [f(2 * math.pi * k * (a + b) / p) for a in range(p) for b in range(p)]
+            direction = np.array(wave) / np.linalg.norm(wave)
+            part = sum(u * v for u, v in zip(direction, column, strict=True)) * direction
+            kept[:, c] += part
+            removed[:, c] -= part
+    answers = np.array([(a + b) % p for a in range(p) for b in range(p)])
+    found = progress(logits, train, keys)
+    assert found.restricted_loss == pytest.approx(cross_entropy(kept, answers))
+    assert found.excluded_loss == pytest.approx(cross_entropy(removed[train], answers[train]))
+
+
+def test_the_spectrum_of_logits_is_that_of_least_squares() -> None:
+    p = 7
+    logits = random_logits(p)
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    for k, share in enumerate(clock_spectrum(logits), start=1):
+        wave = np.array(
+            [
+                [math.cos(2 * math.pi * k * (a + b - c) / p) for c in range(p)]
+                for a in range(p)
+                for b in range(p)
+            ]
+        ).ravel()
+        size, *_ = np.linalg.lstsq(wave[:, None], centred.ravel(), rcond=None)
+        left = centred.ravel() - size[0] * wave
+        assert share == pytest.approx(1 - (left**2).sum() / (centred**2).sum())
+    assert clock_spectrum(np.ones((49, 7))).tolist() == [0, 0, 0]
+
+
+def test_energies_of_logits_are_those_of_the_discrete_fourier_transform() -> None:
+    p = 7
+    logits = random_logits(p)
+    found = logit_energy(logits)
+    transformed = np.abs(np.fft.fft2(logits.reshape(p, p, p), axes=(0, 1))) ** 2 / p**2
+    expected = transformed.sum(axis=2)
+    expected[0, 0] = 0  # every answer's mean
+    blocks = folded(found)
+    for k in range(1, 4):
+        assert blocks[k, 0] == pytest.approx(expected[k, 0] + expected[-k, 0])
+        assert blocks[k, k] == pytest.approx(expected[np.ix_([k, -k], [k, -k])].sum())
+    assert found.sum() == pytest.approx(expected.sum())
+    slow = np.einsum("ia,jb,abc->ijc", *[fourier_basis(p)] * 2, logits.reshape(p, p, p))
+    assert found[2, 5] == pytest.approx((slow[2, 5] ** 2).sum())
+
+
+def test_even_maps_to_logits_have_no_inequality() -> None:
+    assert neuron_logit_gini(fourier_basis(5)) == pytest.approx(0, abs=1e-9)
+    assert neuron_logit_gini(fourier_basis(5)[:1]) == pytest.approx(0.8)
+
+
+def test_parameters_are_kept_as_they_are_and_no_wider() -> None:
+    adders = Adders(Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5, seed=s) for s in (0, 1)])
+    how = Regime(12, {}, ("parameters", "train_loss"), np.array([0, 5, 11]))
+    training = Training(adders, adders.optimizer(), how)
+    kept = training.run().curves["parameters"]
+    assert kept.dtype == training.state()["curve.parameters"].numpy().dtype == np.float32
+    again = Adders(Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5, seed=1)])
+    for leaf, first in zip(
+        again.leaves, leaves_of(again.shape, torch.from_numpy(kept[1, 0])), strict=True
+    ):
+        assert torch.equal(leaf, first)
+    Training(again, again.optimizer(), how).run(until=11)
+    again.prepare(11)
+    assert np.array_equal(again.looks(11, ["parameters"])["parameters"][0].numpy(), kept[1, 2])
+
+
+def test_wider_looks_stay_wide() -> None:
+    adders = Adders(Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5)], dtype=torch.float64)
+    how = Regime(3, {}, ("train_loss",), np.array([0, 2]))
+    curves = Training(adders, adders.optimizer(), how).run().curves
+    assert curves["train_loss"].dtype == np.float64
+
+
+def test_memory_that_takes_both_numbers_alike_knows_mirrored_pairs() -> None:
+    p = 5
+    a, b = np.divmod(np.arange(p * p), p)
+    train = np.flatnonzero((a < b) & (a + b < 6))
+    known = np.isin(np.arange(p * p), train) | np.isin(b * p + a, train)
+    logits = np.zeros((p * p, p))
+    logits[np.arange(p * p), (a + b + ~known) % p] = 1  # the rest is wrong
+    from compute.grokking.clock import _test_accuracies
+
+    assert _test_accuracies(logits, train) == (1.0, 0.0)
+    mirrored, fresh = _test_accuracies(logits, np.flatnonzero(a == b))
+    assert math.isnan(mirrored)
+    assert 0 < fresh < 1
+
+
+def test_moments_tell_the_story_in_order() -> None:
+    log = np.array([0, 1, 10, 100, 300, 1000, 2000, 3000])
+    assert log[moments(log, 100, 1000)].tolist() == [0, 100, 300, 1000, 3000]
+    assert log[moments(log, None, None)].tolist() == [0, 300, 1000, 3000]
+    assert moments(np.array([0]), None, None).tolist() == [0]
+
+
+def test_phases_end_where_their_rules_say() -> None:
+    steps = np.array([0, 10, 100, 200, 300, 400])
+    excluded = np.array([4.0, 2.0, 0.5, 0.4, 3.0, 6.0])
+    test_loss = np.array([4.0, 8.0, 9.0, 7.0, 4.0, 0.05])
+    found = clock_phases(steps, excluded, test_loss)
+    assert (found.memorised, found.formed, found.cleaned) == (200, 300, 400)
+    never = clock_phases(steps, excluded, np.arange(6) + 4.0)
+    assert (never.memorised, never.formed, never.cleaned) == (None, None, None)
+
+
+def test_what_is_drawn_takes_turns() -> None:
+    rng, at = np.random.default_rng(0), 2 * np.pi * np.arange(P) / P
+    waves = [np.add.outer(np.cos(k * at), np.cos(k * at)) for k in (2, 2, 2, 5)]
+    noisy = [wave + rng.normal(size=wave.shape) * i / 10 for i, wave in enumerate(waves)]
+    seen = portrait(SHAPE, written_clock())
+    made = replace(seen, hidden=np.stack(noisy, axis=2), W_L=seen.W_L[:4])
+    found = clock_of(made, 2)
+    assert {int(found.neurons.frequency[n]) for n in found.drawn} == {2, 5}
+    assert 0 in found.drawn
