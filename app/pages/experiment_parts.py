@@ -121,8 +121,14 @@ def runs_of(
         current=current,
         job=job_views.row(job, crew.live(store)) if job else None,
         form="/jobs" + query(new=kind.name),
-        again=job_form.entered(current.parameters) if current else {},
+        again=_again(kind, current) if current else {},
     )
+
+
+def _again(kind: ExperimentKind, row: ExperimentRow) -> dict[str, str]:
+    """Return the fields of a form that asks for an experiment as its request said it."""
+    known = kind_named(kind.name).asked(row.parameters)
+    return job_form.entered({name: value for name, value in known.items() if value is not None})
 
 
 def asked(store: Store, kind: ExperimentKind, parameters: Mapping[str, Any]) -> Response:

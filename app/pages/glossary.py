@@ -19,6 +19,7 @@ class Term:
 
 
 _QM, _PYTHIA, _GROKKING = "arXiv:2303.13506", "arXiv:2304.01373", "arXiv:2205.10343"
+_OMNIGROK = "arXiv:2210.01117"
 _CLOCK = "arXiv:2301.05217"
 
 TERMS = (
@@ -138,6 +139,14 @@ TERMS = (
         "few frequencies hold everything. W_E is the embedding, W_L the map from neurons to "
         "logits.",
         source=_CLOCK,
+    ),
+    Term(
+        "Goldilocks zone",
+        "Norms of all parameters at which a network generalises: below, it cannot fit; above, it "
+        "fits without generalising. Here: the initial sizes alpha around the lowest test loss on "
+        "a sphere where it is at most twice that.",
+        "L_test(α) ≤ 2 min L_test",
+        _OMNIGROK,
     ),
     Term(
         "Heat",
@@ -268,6 +277,13 @@ TERMS = (
         "frequencies, so the envelope should be a line with slope −(1 + α_N).",
         "p_k ∝ k^−(1+α)",
         _QM,
+    ),
+    Term(
+        "Reduced landscape",
+        "Train and test loss over the norm of the parameters: each network is trained on a sphere, "
+        "brought back to its initial norm after every step. Train loss is L-shaped, test loss "
+        "U-shaped.",
+        source=_OMNIGROK,
     ),
     Term(
         "Restricted loss",

@@ -4,12 +4,13 @@ from backend.errors import InvalidInputError
 from backend.experiments.base import ExperimentKind
 from backend.experiments.critical_fraction import CRITICAL_FRACTION
 from backend.experiments.modular_addition import MODULAR_ADDITION
+from backend.experiments.omnigrok import OMNIGROK
 from backend.experiments.phase_diagram import PHASE_DIAGRAM
 from backend.experiments.sparse_parity import SPARSE_PARITY
 
 __all__ = ["KINDS", "ExperimentKind", "experiment_kind"]
 
-_ALL = (PHASE_DIAGRAM, CRITICAL_FRACTION, MODULAR_ADDITION, SPARSE_PARITY)
+_ALL = (PHASE_DIAGRAM, CRITICAL_FRACTION, OMNIGROK, MODULAR_ADDITION, SPARSE_PARITY)
 KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in _ALL}
 
 

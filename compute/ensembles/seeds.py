@@ -13,6 +13,11 @@ def step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step, 1]).generate_state(1, np.uint64)[0] >> 1)
 
 
+def data_seed(seed: int) -> int:
+    """Return a seed for data: a network of the same seed must not begin as its teacher."""
+    return int(np.random.SeedSequence([seed, 2]).generate_state(1, np.uint64)[0] >> 1)
+
+
 class Epochs:
     """Batches of fixed samples: each epoch of each network in a new order."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from compute.ensembles.adamw import Rates, StackedAdamW
@@ -62,7 +62,7 @@ class Perceptrons(Networks):
         self.mlp = StackedMLP(
             shape, [torch.stack(parts).to(device, dtype) for parts in zip(*begun, strict=True)]
         )
-        self._tester = StackedMLP(shape, self.mlp.leaves)
+        self._tester, self._trier = (StackedMLP(shape, self.mlp.leaves) for _ in range(2))
         self._norms = self._norm()
         self._sphere = torch.tensor([s.on_sphere for s in settings], device=device)
         self._epochs = Epochs([setting.seed for setting in settings])
@@ -88,14 +88,30 @@ class Perceptrons(Networks):
 
     def prepare(self, step: int) -> None:
         """Compute the gradients of the mean squared error."""
-        output = self.mlp.forward(self._train.inputs_for(len(self.leaves[0])))
-        weights = self._weights(step, output.shape[1])
-        off = output - self._train.targets
-        self._output = output
+        count = self._train.inputs.shape[1]
+        sizes = {setting.batch_size for setting in self.settings}
+        if len(sizes) == 1 and 0 < (size := sizes.pop()) < count:
+            self._output = None
+            self._prepare(self._train.chosen(self._batches(step, count, size)), 1 / size)
+        else:
+            weights = self._weights(step, count)
+            self._output = self._prepare(self._train, weights)
+
+    def _prepare(self, rows: "_Rows", weights: Tensor | float) -> Tensor:
+        output = self.mlp.forward(rows.inputs_for(len(self.leaves[0])))
+        off = output - rows.targets
         self.mlp.weights_backward(off.mul_(weights * (2 / output.shape[2])))
+        return output
+
+    def _batches(self, step: int, count: int, size: int) -> Int[Tensor, "networks size"]:
+        chosen = [self._epochs.batch(row, step, count, size) for row in range(len(self.settings))]
+        return torch.stack(chosen).to(self.leaves[0].device)
 
     def _weights(self, step: int, count: int) -> Tensor | float:
-        """Return how much each row counts at a step: 1 / rows, or 1 / batch within the batch."""
+        """Return how much each row counts at a step: 1 / rows, or 1 / batch within the batch.
+
+        All rows are computed, so this is for stacks whose batches have several sizes.
+        """
         if not any(0 < setting.batch_size < count for setting in self.settings):
             return 1 / count
         weights = self.leaves[0].new_zeros(len(self.settings), count, 1)
@@ -122,8 +138,10 @@ class Perceptrons(Networks):
         """Return measures by name: losses (squared error), accuracies, norm."""
         made: dict[str, Tensor] = {}
         if any(name.startswith("train") for name in names):
-            assert self._output is not None
-            self._train.measure(self._output, "train", made)
+            output = self._output
+            if output is None:  # a batch says nothing of all rows
+                output = self._trier.forward(self._train.inputs_for(len(self.leaves[0])))
+            self._train.measure(output, "train", made)
         if any(name.startswith("test") for name in names):
             output = self._tester.forward(self._test.inputs_for(len(self.leaves[0])))
             self._test.measure(output, "test", made)
@@ -134,7 +152,8 @@ class Perceptrons(Networks):
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the networks."""
         self.mlp.keep(rows)
-        self._tester = StackedMLP(self.mlp.shape, self.mlp.leaves)
+        shape = self.mlp.shape
+        self._tester, self._trier = (StackedMLP(shape, self.mlp.leaves) for _ in range(2))
         self._norms, self._sphere = self._norms[rows], self._sphere[rows]
         self.settings = [self.settings[i] for i in rows.tolist()]
         self._epochs.keep(rows.tolist())
@@ -166,6 +185,12 @@ class _Rows:
 
     def inputs_for(self, count: int) -> Tensor:
         return self.inputs.expand(count, -1, -1)
+
+    def chosen(self, batches: Tensor) -> "_Rows":
+        """Return some rows of each network, [networks, rows]."""
+        own = torch.arange(len(batches), device=batches.device)[:, None]
+        own = own if len(self.inputs) > 1 else torch.zeros_like(own)
+        return _Rows(self.inputs[own, batches], self.targets[own, batches], None)
 
     def measure(self, output: Tensor, which: str, made: dict[str, Tensor]) -> None:
         errors = ((output - self.targets) ** 2).mean(dim=2)

@@ -1,8 +1,53 @@
-"""How a network of Omnigrok is trained (compute.grokking.omnigrok)."""
+"""What networks of Omnigrok are and learn, and how one is trained (compute.grokking.omnigrok)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from compute.ensembles.settings import check_numbers
+from compute.ensembles.shapes import Shape
+
+Data = Literal["digits", "teacher_student", "mnist"]
+TEACHER = Shape((5, 100, 100, 5), "tanh")
+N_DIGITS = 1797  # of scikit-learn
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of data before they are there.
+
+    Attributes:
+        n_inputs: of a network.
+        n_outputs: of a network.
+        hidden: widths between them, as published.
+        n_test: rows to test on; 0: those that are not trained on.
+        test_accuracy: that counts as generalising, as published.
+    """
+
+    n_inputs: int
+    n_outputs: int
+    hidden: tuple[int, ...]
+    n_test: int
+    test_accuracy: float
+
+
+FACTS: dict[Data, Facts] = {
+    "digits": Facts(64, 10, (100, 100), 0, 0.9),
+    "teacher_student": Facts(5, 5, (100, 100), 100, 0.9),
+    "mnist": Facts(784, 10, (200, 200), 10_000, 0.6),
+}
+
+
+def shape_of(data: Data, hidden: Sequence[int]) -> Shape:
+    """Return the shape of a network on some data; a student is like its teacher."""
+    facts = FACTS[data]
+    activation = TEACHER.activation if data == "teacher_student" else "relu"
+    return Shape((facts.n_inputs, *hidden, facts.n_outputs), activation)
+
+
+def n_test(data: Data, n_train: int) -> int:
+    """Return how many rows a network is tested on."""
+    return FACTS[data].n_test or N_DIGITS - n_train
 
 
 @dataclass(frozen=True)

@@ -4,30 +4,22 @@ Source: arXiv:2210.01117. Digits are those of scikit-learn (1,797 images of 8 x 
 repository), divided by 16; a small stand-in for MNIST that needs no download.
 """
 
-import gzip
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from compute.ensembles.mlp import StackedMLP, default_layers
-from compute.ensembles.shapes import Shape
+from compute.ensembles.seeds import data_seed
+from compute.grokking import mnist_files
+from compute.grokking.omnigrok_setting import TEACHER
 
 N_CLASSES = 10
-TEACHER = Shape((5, 100, 100, 5), "tanh")
 # A teacher-student sample counts as right under this squared error.
 IS_RIGHT = 1e-3
-MNIST_FILES = {
-    "images": "train-images-idx3-ubyte",
-    "labels": "train-labels-idx1-ubyte",
-    "test_images": "t10k-images-idx3-ubyte",
-    "test_labels": "t10k-labels-idx1-ubyte",
-}
-_IMAGES, _LABELS = 2051, 2049
 
 
 @dataclass(frozen=True)
@@ -82,7 +74,7 @@ def teacher_student(n_train: int, seed: int, n_test: int = 100) -> Supervised:
     """
     if n_train < 1 or n_test < 1:
         raise ValueError(f"n_train {n_train}, n_test {n_test}: want at least 1")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(data_seed(seed))
     teacher = StackedMLP(TEACHER, [part[None] for part in default_layers(TEACHER, generator)])
     count = n_train + n_test
     inputs = torch.randn(count, TEACHER.widths[0], generator=generator, dtype=torch.float64)
@@ -90,38 +82,8 @@ def teacher_student(n_train: int, seed: int, n_test: int = 100) -> Supervised:
     return Supervised(x[:n_train], y[:n_train], None, x[n_train:], y[n_train:], None)
 
 
-def _opened(path: Path) -> bytes:
-    data = path.read_bytes()
-    return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-
-
-def _idx(path: Path, magic: int) -> UInt8[np.ndarray, "rows *shape"]:
-    data = _opened(path)
-    dims = magic % 256
-    head = 4 + 4 * dims
-    if len(data) < head or struct.unpack(">I", data[:4])[0] != magic:
-        raise ValueError(f"{path} is no IDX file of MNIST {'images' if dims == 3 else 'labels'}")
-    shape = struct.unpack(f">{dims}I", data[4:head])
-    if len(data) - head != int(np.prod(shape)):
-        raise ValueError(f"{path} says {shape} and has {len(data) - head} values: it is cut short")
-    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
-
-
 def _flat(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return pixels.reshape(len(pixels), -1) / 255
-
-
-def _mnist_file(folder: Path, name: str) -> Path:
-    stem = MNIST_FILES[name]
-    for candidate in (
-        stem,
-        stem + ".gz",
-        stem.replace("-idx", ".idx"),
-        stem.replace("-idx", ".idx") + ".gz",
-    ):
-        if (folder / candidate).is_file():
-            return folder / candidate
-    raise ValueError(f"{folder} has no {stem} or {stem}.gz: put MNIST's four IDX files there")
 
 
 def mnist(folder: Path, n_train: int) -> Supervised:
@@ -132,8 +94,15 @@ def mnist(folder: Path, n_train: int) -> Supervised:
     Raises:
         ValueError: a file is missing, is no such file, or n_train is out of range.
     """
-    images, test_images = (_idx(_mnist_file(folder, n), _IMAGES) for n in ("images", "test_images"))
-    labels, test_labels = (_idx(_mnist_file(folder, n), _LABELS) for n in ("labels", "test_labels"))
+    images, test_images, labels, test_labels = (
+        mnist_files.numbers(mnist_files.file_of(folder, name), magic)
+        for name, magic in (
+            ("images", mnist_files.IMAGES),
+            ("test_images", mnist_files.IMAGES),
+            ("labels", mnist_files.LABELS),
+            ("test_labels", mnist_files.LABELS),
+        )
+    )
     for pixels, of in ((images, labels), (test_images, test_labels)):
         if len(pixels) != len(of) or not len(of) or of.max() >= N_CLASSES:
             raise ValueError(f"{folder}: {len(pixels)} images and {len(of)} labels do not fit")

@@ -158,6 +158,7 @@ def pages(names: dict[str, Any]) -> dict[str, int]:
         "/parity": 200,
         f"/parity?run={'0' * 16}": 404,
         f"/grokking?run={'0' * 16}": 404,
+        "/omnigrok": 200,
         "/clock": 200,
         f"/clock?run={'0' * 16}": 404,
         "/theory": 200,

@@ -17,6 +17,7 @@ PAGES = (
     "/documents",
     "/scaling",
     "/grokking",
+    "/omnigrok",
     "/parity",
     "/clock",
     "/theory",

@@ -19,6 +19,7 @@ PAGES = (
     "/scaling",
     "/scaling?axis=S",
     "/grokking",
+    "/omnigrok",
     "/clock",
     "/theory",
     "/glossary",

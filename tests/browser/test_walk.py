@@ -68,6 +68,7 @@ def test_links_of_the_pages_lead_somewhere(visit: Visit) -> None:
         "/documents",
         "/scaling",
         "/grokking",
+        "/omnigrok",
         "/parity",
         "/clock",
         "/theory",

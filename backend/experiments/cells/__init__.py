@@ -3,6 +3,7 @@
 from backend.experiments.cells import (
     critical_fraction,
     modular_addition,
+    omnigrok,
     phase_diagram,
     sparse_parity,
 )
@@ -14,6 +15,7 @@ __all__ = ["COMPUTING", "Bench", "CellResult", "Computing"]
 COMPUTING: dict[str, Computing] = {
     "phase_diagram": phase_diagram.compute,
     "critical_fraction": critical_fraction.compute,
+    "omnigrok": omnigrok.compute,
     "sparse_parity": sparse_parity.compute,
     "modular_addition": modular_addition.compute,
 }

@@ -13,15 +13,10 @@ from torch import nn
 from compute.ensembles.mlp import default_layers
 from compute.ensembles.shapes import Shape
 from compute.ensembles.trainer import Regime, Threshold, Training
+from compute.grokking.mnist_files import FILES as MNIST_FILES
 from compute.grokking.omnigrok import MEASURES, Perceptrons
-from compute.grokking.omnigrok_setting import Setting
-from compute.grokking.supervised import (
-    MNIST_FILES,
-    Supervised,
-    digits,
-    mnist,
-    teacher_student,
-)
+from compute.grokking.omnigrok_setting import TEACHER, Setting
+from compute.grokking.supervised import Supervised, digits, mnist, teacher_student
 
 SHAPE = Shape((64, 12, 8, 10), "relu")
 SETTINGS = [
@@ -102,6 +97,16 @@ def test_a_student_is_right_within_a_thousandth() -> None:
     assert record.curves["train_accuracy"][0, 0] < 0.2 < now
 
 
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_a_student_of_the_same_seed_does_not_begin_as_its_teacher(seed: int) -> None:
+    data = teacher_student(50, seed)
+    networks = Perceptrons(TEACHER, [Setting(seed=seed)], [data], dtype=torch.float64)
+    networks.prepare(0)
+    looks = networks.looks(0, ["train_loss", "train_accuracy"])
+    assert looks["train_loss"].item() > 0.1 * (data.targets**2).mean()
+    assert looks["train_accuracy"].item() < 0.2
+
+
 def test_batches_and_company_change_nothing_else() -> None:
     data = [digits(30, 0)]
     settings = [Setting(batch_size=7, seed=3), Setting(seed=4)]
@@ -112,6 +117,22 @@ def test_batches_and_company_change_nothing_else() -> None:
         alone = Training(one, one.optimizer(), regime(30)).run()
         for a, b in zip(record.leaves, alone.leaves, strict=True):
             assert torch.allclose(a[i], b[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_batches_of_one_size_are_gathered_alike(shared: bool) -> None:
+    data = [digits(30, seed) for seed in ((0,) if shared else (0, 1))]
+    settings = [Setting(batch_size=7, seed=3), Setting(batch_size=7, seed=4)]
+    gathered = Perceptrons(SHAPE, settings, data, dtype=torch.float64)
+    record = Training(gathered, gathered.optimizer(), regime(30)).run()
+    # In company with another size all rows are computed, and most count for nothing.
+    others = [*settings, Setting(batch_size=8)]
+    weighted = Perceptrons(SHAPE, others, data if shared else [*data, data[0]], dtype=torch.float64)
+    same = Training(weighted, weighted.optimizer(), regime(30)).run()
+    for a, b in zip(record.leaves, same.leaves, strict=True):
+        assert torch.allclose(a, b[:2], rtol=1e-9, atol=1e-12)
+    for name in MEASURES:
+        assert record.curves[name] == pytest.approx(same.curves[name][:2], rel=1e-9)
 
 
 def test_digits_are_split_without_overlap() -> None:

@@ -1,0 +1,190 @@
+"""Figures of Omnigrok: one network over training, the landscape over alpha, decay by time."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from app.figures.base import Layout, Trace, axis, end_label, figure
+from app.figures.grokking import curve_layout, level, line_over_steps, loss_figure, reached_mark
+from backend.queries.experiment_views import CellDetail
+from backend.queries.omnigrok import DecayLaw, Landscape, OmnigrokView
+
+TRAIN: Layout = {"width": 2.2, "dash": "dash"}
+TEST: Layout = {"width": 2.4}
+GAP = "\u00a0"  # keeps words off a mark
+MOST_TICKS = 8
+LATE = 0.6  # share of the step axis from which words stand left of their mark
+ROOM = 0.17  # of the step axis, right of the last step, for the words of a late mark
+LOSSES = (("train", "mean", "square", TRAIN), ("test", "accent", "circle", TEST))
+
+
+def cell_figures(view: OmnigrokView, cell: CellDetail) -> Mapping[str, go.Figure]:
+    """Return the figures of one network by name."""
+    found = {"accuracy": accuracy_figure(view, cell), "loss": loss_figure(cell)}
+    if not view.experiment.parameters["on_sphere"]:
+        found["norm"] = norm_figure(view, cell)
+    return found
+
+
+def run_figures(view: OmnigrokView) -> Mapping[str, go.Figure]:
+    """Return the figures of a run by name: those that it has points for."""
+    found = {}
+    if view.landscape:
+        found["landscape"] = landscape_figure(view.landscape)
+    if view.law:
+        found["law"] = law_figure(view.law)
+    return found
+
+
+def accuracy_figure(view: OmnigrokView, cell: CellDetail) -> go.Figure:
+    """Return train and test accuracy over training, with the thresholds and where each is met."""
+    steps, curves, summary = cell.steps, cell.curves, cell.summary
+    traces: list[Trace] = []
+    thresholds, sides = (view.train_threshold, view.test_threshold), ("top left", "bottom right")
+    for (name, role, _, style), value, side in zip(LOSSES, thresholds, sides, strict=True):
+        traces.append(level(steps, value, f"{name} threshold {value:g}"))
+        step = summary[f"{name}_step"]
+        traces += line_over_steps(steps, curves[f"{name}_accuracy"], name, role, line=style)
+        marks = reached_mark(step, value, name, role, side)
+        for mark in marks[1:]:
+            mark["text"] = [f"{2 * GAP}{name} {step:,}{2 * GAP}"]
+        traces += marks
+    layout = curve_layout(steps, "accuracy", range=[-0.03, 1.12])
+    low, high = layout["xaxis"]["range"]
+    layout["xaxis"]["range"] = [low, high + ROOM * (high - low)]
+    return figure(traces, layout)
+
+
+def _decayed(cell: CellDetail, rate: float) -> list[float]:
+    norm = cell.summary["initial_norm"] or 0.0
+    return [norm * math.exp(-rate * step) for step in cell.steps]
+
+
+def norm_figure(view: OmnigrokView, cell: CellDetail) -> go.Figure:
+    """Return the norm of all parameters over training, with what decay alone would make of it."""
+    steps, norms = cell.steps, cell.curves["norm"]
+    parameters = view.experiment.parameters
+    rate = parameters["learning_rate"] * cell.place["weight_decay"]
+    known = [value for value in norms if value is not None and value > 0]
+    low, high = (min(known), max(known)) if known else (1.0, 1.0)
+    traces: list[Trace] = []
+    if rate > 0:
+        law = [value if value > low / 2 else None for value in _decayed(cell, rate)]
+        style = {"width": 2, "dash": "dot"}
+        traces += line_over_steps(steps, law, "decay alone", "theory", line=style)
+    traces += line_over_steps(steps, norms, "norm", "accent", line=TEST)
+    test_step, at = cell.summary["test_step"], cell.summary["test_norm"]
+    if at is not None:
+        traces += _generalised(steps, test_step, at)
+    more: Layout = {"type": "log", "range": [math.log10(low / 2), math.log10(high * 1.6)]}
+    more |= {"dtick": "D2" if high / low < 30 else 1, "tickformat": "~g"}
+    return figure(traces, curve_layout(steps, "norm of all parameters", **more))
+
+
+def _generalised(steps: Sequence[int], step: int, norm: float) -> list[Trace]:
+    is_late = math.log(max(step, 1)) > LATE * math.log(max(*steps, 2))
+    marks = reached_mark(step, norm, "test", "accent", "middle left" if is_late else "bottom right")
+    marks[1]["text"] = [f"generalises at {norm:.3g}{2 * GAP}"]
+    marks[0]["hovertemplate"] = f"generalises at step {step:,}<br>norm {norm:.4g}<extra></extra>"
+    return marks
+
+
+def _alpha_axis(alphas: Sequence[float]) -> Layout:
+    low, high = math.log10(min(alphas)), math.log10(max(alphas))
+    room = 0.08 * (high - low) or 0.3
+    ticks: Layout = {"dtick": "D2", "tickformat": "~g"}
+    title = "initial size alpha (norm, in units of the usual one)"
+    return axis(title, type="log", range=[low - room, high + 2 * room], **ticks)
+
+
+def landscape_figure(view: Landscape) -> go.Figure:
+    """Return train and test loss over the size of the sphere, the Goldilocks zone behind them."""
+    alphas = [point.alpha for point in view.points]
+    columns = {
+        "train": [point.train_loss or None for point in view.points],
+        "test": [point.test_loss or None for point in view.points],
+    }
+    known = [value for column in columns.values() for value in column if value is not None]
+    low, high = (min(known), max(known)) if known else (0.1, 1.0)
+    y = [math.log10(low) - 0.2, math.log10(high) + 0.35]
+    traces = _zone(view, alphas, y)
+    words = [f"norm {point.norm:.4g}" for point in view.points]
+    for name, role, symbol, style in LOSSES:
+        values = columns[name]
+        hover = f"{name}, alpha %{{x:.3g}}, %{{customdata}}<br>%{{y:.4g}}<extra></extra>"
+        line: Trace = {"type": "scatter", "mode": "lines+markers", "name": name}
+        line |= {"x": alphas, "y": values, "line": style, "meta": {"role": role}}
+        line |= {"marker": {"size": 8, "symbol": symbol}}
+        traces.append(line | {"customdata": words, "hovertemplate": hover})
+        if (value := values[-1]) is not None:
+            traces.append(end_label(alphas[-1], value, GAP + name, role))
+    decades = y[1] - y[0]
+    ticks: Layout = {"dtick": "D2", "exponentformat": "power"}
+    if decades > 2:
+        ticks["dtick"] = math.ceil(decades / MOST_TICKS)
+    loss = axis("squared error", type="log", range=y, **ticks)
+    return figure(traces, {"xaxis": _alpha_axis(alphas), "yaxis": loss})
+
+
+def _zone(view: Landscape, alphas: Sequence[float], y: Sequence[float]) -> list[Trace]:
+    """Return the zone as a band that reaches half-way to the next points, and its name."""
+    low, high = view.zone
+    before = [alpha for alpha in alphas if alpha < low]
+    after = [alpha for alpha in alphas if alpha > high]
+    left = math.sqrt(low * before[-1]) if before else low / 1.1
+    right = math.sqrt(high * after[0]) if after else high * 1.1
+    bottom, top = 10 ** y[0], 10 ** y[1]
+    band: Trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [left, right, right, left, left],
+        "y": [bottom, bottom, top, top, bottom],
+        "fill": "toself",
+        "line": {"width": 1, "dash": "dot"},
+        "name": "Goldilocks zone",
+        "hoverinfo": "skip",
+        "meta": {"role": "band"},
+    }
+    middle = math.sqrt(left * right)
+    word = end_label(middle, 10 ** (y[1] - 0.1), "Goldilocks zone", "mean", "bottom center")
+    return [band, word]
+
+
+def law_figure(law: DecayLaw) -> go.Figure:
+    """Return the step of fitting and of generalising over weight decay, with the law as a line."""
+    decays = [point.weight_decay for point in law.points]
+    traces: list[Trace] = []
+    if law.rate is not None:
+        ends = [min(decays), max(decays)]
+        guide: Trace = {"type": "scatter", "mode": "lines", "name": "decay alone", "x": ends}
+        guide |= {"y": [law.rate / end for end in ends], "meta": {"role": "theory"}}
+        guide |= {"line": {"width": 2, "dash": "dot"}}
+        guide["hovertemplate"] = "decay alone<br>wd %{x:.3g}: step %{y:,.0f}<extra></extra>"
+        traces += [guide]
+        words = f"{law.rate * law.learning_rate:.2g} / (lr · wd)"
+        at = math.sqrt(ends[0] * ends[1])
+        traces.append(end_label(at, law.rate / at, words + 2 * GAP, "theory", "bottom left"))
+    for name, role, symbol, style in LOSSES:
+        steps = [getattr(point, f"{name}_step") for point in law.points]
+        hover = f"{name} threshold, wd %{{x:.3g}}<br>step %{{y:,}}<extra></extra>"
+        mode = "markers" if len(set(decays)) < len(decays) else "lines+markers"
+        dots: Trace = {"type": "scatter", "mode": mode, "name": f"{name} step"}
+        dots |= {"x": decays, "y": [step or None for step in steps], "line": style}
+        dots |= {"marker": {"size": 9, "symbol": symbol}, "meta": {"role": role}}
+        traces.append(dots | {"hovertemplate": hover})
+        last = [(x, y) for x, y in zip(decays, steps, strict=True) if y]
+        if last:
+            traces.append(end_label(*last[-1], GAP + name, role))
+    return figure(traces, _law_axes(law, decays))
+
+
+def _law_axes(law: DecayLaw, decays: Sequence[float]) -> Layout:
+    low, high = math.log10(min(decays)), math.log10(max(decays))
+    room = 0.14 * (high - low) or 0.3
+    step: Layout = {"type": "log", "dtick": "D2", "tickformat": "~s"}
+    x: Layout = {"type": "log", "dtick": "D2", "tickformat": "~g"}
+    return {
+        "xaxis": axis("weight decay", range=[low - room, high + 2 * room], **x),
+        "yaxis": axis("training step", **step),
+    }

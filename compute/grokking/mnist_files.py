@@ -1,0 +1,77 @@
+"""MNIST's four IDX files in a folder, compressed or not: where they are, and their numbers.
+
+Knows no torch: requests look at the files too.
+"""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+FILES = {
+    "images": "train-images-idx3-ubyte",
+    "labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+IMAGES, LABELS = 2051, 2049
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """Return the path of one of `FILES`.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    stem = FILES[name]
+    for candidate in (
+        stem,
+        stem + ".gz",
+        stem.replace("-idx", ".idx"),
+        stem.replace("-idx", ".idx") + ".gz",
+    ):
+        if (folder / candidate).is_file():
+            return folder / candidate
+    raise ValueError(f"{folder} has no {stem} or {stem}.gz: put MNIST's four IDX files there")
+
+
+def n_rows(path: Path, magic: int) -> int:
+    """Return how many images or labels a file says it has; reads its head alone.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    with path.open("rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if is_packed else path.open("rb") as file:
+            head = file.read(8)
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise ValueError(f"{path} is cut short") from error
+    if len(head) < 8 or struct.unpack(">I", head[:4])[0] != magic:
+        raise _other(path, magic)
+    return int(struct.unpack(">I", head[4:])[0])
+
+
+def _other(path: Path, magic: int) -> ValueError:
+    return ValueError(f"{path} is no IDX file of MNIST {'images' if magic == IMAGES else 'labels'}")
+
+
+def numbers(path: Path, magic: int) -> UInt8[np.ndarray, "rows *shape"]:
+    """Return what a file holds.
+
+    Raises:
+        ValueError: it is no such file, or cut short.
+    """
+    data = path.read_bytes()
+    data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    dims = magic % 256
+    head = 4 + 4 * dims
+    if len(data) < head or struct.unpack(">I", data[:4])[0] != magic:
+        raise _other(path, magic)
+    shape = struct.unpack(f">{dims}I", data[4:head])
+    if len(data) - head != int(np.prod(shape)):
+        raise ValueError(f"{path} says {shape} and has {len(data) - head} values: it is cut short")
+    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)

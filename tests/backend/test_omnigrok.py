@@ -1,0 +1,309 @@
+"""Omnigrok as an experiment: what may be asked, what its cells are, and that a cell is its own."""
+
+import gzip
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.db import Store, open_store
+from backend.errors import InvalidInputError
+from backend.experiments import KINDS
+from backend.experiments.cells import COMPUTING, Bench, CellResult
+from backend.experiments.cells.omnigrok import MAX_NUMBERS, stacks
+from backend.experiments.omnigrok import OMNIGROK, flop_per_step, places
+from backend.jobs.kinds import checked
+from backend.queries import experiments
+from backend.settings import Settings
+from backend.stages.experiments import register, run_cells, run_experiment
+from backend.stages.progress import Silent
+from compute.ensembles.trainer import Record, Training
+from compute.grokking.mnist_files import FILES
+from tests.stores import ONE_CORE
+
+TINY: dict[str, Any] = {"alphas": [1.0], "hidden": [8], "n_train": [30], "steps": 60}
+
+
+def complete(store: Store, **asked: Any) -> dict[str, Any]:
+    with store.session() as session:
+        return checked(store, session, "omnigrok", {**TINY, **asked})
+
+
+def refused(store: Store, **asked: Any) -> InvalidInputError:
+    with pytest.raises(InvalidInputError) as caught:
+        complete(store, **asked)
+    return caught.value
+
+
+def alone(training: Training, part: Sequence[int] | None = None) -> Record:
+    del part
+    return training.run()
+
+
+def computed(asked: dict[str, Any], cells: list[int], folder: Path = Path()) -> list[CellResult]:
+    """Compute cells without a store."""
+    found: list[CellResult] = []
+    left = COMPUTING["omnigrok"](asked, cells, Bench("cpu", folder, alone, found.extend))
+    return [*found, *left]
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store that nothing is written to."""
+    opened = open_store(Settings(data_dir=tmp_path_factory.mktemp("empty")))
+    yield opened
+    opened.engine.dispose()
+
+
+def test_what_is_left_out_is_as_published(store: Store) -> None:
+    asked = complete(store, hidden=None, n_train=[300, 100], alphas=[8, 1])
+    assert (asked["hidden"], asked["test_threshold"], asked["mnist"]) == ([100, 100], 0.9, None)
+    assert asked == complete(store, hidden=[100, 100], n_train=[100, 300], alphas=[1, 8])
+    assert places(asked) == [
+        {"n_train": n, "seed": 0, "weight_decay": 0.0, "alpha": alpha}
+        for n in (100, 300)
+        for alpha in (1.0, 8.0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "asked"),
+    [
+        ("alphas", {"alphas": [0.0]}),
+        ("alphas", {"alphas": [1.0, 1.0]}),
+        ("alphas", {"alphas": []}),
+        ("alphas", {"alphas": list(range(1, 51)), "seeds": list(range(50))}),
+        ("weight_decays", {"weight_decays": [-0.1]}),
+        ("weight_decays", {"weight_decays": [0.0, 0.1], "on_sphere": True}),
+        ("n_train", {"n_train": [200, 1797]}),
+        ("n_train", {"n_train": [0]}),
+        ("seeds", {"seeds": [1, 1]}),
+        ("steps", {"steps": 1}),
+        ("hidden", {"hidden": [0]}),
+        ("dtype", {"dtype": "float16"}),
+        ("test_threshold", {"test_threshold": 1.5}),
+        ("mnist", {"data": "mnist"}),
+        ("mnist", {"data": "mnist", "mnist": "../elsewhere"}),
+        ("data", {"data": "imagenet"}),
+    ],
+)
+def test_a_refusal_names_its_parameter(empty: Store, parameter: str, asked: dict[str, Any]) -> None:
+    error = refused(empty, **asked)
+    assert error.parameter == parameter
+    assert parameter in error.problem
+
+
+def test_every_preset_can_be_asked_for_where_its_data_are(store: Store) -> None:
+    write_mnist(store.settings.data_dir / "imports" / "mnist", 60_000)
+    for preset in KINDS["omnigrok"].presets:
+        with store.session() as session:
+            asked = checked(store, session, "omnigrok", preset.parameters)
+        assert OMNIGROK.flop(asked) > 0
+        # Some two minutes of one core that does eighty billion operations a second.
+        assert preset.size == "full" or OMNIGROK.flop(asked) < 1e13
+
+
+names = st.lists(st.integers(1, 40), min_size=1, max_size=4, unique=True)
+
+
+@given(names, names, names, names)
+@settings(max_examples=30)
+def test_cells_are_all_combinations_and_those_of_one_size_stand_together(
+    alphas: list[int], decays: list[int], sizes: list[int], seeds: list[int]
+) -> None:
+    asked = {
+        "alphas": alphas,
+        "weight_decays": decays,
+        "n_train": sizes,
+        "seeds": seeds,
+        "on_sphere": False,
+        "data": "digits",
+        "hidden": [3],
+        "batch_size": 5,
+        "look_every": 2,
+    }
+    found = places(asked)
+    assert len({tuple(place.values()) for place in found}) == len(found)
+    assert len(found) == len(alphas) * len(decays) * len(sizes) * len(seeds)
+    assert [place["n_train"] for place in found] == sorted(
+        (place["n_train"] for place in found), key=sizes.index
+    )
+    cost = sum(flop_per_step(asked, place["n_train"]) for place in found)
+    assert OMNIGROK.flop({**asked, "steps": 7}) == pytest.approx(7 * cost)
+
+
+def test_stacks_are_of_one_size_and_fit_into_memory(empty: Store) -> None:
+    write_mnist(empty.settings.data_dir / "imports" / "mnist", 60_000)
+    landscape = next(one for one in OMNIGROK.presets if one.name == "mnist_landscape").parameters
+    asked = complete(empty, **{**landscape, "hidden": [200, 200]})
+    whole = places(asked)
+    found = stacks(asked, range(len(whole)))
+    assert sorted(cell for parts in found.values() for part in parts for cell in part) == list(
+        range(588)
+    )
+    for size, parts in found.items():
+        assert {whole[cell]["n_train"] for part in parts for cell in part} == {size}
+        for part in parts:
+            assert len(part) * (size + 10_000) * (784 + 200 + 200 + 10) <= MAX_NUMBERS
+    assert (len(found[10]), len(found[60_000])) == (1, 2)
+
+
+def test_a_run_is_stored_as_it_went(store: Store) -> None:
+    asked = complete(
+        store,
+        alphas=[1.0, 4.0],
+        weight_decays=[0.0, 1.0],
+        steps=300,
+        learning_rate=3e-3,
+        hidden=[24],
+    )
+    name = run_experiment(store, "omnigrok", asked, ONE_CORE, Silent())
+    detail = experiments.experiment(store, name)
+    assert (detail.experiment.n_finished, detail.experiment.n_cells) == (4, 4)
+    assert detail.experiment.page == f"/omnigrok?run={name}"
+    for row, direct in zip(detail.cells, computed(asked, [0, 1, 2, 3]), strict=True):
+        cell = experiments.cell(store, name, row.cell)
+        assert row.summary == cell.summary == direct.summary
+        assert cell.steps == tuple(direct.arrays["step"].tolist())
+        assert (cell.steps[0], cell.steps[-1]) == (0, 299)
+        for curve, values in cell.curves.items():
+            assert values == pytest.approx(direct.arrays[curve].tolist())
+            assert row.summary[f"final_{curve}"] == pytest.approx(values[-1], rel=1e-6)
+        assert row.summary["best_test_loss"] <= row.summary["final_test_loss"]
+        assert cell.curves["norm"][0] == pytest.approx(row.summary["initial_norm"], rel=1e-6)
+        if (step := row.summary["train_step"]) is not None:
+            assert step % asked["look_every"] == 0
+    small, large = detail.cells[0].summary, detail.cells[1].summary
+    assert small is not None
+    assert large is not None
+    assert small["train_step"] is not None
+    assert large["initial_norm"] == pytest.approx(4 * small["initial_norm"], rel=1e-6)
+    assert small["final_test_loss"] < large["final_test_loss"]
+
+
+def test_a_cell_is_the_same_alone_and_in_company(store: Store) -> None:
+    asked = complete(
+        store, alphas=[0.5, 2.0], n_train=[20, 35], seeds=[0, 3], batch_size=8, stop_early=True
+    )
+    company = computed(asked, list(range(8)))
+    assert [one.cell for one in company] == list(range(8))
+    for cell in (1, 6):
+        one = computed(asked, [cell])[0]
+        assert one.arrays.keys() == company[cell].arrays.keys()
+        for name, values in one.arrays.items():
+            assert values == pytest.approx(company[cell].arrays[name], rel=1e-5, abs=1e-6)
+
+
+def test_without_gradients_the_norm_decays_by_the_law(store: Store) -> None:
+    # AdamW's own steps are of the size of the learning rate: next to nothing at this one.
+    rate, decay, steps = 1e-6, 1e3, 400
+    asked = complete(
+        store, alphas=[8.0], weight_decays=[decay], learning_rate=rate, steps=steps, look_every=50
+    )
+    norm = computed(asked, [0])[0].arrays
+    law = norm["norm"][0] * np.exp(-rate * decay * norm["step"])
+    assert norm["norm"] == pytest.approx(law, rel=1e-3)
+
+
+def test_on_the_sphere_the_norm_stays(store: Store) -> None:
+    asked = complete(store, alphas=[0.3, 3.0], on_sphere=True)
+    for alpha, one in zip((0.3, 3.0), computed(asked, [0, 1]), strict=True):
+        norm = one.arrays["norm"]
+        assert norm == pytest.approx(np.full_like(norm, norm[0]), rel=1e-5)
+        assert one.summary["initial_norm"] == pytest.approx(
+            alpha * computed(complete(store, on_sphere=True), [0])[0].summary["initial_norm"],
+            rel=1e-5,
+        )
+
+
+class CutOffError(Exception):
+    """What ends a training between two steps."""
+
+
+@pytest.mark.parametrize("steps_before", [0, 1])
+def test_what_was_cut_off_goes_on_from_where_it_was_saved(
+    store: Store, monkeypatch: pytest.MonkeyPatch, steps_before: int
+) -> None:
+    from backend.stages import experiments as stage
+
+    asked = complete(store, n_train=[20, 35], steps=300)
+    expected = computed(asked, [0, 1])
+    monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("compute.ensembles.trainer.WATCH_SECONDS", 0.0)
+    begun: list[tuple[int, int]] = []
+    run = Training.run
+
+    def cut_off(self: Training, until: int | None = None, watch: Any = None) -> Record:
+        del until
+        begun.append((len(self.networks.looks(0, ["norm"])["norm"]), self.step))
+        if len(begun) == 1 + steps_before:
+            run(self, 200, watch)
+            raise CutOffError
+        return run(self, None, watch)
+
+    monkeypatch.setattr(Training, "run", cut_off)
+    with pytest.raises(CutOffError):
+        run_cells(store, OMNIGROK, asked, [0, 1], ONE_CORE, Silent())
+    run_cells(store, OMNIGROK, asked, [0, 1], ONE_CORE, Silent())
+    resumed = [step for _, step in begun[1 + steps_before :]]
+    assert resumed == ([199, 0] if steps_before == 0 else [199]), "what is committed stays"
+    name = OMNIGROK.id(asked)
+    for one in expected:
+        stored = experiments.cell(store, name, one.cell)
+        assert stored.summary == one.summary
+        for curve, values in stored.curves.items():
+            assert values == pytest.approx(one.arrays[curve].tolist())
+    assert not list((store.settings.data_dir / "experiments").iterdir())
+
+
+def write_mnist(folder: Path, count: int = 40) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    side = 28 if count < 1000 else 1  # only the counts of a large one are read
+    for name, file in FILES.items():
+        rows = 12 if name.startswith("test") else count
+        shape = (rows, side, side) if name.endswith("images") else (rows,)
+        values = rng.integers(0, 10, shape, np.uint8)
+        head = struct.pack(f">{1 + len(shape)}I", 2048 + len(shape), *shape)
+        (folder / f"{file}.gz").write_bytes(gzip.compress(head + values.tobytes(), 1))
+
+
+def test_mnist_comes_from_a_folder_and_is_part_of_the_key(store: Store) -> None:
+    imports = store.settings.data_dir / "imports"
+    folder = imports / "digits"
+    mine = {"data": "mnist", "mnist": "digits", "n_train": [20], "steps": 12}
+    assert "is no folder below imports" in refused(store, **mine).problem
+    write_mnist(folder)
+    asked = complete(store, **mine)
+    assert asked["mnist"]["file"] == "digits"
+    assert (asked["hidden"], asked["test_threshold"]) == ([8], 0.6)
+    assert refused(store, **{**mine, "n_train": [41]}).parameter == "n_train"
+    found = computed(asked, [0], imports)[0]
+    assert math.isfinite(found.summary["final_train_loss"])
+
+    labels = folder / f"{FILES['labels']}.gz"
+    write_mnist(folder, 39)
+    with pytest.raises(ValueError, match="mnist digits has changed"):
+        computed(asked, [0], imports)
+    assert OMNIGROK.key(complete(store, **mine)) != OMNIGROK.key(asked)
+    labels.unlink()
+    error = refused(store, **mine)
+    assert error.parameter == "mnist"
+    assert error.problem.startswith("mnist: digits has no train-labels-idx1-ubyte")
+    labels.write_bytes(b"no")
+    (folder / f"{FILES['images']}.gz").write_bytes(b"PK\x03\x04....")
+    assert "no IDX file of MNIST images" in refused(store, **mine).problem
+
+
+def test_an_unfinished_experiment_lists_all_its_cells(store: Store) -> None:
+    asked = complete(store, alphas=[1.0, 2.0])
+    register(store, OMNIGROK, asked)
+    run_cells(store, OMNIGROK, asked, [1], ONE_CORE, Silent())
+    cells = experiments.experiment(store, OMNIGROK.id(asked)).cells
+    assert [cell.summary is None for cell in cells] == [True, False]
