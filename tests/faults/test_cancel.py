@@ -77,6 +77,7 @@ CASES = {
             "width": 64,
         }
     ),
+    "omnigrok": Case({"alphas": [1.0, 2.0, 4.0, 8.0], "weight_decays": [0.0, 0.1], "steps": 6_000}),
     "modular_addition": Case({"p": 23, "weight_decay": [0.0, 0.5, 1.0, 2.0], "steps": 1_000}, 1),
     "sparse_parity": Case(
         {"widths": [8, 16, 32], "seeds": list(range(8)), "steps": 1_000, "batch_size": 500}, 1
