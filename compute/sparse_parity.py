@@ -126,8 +126,10 @@ class Parities(Networks):
         bits = torch.randint(2, (m * count, self.problem.bits), generator=draw, dtype=torch.uint8)
         bits = bits.to(self._device)
         tasks = torch.arange(m, device=self._device).repeat_interleave(count)
-        hot = torch.nn.functional.one_hot(tasks, m)
-        return torch.cat([hot, bits], dim=1).to(self._dtype)[None], self._parity(tasks, bits)
+        x = torch.zeros(1, m * count, m + self.problem.bits, dtype=self._dtype, device=self._device)
+        x[0].scatter_(1, tasks[:, None], 1)
+        x[0, :, m:] = bits
+        return x, self._parity(tasks, bits)
 
     def prepare(self, step: int) -> None:
         """Draw each network's batch and compute the gradients of its mean cross-entropy."""
@@ -156,7 +158,11 @@ class Parities(Networks):
             made["train_loss"] = -chosen.mean(dim=(1, 2)) / math.log(2)
         if "task_loss" in names or "loss" in names:
             made["task_loss"] = self._task_losses()
-            made["loss"] = made["task_loss"] @ self._p.to(self._device, self._dtype)
+            p = self._p.to(self._device, self._dtype)[None, :, None].expand(
+                len(self.settings), -1, 1
+            )
+            # A product a network: what it gives does not depend on how many there are.
+            made["loss"] = torch.bmm(made["task_loss"][:, None], p)[:, 0, 0]
         return {name: made[name] for name in names}
 
     def _task_losses(self) -> Tensor:

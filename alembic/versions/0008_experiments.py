@@ -52,11 +52,13 @@ def upgrade() -> None:
         _of_experiment("experiment_array"),
         sa.PrimaryKeyConstraint("experiment_id", "cell", "name", name=op.f("pk_experiment_array")),
     )
+    op.create_index(op.f("ix_job_key"), "job", ["key"])
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE experiment_array ALTER COLUMN data SET STORAGE EXTERNAL")
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_job_key"), "job")
     op.drop_table("experiment_array")
     op.drop_table("experiment_cell")
     op.drop_table("experiment")

@@ -9,19 +9,20 @@ from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, matrix_stream
 from app.api.tables import Row, csv_response
-from app.deps import MAX_INTEGER, StoreDep
+from app.deps import MAX_INTEGER, Cursor, StoreDep
 from backend.experiments import KINDS
 from backend.queries import experiments, phase_diagrams
 from backend.queries.experiment_views import (
     CellDetail,
     EffectiveTheory,
     ExperimentDetail,
-    ExperimentRow,
+    ExperimentPage,
     PhaseCell,
     PhaseComparison,
     PhaseDiagramView,
     PresetView,
 )
+from backend.queries.reading import left_of
 
 ExperimentName = Annotated[
     str,
@@ -52,14 +53,6 @@ router = APIRouter(prefix="/api/v1", tags=["experiments"])
 
 
 @dataclass(frozen=True)
-class ExperimentList:
-    """All experiments."""
-
-    experiments: tuple[ExperimentRow, ...]
-    next_cursor: str | None = None
-
-
-@dataclass(frozen=True)
 class PresetList:
     """Presets of all kinds."""
 
@@ -67,9 +60,14 @@ class PresetList:
 
 
 @router.get("/experiments")
-def list_experiments(store: StoreDep, kind: KindQuery = None) -> ExperimentList:
+def list_experiments(
+    store: StoreDep,
+    kind: KindQuery = None,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=experiments.MAX_LISTED)] = 50,
+) -> ExperimentPage:
     """Experiments, newest first, with how many of their cells are finished."""
-    return ExperimentList(experiments.list_experiments(store, kind))
+    return experiments.list_experiments(store, kind, limit=limit, left=left_of(cursor))
 
 
 @router.get("/experiments/presets")

@@ -5,12 +5,14 @@ from typing import Any
 
 from app.client.calls import path_of
 from app.client.files import FileCalls
+from app.client.paging import Listing
 from app.client.tables import STREAM, streamed_table
 from app.client.types import (
     CellDetail,
     Download,
     EffectiveTheory,
     ExperimentDetail,
+    ExperimentPage,
     ExperimentRow,
     PhaseComparison,
     PhaseDiagramView,
@@ -25,10 +27,14 @@ class ExperimentCalls(FileCalls):
         """Return named parameters of all kinds of experiments."""
         return self._rows(PresetView, path_of("/experiments/presets"), "presets", {})
 
-    def experiments(self, *, kind: str | None = None) -> tuple[ExperimentRow, ...]:
+    def experiments(
+        self, *, kind: str | None = None, page_size: int = 50
+    ) -> Listing[ExperimentRow, ExperimentPage]:
         """Return experiments, newest first; of one kind, or of all."""
-        asked = {"kind": kind}
-        return self._rows(ExperimentRow, path_of("/experiments"), "experiments", asked)
+        asked = {"kind": kind, "limit": page_size}
+        return self._listing(
+            ExperimentRow, ExperimentPage, path_of("/experiments"), "experiments", asked
+        )
 
     def experiment(self, experiment: str) -> ExperimentDetail:
         """Return one experiment with the numbers of every finished cell."""

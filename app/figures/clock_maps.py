@@ -115,7 +115,10 @@ def _maps(
     maps: Sequence[tuple[str, NDArray[np.float64]]], columns: int, what: str, top: float
 ) -> go.Figure:
     """Return small maps over (a, b) in rows, each under its name."""
-    columns = min(columns, max(len(maps), 1))
+    if not maps:
+        words = "no neuron has a key frequency"
+        return figure([], {"xaxis": axis(words, showticklabels=False), "yaxis": axis("")})
+    columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
     room = TITLE_ROOM * min(1.0, 2 / rows)
     traces: list[Trace] = []

@@ -277,7 +277,7 @@ def _cells(view: PhaseDiagramView, which: Which) -> list[Trace]:
     done = [cell for cell in view.cells if cell.phase]
     steps = [{"train": c.train_step, "test": c.test_step, "rqi": c.rqi_step}[which] for c in done]
     words = [
-        f"{cell.phase}: {WORDS[which]} " + ("never" if step is None else f"at step {step:,}")
+        f"{cell.phase}: {WORDS[which]} " + ("not reached" if step is None else f"at step {step:,}")
         for cell, step in zip(done, steps, strict=True)
     ]
     return [

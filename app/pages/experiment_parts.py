@@ -100,7 +100,7 @@ def runs_of(
     Raises:
         NotFoundError: there is no such experiment.
     """
-    rows = experiments.list_experiments(store, kind.name)[:RUNS_SHOWN]
+    rows = experiments.list_experiments(store, kind.name, limit=RUNS_SHOWN).experiments
     current: ExperimentRow | None
     if wanted is not None:
         current = experiments.experiment(store, wanted).experiment

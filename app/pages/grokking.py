@@ -39,6 +39,7 @@ from backend.queries.experiment_views import (
     PhaseCell,
     PhaseDiagramView,
 )
+from compute.grokking.grids import WHOLE
 from compute.grokking.phases import PHASE_NAMES
 
 router = APIRouter(include_in_schema=False)
@@ -151,6 +152,7 @@ def grokking(
         others=_others(store, view) if view else [],
         contours=WORDS,
         can_contour=view is not None and min(len(view.x.values), len(view.y.values)) > 1,
+        has_contour=view is not None and _has_contour(view, wanted.of),
         pearson=_pearson(points),
         n_points=len(points),
         phases=PHASE_NAMES,
@@ -176,6 +178,14 @@ def _cell(store: Store, view: PhaseDiagramView | None, number: int | None) -> Ce
         return None
 
 
+def _has_contour(view: PhaseDiagramView, which: Which) -> bool:
+    """Whether there is a contour to draw: a grid, of which a cell reached the threshold."""
+    steps = [
+        {"train": c.train_step, "test": c.test_step, "rqi": c.rqi_step}[which] for c in view.cells
+    ]
+    return min(len(view.x.values), len(view.y.values)) > 1 and any(s is not None for s in steps)
+
+
 def _about(row: ExperimentRow) -> list[tuple[str, str]]:
     """Return what all cells of a run share, as words."""
     asked, kind = row.parameters, experiment_kind(KIND)
@@ -195,7 +205,7 @@ def _about(row: ExperimentRow) -> list[tuple[str, str]]:
 
 def _others(store: Store, view: PhaseDiagramView) -> list[ExperimentRow]:
     """Return runs over the same axes."""
-    rows = experiments.list_experiments(store, KIND)
+    rows = experiments.list_experiments(store, KIND).experiments
     axes = (view.x.name, view.y.name)
     return [
         row
@@ -238,7 +248,7 @@ def _fractions(store: Store, wanted: str | None) -> Fractions | None:
     if wanted is not None:
         row = experiments.experiment(store, wanted).experiment
         return Fractions(row, phase_diagrams.critical_fractions(store, wanted))
-    rows = experiments.list_experiments(store, FRACTION)
+    rows = experiments.list_experiments(store, FRACTION).experiments
     newest = next((row for row in rows if row.n_finished), None)
     if newest is None:
         return None
@@ -295,8 +305,10 @@ def _finer(axis: GridAxis, at: float | None) -> Finer:
     return Finer(f"{values[low]:.4g}", f"{values[high]:.4g}", 9, words)
 
 
-def _axis_values(fields: Mapping[str, str], axis: str, is_log: bool) -> list[float]:
-    """Return the values between two ends that a form names."""
+def _axis_values(
+    fields: Mapping[str, str], axis: str, *, is_log: bool, is_whole: bool
+) -> list[float]:
+    """Return the values between two ends that a form names; whole ones once each."""
     try:
         low, high = (float(fields[f"{axis}_{end}"]) for end in ("low", "high"))
         count = int(fields[f"{axis}_count"])
@@ -312,6 +324,8 @@ def _axis_values(fields: Mapping[str, str], axis: str, is_log: bool) -> list[flo
         )
     is_log = is_log and low > 0
     spaced = np.geomspace(low, high, count) if is_log else np.linspace(low, high, count)
+    if is_whole:
+        return sorted({float(round(value)) for value in spaced})
     return [float(f"{value:.4g}") for value in spaced]
 
 
@@ -321,7 +335,9 @@ def finer(store: StoreDep, experiment: ExperimentName, fields: FormFields) -> Re
     view = phase_diagrams.phase_diagram(store, experiment)
     parameters = dict(view.experiment.parameters)
     for name, one in (("x", view.x), ("y", view.y)):
-        parameters[f"{name}_values"] = _axis_values(fields, name, one.is_log)
+        parameters[f"{name}_values"] = _axis_values(
+            fields, name, is_log=one.is_log, is_whole=one.name in WHOLE
+        )
     return asked(store, experiment_kind(KIND), parameters)
 
 

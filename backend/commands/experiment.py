@@ -74,7 +74,7 @@ def list_(
 
     from backend.queries.experiments import list_experiments
 
-    found = list_experiments(opened_store(), kind)
+    found = list_experiments(opened_store(), kind).experiments
     lines = [
         f"{row.id} {row.kind}, {row.n_finished} of {row.n_cells} cells, {row.created_at}"
         for row in found

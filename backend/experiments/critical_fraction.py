@@ -23,7 +23,7 @@ class CriticalFractionParameters(Parameters):
 
     p: Sizes = Field(title="p", description="Numbers to add", examples=[[6, 10, 12]])
     draws: int = Field(
-        10_000, ge=10, le=1_000_000, title="Draws", description="Random orders of all pairs"
+        10_000, ge=10, le=100_000, title="Draws", description="Random orders of all pairs"
     )
     seed: int = Field(0, ge=0, le=MAX_INTEGER, title="Seed")
 

@@ -14,6 +14,8 @@ from backend.experiments.modular_presets import PRESETS
 from backend.jobs.parameters import MAX_INTEGER, Parameters
 from compute.grokking.modular_setting import Architecture, Setting, n_train
 
+# Kept in memory at some sixty looks while a network trains: a gigabyte.
+MAX_PARAMETERS = 4_000_000
 MAX_CELLS = 64
 # Above it, maps over all pairs take a cell beyond a few megabytes.
 MAX_P = 149
@@ -64,6 +66,12 @@ def shape_of(asked: Checked) -> Architecture:
     return Architecture(asked["p"], asked["d_model"], asked["heads"], asked["d_mlp"])
 
 
+def n_parameters(asked: Checked) -> int:
+    """Return how many parameters a network has."""
+    p, d, m = asked["p"], asked["d_model"], asked["d_mlp"]
+    return int((p + 1) * d + 3 * d + 4 * d * d + 2 * d * m + m + d + d * p)
+
+
 def settings_of(asked: Checked) -> list[Setting]:
     """Return the setting of every cell, in their order.
 
@@ -71,6 +79,11 @@ def settings_of(asked: Checked) -> list[Setting]:
         ValueError: a value that is named twice, too many cells, or nothing to train on.
     """
     shape_of(asked)
+    if n_parameters(asked) > MAX_PARAMETERS:
+        raise ValueError(
+            f"d_model {asked['d_model']} with d_mlp {asked['d_mlp']} has {n_parameters(asked):,} "
+            f"parameters, kept at every look; at most {MAX_PARAMETERS:,}"
+        )
     names = ("seed", "alpha", "weight_decay")
     for name in names:
         if len(set(asked[name])) < len(asked[name]):

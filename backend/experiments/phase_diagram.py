@@ -110,7 +110,12 @@ def grid_of(asked: Checked) -> Grid:
 
 
 def _places(asked: Checked) -> list[dict[str, Any]]:
-    grid = grid_of(asked)
+    grid, problem = grid_of(asked), problem_of(asked)
+    n_pairs = len(problem.pairs())
+    if any(n_train(problem, one) == n_pairs for one in grid.settings()):
+        raise ValueError(
+            f"train_fraction: all {n_pairs} pairs are trained on, and none is left to test"
+        )
     return [
         {grid.x[0]: getattr(one, grid.x[0]), grid.y[0]: getattr(one, grid.y[0])}
         for one in grid.settings()

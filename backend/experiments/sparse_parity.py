@@ -19,6 +19,8 @@ from compute.parity_problem import Problem, Setting
 MAX_CELLS = 2_000
 MAX_VALUES = 60
 LISTS = ("alphas", "widths", "samples", "seeds")
+# Test inputs, the same for all networks: 1.6 GB.
+MAX_TEST_NUMBERS = 4e8
 Width = Annotated[int, Field(ge=1, le=10_000)]
 Samples = Annotated[int, Field(ge=0, le=20_000_000)]
 Alpha = Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)]
@@ -108,6 +110,12 @@ def places(asked: Checked) -> list[dict[str, Any]]:
     if count > MAX_CELLS:
         raise ValueError(
             f"widths x sample sizes x alphas x seeds make {count} cells, at most {MAX_CELLS}"
+        )
+    inputs = asked["tasks"] + asked["bits"]
+    if asked["tasks"] * asked["test_points"] * inputs > MAX_TEST_NUMBERS:
+        raise ValueError(
+            f"test_points: {asked['test_points']} of each of {asked['tasks']} subtasks are more "
+            "than memory holds; ask for fewer"
         )
     for alpha in asked["alphas"]:
         problem_of(asked, alpha)

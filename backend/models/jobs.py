@@ -28,7 +28,7 @@ class Job(Base, Created):
     kind: Mapped[str]
     state: Mapped[str] = mapped_column(index=True)
     parameters: Mapped[dict[str, Any]]
-    key: Mapped[str]
+    key: Mapped[str] = mapped_column(index=True)
     claim: Mapped[str | None] = mapped_column(unique=True)
     attempt: Mapped[int] = mapped_column(default=1)
     requires: Mapped[str] = mapped_column(default="any")

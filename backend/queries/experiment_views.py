@@ -25,6 +25,14 @@ class ExperimentRow:
 
 
 @dataclass(frozen=True)
+class ExperimentPage:
+    """A page of experiments, newest first."""
+
+    experiments: tuple[ExperimentRow, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
 class PresetView:
     """Parameters that show something known; send them as a job of the kind."""
 

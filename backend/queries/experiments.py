@@ -23,33 +23,43 @@ from backend.queries.experiment_views import (
     CellDetail,
     CellRow,
     ExperimentDetail,
+    ExperimentPage,
     ExperimentRow,
 )
-from backend.queries.reading import finite, stamp
+from backend.queries.reading import finite, left_behind, stamp
 
 STEP = "step"
+MAX_LISTED = 100
 
 
-def _job(session: Session, kind: str, parameters: Mapping[str, Any]) -> JobView | None:
-    key = result_key("job", kind=kind, parameters=parameters)
-    row = session.scalars(
-        select(Job).where(Job.key == key).order_by(Job.created_at.desc()).limit(1)
-    ).one_or_none()
-    return None if row is None else view_of(row)
+def _jobs(session: Session, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, JobView]:
+    """Return the newest job of each (kind, parameters) by its key."""
+    keys = {result_key("job", kind=kind, parameters=asked) for kind, asked in rows}
+    found: dict[str, JobView] = {}
+    query = select(Job).where(Job.key.in_(keys)).order_by(Job.created_at)
+    for row in session.scalars(query):
+        found[row.key] = view_of(row)  # later ones in place of earlier ones
+    return found
 
 
-def _row_view(session: Session, row: Experiment, n_finished: int) -> ExperimentRow:
-    return ExperimentRow(
-        id=row.key[:ID_DIGITS],
-        kind=row.kind,
-        title=KINDS[row.kind].title if row.kind in KINDS else row.kind,
-        label=KINDS[row.kind].label(row.parameters) if row.kind in KINDS else "",
-        parameters=row.parameters,
-        n_cells=row.n_cells,
-        n_finished=n_finished,
-        created_at=stamp(row.created_at),
-        page=_page(row.kind, row.key[:ID_DIGITS]),
-        job=_job(session, row.kind, row.parameters),
+def _row_views(
+    session: Session, rows: Sequence[tuple[Experiment, int]]
+) -> tuple[ExperimentRow, ...]:
+    jobs = _jobs(session, [(row.kind, row.parameters) for row, _ in rows])
+    return tuple(
+        ExperimentRow(
+            id=row.key[:ID_DIGITS],
+            kind=row.kind,
+            title=KINDS[row.kind].title if row.kind in KINDS else row.kind,
+            label=KINDS[row.kind].label(row.parameters) if row.kind in KINDS else "",
+            parameters=row.parameters,
+            n_cells=row.n_cells,
+            n_finished=n_finished,
+            created_at=stamp(row.created_at),
+            page=_page(row.kind, row.key[:ID_DIGITS]),
+            job=jobs.get(result_key("job", kind=row.kind, parameters=row.parameters)),
+        )
+        for row, n_finished in rows
     )
 
 
@@ -57,28 +67,35 @@ def _page(kind: str, name: str) -> str:
     return KINDS[kind].address(name) if kind in KINDS else f"/api/v1/experiments/{name}"
 
 
-def list_experiments(store: Store, kind: str | None = None) -> tuple[ExperimentRow, ...]:
+def list_experiments(
+    store: Store, kind: str | None = None, *, limit: int = MAX_LISTED, left: int | None = None
+) -> ExperimentPage:
     """Return experiments, newest first; of one kind, or of all.
+
+    Args:
+        store: where they are.
+        kind: only these.
+        limit: of a page.
+        left: how many there are from the page on, as the cursor of the page before says.
 
     Raises:
         InvalidInputError: there is no such kind.
     """
     if kind is not None:
         experiment_kind(kind)
-    counted = (
-        select(ExperimentCell.experiment_id, func.count().label("n"))
-        .group_by(ExperimentCell.experiment_id)
-        .subquery()
+    chosen = (
+        select(Experiment) if kind is None else select(Experiment).where(Experiment.kind == kind)
     )
-    query = (
-        select(Experiment, counted.c.n)
-        .outerjoin(counted, counted.c.experiment_id == Experiment.id)
-        .order_by(Experiment.id.desc())
+    finished = (
+        select(func.count()).where(ExperimentCell.experiment_id == Experiment.id).scalar_subquery()
     )
-    if kind is not None:
-        query = query.where(Experiment.kind == kind)
     with store.session() as session:
-        return tuple(_row_view(session, row, n or 0) for row, n in session.execute(query))
+        total = session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
+        offset, cursor = left_behind(total, left, limit)
+        query = chosen.add_columns(finished).order_by(Experiment.id.desc())
+        rows = session.execute(query.limit(limit).offset(offset)).all()
+        views = _row_views(session, [(row, count) for row, count in rows])
+    return ExperimentPage(views, cursor)
 
 
 def _waiting(session: Session, name: str) -> ExperimentRow | None:
@@ -123,7 +140,7 @@ def experiment(store: Store, name: str) -> ExperimentDetail:
             query = select(ExperimentCell.cell, ExperimentCell.summary)
             query = query.where(ExperimentCell.experiment_id == row.id)
             found = {cell: summary for cell, summary in session.execute(query)}
-        view = _row_view(session, row, len(found)) if row else _waiting(session, name)
+        view = _row_views(session, [(row, len(found))])[0] if row else _waiting(session, name)
     if view is None:
         raise _unknown(name)
     places = _kind(view).places(view.parameters)

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from backend import arrays
 from backend.db import Store
-from backend.errors import InvalidInputError
+from backend.errors import InvalidInputError, StoreError
 from backend.experiments import experiment_kind
 from backend.experiments.base import Checked, ExperimentKind, groups
 from backend.models import Experiment, ExperimentArray, ExperimentCell
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # What a kill costs at most, of a training that takes longer than that.
 SAVE_SECONDS = 20.0
 FOLDER = "experiments"
+COMMIT_ATTEMPTS = 5
 
 
 def imports_folder(store: Store) -> Path:
@@ -62,12 +64,13 @@ def _row(session: Session, key: str) -> Experiment | None:
 def missing(store: Store, experiment_id: int, cells: Sequence[int]) -> list[int]:
     """Return which of some cells are not finished."""
     with store.session() as session:
-        done = set(
-            session.scalars(
-                select(ExperimentCell.cell).where(ExperimentCell.experiment_id == experiment_id)
-            )
-        )
+        done = set(_stored_cells(session, experiment_id))
     return [cell for cell in cells if cell not in done]
+
+
+def _stored_cells(session: Session, experiment_id: int) -> Sequence[int]:
+    query = select(ExperimentCell.cell).where(ExperimentCell.experiment_id == experiment_id)
+    return session.scalars(query).all()
 
 
 class _Bar:
@@ -106,15 +109,21 @@ class _Saved:
 
     def save(self, training: "Training") -> None:
         """Keep a training as it is, if the last time is long ago."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         if time.monotonic() < self._next:
             return
-        self.path.parent.mkdir(exist_ok=True)
-        part = self.path.with_suffix(".part")
-        save_file({name: t.contiguous() for name, t in training.state().items()}, part)
-        part.replace(self.path)
         self._next = time.monotonic() + SAVE_SECONDS
+        part = self.path.with_suffix(f".{os.getpid()}.part")
+        try:
+            self.path.parent.mkdir(exist_ok=True)
+            save_file({name: t.contiguous() for name, t in training.state().items()}, part)
+            part.replace(self.path)
+        except (OSError, SafetensorError) as error:
+            # The training goes on without: a full disk is not its end, only a kill costs more.
+            part.unlink(missing_ok=True)
+            WORK_LOG.warning("experiment state not kept: %s", error)
 
     def drop(self) -> None:
         """Forget it: its cells are committed."""
@@ -152,14 +161,18 @@ class _Stack:
 
         def watch(step: int, networks: int) -> None:
             del networks
-            if self._is_over.is_set():
-                raise _StoppedError
-            self._tell((before + len(mine) * step / steps) / whole)
+            self.check((before + len(mine) * step / steps) / whole)
             saved.save(training)
 
         record = training.run(watch=watch)
         self._trained += len(mine)
         return record
+
+    def check(self, share: float) -> None:
+        """Tell how far the stack is; raises once it need not go on."""
+        if self._is_over.is_set():
+            raise _StoppedError
+        self._tell(share)
 
     def commit(self, found: "Sequence[CellResult]") -> None:
         """Store finished cells; what was kept to go on with them is dropped."""
@@ -197,6 +210,11 @@ def run_cells(
         WORK_LOG.info("experiment %s from cell %d", kind.id(parameters), wanted[0])
         stacks = _stacks(wanted, todo, compute)
         _compute(store, kind, parameters, row, stacks, compute, progress)
+        if left := missing(store, row, wanted):
+            raise StoreError(
+                f"cells {left} of experiment {kind.id(parameters)} were not stored",
+                "Ask for it again: what is stored is kept",
+            )
 
 
 def _stacks(cells: Sequence[int], todo: Sequence[int], compute: Compute) -> list[Sequence[int]]:
@@ -208,6 +226,15 @@ def _stacks(cells: Sequence[int], todo: Sequence[int], compute: Compute) -> list
     wanted = set(todo)
     stacks = [[cell for cell in cells[first::n] if cell in wanted] for first in range(n)]
     return [stack for stack in stacks if stack]
+
+
+def _finish(stacks: Sequence[Future[None]]) -> None:
+    """Wait for all stacks; raise what the first one failed of, not that others were stopped."""
+    wait(stacks, return_when=FIRST_EXCEPTION)
+    errors = [error for one in stacks if one.done() and (error := one.exception()) is not None]
+    for error in errors:
+        if not isinstance(error, _StoppedError):
+            raise error
 
 
 def _compute(
@@ -240,13 +267,17 @@ def _compute(
                 is_over,
                 lambda found: _commit(store, row, found, made),
             )
-            bench = Bench(compute.device, imports, stack.train, stack.commit)
-            stack.commit(COMPUTING[kind.name](parameters, stack.cells, bench))
+            bench = Bench(compute.device, imports, stack.train, stack.commit, stack.check)
+            try:
+                stack.commit(COMPUTING[kind.name](parameters, stack.cells, bench))
+            except BaseException:
+                is_over.set()  # the other stacks need not go on
+                raise
 
         with ThreadPoolExecutor(len(stacks)) as threads:
             try:
-                list(threads.map(done, range(len(stacks))))
-            except (ValueError, OSError) as error:
+                _finish([threads.submit(done, i) for i in range(len(stacks))])
+            except ValueError as error:
                 raise InvalidInputError(
                     str(error), "Correct the parameters, then ask again"
                 ) from error
@@ -255,23 +286,28 @@ def _compute(
 
 
 def _commit(store: Store, row: int, found: "Sequence[CellResult]", made: dict[str, Any]) -> None:
-    try:
-        with store.begin() as session:
-            for one in found:
-                session.add(
-                    ExperimentCell(
-                        experiment_id=row, cell=one.cell, summary=one.summary, provenance=made
-                    )
-                )
-                for name, values in one.arrays.items():
-                    session.add(
-                        ExperimentArray(
-                            experiment_id=row, cell=one.cell, name=name, **arrays.columns(values)
-                        )
-                    )
-    except IntegrityError:
-        # A machine of another kind was faster: a cell does not depend on its company.
-        return
+    """Store those cells that are not stored yet: another machine may have been faster with some."""
+    for attempt in range(COMMIT_ATTEMPTS):
+        try:
+            with store.begin() as session:
+                stored = set(_stored_cells(session, row))
+                for one in found:
+                    if one.cell not in stored:
+                        _add(session, row, one, made)
+            return
+        except IntegrityError:  # one of them came between the look and the commit: look again
+            if attempt == COMMIT_ATTEMPTS - 1:
+                raise
+
+
+def _add(session: Session, row: int, one: "CellResult", made: dict[str, Any]) -> None:
+    session.add(
+        ExperimentCell(experiment_id=row, cell=one.cell, summary=one.summary, provenance=made)
+    )
+    for name, values in one.arrays.items():
+        session.add(
+            ExperimentArray(experiment_id=row, cell=one.cell, name=name, **arrays.columns(values))
+        )
 
 
 def run_experiment(

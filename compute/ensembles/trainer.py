@@ -58,6 +58,18 @@ class Networks(ABC):
         """Do what follows a step: nothing, or a projection."""
 
 
+def squares(leaves: Sequence[Tensor]) -> Float[Tensor, " networks"]:
+    """Return the sum of all squared parameters of every network.
+
+    As products: a sum's order, and with it the last digit, depends on how many are summed.
+    """
+    flat = [leaf.flatten(1) for leaf in leaves]
+    total = torch.bmm(flat[0][:, None, :], flat[0][:, :, None])
+    for one in flat[1:]:
+        total = total + torch.bmm(one[:, None, :], one[:, :, None])
+    return total[:, 0, 0]
+
+
 @contextmanager
 def _flushed_denormals() -> Iterator[None]:
     """Take numbers under 1e-38 as zero in this thread, and no longer than in the block.
@@ -157,6 +169,9 @@ class Training:
             {},
             [leaf.clone() for leaf in networks.leaves],
         )
+        # The last network never goes on alone: products of a stack of one round another way, and
+        # what it does would depend on when the others stopped. Another keeps it company, unseen.
+        self._company: int | None = None
         self._rises = Rises(regime.patience, count) if regime.patience else None
         self._names = list(regime.thresholds)
         self._wanted = [threshold.measure for threshold in regime.thresholds.values()]
@@ -205,7 +220,8 @@ class Training:
         if place < len(self.regime.log) and self.regime.log[place] == self.step:
             seen = self.networks.looks(self.step, self.regime.measures)
             for name, values in seen.items():
-                self._curve(name, values)[self.rows, place] = values.cpu().numpy()
+                mine = values[: len(self.rows)].cpu().numpy()
+                self._curve(name, values)[self.rows, place] = mine
 
     def _curve(self, name: str, like: Tensor) -> Float[np.ndarray, "networks looks ..."]:
         curves, count = self.record.curves, len(self.record.stopped)
@@ -218,7 +234,7 @@ class Training:
 
     def _look(self) -> None:
         seen = self.networks.looks(self.step, self._wanted)
-        values = torch.stack([seen[name] for name in self._wanted])
+        values = torch.stack([seen[name][: len(self.rows)] for name in self._wanted])
         now = torch.where(values >= self._at_least, self.step, self.regime.steps - 1)
         torch.minimum(self._reached, now, out=self._reached)
 
@@ -229,7 +245,7 @@ class Training:
             return np.zeros(len(self.rows), bool)
         measure = rises.patience.measure
         seen = self.networks.looks(self.step, [measure])[measure]
-        return rises.spent(self.step, seen.double().cpu().numpy())
+        return rises.spent(self.step, seen[: len(self.rows)].double().cpu().numpy())
 
     def _shown(self) -> Bool[np.ndarray, " networks"]:
         """Return which networks have reached all that was asked of them, and lingered."""
@@ -243,14 +259,18 @@ class Training:
     def _let_go(self, done: Bool[np.ndarray, " networks"]) -> None:
         self._put_back(np.flatnonzero(done))
         self.record.stopped[self.rows[done]] = self.step
-        stay = np.flatnonzero(~done)
+        stay, device = np.flatnonzero(~done), self.networks.leaves[0].device
+        gone = np.flatnonzero(done)[:1]
+        if len(stay) == 1:
+            self._company = int(self.rows[gone[0]])
         self.rows = self.rows[stay]
-        chosen = torch.as_tensor(stay, device=self.networks.leaves[0].device)
-        self._reached = self._reached[:, chosen]
+        self._reached = self._reached[:, torch.as_tensor(stay, device=device)]
         if self._rises:
             self._rises.keep(stay)
         if not len(stay):  # the run is over: a stack of nothing has no shape
             return
+        kept = stay if len(stay) > 1 else np.concatenate([stay, gone])
+        chosen = torch.as_tensor(kept, device=device)
         self.networks.keep(chosen)
         self.optimizer.keep(chosen, self.networks.leaves)
 
@@ -270,6 +290,7 @@ class Training:
             "step": torch.tensor(self.step),
             "optimizer_steps": torch.tensor(self.optimizer.steps),
             "rows": torch.from_numpy(self.rows.copy()),
+            "company": torch.tensor(-1 if self._company is None else self._company),
             "open": self._reached.cpu().clone(),
             "stopped": torch.from_numpy(record.stopped.copy()),
             **(self._rises.state() if self._rises else {}),
@@ -298,7 +319,9 @@ class Training:
         self.step = int(state["step"])
         self.rows = state["rows"].numpy().copy()
         device = self.networks.leaves[0].device
-        chosen = torch.as_tensor(self.rows, device=device)
+        self._company = int(state["company"]) if int(state["company"]) >= 0 else None
+        beside = [] if self._company is None else [self._company]
+        chosen = torch.as_tensor([*self.rows.tolist(), *beside], device=device)
         if len(self.rows):  # else the run was over
             self._restore_stack(state, chosen)
         self._reached = state["open"].to(device)

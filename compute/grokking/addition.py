@@ -261,7 +261,8 @@ class Additions(Networks):
         self._settle()
 
     def _settle(self) -> None:
-        self._trained_rows = max(self._sizes)
+        # All pairs, those of others with weight 0: as many rows in any company.
+        self._trained_rows = self._first.shape[1]
         self._has_dropout = any(setting.dropout > 0 for setting in self.settings)
         self._has_batches = any(
             0 < size < count for size, count in zip(self._batches, self._sizes, strict=True)

@@ -42,6 +42,8 @@ class Grid:
         if self.x[0] == self.y[0]:
             raise ValueError(f"both axes are {self.x[0]}: choose two")
         for name, values in (self.x, self.y):
+            if name in WHOLE and any(value != round(value) for value in values):
+                raise ValueError(f"{name}: {values}: whole numbers are wanted")
             if not values or list(values) != sorted(set(values)):
                 raise ValueError(f"values of {name} must rise, and there must be one")
 

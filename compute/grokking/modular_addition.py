@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from compute.ensembles.adamw import Moments, Rates, StackedAdamW
-from compute.ensembles.trainer import Networks
+from compute.ensembles.trainer import Networks, squares
 from compute.grokking.modular_setting import Architecture, Setting, n_train, pair_order
 from compute.grokking.transformer import Forward, Pairs
 
@@ -89,7 +89,7 @@ class Adders(Networks):
         self._train = Pairs(self._order[:, :size], shape.p)
         self._test = Pairs(self._order[:, size:], shape.p)
         self._sphere = torch.tensor([s.on_sphere for s in settings], device=device)
-        self._norms = self._squares().sqrt()
+        self._norms = squares(self._leaves).sqrt()
         self._forward = Forward(shape)
         self._tester = Forward(shape)
         self._logits: Tensor | None = None
@@ -133,7 +133,7 @@ class Adders(Networks):
             logits = self._tester.run(self._leaves, self._test)
             self._measure(logits, self._test, "test", made)
         if "squared_weights" in names:
-            made["squared_weights"] = self._squares()
+            made["squared_weights"] = squares(self._leaves)
         if "parameters" in names:
             made["parameters"] = torch.cat([leaf.flatten(1) for leaf in self._leaves], dim=1)
         return {name: made[name] for name in names}
@@ -147,17 +147,10 @@ class Adders(Networks):
         right = logits.argmax(dim=2, keepdim=True) == pairs.answers
         made[f"{which}_accuracy"] = right.sum(dim=(1, 2)).to(logits.dtype) / right.shape[1]
 
-    def _squares(self) -> Float[Tensor, " networks"]:
-        # As products: a sum's order, and with it the last digit, depends on how many are summed.
-        flat = (leaf.flatten(1) for leaf in self._leaves)
-        total = sum(torch.bmm(one[:, None, :], one[:, :, None])[:, 0, 0] for one in flat)
-        assert isinstance(total, Tensor)
-        return total
-
     def after_step(self) -> None:
         """Bring what is on the sphere back to it."""
         if self._sphere.any():
-            factor = torch.where(self._sphere, self._norms / self._squares().sqrt(), 1.0)
+            factor = torch.where(self._sphere, self._norms / squares(self._leaves).sqrt(), 1.0)
             for leaf in self._leaves:
                 leaf.mul_(factor[:, None, None])
 

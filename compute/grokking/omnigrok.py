@@ -22,7 +22,7 @@ from compute.ensembles.adamw import Rates, StackedAdamW
 from compute.ensembles.mlp import StackedMLP, default_layers
 from compute.ensembles.seeds import Epochs
 from compute.ensembles.shapes import Shape
-from compute.ensembles.trainer import Networks
+from compute.ensembles.trainer import Networks, squares
 from compute.grokking.omnigrok_setting import Setting
 from compute.grokking.supervised import IS_RIGHT, Supervised
 
@@ -129,8 +129,7 @@ class Perceptrons(Networks):
                 leaf.mul_(factor[:, None, None])
 
     def _norm(self) -> Float[Tensor, " networks"]:
-        squares = torch.stack([(leaf**2).sum(dim=(1, 2)) for leaf in self.leaves])
-        return squares.sum(dim=0).sqrt()
+        return squares(self.leaves).sqrt()
 
     def looks(
         self, step: int, names: Sequence[str]

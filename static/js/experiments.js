@@ -67,8 +67,10 @@ function startDrag(map) {
     from = event.pointerType === "mouse" && event.button === 0 ? event.target.closest("a[data-cell]") : null;
     isDrag = false;
   });
+  for (const end of ["pointerup", "pointercancel"]) map.addEventListener(end, () => { from = null; });
   map.addEventListener("dragstart", (event) => event.preventDefault());
   map.addEventListener("pointermove", (event) => {
+    if (!event.buttons) from = null; // it was let go outside
     const to = from && cellAt(event);
     if (!to || (to === from && !isDrag)) return;
     isDrag = true;

@@ -39,7 +39,7 @@ def test_the_page_shows_every_cell_with_letter_and_address(
 def test_every_plot_of_the_page_has_a_figure_with_data(
     client: TestClient, names: dict[str, Any], fraction: str
 ) -> None:
-    page = client.get("/grokking", params={"run": names["experiment"], "cell": 3}).text
+    page = client.get("/grokking", params={"run": names["experiment"], "cell": 3, "of": "rqi"}).text
     plots = re.findall(r'data-src="([^"]+)" data-key="([a-z]+)"', page)
     keys = {key for _, key in plots}
     assert keys >= {"accuracy", "loss", "rqi", "representation", "theory", "contour", "fraction"}

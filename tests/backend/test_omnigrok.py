@@ -195,9 +195,18 @@ def test_a_cell_is_the_same_alone_and_in_company(store: Store) -> None:
     assert [one.cell for one in company] == list(range(8))
     for cell in (1, 6):
         one = computed(asked, [cell])[0]
+        assert one.summary == company[cell].summary
         assert one.arrays.keys() == company[cell].arrays.keys()
         for name, values in one.arrays.items():
-            assert values == pytest.approx(company[cell].arrays[name], rel=1e-5, abs=1e-6)
+            assert np.array_equal(values, company[cell].arrays[name], equal_nan=True), name
+
+
+def test_a_cell_on_the_sphere_is_the_same_alone_and_in_company(store: Store) -> None:
+    asked = complete(store, alphas=[0.5, 1.0, 2.0, 4.0], on_sphere=True, seeds=[0, 3])
+    company = computed(asked, list(range(8)))
+    for some in ([2], [1, 5], [0, 3, 7]):
+        for one in computed(asked, some):
+            assert one.summary == company[one.cell].summary
 
 
 def test_without_gradients_the_norm_decays_by_the_law(store: Store) -> None:

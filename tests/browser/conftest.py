@@ -25,7 +25,9 @@ addEventListener("securitypolicyviolation", (event) => {
   violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
 });
 """
-TRACES = ".scatterlayer .trace path, .barlayer .point path, .heatmaplayer image"
+TRACES = (
+    ".scatterlayer .trace path, .barlayer .point path, .heatmaplayer image, .contour .contourfill"
+)
 
 
 # A busy machine is slow, not wrong: what is waited for still has to come.

@@ -56,6 +56,10 @@ def test_a_rectangle_is_drawn_with_the_mouse(visit: Visit) -> None:
     page.mouse.move(right["x"] + 9, right["y"] + 9, steps=4)
     page.mouse.up()
     expect(page.locator(".map .picked")).to_have_count(2)
+    below = page.locator("[data-map] a[data-cell]").nth(2).bounding_box()
+    assert below is not None
+    page.mouse.move(below["x"] + 9, below["y"] + 9, steps=4)
+    expect(page.locator(".map .picked")).to_have_count(2)
     expect(page).to_have_url(re.compile("/grokking$"))
     visit.check()
 

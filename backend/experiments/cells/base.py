@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ class Train(Protocol):
         """
 
 
+def _unheard(share: float) -> None:
+    del share
+
+
 @dataclass(frozen=True)
 class Bench:
     """Where a group of cells is computed.
@@ -49,17 +53,30 @@ class Bench:
         imports: folder that parameters name files below.
         train: runs a training to its end, from where it was cut off, and watches it.
         commit: stores cells that are finished before others are begun.
+        check: told how far it is, 0 to 1, where nothing is trained; raises once it need not go on.
     """
 
     device: str
     imports: Path
     train: Train
     commit: Callable[[Sequence[CellResult]], None]
+    check: Callable[[float], None] = _unheard
 
 
 Computing = Callable[[Checked, Sequence[int], Bench], list[CellResult]]
 """(parameters, cells, bench) -> what those cells showed that it has not committed itself; raises
 ValueError for what cannot be."""
+
+
+Setting = TypeVar("Setting")
+
+
+def in_company(settings: Sequence[Setting]) -> list[Setting]:
+    """Return settings of at least two networks; a single one is there twice.
+
+    Products of a stack of one round another way than those of several.
+    """
+    return [*settings] if len(settings) > 1 else [*settings, *settings]
 
 
 def number(value: float) -> float | None:

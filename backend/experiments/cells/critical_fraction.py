@@ -11,13 +11,16 @@ from compute.grokking.parallelograms import critical_fraction, pairs, parallelog
 
 def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResult]:
     """Draw training sets for some p."""
-    return [_cell(asked, cell) for cell in cells]
+    return [_cell(asked, cell, bench) for cell in cells]
 
 
-def _cell(asked: Checked, cell: int) -> CellResult:
-    p = asked["p"][cell]
+def _cell(asked: Checked, cell: int, bench: Bench) -> CellResult:
+    p, draws = asked["p"][cell], asked["draws"]
     n_pairs = len(pairs(p))
-    found = critical_fraction(p, np.arange(1, n_pairs + 1), asked["draws"], asked["seed"])
+    sizes = np.arange(1, n_pairs + 1)
+    found = critical_fraction(
+        p, sizes, draws, asked["seed"], lambda draw: bench.check(draw / draws)
+    )
     every = parallelograms(p)
     rows = every.rows(p)
     summary = {

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.experiments.base import Checked
-from backend.experiments.cells.base import Bench, CellResult, curve, number, reached
-from backend.experiments.modular_addition import LOOK_EVERY, settings_of, shape_of
+from backend.experiments.cells.base import Bench, CellResult, curve, in_company, number, reached
+from backend.experiments.modular_addition import LOOK_EVERY, n_parameters, settings_of, shape_of
 from compute.ensembles.trainer import Record, Regime, Threshold, Training, log_steps
 from compute.grokking.clock import Clock, history, moments
 from compute.grokking.fourier import clock_phases
@@ -21,6 +21,8 @@ THRESHOLDS = {
     "test": Threshold("test_accuracy", 0.9),
 }
 PARAMETERS = "parameters"
+# Kept of a stack in training: two gigabytes.
+MAX_NUMBERS = 5e8
 LOG_LOOKS = 34
 EVEN_LOOKS = 26
 # What is large and drawn, no more: float16 holds it to a thousandth.
@@ -45,13 +47,18 @@ def regime(steps: int) -> Regime:
 
 
 def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResult]:
-    """Train some cells in one stack."""
-    shape, settings = shape_of(asked), settings_of(asked)
-    chosen = [settings[cell] for cell in cells]
-    networks = Adders(shape, chosen, bench.device)
-    how = regime(asked["steps"])
-    record = bench.train(Training(networks, networks.optimizer(), how))
-    return [_result(shape, chosen[row], how, record, cell, row) for row, cell in enumerate(cells)]
+    """Train some cells, as many in a stack as memory has room for at every look."""
+    shape, settings, how = shape_of(asked), settings_of(asked), regime(asked["steps"])
+    room = max(1, int(MAX_NUMBERS // (n_parameters(asked) * len(how.log))))
+    for first in range(0, len(cells), room):
+        part = cells[first : first + room]
+        chosen = [settings[cell] for cell in part]
+        networks = Adders(shape, in_company(chosen), bench.device)
+        record = bench.train(Training(networks, networks.optimizer(), how), part)
+        bench.commit(
+            [_result(shape, chosen[row], how, record, cell, row) for row, cell in enumerate(part)]
+        )
+    return []
 
 
 def _result(
@@ -117,10 +124,10 @@ def _clock(clock: Clock, measured: dict[str, NDArray[np.float64]]) -> dict[str, 
     return {
         "key_frequencies": list(clock.key),
         "key_neurons": [int((neurons.frequency == k).sum()) for k in clock.key],
-        "key_energy": [float(energy[k - 1]) for k in clock.key],
-        "key_explained": [float(waves[k - 1]) for k in clock.key],
+        "key_energy": [number(energy[k - 1]) for k in clock.key],
+        "key_explained": [number(waves[k - 1]) for k in clock.key],
         "start_key_share": number(measured["key_share"][0]),
-        "single_frequency_neurons": float((neurons.share > 0.85).mean()),
+        "single_frequency_neurons": number((neurons.share > 0.85).mean()),
         "planes": list(clock.planes),
         "drawn_neurons": list(clock.drawn),
     }
@@ -138,7 +145,7 @@ def _progress(
         "memorised_step": phases.memorised,
         "formed_step": phases.formed,
         "cleaned_step": phases.cleaned,
-        "lowest_excluded_loss": lowest,
-        "half_excluded_loss": float(excluded[until - 1]) if half is not None else None,
-        "highest_squared_weights": float(squares.max()),
+        "lowest_excluded_loss": number(lowest),
+        "half_excluded_loss": number(excluded[until - 1]) if half is not None else None,
+        "highest_squared_weights": number(squares.max()),
     }

@@ -8,7 +8,15 @@ import torch
 from numpy.typing import NDArray
 
 from backend.experiments.base import Checked
-from backend.experiments.cells.base import Bench, CellResult, curve, n_looks, number, reached
+from backend.experiments.cells.base import (
+    Bench,
+    CellResult,
+    curve,
+    in_company,
+    n_looks,
+    number,
+    reached,
+)
 from backend.experiments.omnigrok import mnist_digest, places, setting_of
 from compute.ensembles.trainer import Record, Regime, Threshold, Training, log_steps
 from compute.grokking.omnigrok import MEASURES, Perceptrons
@@ -28,7 +36,7 @@ def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResu
     for size, parts in stacks(asked, cells).items():
         data = _data(asked, size, bench)
         for part in parts:
-            settings = [setting_of(asked, whole[cell]) for cell in part]
+            settings = in_company([setting_of(asked, whole[cell]) for cell in part])
             networks = Perceptrons(shape, settings, [data], bench.device, DTYPES[asked["dtype"]])
             record = bench.train(Training(networks, networks.optimizer(), regime(asked)), part)
             bench.commit([_result(asked, record, cell, row) for row, cell in enumerate(part)])
@@ -56,9 +64,12 @@ def _data(asked: Checked, size: int, bench: Bench) -> Supervised:
     if asked["data"] == "teacher_student":
         return teacher_student(size, seed)
     folder = bench.imports / asked["mnist"]["file"]
-    if mnist_digest(folder) != asked["mnist"]["sha256"]:
-        raise ValueError(f"mnist {asked['mnist']['file']} has changed since it was asked for")
-    return mnist(folder, size)
+    try:
+        if mnist_digest(folder) != asked["mnist"]["sha256"]:
+            raise ValueError(f"mnist {asked['mnist']['file']} has changed since it was asked for")
+        return mnist(folder, size)
+    except OSError as error:
+        raise ValueError(f"mnist {asked['mnist']['file']} cannot be read: {error}") from error
 
 
 def regime(asked: Checked) -> Regime:

@@ -7,7 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.experiments.base import Checked
-from backend.experiments.cells.base import Bench, CellResult, curve, n_looks, number, reached
+from backend.experiments.cells.base import (
+    Bench,
+    CellResult,
+    curve,
+    in_company,
+    n_looks,
+    number,
+    reached,
+)
 from backend.experiments.phase_diagram import grid_of, problem_of
 from compute.ensembles.trainer import Record, Training
 from compute.grokking import parallelograms as theory
@@ -20,7 +28,7 @@ def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResu
     """Train some cells of a grid in one stack."""
     problem, settings = problem_of(asked), grid_of(asked).settings()
     chosen = [settings[cell] for cell in cells]
-    networks = Additions(problem, chosen, bench.device)
+    networks = Additions(problem, in_company(chosen), bench.device)
     how = regime(asked["steps"], stops=asked["stop_early"])
     record = bench.train(Training(networks, networks.optimizer(), how))
     return [

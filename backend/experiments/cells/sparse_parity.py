@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.experiments.base import Checked
-from backend.experiments.cells.base import Bench, CellResult, curve, n_looks, number
+from backend.experiments.cells.base import Bench, CellResult, curve, in_company, n_looks, number
 from backend.experiments.sparse_parity import places, problem_of, setting_of
 from compute.ensembles.patience import Patience
 from compute.ensembles.trainer import Record, Regime, Training, log_steps
@@ -29,7 +29,7 @@ def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResu
     for part in stacks(asked, cells, bench.device):
         chosen = [whole[cell] for cell in part]
         problem = problem_of(asked, chosen[0]["alpha"])
-        settings = [setting_of(asked, place) for place in chosen]
+        settings = in_company([setting_of(asked, place) for place in chosen])
         networks = Parities(
             problem, chosen[0]["width"], settings, asked["test_points"], bench.device
         )

@@ -1,7 +1,9 @@
 """Experiments on toy networks: a kind of jobs for every kind of `backend.experiments`."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.db import Store
@@ -10,6 +12,7 @@ from backend.experiments import KINDS
 from backend.experiments.base import ExperimentKind, groups
 from backend.jobs.kinds.base import Checked, Cost, JobKind
 from backend.jobs.parameters import Parameters
+from backend.models import Experiment, ExperimentCell
 
 
 def complete(store: Store, kind: ExperimentKind, asked: Parameters) -> Checked:
@@ -36,6 +39,16 @@ def _job_kind(kind: ExperimentKind) -> JobKind:
         n_units = len(groups(len(kind.places(parameters)), kind.group))
         return Cost(n_units, kind.flop(parameters), "FLOP")
 
+    def is_there(store: Store, result: Mapping[str, Any]) -> bool:
+        # Every cell, not the name alone: what is missing is computed again.
+        with store.session() as session:
+            key = Experiment.key.startswith(str(result.get("experiment")))
+            row = session.scalars(select(Experiment).where(key)).one_or_none()
+            if row is None:
+                return False
+            done = select(func.count()).where(ExperimentCell.experiment_id == row.id)
+            return session.scalar(done) == row.n_cells
+
     return JobKind(
         name=kind.name,
         title=kind.title,
@@ -44,6 +57,7 @@ def _job_kind(kind: ExperimentKind) -> JobKind:
         schema=kind.schema,
         check=check,
         cost=cost,
+        is_there=is_there,
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
 
 from compute.grokking.parallelograms import (
     critical_fraction,
@@ -95,6 +96,24 @@ def test_sum_and_size_are_conserved_by_the_effective_dynamics() -> None:
     assert (np.diff(run.loss) <= 1e-12).all()
     assert run.loss[-1] < 1e-6 * run.loss[0]
     assert rqi(run.E)[-1] == 1
+
+
+@given(st.integers(0, 2**31 - 1), st.sampled_from([4, 7, 10]), st.integers(1, 3))
+@settings(max_examples=25)
+def test_effective_dynamics_are_those_of_their_equation(seed: int, p: int, dim: int) -> None:
+    """The closed form against the differential equation, integrated step by step."""
+    rng = np.random.default_rng(seed)
+    is_train = rng.random(len(pairs(p))) < 0.7
+    E, times = rng.normal(size=(p, dim)), np.linspace(0, 3, 7)
+    E -= E.mean(axis=0)
+
+    def flow(_: float, flat: np.ndarray) -> np.ndarray:
+        return effective_flow(p, flat.reshape(p, dim), is_train).ravel()
+
+    slow = solve_ivp(flow, (0, 3), E.ravel(), t_eval=times, method="DOP853", rtol=1e-10, atol=1e-12)
+    path = slow.y.T.reshape(-1, p, dim)
+    run = effective_dynamics(E, is_train, times)
+    assert pytest.approx(path, abs=1e-7) == run.E
 
 
 def test_effective_dynamics_goes_down_the_gradient_of_the_effective_loss() -> None:
