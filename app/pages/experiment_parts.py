@@ -146,5 +146,7 @@ def start(store: StoreDep, kind: str, fields: FormFields) -> Response:
         return asked(store, found, job_form.given(kind_named(kind), fields))
     named = {preset.name: preset for preset in found.presets}
     if name not in named:
-        raise InvalidInputError(f"preset {name!r}", f"Choose from {', '.join(named)}", "preset")
+        raise InvalidInputError(
+            f"there is no preset {name!r}", f"Choose from {', '.join(named)}", "preset"
+        )
     return asked(store, found, named[name].parameters)

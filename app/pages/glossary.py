@@ -166,6 +166,14 @@ TERMS = (
         "the trigram ending at p also ends at some p′ < p",
         _QM,
     ),
+    Term(
+        "Ideal accuracy",
+        "Share of all pairs that a training set alone can lead to: its own, and those that share "
+        "a parallelogram with one of them, where that parallelogram follows from those of the "
+        "training set. Predicted accuracy is the same for the parallelograms that the "
+        "representation closes.",
+        source=_GROKKING,
+    ),
     Term("Inverse", "Class of a curve: loss rises by 1 nat or more from first to last point."),
     Term("Irregular", "Class of a curve that no other class holds."),
     Term("Job", "Computing that was asked for on a page or by the API; it survives restarts."),

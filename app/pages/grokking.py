@@ -22,7 +22,7 @@ from app.figures.grokking import (
 )
 from app.figures.phase_map import phase_map_svg
 from app.forms import FormFields
-from app.pages.experiment_parts import asked, runs_of
+from app.pages.experiment_parts import Runs, asked, runs_of
 from app.pages.parameters import Blank
 from app.templating import query, render
 from backend.db import Store
@@ -237,22 +237,20 @@ def _compared(store: Store, view: PhaseDiagramView, wanted: GrokkingQuery) -> Co
 
 @dataclass(frozen=True)
 class Fractions:
-    """A run of the critical fraction with its finished cells."""
+    """Runs of the critical fraction, and the finished cells of the one that is shown."""
 
-    row: ExperimentRow
+    runs: Runs
     cells: tuple[FractionCell, ...]
 
 
 def _fractions(store: Store, wanted: str | None) -> Fractions | None:
     """Return the one that is asked for, by default the newest with results."""
-    if wanted is not None:
-        row = experiments.experiment(store, wanted).experiment
-        return Fractions(row, phase_diagrams.critical_fractions(store, wanted))
-    rows = experiments.list_experiments(store, FRACTION).experiments
-    newest = next((row for row in rows if row.n_finished), None)
-    if newest is None:
+    runs = runs_of(store, experiment_kind(FRACTION), wanted)
+    if runs.current is None:
         return None
-    return Fractions(newest, phase_diagrams.critical_fractions(store, newest.id))
+    # One that waits for its worker has nothing stored yet.
+    cells = phase_diagrams.critical_fractions(store, runs.current.id)
+    return Fractions(runs, cells)
 
 
 def _predicted(store: Store, view: PhaseDiagramView) -> list[tuple[float, float, str]]:

@@ -34,7 +34,7 @@ def run(
     kind: Annotated[str, typer.Argument(help="phase_diagram, …: see `experiment presets`.")],
     parameters: Given = None,
     preset: Annotated[
-        str | None, typer.Option(help="Start from a preset's parameters; the first: grid, …")
+        str | None, typer.Option(help="Start from a preset's parameters: see `presets`.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +51,7 @@ def run(
         named = {one.name: one for one in found.presets}
         if preset not in named:
             raise InvalidInputError(
-                f"preset {preset!r}", f"Choose from {', '.join(named)}", "preset"
+                f"{kind} has no preset {preset!r}", f"Choose from {', '.join(named)}", "preset"
             )
         asked = dict(named[preset].parameters)
     asked |= parameters_of(parameters or [])

@@ -47,7 +47,8 @@ def _shown(view: JobView) -> dict[str, Any]:
 def _line(view: JobView) -> str:
     count = f", {view.done} of {view.total} {view.unit}" if view.total else ""
     why = f": {view.problem}. {view.remedy}" if view.problem else ""
-    return f"{view.id} {view.kind} {view.state}{count}{why}"
+    where = f", shown on {view.page}" if view.page and view.state == "finished" else ""
+    return f"{view.id} {view.kind} {view.state}{count}{why}{where}"
 
 
 def _followed(store: Store, job_id: str, as_json: bool) -> JobView:

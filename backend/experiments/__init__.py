@@ -21,5 +21,7 @@ def experiment_kind(name: str) -> ExperimentKind:
         InvalidInputError: there is none of that name.
     """
     if name not in KINDS:
-        raise InvalidInputError(f"kind {name!r}", f"Choose from {', '.join(KINDS)}", "kind")
+        raise InvalidInputError(
+            f"there is no kind of experiment {name!r}", f"Choose from {', '.join(KINDS)}", "kind"
+        )
     return KINDS[name]

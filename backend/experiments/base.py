@@ -87,7 +87,8 @@ class ExperimentKind:
 
     def address(self, name: str) -> str:
         """Return the address of the page that shows an experiment."""
-        return f"{self.page}?{self.shown_by}={name}"
+        anchor = "" if self.shown_by == "run" else f"#{self.shown_by}"
+        return f"{self.page}?{self.shown_by}={name}{anchor}"
 
     def id(self, parameters: Mapping[str, Any]) -> str:
         """Return what names an experiment outside."""

@@ -166,6 +166,7 @@ class _Stack:
 
         record = training.run(watch=watch)
         self._trained += len(mine)
+        self._tell(self._trained / whole)
         return record
 
     def check(self, share: float) -> None:

@@ -5,6 +5,8 @@ import { clearFault, showFault } from "./fault.js";
 import { watch } from "./plot.js";
 
 const POLL_MS = 1500;
+// A run that nobody works on may be resumed elsewhere.
+const SLOW_MS = 6000;
 const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
@@ -15,8 +17,8 @@ async function bringUpToDate() {
 
 /** Look again while the run's job is open and somebody looks. */
 async function follow(section) {
-  while (one("[data-open]", section)) {
-    await wait(POLL_MS);
+  while (one("[data-open], [data-unfinished]", section)) {
+    await wait(one("[data-open]", section) ? POLL_MS : SLOW_MS);
     if (document.hidden) continue;
     try {
       await bringUpToDate();

@@ -23,19 +23,20 @@ function startHelp() {
 }
 
 function startForms() {
-  for (const form of all("form[method=get]")) {
+  // On the document: parts of a page, and the forms in them, may come later.
+  document.addEventListener("formdata", (event) => {
+    const form = event.target;
+    if (form.method !== "get") return;
     // Addresses name only what differs from the default.
-    form.addEventListener("formdata", (event) => {
-      for (const [name, value] of [...event.formData]) {
-        const field = form.elements.namedItem(name);
-        if (field instanceof RadioNodeList) continue; // one of several: an empty one may mean none
-        if (value === "" || value === field?.dataset?.default) event.formData.delete(name);
-      }
-    });
-  }
-  for (const form of all("form[data-auto]")) {
-    form.addEventListener("change", () => form.requestSubmit());
-  }
+    for (const [name, value] of [...event.formData]) {
+      const field = form.elements.namedItem(name);
+      if (field instanceof RadioNodeList) continue; // one of several: an empty one may mean none
+      if (value === "" || value === field?.dataset?.default) event.formData.delete(name);
+    }
+  });
+  document.addEventListener("change", (event) => {
+    event.target.closest("form[data-auto]")?.requestSubmit();
+  });
 }
 
 function startLinkSliders() {

@@ -77,7 +77,7 @@ def _theory(problem: Problem, setting: Setting, E: NDArray[Any]) -> dict[str, An
         "n_train": size,
         "nullity": theory.nullity(problem.p, is_train),
         "lambda3": scale.lambda3 if scale else None,
-        "theory_steps": scale.steps if scale else None,
+        "time_constant": scale.steps if scale else None,
         "ideal_accuracy": theory.ideal_accuracy(problem.p, is_train),
         "predicted_accuracy": theory.predicted_accuracy(is_train, E) if known else None,
     }
