@@ -174,7 +174,7 @@ def test_bounds_are_documented(client: TestClient) -> None:
 
 def test_links_to_all_experiments_stand_on_the_page(client: TestClient) -> None:
     page = client.get("/theory").text
-    assert '<nav class="switch" aria-label="Experiments">' in page
+    assert '<nav class="switch tabs" aria-label="Experiments">' in page
     assert '<a href="/theory" aria-current="page">Theory</a>' in page
     for path in re.findall(r'href="(/glossary)#([^"]*)"', page):
         assert f'id="{path[1]}"' in client.get(path[0]).text, path
