@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.templating import grouped, moment, si
+from backend.experiments import KINDS as EXPERIMENTS
 from backend.jobs.crew import WorkerView
 from backend.jobs.kinds import KINDS
 from backend.jobs.kinds.base import as_asked
@@ -127,7 +128,7 @@ def row(job: JobView, workers: Sequence[WorkerView]) -> Row:
     return Row(
         id=job.id,
         title=KINDS[job.kind].title,
-        subject=_subject(job.parameters),
+        subject=_subject(job.kind, job.parameters),
         state=job.state,
         mark=MARKS[job.state],
         status=status(job, workers),
@@ -141,7 +142,10 @@ def row(job: JobView, workers: Sequence[WorkerView]) -> Row:
     )
 
 
-def _subject(parameters: Mapping[str, Any]) -> str:
+def _subject(kind: str, parameters: Mapping[str, Any]) -> str:
+    is_cut = any("…" in value for value in parameters.values() if isinstance(value, list))
+    if kind in EXPERIMENTS and not is_cut:
+        return EXPERIMENTS[kind].label(dict(parameters))
     found = as_asked({name: parameters.get(name) for name in _SUBJECT})
     return " · ".join([value_words(value) for value in found.values() if value][:3])
 

@@ -76,7 +76,7 @@ def list_(
 
     found = list_experiments(opened_store(), kind).experiments
     lines = [
-        f"{row.id} {row.kind}, {row.n_finished} of {row.n_cells} cells, {row.created_at}"
+        f"{row.id} {row.kind}: {row.label} ({row.n_finished} of {row.n_cells} cells)"
         for row in found
     ]
     text = "\n".join(lines) or "no experiments"

@@ -151,3 +151,9 @@ def test_an_empty_store_says_how_to_start(tmp_path: Any) -> None:
     assert "No run yet" in page
     assert 'value="grid"' in page
     store.close()
+
+
+def test_jobs_of_experiments_are_told_apart_by_their_settings(client: TestClient) -> None:
+    asked = {"kind": "phase_diagram", "parameters": {"x_values": [0.5], "y_values": [0.25]}}
+    client.post("/api/v1/jobs", json=asked, headers=OWN).raise_for_status()
+    assert "one run at 0.5, 0.25, seed 0" in client.get("/jobs").text
