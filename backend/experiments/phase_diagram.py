@@ -12,22 +12,10 @@ from backend.db import Store
 from backend.experiments.base import Checked, ExperimentKind
 from backend.experiments.phase_presets import PRESETS
 from backend.jobs.parameters import MAX_INTEGER, Parameters
-from compute.grokking.grids import Grid
+from compute.grokking.grids import Axis, Grid
 from compute.grokking.problems import Problem, Setting, n_train
 
 MAX_SIDE = 40
-AxisName = Literal[
-    "lr_representation",
-    "lr_decoder",
-    "wd_decoder",
-    "wd_representation",
-    "train_fraction",
-    "init_scale",
-    "dropout",
-    "batch_size",
-    "seed",
-    "split_seed",
-]
 AXIS_TITLES: dict[str, str] = {
     "lr_representation": "representation learning rate",
     "lr_decoder": "decoder learning rate",
@@ -62,9 +50,9 @@ class PhaseDiagramParameters(Parameters):
     dim: int | None = Field(
         None, ge=1, le=16, title="Dimensions", description="Of a representation: 1; S3 has 9"
     )
-    x: AxisName = Field("lr_representation", title="Axis across")
+    x: Axis = Field("lr_representation", title="Axis across")
     x_values: Values = Field(title="Its values", description="Rising", examples=[[1e-4, 1e-3]])
-    y: AxisName = Field("lr_decoder", title="Axis upwards")
+    y: Axis = Field("lr_decoder", title="Axis upwards")
     y_values: Values = Field(title="Its values", description="Rising", examples=[[1e-4, 1e-3]])
     steps: int = Field(10_000, ge=10, le=1_000_000, title="Budget S", description="Steps")
     stop_early: bool = Field(

@@ -19,6 +19,20 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
+# Pages that need no id.
+PAGES = (
+    "/",
+    "/clusterings",
+    "/documents",
+    "/scaling",
+    "/grokking",
+    "/omnigrok",
+    "/parity",
+    "/clock",
+    "/theory",
+    "/glossary",
+    "/api",
+)
 WATCH_POLICY = """
 window.violations = [];
 addEventListener("securitypolicyviolation", (event) => {

@@ -4,26 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import PAGES, Visit
 from tests.browser.test_views import first_cluster, first_document
 
 pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parent / "vendor" / "axe" / "axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-PAGES = (
-    "/",
-    "/clusterings",
-    "/documents",
-    "/scaling",
-    "/grokking",
-    "/omnigrok",
-    "/parity",
-    "/clock",
-    "/theory",
-    "/glossary",
-    "/api",
-)
 
 
 def faults(visit: Visit) -> list[str]:

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import PAGES, Visit
 
 pytestmark = pytest.mark.browser
 
@@ -62,19 +62,7 @@ def test_pages_without_plots_load(visit: Visit) -> None:
 
 def test_links_of_the_pages_lead_somewhere(visit: Visit) -> None:
     seen: set[str] = set()
-    for path in (
-        "/",
-        "/clusterings",
-        "/documents",
-        "/scaling",
-        "/grokking",
-        "/omnigrok",
-        "/parity",
-        "/clock",
-        "/theory",
-        "/glossary",
-        "/api",
-    ):
+    for path in PAGES:
         visit.open(path)
         links = visit.page.locator("a[href^='/']").evaluate_all(
             "links => links.map((link) => link.pathname + link.search)"

@@ -112,6 +112,9 @@ def test_effective_dynamics_are_those_of_their_equation(seed: int, p: int, dim: 
 
     slow = solve_ivp(flow, (0, 3), E.ravel(), t_eval=times, method="DOP853", rtol=1e-10, atol=1e-12)
     path = slow.y.T.reshape(-1, p, dim)
+    size = (path**2).sum(axis=(1, 2))
+    assert np.abs(size / size[0] - 1).max() < 1e-6
+    assert np.abs(path.sum(axis=1)).max() < 1e-6 * np.sqrt(size[0])
     run = effective_dynamics(E, is_train, times)
     assert pytest.approx(path, abs=1e-7) == run.E
 

@@ -1,0 +1,27 @@
+"""Small phase diagrams for the tests of experiments."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from backend.db import Store, open_store
+from backend.jobs.kinds import checked
+from backend.settings import Settings
+from tests.stores import SMALL_GRID
+
+KIND = "phase_diagram"
+Parameters = dict[str, Any]
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Store]:
+    """An empty store."""
+    store = open_store(Settings(data_dir=folder))
+    yield store
+    store.close()
+
+
+def complete(store: Store, **asked: Any) -> Parameters:
+    with store.session() as session:
+        return checked(store, session, KIND, {**SMALL_GRID, **asked})
