@@ -1,9 +1,9 @@
 """Alembic's entry point: migrates the engine it is given, or the one of the settings."""
 
 from alembic import context
-from backend.db import make_engine
-from backend.models import Base
 from backend.settings import settings
+from backend.store.database import make_engine
+from backend.store.tables import Base
 
 engine = context.config.attributes.get("engine") or make_engine(settings().url)
 

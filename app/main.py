@@ -8,8 +8,6 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from app import errors
-from app.access import Access, log_to_stderr
 from app.api import (
     arrow,
     clusterings,
@@ -26,17 +24,19 @@ from app.api import (
     theory,
 )
 from app.api.openapi import described_application
-from app.attempts import Attempts
-from app.etag import Conditional
-from app.metrics import Metrics
 from app.pages.routes import router as pages
-from app.paths import static_dir
-from app.remembered import Remembered
-from app.security import BodyLimit, Guard, SecurityHeaders
-from app.static_files import CachedStatic
-from backend.db import Store, open_store
+from app.web import errors
+from app.web.etag import Conditional
+from app.web.login_attempts import Attempts
+from app.web.metrics import Metrics
+from app.web.paths import static_dir
+from app.web.request_log import Access, log_to_stderr
+from app.web.response_cache import Remembered
+from app.web.security import BodyLimit, Guard, SecurityHeaders
+from app.web.static_files import CachedStatic
 from backend.jobs import queue
 from backend.settings import settings
+from backend.store.database import Store, open_store
 
 COMPRESSION_LEVEL = 5
 MIN_COMPRESSED_BYTES = 1024

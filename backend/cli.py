@@ -10,7 +10,6 @@ import typer
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from backend import db
 from backend.commands import train as _train  # noqa: F401 - adds its command
 from backend.commands.common import Json, Workers, bars, numbers, opened_store, result
 from backend.commands.corpus import corpus_cli
@@ -23,18 +22,19 @@ from backend.commands.operations import backup, prune, restore
 from backend.commands.suite import suite_cli
 from backend.commands.token import token_cli
 from backend.commands.worker import worker
-from backend.db import Store
 from backend.errors import QuantaError
-from backend.faults import fault_of
-from backend.lookup import (
+from backend.settings import settings
+from backend.store import database as db
+from backend.store.database import Store
+from backend.store.database_errors import fault_of
+from backend.store.lookup import (
     checkpoint_at,
     corpus_named,
     finished_evaluation,
     model_named,
     suite_named,
 )
-from backend.models import Checkpoint, Evaluation, Model
-from backend.settings import settings
+from backend.store.tables import Checkpoint, Evaluation, Model
 
 # Open answers get this long when the server ends.
 GRACE_SECONDS = 3
@@ -133,8 +133,8 @@ def evaluate(
 @cli.command()
 def classify(suite: str, corpus: str, as_json: Json = False) -> None:
     """Classify every prediction's curve over model size and over training step."""
-    from backend.models import CurveSet, Evaluation
     from backend.stages.classify import classify as run
+    from backend.store.tables import CurveSet, Evaluation
 
     store = opened_store()
     with store.session() as session:
@@ -207,7 +207,7 @@ def discover(
 
 
 def _print_discovery(store: Store, discovery_id: int, as_json: bool) -> None:
-    from backend.models import Discovery
+    from backend.store.tables import Discovery
 
     with store.session() as session:
         row = session.get_one(Discovery, discovery_id)
@@ -258,7 +258,7 @@ def demo(
 @cli.command()
 def check(as_json: Json = False) -> None:
     """Verify every stored array's checksum and print the content hash of all results."""
-    from backend.content import content_hash
+    from backend.store.content_hash import content_hash
 
     digest, counts = content_hash(opened_store())
     text = "\n".join([*(f"{name}: {n}" for name, n in counts.items()), f"content hash {digest}"])
@@ -281,7 +281,7 @@ def serve(
     import uvicorn
 
     from backend.commands import serving
-    from backend.jobs.local import LocalWorker
+    from backend.jobs.local_worker import LocalWorker
 
     config = serving.run_settings(has_own_token=token is not None)
     changes = {"host": host, "port": port}
@@ -302,7 +302,7 @@ def serve(
             log_level="warning",
             server_header=False,
             # Bounds what waits: requests that arrive slowly, or not at all.
-            http="app.connections:Connection",
+            http="app.web.connections:Connection",
             limit_concurrency=MAX_CONNECTIONS,
             ws="none",
             # Followers of jobs keep their connection open for minutes.

@@ -16,15 +16,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from sqlalchemy import insert
 
-from backend import arrays
-from backend.db import Store, open_store
-from backend.documents import chunk_spans
 from backend.exchange.losses import LossesSpec, import_losses
-from backend.lookup import corpus_named
-from backend.losses import SCORE_DTYPES, loss_matrix
-from backend.models import Evaluation, LossChunk
+from backend.progress import Silent
+from backend.read.documents import chunk_spans
+from backend.read.losses import SCORE_DTYPES, loss_matrix
 from backend.settings import Settings
-from backend.stages.progress import Silent
+from backend.store import arrays
+from backend.store.database import Store, open_store
+from backend.store.lookup import corpus_named
+from backend.store.tables import Evaluation, LossChunk
 from compute.curves import curve_scores
 
 SIZES = (18_915_328, 85_056_000, 302_311_424, 805_736_448, 1_208_602_624, 2_517_652_480)

@@ -68,10 +68,10 @@ def real() -> tuple[NDArray[np.float64], Curves]:
     """Return (axis, curves of rows first … last) of the store's own curves."""
     from sqlalchemy import select
 
-    from backend.curve_index import curve_index
-    from backend.db import open_store
-    from backend.models import CurveSet
+    from backend.read.curve_index import curve_index
     from backend.settings import settings
+    from backend.store.database import open_store
+    from backend.store.tables import CurveSet
 
     store = open_store(settings())
     with store.session() as session:

@@ -24,9 +24,9 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from app.figures import base
-from backend.db import Store, open_store
+from backend.progress import WORK_LOG
 from backend.settings import Settings
-from backend.stages.progress import WORK_LOG
+from backend.store.database import Store, open_store
 from tests import stores
 from tests.processes import Server, serving
 

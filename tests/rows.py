@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from backend import arrays
-from backend.db import Store
 from backend.jobs.kinds.paste import pasted_name
-from backend.models import (
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.tables import (
     Annotation,
     Checkpoint,
     Cluster,

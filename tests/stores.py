@@ -11,18 +11,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from backend.db import Store
-from backend.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
-from backend.models import Corpus
+from backend.progress import Silent
 from backend.stages.classify import classify
 from backend.stages.corpora import CorpusSpec, add_corpus
 from backend.stages.demo import BUNDLED, PART_GRID, SUITE, DemoSpec, build_demo
 from backend.stages.devices import Compute
 from backend.stages.discover import DiscoverySpec, discover
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent
 from backend.stages.select import SelectionSpec
 from backend.stages.suites import add_suite
+from backend.store.database import Store
+from backend.store.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
+from backend.store.tables import Corpus
 
 # Two columns, two rows, narrow and short.
 SMALL_GRID = PART_GRID

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from app.api.tables import Row, csv_response, text_of
-from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
-from backend.db import Store
-from backend.queries import clusterings, compare
-from backend.queries.clusterings import MAX_CLUSTERS, ClusterFilter, Sort
-from backend.queries.compare_views import Comparison
-from backend.queries.quanta_views import ClusteringRow, ClusteringView, ClusterPage, ClusterRow
+from app.requests.dependencies import MAX_INTEGER, Cursor, Id, StoreDep
+from backend.quanta import clusterings
+from backend.quanta import comparison as compare
+from backend.quanta.clusterings import MAX_CLUSTERS, ClusterFilter, Sort
+from backend.quanta.comparison_views import Comparison
+from backend.quanta.views import ClusteringRow, ClusteringView, ClusterPage, ClusterRow
+from backend.store.database import Store
 
 MAX_CSV_ROWS = 10_000
 CSV_HEADER = (

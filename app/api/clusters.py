@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from app.api.openapi import MUTATION_PROBLEMS
 from app.api.tables import Row, csv_response, text_of
-from app.deps import MAX_INTEGER, Cursor, Id, StoreDep
-from backend.queries import clusters
-from backend.queries.clusters import MAX_CONTEXT, MAX_CONTEXTS, Order
-from backend.queries.quanta_views import Annotation, ClusterView, Context, ContextPage, SubMatrix
+from app.requests.dependencies import MAX_INTEGER, Cursor, Id, StoreDep
+from backend.quanta import clusters
+from backend.quanta.clusters import MAX_CONTEXT, MAX_CONTEXTS, Order
+from backend.quanta.views import Annotation, ClusterView, Context, ContextPage, SubMatrix
 
 MAX_CSV_ROWS = 10_000
 MAX_PAGE_TOKENS = 32_768

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, WantsArrow, matrix_stream
-from app.deps import (
+from app.requests.dependencies import (
     MAX_INTEGER,
     CorpusName,
     Cursor,
@@ -26,16 +26,10 @@ from app.deps import (
     SuiteQuery,
     Target,
 )
+from backend.corpora import corpora, heat, predictions
 from backend.errors import InvalidInputError
-from backend.queries import corpora, heat, losses, predictions
-from backend.queries.views import (
-    CorpusRow,
-    DocumentPage,
-    DocumentView,
-    Heat,
-    Measure,
-    PredictionView,
-)
+from backend.read import loss_blocks as losses
+from backend.read.views import CorpusRow, DocumentPage, DocumentView, Heat, Measure, PredictionView
 
 MAX_JSON_ROWS = 1_000
 

@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, matrix_stream
 from app.api.tables import Row, csv_response
-from app.deps import MAX_INTEGER, Cursor, StoreDep
-from backend.experiments import KINDS
-from backend.queries import experiments, phase_diagrams
-from backend.queries.experiment_views import (
+from app.requests.dependencies import MAX_INTEGER, Cell, Cursor, ExperimentName, StoreDep
+from backend.experiments import queries as experiments
+from backend.experiments.grokking import queries as phase_diagrams
+from backend.experiments.registry import KINDS
+from backend.experiments.views import (
     CellDetail,
     EffectiveTheory,
     ExperimentDetail,
@@ -22,19 +23,8 @@ from backend.queries.experiment_views import (
     PhaseDiagramView,
     PresetView,
 )
-from backend.queries.reading import left_of
+from backend.read.reader import left_of
 
-ExperimentName = Annotated[
-    str,
-    Path(
-        pattern=r"^[0-9a-f]{16}$",
-        description="Id of an experiment: the first digits of its content key",
-        examples=["0123456789abcdef"],
-    ),
-]
-Cell = Annotated[
-    int, Path(ge=0, le=MAX_INTEGER, description="Number of the cell, from 0", examples=[0])
-]
 KindQuery = Annotated[
     str | None, Query(pattern=r"^[a-z_]{1,40}$", description="Only experiments of this kind")
 ]

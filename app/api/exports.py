@@ -6,14 +6,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
-from app.deps import StoreDep
-from app.search_query import SearchQuery
+from app.requests.dependencies import MAX_EXPORT_ROWS, StoreDep
+from app.requests.search import SearchQuery
 from backend.exchange.exports import predictions_table
 from backend.exchange.table_files import Format, pieces
-from backend.queries.search import found_rows
-from backend.queries.search_filters import TEXT_SECONDS
+from backend.search.filters import TEXT_SECONDS
+from backend.search.search import found_rows
 
-MAX_ROWS = 20_000
 MAX_CONTEXT = 64
 MEDIA_TYPES: dict[Format, str] = {
     "parquet": "application/vnd.apache.parquet",
@@ -53,7 +52,7 @@ def export_predictions(
     store: StoreDep, asked: Annotated[ExportQuery, Query()]
 ) -> StreamingResponse:
     """All that the search finds, at most 20,000 rows; X-Truncated says that there are more."""
-    found = found_rows(store, asked.search(), MAX_ROWS, TEXT_SECONDS)
+    found = found_rows(store, asked.search(), MAX_EXPORT_ROWS, TEXT_SECONDS)
     table = predictions_table(store, found, context=asked.context)
     headers = {"Content-Disposition": f'attachment; filename="predictions.{asked.format}"'}
     if found.truncated or found.n_matching > table.n_rows:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from backend.experiments import KINDS as EXPERIMENTS
+from backend.experiments.registry import KINDS as EXPERIMENTS
 from backend.jobs.kinds import KINDS, JobKind
-from backend.jobs.views import Requires
+from backend.read.job_views import Requires
 
 
 class KindView(BaseModel):

@@ -8,10 +8,11 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter
 
-from app.security import is_still_allowed
-from backend.db import Store
-from backend.jobs import board, notes
-from backend.jobs.views import JobView, LogPage
+from app.web.security import is_still_allowed
+from backend.jobs import job_log as notes
+from backend.jobs import job_table as board
+from backend.read.job_views import OPEN_STATES, JobView, LogPage
+from backend.store.database import Store
 
 POLL_SECONDS, KEEP_ALIVE_SECONDS, LONGEST_SECONDS = 0.5, 15.0, 600.0
 LINES_AT_ONCE = 100
@@ -51,7 +52,7 @@ async def events(
     """
     began = told = time.monotonic()
     view: JobView | None = None
-    while view is None or view.state in board.OPEN_STATES:
+    while view is None or view.state in OPEN_STATES:
         newer, page = await run_in_threadpool(_news, store, job_id, cursor)
         news = []
         if page is not None:
@@ -65,7 +66,7 @@ async def events(
         for event in news:
             told = time.monotonic()
             yield event
-        if newer.state in board.OPEN_STATES:
+        if newer.state in OPEN_STATES:
             await asyncio.sleep(POLL_SECONDS)
         if time.monotonic() - began > LONGEST_SECONDS or await request.is_disconnected():
             return

@@ -3,28 +3,22 @@
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Path, Query, Request
+from fastapi import APIRouter, Body, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import Field
 from starlette.responses import Response
 
 from app.api.job_bodies import AnyJob, KindList, kind_list
 from app.api.job_events import events
 from app.api.openapi import MUTATION_PROBLEMS
-from app.deps import Cursor, StoreDep
-from backend.jobs import board, estimates, notes, queue
-from backend.jobs.views import Estimate, JobPage, JobView, LogPage, State, UnitPage
-from backend.queries.reading import left_of
+from app.requests.dependencies import Cursor, JobId, KindName, StoreDep
+from backend.jobs import estimates, queue
+from backend.jobs import job_log as notes
+from backend.jobs import job_table as board
+from backend.read.job_views import Estimate, JobPage, JobView, LogPage, State, UnitPage
+from backend.read.reader import left_of
 
 FILE_SCHEMA = {"type": "string", "format": "binary"}
-KindName = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
-JobId = Annotated[
-    str,
-    Path(
-        pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id of a job", examples=["j0123456789abcdef"]
-    ),
-]
 _CURSOR = re.compile(r"[0-9]{1,18}")
 LogCursor = Annotated[
     str, Query(pattern=f"^{_CURSOR.pattern}$", description="`next_cursor` of an earlier look")

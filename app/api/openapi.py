@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from app.errors import PROBLEM_JSON
-from app.problems import Problem
-from app.scopes import needed_scope
+from app.client.problems import Problem
+from app.web.errors import PROBLEM_JSON
+from app.web.scopes import needed_scope
 
 URL = "/api/v1/openapi.json"
 TITLE = "Quanta Explorer"

@@ -6,10 +6,10 @@ from importlib.metadata import version
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.deps import StoreDep
-from app.metrics import CONTENT_TYPE, Metrics
-from backend import db
+from app.requests.dependencies import StoreDep
+from app.web.metrics import CONTENT_TYPE, Metrics
 from backend.errors import StoreError
+from backend.store import database as db
 
 VERSION = version("quanta-explorer")
 

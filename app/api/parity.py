@@ -4,10 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from app.api.experiments import Cell
-from app.deps import StoreDep
-from backend.queries import parity
-from backend.queries.parity_views import ParityCell, ParityView
+from app.requests.dependencies import Cell, StoreDep
+from backend.experiments.sparse_parity import queries as parity
+from backend.experiments.sparse_parity.views import ParityCell, ParityView
 
 RunName = Annotated[
     str,

@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, WantsArrow, table_stream
 from app.api.openapi import MUTATION_PROBLEMS
-from app.deps import StoreDep
-from app.remembered import passing
-from app.search_query import SearchBody, SearchQuery
-from backend.queries import search
-from backend.queries.curve_map import CurveMap
-from backend.queries.search import SearchResult
-from backend.queries.views import Axis
+from app.requests.dependencies import StoreDep
+from app.requests.search import SearchBody, SearchQuery
+from app.web.response_cache import passing
+from backend.read.views import Axis
+from backend.search import search
+from backend.search.curve_map import CurveMap
+from backend.search.search import SearchResult
 
 MAP_COLUMNS = ("index", "x", "y", "curve_class", "matching")
 

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, WantsArrow, matrix_stream
-from app.deps import MAX_INTEGER, Id, StoreDep
-from backend.queries import similarities
-from backend.queries.quanta_views import SelectionRow, SimilarityView
+from app.requests.dependencies import MAX_INTEGER, Id, StoreDep
+from backend.quanta import similarities
+from backend.quanta.views import SelectionRow, SimilarityView
 
 router = APIRouter(prefix="/api/v1", tags=["quanta"])
 

@@ -5,12 +5,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.deps import CorpusQuery, OptionalCorpus, OptionalModel, StoreDep, SuiteName, SuiteQuery
-from app.scaling_query import Law, Place, Subset
-from backend.queries import suites
-from backend.queries.scaling import scaling_detail
-from backend.queries.scaling_views import ScalingDetail, ScalingRequest
-from backend.queries.views import Axis, SuiteView
+from app.requests.dependencies import (
+    CorpusQuery,
+    OptionalCorpus,
+    OptionalModel,
+    StoreDep,
+    SuiteName,
+    SuiteQuery,
+)
+from app.requests.scaling import Law, Place, Subset
+from backend.read.views import Axis, SuiteView
+from backend.scaling import suites
+from backend.scaling.detail import scaling_detail
+from backend.scaling.views import ScalingDetail, ScalingRequest
 
 router = APIRouter(prefix="/api/v1")
 

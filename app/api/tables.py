@@ -7,7 +7,7 @@ from io import StringIO
 from starlette.responses import StreamingResponse
 
 from backend.exchange.spreadsheet import neutralised
-from backend.queries.views import Token
+from backend.read.views import Token
 
 Cell = str | int | float | bool | None
 Row = Sequence[Cell]

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.theory_query import TheoryQuery
-from backend.queries import theory
-from backend.queries.theory_views import Exponents, TheoryLaws
+from app.requests.theory import TheoryQuery
+from backend.scaling import theory
+from backend.scaling.theory_views import Exponents, TheoryLaws
 
 router = APIRouter(prefix="/api/v1/theory", tags=["theory"])
 

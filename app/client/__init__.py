@@ -23,7 +23,7 @@ from app.client.errors import (
 )
 from app.client.jobs import Job
 from app.client.paging import Listing
-from app.problems import FieldProblem, Problem
+from app.client.problems import FieldProblem, Problem
 
 __all__ = [
     "Client",

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from app.client.problems import FieldProblem, Problem
 from app.client.types import JobView
-from app.problems import FieldProblem, Problem
 
 PROBLEM_JSON = "application/problem+json"
 

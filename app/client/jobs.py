@@ -10,7 +10,7 @@ from app.client.calls import Calls, path_of
 from app.client.decoding import decoded
 from app.client.errors import JobCancelledError, JobFailedError, JobTimeoutError
 from app.client.files import download
-from app.client.following import OPEN_STATES, views
+from app.client.job_events import OPEN_STATES, views
 from app.client.paging import Listing
 from app.client.progress import bar
 from app.client.transport import Transport, document_of

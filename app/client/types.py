@@ -7,7 +7,7 @@ defined. A field that a newer server adds is left out.
 from dataclasses import dataclass
 from typing import Any
 
-from app.client.asked import (
+from app.client.search_fields import (
     ClusterSort,
     ContextOrder,
     CurveClass,
@@ -16,19 +16,8 @@ from app.client.asked import (
     SearchFilters,
     TableFormat,
 )
-from backend.jobs.views import (
-    DoneUnit,
-    Estimate,
-    JobPage,
-    JobView,
-    LogLine,
-    LogPage,
-    Requires,
-    UnitPage,
-)
-from backend.jobs.views import State as JobState
-from backend.queries.compare_views import ClusterMatch, Comparison
-from backend.queries.experiment_views import (
+from backend.experiments.sparse_parity.views import ParityAxis, ParityCell, ParityLaw, ParityView
+from backend.experiments.views import (
     ArrayInfo,
     CellDetail,
     CellRow,
@@ -43,8 +32,8 @@ from backend.queries.experiment_views import (
     PhasePair,
     PresetView,
 )
-from backend.queries.parity_views import ParityAxis, ParityCell, ParityLaw, ParityView
-from backend.queries.quanta_views import (
+from backend.quanta.comparison_views import ClusterMatch, Comparison
+from backend.quanta.views import (
     Annotation,
     ClusteringRow,
     ClusteringView,
@@ -63,36 +52,18 @@ from backend.queries.quanta_views import (
     Slope,
     SubMatrix,
 )
-from backend.queries.scaling_views import (
-    ClassPart,
-    FitKind,
-    InductionMean,
-    LawCurve,
-    LawFit,
-    LawParameter,
-    LossDistribution,
-    ScalingDetail,
+from backend.read.job_views import (
+    DoneUnit,
+    Estimate,
+    JobPage,
+    JobView,
+    LogLine,
+    LogPage,
+    Requires,
+    UnitPage,
 )
-from backend.queries.search_views import (
-    Invariance,
-    Match,
-    MatchScores,
-    Order,
-    Preset,
-    SearchResult,
-)
-from backend.queries.search_views import Sort as SearchSort
-from backend.queries.theory_views import (
-    ExponentLine,
-    ExponentPair,
-    Exponents,
-    FiniteExponents,
-    TheoryAxis,
-    TheoryLaw,
-    TheoryLaws,
-    TheoryRequest,
-)
-from backend.queries.views import (
+from backend.read.job_views import State as JobState
+from backend.read.views import (
     Axis,
     CheckpointRow,
     CorpusRow,
@@ -112,6 +83,28 @@ from backend.queries.views import (
     Token,
     TokenValue,
 )
+from backend.scaling.theory_views import (
+    ExponentLine,
+    ExponentPair,
+    Exponents,
+    FiniteExponents,
+    TheoryAxis,
+    TheoryLaw,
+    TheoryLaws,
+    TheoryRequest,
+)
+from backend.scaling.views import (
+    ClassPart,
+    FitKind,
+    InductionMean,
+    LawCurve,
+    LawFit,
+    LawParameter,
+    LossDistribution,
+    ScalingDetail,
+)
+from backend.search.views import Invariance, Match, MatchScores, Order, Preset, SearchResult
+from backend.search.views import Sort as SearchSort
 
 __all__ = [
     "Annotation",

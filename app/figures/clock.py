@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from app.figures.base import Layout, Trace, axis, end_label, figure, log_axis
 from app.figures.grokking import curve_layout, level, line_over_steps, reached_mark
-from backend.queries.clock import ClockCell
+from backend.experiments.modular_addition.queries import ClockCell
 from compute.grokking.fourier import MIN_NEURONS
 
 KNOWN, GENERALISED = 0.99, 0.9

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.figures.base import Layout, Trace, axis, figure
 from app.figures.clock import frequency_ticks
-from backend.queries.clock import ClockCell, attention
+from backend.experiments.modular_addition.queries import ClockCell, attention
 
 # Numbers that fit around a circle as words.
 WORDS_FIT = 61

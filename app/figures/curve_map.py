@@ -11,7 +11,7 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.queries.curve_map import CurveMap
+from backend.search.curve_map import CurveMap
 
 BLOCK = 1 << 16
 FULL = BLOCK - 1

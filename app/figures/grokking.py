@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from app.figures.base import Layout, Trace, along_axis, axis, end_label, figure, step_layout
-from backend.queries.experiment_views import (
+from backend.experiments.views import (
     CellDetail,
     EffectiveTheory,
     FractionCell,

@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 
 from app.figures.base import Layout, Trace, axis, end_label, figure
 from app.figures.grokking import curve_layout, level, line_over_steps, loss_figure, reached_mark
-from backend.queries.experiment_views import CellDetail
-from backend.queries.omnigrok import DecayLaw, Landscape, OmnigrokView
+from backend.experiments.omnigrok.queries import DecayLaw, Landscape, OmnigrokView
+from backend.experiments.views import CellDetail
 
 TRAIN: Layout = {"width": 2.2, "dash": "dash"}
 TEST: Layout = {"width": 2.4}

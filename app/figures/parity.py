@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from app.figures.base import Layout, Trace, axis, end_label, figure
 from app.figures.grokking import curve_layout, level, line_over_steps
 from app.figures.theory import log_axis
-from backend.queries.parity_views import ParityAxis, ParityCell, ParityLaw
+from backend.experiments.sparse_parity.views import ParityAxis, ParityCell, ParityLaw
 
 AXES: Mapping[ParityAxis, str] = {
     "N": "width (hidden neurons)",

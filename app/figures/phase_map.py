@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from html import escape
 
-from backend.queries.experiment_views import PhaseCell, PhaseDiagramView
+from backend.experiments.views import PhaseCell, PhaseDiagramView
 from compute.grokking.phases import PHASE_NAMES
 
 SIDE, LEFT, TOP, BOTTOM, KEY = 34, 86, 14, 64, 150

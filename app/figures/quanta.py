@@ -18,7 +18,7 @@ from app.figures.base import (
     step_layout,
 )
 from app.figures.labels import plotly_text
-from backend.queries.quanta_views import Count, CurveBand, RankFrequency, SubMatrix
+from backend.quanta.views import Count, CurveBand, RankFrequency, SubMatrix
 
 MAX_BARS = 12
 

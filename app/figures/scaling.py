@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from app.figures.base import Layout, Trace, along_axis, axis, end_label, figure, log_axis
 from app.figures.labels import plotly_text
 from app.figures.losses import CLASSES, axis_layout, class_figure
-from backend.queries.scaling_views import LawFit, LossDistribution, ScalingDetail
+from backend.scaling.views import LawFit, LossDistribution, ScalingDetail
 
 Unit = Literal["nats", "bits"]
 

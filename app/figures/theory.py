@@ -11,13 +11,8 @@ from itertools import groupby
 import plotly.graph_objects as go
 
 from app.figures.base import Layout, Trace, axis, end_label, figure
-from backend.queries.theory import SUMS
-from backend.queries.theory_views import (
-    Exponents,
-    TheoryAxis,
-    TheoryLaw,
-    TheoryLaws,
-)
+from backend.scaling.theory import SUMS
+from backend.scaling.theory_views import Exponents, TheoryAxis, TheoryLaw, TheoryLaws
 
 AXES: Mapping[TheoryAxis, str] = {"N": "parameters N", "D": "samples D", "S": "training steps S"}
 SYMBOLS = ("circle", "square", "triangle-up", "cross", "x", "star")

@@ -8,20 +8,19 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.experiments import Cell, ExperimentName
-from app.deps import MAX_INTEGER, StoreDep
 from app.figures.base import payload
 from app.figures.clock import Beside, training_figures
 from app.figures.clock_maps import look_figures
 from app.pages.experiment_parts import runs_of
-from app.pages.parameters import Blank
-from app.templating import query, render
-from backend.db import Store
+from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
+from app.requests.pages import Blank
+from app.web.templating import query, render
 from backend.errors import InvalidInputError, NotFoundError
-from backend.experiments import experiment_kind
-from backend.queries import experiments
-from backend.queries.clock import KIND, ClockCell, clock_cell
-from backend.queries.experiment_views import CellRow, ExperimentDetail, ExperimentRow
+from backend.experiments import queries as experiments
+from backend.experiments.modular_addition.queries import KIND, ClockCell, clock_cell
+from backend.experiments.registry import experiment_kind
+from backend.experiments.views import CellRow, ExperimentDetail, ExperimentRow
+from backend.store.database import Store
 
 router = APIRouter(include_in_schema=False)
 

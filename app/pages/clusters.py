@@ -5,13 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.deps import Id, StoreDep
-from app.pages.parameters import ClusterQuery, ContextQuery
-from app.templating import query, render
-from backend.queries import clusterings
-from backend.queries import clusters as cluster_queries
-from backend.queries.quanta_views import ClusterPage, ClusterView, ContextPage
-from backend.queries.scales import MEASURES
+from app.requests.dependencies import Id, StoreDep
+from app.requests.pages import ClusterQuery, ContextQuery
+from app.web.templating import query, render
+from backend.corpora.heat_scales import MEASURES
+from backend.quanta import clusterings
+from backend.quanta import clusters as cluster_queries
+from backend.quanta.views import ClusterPage, ClusterView, ContextPage
 
 router = APIRouter(include_in_schema=False)
 

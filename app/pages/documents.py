@@ -7,16 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.deps import CorpusName, Cursor, DocumentIndex, StoreDep
 from app.pages import heat_view
-from app.pages.parameters import HeatQuery, Name
-from app.templating import query, render
+from app.requests.dependencies import CorpusName, Cursor, DocumentIndex, StoreDep
+from app.requests.pages import HeatQuery, Name
+from app.web.templating import query, render
+from backend.corpora import corpora
+from backend.corpora import heat as heats
+from backend.corpora.heat_scales import scale_of
 from backend.errors import NotReadyError
 from backend.jobs.kinds.paste import MAX_TEXT
-from backend.queries import corpora
-from backend.queries import heat as heats
-from backend.queries.scales import scale_of
-from backend.queries.views import Heat
+from backend.read.views import Heat
 
 router = APIRouter(include_in_schema=False)
 

@@ -7,17 +7,18 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse, Response
 
-from app.deps import StoreDep
-from app.forms import FormFields
 from app.pages import job_form, job_views
-from app.templating import query
-from backend.db import Store
+from app.requests.dependencies import StoreDep
+from app.requests.forms import FormFields
+from app.web.templating import query
 from backend.errors import InvalidInputError
-from backend.experiments import ExperimentKind, experiment_kind
-from backend.jobs import crew, queue
+from backend.experiments import queries as experiments
+from backend.experiments.registry import ExperimentKind, experiment_kind
+from backend.experiments.views import ExperimentRow
+from backend.jobs import queue
+from backend.jobs import workers as crew
 from backend.jobs.kinds import kind_named
-from backend.queries import experiments
-from backend.queries.experiment_views import ExperimentRow
+from backend.store.database import Store
 
 router = APIRouter(include_in_schema=False)
 

@@ -6,12 +6,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.deps import (
-    CorpusName,
-    Id,
-    PredictionIndex,
-    StoreDep,
-)
 from app.figures.base import payload
 from app.figures.curve_map import packed
 from app.figures.prediction import prediction_figure
@@ -23,14 +17,17 @@ from app.figures.quanta import (
 )
 from app.figures.scaling import scaling_figures
 from app.figures.theory import theory_figures
-from app.prediction_query import PredictionQuery
-from app.remembered import passing
-from app.scaling_query import ScalingFigures
-from app.search_query import SearchQuery
-from app.theory_query import TheoryQuery
-from backend.queries import clusterings, clusters, predictions, search
-from backend.queries.scaling import scaling_detail
-from backend.queries.theory import exponents, theory_laws
+from app.requests.dependencies import CorpusName, Id, PredictionIndex, StoreDep
+from app.requests.prediction import PredictionQuery
+from app.requests.scaling import ScalingFigures
+from app.requests.search import SearchQuery
+from app.requests.theory import TheoryQuery
+from app.web.response_cache import passing
+from backend.corpora import predictions
+from backend.quanta import clusterings, clusters
+from backend.scaling.detail import scaling_detail
+from backend.scaling.theory import exponents, theory_laws
+from backend.search import search
 
 router = APIRouter(prefix="/figures", include_in_schema=False)
 

@@ -9,8 +9,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.experiments import Cell, ExperimentName
-from app.deps import MAX_INTEGER, StoreDep
 from app.figures.base import payload
 from app.figures.grokking import (
     WORDS,
@@ -21,16 +19,17 @@ from app.figures.grokking import (
     prediction_figure,
 )
 from app.figures.phase_map import phase_map_svg
-from app.forms import FormFields
 from app.pages.experiment_parts import Runs, asked, runs_of
-from app.pages.parameters import Blank
-from app.templating import query, render
-from backend.db import Store
+from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
+from app.requests.forms import FormFields
+from app.requests.pages import Blank
+from app.web.templating import query, render
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
-from backend.experiments import experiment_kind
-from backend.experiments.phase_diagram import MAX_SIDE
-from backend.queries import experiments, phase_diagrams
-from backend.queries.experiment_views import (
+from backend.experiments import queries as experiments
+from backend.experiments.grokking import queries as phase_diagrams
+from backend.experiments.grokking.spec import MAX_SIDE
+from backend.experiments.registry import experiment_kind
+from backend.experiments.views import (
     CellDetail,
     EffectiveTheory,
     ExperimentRow,
@@ -39,6 +38,7 @@ from backend.queries.experiment_views import (
     PhaseCell,
     PhaseDiagramView,
 )
+from backend.store.database import Store
 from compute.grokking.grids import WHOLE
 from compute.grokking.phases import PHASE_NAMES
 

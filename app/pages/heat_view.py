@@ -4,9 +4,9 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from backend.queries.scales import N_BINS, Scale, scale_of
-from backend.queries.views import DocumentView, Heat, HeatChoices, HeatModel, TokenValue
-from backend.targets import spelled
+from backend.corpora.heat_scales import N_BINS, Scale, scale_of
+from backend.read.targets import spelled
+from backend.read.views import DocumentView, Heat, HeatChoices, HeatModel, TokenValue
 
 N_COMMON = 8
 NEWLINE = "⏎"

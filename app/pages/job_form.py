@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from backend.db import Store
 from backend.errors import InvalidInputError, QuantaError
-from backend.jobs.kinds import JobKind, files
-from backend.queries.stored_names import stored_names
+from backend.jobs.kinds import JobKind
+from backend.read.stored_names import stored_names
+from backend.store import data_files as files
+from backend.store.database import Store
 
 MAX_OPTIONS = 60
 Widget = Literal["select", "number", "text"]

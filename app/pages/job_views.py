@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.templating import grouped, moment, si
-from backend.experiments import KINDS as EXPERIMENTS
-from backend.jobs.crew import WorkerView
+from app.web.templating import grouped, moment, si
+from backend.experiments.registry import KINDS as EXPERIMENTS
 from backend.jobs.kinds import KINDS
 from backend.jobs.kinds.base import as_asked
-from backend.jobs.views import Estimate, JobView
+from backend.jobs.workers import WorkerView
+from backend.read.job_views import Estimate, JobView
 
 MOST_SHOWN = 60
 MARKS = {

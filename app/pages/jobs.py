@@ -8,18 +8,27 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.jobs import JobId, KindName
-from app.deps import CURSOR_PATTERN, CorpusName, DocumentIndex, StoreDep
-from app.forms import FormFields
 from app.pages import job_form, job_views
-from app.pages.parameters import Blank
-from app.templating import query, render
+from app.requests.dependencies import (
+    CURSOR_PATTERN,
+    CorpusName,
+    DocumentIndex,
+    JobId,
+    KindName,
+    StoreDep,
+)
+from app.requests.forms import FormFields
+from app.requests.pages import Blank
+from app.web.templating import query, render
 from backend.errors import InvalidInputError, NotFoundError, QuantaError, StoreError
-from backend.jobs import board, crew, estimates, notes, queue
-from backend.jobs.again import Again, again, asked_of
+from backend.jobs import estimates, queue
+from backend.jobs import job_log as notes
+from backend.jobs import job_table as board
+from backend.jobs import workers as crew
+from backend.jobs.clone import Again, again, asked_of
 from backend.jobs.kinds import KINDS, JobKind, kind_named
-from backend.jobs.views import Estimate, JobView, Requires, State
-from backend.queries.reading import left_of
+from backend.read.job_views import Estimate, JobView, Requires, State
+from backend.read.reader import left_of
 
 router = APIRouter(include_in_schema=False)
 

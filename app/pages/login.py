@@ -5,14 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.attempts import Attempts
-from app.deps import StoreDep
-from app.forms import FormFields
-from app.next_page import HOME, own_page
-from app.templating import render
-from app.visitors import drop_session, keep_session, session_of
-from backend import access_tokens, login_sessions
-from backend.access_tokens import Holder
+from app.requests.dependencies import StoreDep
+from app.requests.forms import FormFields
+from app.web.login_attempts import Attempts
+from app.web.login_redirect import HOME, own_page
+from app.web.templating import render
+from app.web.visitors import drop_session, keep_session, session_of
+from backend.access import sessions as login_sessions
+from backend.access import tokens as access_tokens
+from backend.access.tokens import Holder
 
 router = APIRouter(include_in_schema=False)
 # What a browser may keep of an answer that has to do with a secret: nothing.

@@ -7,20 +7,25 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.experiments import Cell, ExperimentName
-from app.deps import MAX_INTEGER, StoreDep
 from app.figures.base import payload
 from app.figures.omnigrok import cell_figures, run_figures
 from app.pages.experiment_parts import runs_of
-from app.pages.parameters import Blank
-from app.templating import query, render
-from backend.db import Store
+from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
+from app.requests.pages import Blank
+from app.web.templating import query, render
 from backend.errors import NotReadyError
-from backend.experiments import KINDS, experiment_kind
-from backend.experiments.omnigrok import AXES, DATA_TITLES
-from backend.queries import experiments
-from backend.queries.experiment_views import CellDetail, ExperimentRow
-from backend.queries.omnigrok import OMNIGROK, Kept, OmnigrokCell, OmnigrokView, omnigrok
+from backend.experiments import queries as experiments
+from backend.experiments.omnigrok.queries import (
+    OMNIGROK,
+    Kept,
+    OmnigrokCell,
+    OmnigrokView,
+    omnigrok,
+)
+from backend.experiments.omnigrok.spec import AXES, DATA_TITLES
+from backend.experiments.registry import KINDS, experiment_kind
+from backend.experiments.views import CellDetail, ExperimentRow
+from backend.store.database import Store
 from compute.grokking.phases import GROKKING, PHASE_NAMES, PUBLISHED_GAP
 
 router = APIRouter(include_in_schema=False)

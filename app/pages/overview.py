@@ -3,11 +3,12 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.deps import StoreDep
 from app.pages.glossary import TERMS
-from app.templating import render
-from backend.queries import clusterings, corpora
-from backend.queries import overview as overviews
+from app.requests.dependencies import StoreDep
+from app.web.templating import render
+from backend.corpora import corpora
+from backend.quanta import clusterings
+from backend.quanta import overview as overviews
 
 router = APIRouter(include_in_schema=False)
 

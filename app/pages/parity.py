@@ -7,19 +7,18 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.experiments import Cell, ExperimentName
-from app.deps import MAX_INTEGER, StoreDep
 from app.figures.base import payload
 from app.figures.parity import cell_figures, law_figures
 from app.pages.experiment_parts import runs_of
-from app.pages.parameters import Blank
-from app.templating import query, render
-from backend.db import Store
+from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
+from app.requests.pages import Blank
+from app.web.templating import query, render
 from backend.errors import NotReadyError
-from backend.experiments import experiment_kind
-from backend.queries import parity as runs_of_parity
-from backend.queries.experiment_views import CellRow, ExperimentRow
-from backend.queries.parity_views import ParityCell, ParityView
+from backend.experiments.registry import experiment_kind
+from backend.experiments.sparse_parity import queries as runs_of_parity
+from backend.experiments.sparse_parity.views import ParityCell, ParityView
+from backend.experiments.views import CellRow, ExperimentRow
+from backend.store.database import Store
 
 router = APIRouter(include_in_schema=False)
 

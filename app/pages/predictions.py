@@ -6,13 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.deps import CorpusName, PredictionIndex, StoreDep
-from app.prediction_query import CONTEXT, PredictionQuery
-from app.templating import query, render
-from backend.queries import predictions, search
-from backend.queries.scales import MEASURES
-from backend.queries.search import SearchResult
-from backend.queries.views import PredictionView
+from app.requests.dependencies import CorpusName, PredictionIndex, StoreDep
+from app.requests.prediction import CONTEXT, PredictionQuery
+from app.web.templating import query, render
+from backend.corpora import predictions
+from backend.corpora.heat_scales import MEASURES
+from backend.read.views import PredictionView
+from backend.search import search
+from backend.search.search import SearchResult
 
 router = APIRouter(include_in_schema=False)
 

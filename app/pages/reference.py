@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.templating import render
+from app.web.templating import render
 
 router = APIRouter(include_in_schema=False)
 

@@ -7,16 +7,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.deps import StoreDep
 from app.figures.losses import CLASSES
 from app.figures.scaling import in_unit, residual_shares
-from app.scaling_query import ScalingQuery
-from app.templating import query, render
+from app.requests.dependencies import StoreDep
+from app.requests.scaling import ScalingQuery
+from app.web.templating import query, render
+from backend.corpora import corpora
 from backend.errors import QuantaError
-from backend.queries import corpora, suites
-from backend.queries.scaling import scaling_detail
-from backend.queries.scaling_views import ScalingDetail
-from backend.queries.views import Axis, CorpusRow, SuiteView
+from backend.read.views import Axis, CorpusRow, SuiteView
+from backend.scaling import suites
+from backend.scaling.detail import scaling_detail
+from backend.scaling.views import ScalingDetail
 
 router = APIRouter(include_in_schema=False)
 

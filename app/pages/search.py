@@ -9,22 +9,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.api.exports import MAX_ROWS
-from app.deps import StoreDep
 from app.figures import curves
 from app.pages import search_parts as parts
 from app.pages.addresses import SHAPE, Items, address, given
 from app.pages.scaling import ScalingChoice, scaling_choice
-from app.remembered import passing
-from app.search_query import SearchQuery
-from app.templating import number, render, si
-from backend.db import Store
+from app.requests.dependencies import MAX_EXPORT_ROWS, StoreDep
+from app.requests.search import SearchQuery
+from app.web.response_cache import passing
+from app.web.templating import number, render, si
 from backend.errors import InvalidInputError, NotReadyError
-from backend.queries import search as searches
-from backend.queries import suites
-from backend.queries.search import Match, SearchResult
-from backend.queries.search_filters import TEXT_SECONDS
-from backend.queries.views import ScalingView
+from backend.read.views import ScalingView
+from backend.scaling import suites
+from backend.search import search as searches
+from backend.search.filters import TEXT_SECONDS
+from backend.search.search import Match, SearchResult
+from backend.store.database import Store
 
 router = APIRouter(include_in_schema=False)
 
@@ -120,7 +119,7 @@ def search_page(
         view=view,
         banner=refusal,
         page_size=PAGE_SIZE,
-        most_exported=MAX_ROWS,
+        most_exported=MAX_EXPORT_ROWS,
         api=_api(question) if view else None,
         **_asked_context(question, view, refusal),
         **_found_context(store, question, view, ends),

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.templating import query, render
-from app.theory_query import DEFAULTS, TheoryQuery
-from backend.queries.theory import BOUNDS, exponents, theory_laws
-from backend.queries.theory_views import TheoryLaw, TheoryLaws, TheoryRequest
+from app.requests.theory import DEFAULTS, TheoryQuery
+from app.web.templating import query, render
+from backend.scaling.theory import BOUNDS, exponents, theory_laws
+from backend.scaling.theory_views import TheoryLaw, TheoryLaws, TheoryRequest
 
 router = APIRouter(include_in_schema=False)
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from backend.cli_progress import Bars
-from backend.db import Store, open_store
+from backend.commands.progress_bars import Bars
+from backend.progress import log_work
 from backend.settings import settings
-from backend.stages.progress import log_work
+from backend.store.database import Store, open_store
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, no progress.")]
 Workers = Annotated[int | None, typer.Option(help="Evaluation processes; one a core if left out.")]

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from backend.commands.common import Json, bars, numbers, opened_store, result
-from backend.db import Store
 from backend.errors import InvalidInputError
-from backend.lookup import tokenizer_of_suite
+from backend.store.database import Store
+from backend.store.lookup import tokenizer_of_suite
 
 corpus_cli = typer.Typer(no_args_is_help=True, help="Corpora of text.")
 

@@ -19,7 +19,7 @@ def presets(as_json: Json = False) -> None:
     """Named parameters of every kind of experiment."""
     from dataclasses import asdict
 
-    from backend.experiments import KINDS
+    from backend.experiments.registry import KINDS
 
     lines, found = [], []
     for kind in KINDS.values():
@@ -39,9 +39,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Compute an experiment; cells that are stored are not computed again."""
-    from backend.experiments import experiment_kind
+    from backend.experiments.queries import experiment
+    from backend.experiments.registry import experiment_kind
     from backend.jobs.kinds import checked
-    from backend.queries.experiments import experiment
     from backend.stages.devices import resolve
     from backend.stages.experiments import run_experiment
 
@@ -72,7 +72,7 @@ def list_(
     """Experiments that are stored, newest first."""
     from dataclasses import asdict
 
-    from backend.queries.experiments import list_experiments
+    from backend.experiments.queries import list_experiments
 
     found = list_experiments(opened_store(), kind).experiments
     lines = [
@@ -92,7 +92,7 @@ def phases(
     """The phases of a grid, drawn as letters, and how many cells each has."""
     from dataclasses import asdict
 
-    from backend.queries.phase_diagrams import phase_diagram
+    from backend.experiments.grokking.queries import phase_diagram
 
     view = phase_diagram(opened_store(), experiment, gap)
     width = len(view.x.values)
@@ -113,7 +113,7 @@ def laws(
     """Slopes over width, steps and data of a run of sparse parity, beside their finite sums."""
     from dataclasses import asdict
 
-    from backend.queries.parity import parity
+    from backend.experiments.sparse_parity.queries import parity
 
     view = parity(opened_store(), run)
     tasks = view.experiment.parameters["tasks"]

@@ -9,8 +9,8 @@ import typer
 from backend.commands.common import Json, bars, opened_store, result
 
 if TYPE_CHECKING:
-    from backend.db import Store
     from backend.exchange.table_files import Table
+    from backend.store.database import Store
 
 export_cli = typer.Typer(
     no_args_is_help=True,

@@ -18,7 +18,7 @@ from backend.commands.export import (
 )
 
 if TYPE_CHECKING:
-    from backend.queries.search import Search, Shape
+    from backend.search.search import Search, Shape
 
 __all__ = ["export_cli"]
 
@@ -91,7 +91,7 @@ def export_predictions(
 
 def _export(given: dict[str, Any]) -> None:
     from backend.exchange.exports import predictions_table
-    from backend.queries.search import found_rows
+    from backend.search.search import found_rows
 
     wanted, limit = _search(given), given["limit"]
     write_export(
@@ -111,8 +111,8 @@ def _choice(value: str | None, choices: tuple[str, ...], name: str) -> Any:
 def _shape(given: dict[str, Any]) -> "Shape | None":
     from typing import get_args
 
-    from backend.queries.search import Shape
-    from backend.queries.search_views import Preset
+    from backend.search.search import Shape
+    from backend.search.views import Preset
 
     names = [name for name in ("sketch", "preset", "like") if given[name] is not None]
     if not names:
@@ -137,10 +137,10 @@ def _knots(text: str) -> tuple[tuple[float, float], ...]:
 def _search(given: dict[str, Any]) -> "Search":
     from typing import get_args
 
-    from backend.queries.search import Search, SearchFilters
-    from backend.queries.search_filters import RIGHT_NATS
-    from backend.queries.search_views import Invariance, Sort
-    from backend.queries.text_filters import TextFilter
+    from backend.search.filters import RIGHT_NATS
+    from backend.search.search import Search, SearchFilters
+    from backend.search.text_filters import TextFilter
+    from backend.search.views import Invariance, Sort
 
     ranges: dict[str, Any] = {n: (given[f"{n}_min"], given[f"{n}_max"]) for n in _RANGES}
     others: dict[str, Any] = {n: given[n] for n in ("published", "only_largest", "cluster")}

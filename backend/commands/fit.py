@@ -10,8 +10,8 @@ import typer
 from numpy.typing import NDArray
 
 from backend.commands.common import Json, result
+from backend.commands.points import Points, read_points
 from backend.errors import InvalidInputError
-from backend.points import Points, read_points
 
 fit_cli = typer.Typer(no_args_is_help=True, help="Scaling laws of points in a CSV file.")
 

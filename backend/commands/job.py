@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from backend.commands.common import Json, bars, opened_store, result
-from backend.db import Store
 from backend.errors import InvalidInputError, QuantaError
-from backend.jobs.views import JobView, Requires, State
+from backend.read.job_views import OPEN_STATES, JobView, Requires, State
+from backend.store.database import Store
 
 POLL_SECONDS = 0.5
 
@@ -53,15 +53,15 @@ def _line(view: JobView) -> str:
 
 def _followed(store: Store, job_id: str, as_json: bool) -> JobView:
     """Draw a job's progress until it has ended."""
-    from backend.jobs import board
+    from backend.jobs import job_table as board
 
     view = board.job(store, job_id)
-    while view.total is None and view.state in board.OPEN_STATES:
+    while view.total is None and view.state in OPEN_STATES:
         time.sleep(POLL_SECONDS)
         view = board.job(store, job_id)
     total = view.total or 0
     with bars(as_json).task(view.kind, total=total, unit=view.unit, done=view.done) as bar:
-        while view.state in board.OPEN_STATES:
+        while view.state in OPEN_STATES:
             time.sleep(POLL_SECONDS)
             done, view = view.done, board.job(store, job_id)
             bar.advance(max(0, view.done - done))
@@ -144,7 +144,7 @@ def list_(
     """Jobs, newest first."""
     from typing import cast, get_args
 
-    from backend.jobs import board
+    from backend.jobs import job_table as board
 
     if state is not None and state not in get_args(State):
         raise InvalidInputError(
@@ -158,7 +158,7 @@ def list_(
 @job_cli.command("show")
 def show(job: JobId, wait: Wait = False, as_json: Json = False) -> None:
     """One job."""
-    from backend.jobs import board
+    from backend.jobs import job_table as board
 
     store = opened_store()
     _told(store, board.job(store, job), wait, as_json)
@@ -171,7 +171,7 @@ def log(
     """The last lines of a job's log."""
     from dataclasses import asdict
 
-    from backend.jobs import notes
+    from backend.jobs import job_log as notes
 
     lines = notes.log(opened_store(), job, limit=limit).lines
     text = "\n".join(f"{line.at} {line.text}" for line in lines) or "no lines"
@@ -181,7 +181,7 @@ def log(
 @job_cli.command("cancel")
 def cancel(job: JobId, as_json: Json = False) -> None:
     """End a job; what is committed stays."""
-    from backend.jobs import board
+    from backend.jobs import job_table as board
 
     view = board.cancel(opened_store(), job)
     result(as_json, _line(view), **_shown(view))

@@ -18,7 +18,7 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Write the store and its jobs into one file, while servers and workers go on."""
-    from backend.backups import make_backup
+    from backend.upkeep.backup import make_backup
 
     made = make_backup(settings(), file, bars(as_json), force=force)
     result(
@@ -33,7 +33,7 @@ def backup(
 
 def restore(file: File, as_json: Json = False) -> None:
     """Replace the store by a backup; the present one is kept beside it."""
-    from backend.restores import restore as run
+    from backend.upkeep.restore import restore as run
 
     done = run(settings(), file, bars(as_json))
     kept = ", ".join(done.aside) or "there was none"
@@ -57,8 +57,8 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Show, or remove with --yes, what is old and what nothing else refers to."""
-    from backend.prunes import give_space_back, reusable_bytes
-    from backend.prunes import prune as run
+    from backend.upkeep.prune import give_space_back, reusable_bytes
+    from backend.upkeep.prune import prune as run
 
     store = opened_store()
     done = run(store, days, bars(as_json), really=yes)

@@ -3,10 +3,11 @@
 import os
 import secrets
 
-from backend import access_tokens, login_sessions
-from backend.binding import check_bind, is_loopback
-from backend.db import Store, open_store
+from backend.access import sessions as login_sessions
+from backend.access import tokens as access_tokens
+from backend.access.binding import check_bind, is_loopback
 from backend.settings import Settings, settings
+from backend.store.database import Store, open_store
 
 _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::", "[::]"})  # noqa: S104 - named, not bound
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import select
 
-from backend import catalogue
 from backend.commands.common import Json, bars, numbers, opened_store, result
 from backend.errors import InvalidInputError
-from backend.models import Suite
+from backend.store.tables import Suite
+from backend.weights import catalogue
 
 suite_cli = typer.Typer(no_args_is_help=True, help="Suites of models.")
 CATALOGUE_PREFIX = "hub:"
@@ -89,8 +89,8 @@ def _add_families(
     endpoint: str | None,
     as_json: bool,
 ) -> None:
-    from backend.hub_names import checked_endpoint
     from backend.stages.hub_suites import HubSpec, add_hub_suite
+    from backend.weights.hub_names import checked_endpoint
 
     if name and len(families) > 1:
         raise InvalidInputError(

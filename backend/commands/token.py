@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from backend import access_tokens
-from backend.access_tokens import Scope, TokenView
+from backend.access import tokens as access_tokens
+from backend.access.tokens import Scope, TokenView
 from backend.commands.common import Json, opened_store, result
 
 token_cli = typer.Typer(no_args_is_help=True, help="Tokens: who may use the server.")

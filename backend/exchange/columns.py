@@ -8,12 +8,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from backend.db import Store
 from backend.exchange.table_files import Column, Rows
-from backend.losses import SCORE_DTYPES, curve_scores
-from backend.models import CurveSet, Document
-from backend.queries.reading import Reader
-from backend.queries.target_tokens import target_ids
+from backend.read.losses import SCORE_DTYPES, curve_scores
+from backend.read.reader import Reader
+from backend.search.token_filters import target_ids
+from backend.store.database import Store
+from backend.store.tables import CurveSet, Document
 
 _INDEXES = {"published_monogenic", "published_banded"}  # -1 stands for none
 # float16 is exact in float32, which more programs can read.

@@ -15,13 +15,19 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.errors import InvalidInputError, NotReadyError
 from backend.exchange import columns
 from backend.exchange.table_files import Column, Rows, Table
-from backend.lookup import corpus_named, model_named, suite_named
-from backend.losses import loss_matrix
-from backend.models import (
+from backend.quanta.clusterings import finished_clustering
+from backend.read.curve_sets import curve_sets
+from backend.read.loss_blocks import SuiteLosses, suite_losses
+from backend.read.losses import loss_matrix
+from backend.read.reader import reader_if_text
+from backend.search.search import FoundRows
+from backend.stages.provenance import program_version
+from backend.store.database import Store
+from backend.store.lookup import corpus_named, model_named, suite_named
+from backend.store.tables import (
     Annotation,
     Cluster,
     Clustering,
@@ -31,12 +37,6 @@ from backend.models import (
     Evaluation,
     Suite,
 )
-from backend.queries.clusterings import finished_clustering
-from backend.queries.losses import SuiteLosses, suite_losses
-from backend.queries.reading import reader_if_text
-from backend.queries.search import FoundRows
-from backend.queries.suites import curve_sets
-from backend.stages.provenance import program_version
 
 BLOCK_ROWS = 65_536
 # A context is read from its document: fewer of them make a block of about the same size.

@@ -14,24 +14,13 @@ from numpy.typing import NDArray
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from backend import arrays, names
-from backend.db import Store
 from backend.errors import InvalidInputError
 from backend.exchange import labels as published
 from backend.exchange.labels import SampleContext
 from backend.exchange.textless import textless_corpus
-from backend.keys import result_key
-from backend.models import (
-    Cluster,
-    Clustering,
-    ClusterMember,
-    Corpus,
-    Discovery,
-    Selection,
-    Similarity,
-)
-from backend.models.base import now
-from backend.models.quanta import IMPORTED
+from backend.progress import WORK_LOG, Progress
+from backend.read.tokens import parse_tokenizer
+from backend.schemas import names
 from backend.stages.corpora import (
     CHUNK_PREDICTIONS,
     TokenisedDocument,
@@ -40,9 +29,21 @@ from backend.stages.corpora import (
     stored_tokenizer,
 )
 from backend.stages.documents import RawDocument
-from backend.stages.progress import WORK_LOG, Progress
 from backend.stages.provenance import provenance
-from backend.tokens import parse_tokenizer
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.keys import result_key
+from backend.store.tables import (
+    Cluster,
+    Clustering,
+    ClusterMember,
+    Corpus,
+    Discovery,
+    Selection,
+    Similarity,
+)
+from backend.store.tables.base import now
+from backend.store.tables.quanta import IMPORTED
 
 
 @dataclass(frozen=True)

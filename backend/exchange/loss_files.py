@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend import names
-from backend.arrays import MAX_LOSS_NATS
 from backend.errors import InvalidInputError
 from backend.exchange.json_files import read_json, shown
+from backend.schemas import names
+from backend.store.arrays import MAX_LOSS_NATS
 
 MAX_STEP = 2**31 - 1
 MAX_PARAMETERS = 2**63 - 1

@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from backend.documents import ChunkSpan, chunk_spans
 from backend.errors import ConflictError, InvalidInputError
 from backend.exchange.textless import textless_corpus
-from backend.lookup import corpus_named
-from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, Model, Suite
+from backend.read.documents import ChunkSpan, chunk_spans
 from backend.stages.provenance import provenance
+from backend.store.lookup import corpus_named
+from backend.store.tables import Checkpoint, Corpus, Evaluation, LossChunk, Model, Suite
 
 # Keys of what is not complete begin so: no hash does.
 UNFINISHED = "unfinished import "

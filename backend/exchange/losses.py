@@ -2,7 +2,7 @@
 
 The file is memory-mapped and read once, 65,536 predictions at a time, each committed by itself, so
 that others can write meanwhile; until the last one there is no finished evaluation. Losses are
-stored as float16 nats (backend.arrays); what counts as equal content is what is stored.
+stored as float16 nats (backend.store.arrays); what counts as equal content is what is stored.
 """
 
 import hashlib
@@ -16,9 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend import arrays, names
-from backend.db import Store
-from backend.documents import ChunkSpan
 from backend.errors import InvalidInputError
 from backend.exchange.loss_files import (
     ModelEntry,
@@ -36,10 +33,14 @@ from backend.exchange.loss_rows import (
     locked,
     put_chunk,
 )
-from backend.keys import result_key
-from backend.models import Evaluation
-from backend.models.base import now
-from backend.stages.progress import WORK_LOG, Progress
+from backend.progress import WORK_LOG, Progress
+from backend.read.documents import ChunkSpan
+from backend.schemas import names
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.keys import result_key
+from backend.store.tables import Evaluation
+from backend.store.tables.base import now
 
 NATS = {"nats": 1.0, "bits": math.log(2)}  # nats in one unit
 TENTH_NAT = 0.1

@@ -2,9 +2,9 @@
 
 from sqlalchemy.orm import Session
 
-from backend.models import Corpus
 from backend.stages.corpora import CHUNK_PREDICTIONS
 from backend.stages.provenance import provenance
+from backend.store.tables import Corpus
 
 
 def textless_corpus(

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 
-from backend.db import Store
-from backend.models import Claim, Worker
+from backend.store.database import Store
+from backend.store.tables import Claim, Worker
 
 POLL_SECONDS = 0.25
 

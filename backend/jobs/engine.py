@@ -31,9 +31,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from backend.errors import QuantaError
-from backend.jobs import flows
-from backend.jobs.flows import flow_id
+from backend.jobs import workflows as flows
 from backend.jobs.leases import LostLeaseError, end_lost
+from backend.jobs.workflows import flow_id
 from backend.settings import Settings
 
 P = ParamSpec("P")

@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.jobs.kinds import KINDS, checked
-from backend.jobs.shown import view_of
-from backend.jobs.views import Estimate
-from backend.keys import result_key
-from backend.models import Job, JobUnit
+from backend.read.job_views import Estimate
+from backend.read.jobs import view_of
+from backend.store.database import Store
+from backend.store.keys import result_key
+from backend.store.tables import Job, JobUnit
 
 # Finished jobs whose pace the next one is expected to have.
 PAST_JOBS = 10

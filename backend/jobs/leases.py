@@ -24,11 +24,11 @@ from typing import NoReturn
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from backend.cache import drop_abandoned
-from backend.db import Store
 from backend.errors import QuantaError
-from backend.models import Claim, Worker
-from backend.models.base import utc
+from backend.store.cache import drop_abandoned
+from backend.store.database import Store
+from backend.store.tables import Claim, Worker
+from backend.store.tables.base import utc
 
 BEAT_SECONDS, TTL_SECONDS = 5.0, 30.0
 IDLE_MS = 20_000

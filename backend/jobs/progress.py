@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backend.db import Store
-from backend.jobs import board, notes
-from backend.stages.progress import Task
+from backend.jobs import job_log as notes
+from backend.jobs import job_table as board
+from backend.progress import Task
+from backend.store.database import Store
 
 SECONDS = 1.0
 

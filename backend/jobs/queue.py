@@ -4,9 +4,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from backend.db import Store
-from backend.jobs import asking, board
-from backend.jobs.views import JobView, Requires
+from backend.jobs import job_table as board
+from backend.jobs import submission as asking
+from backend.read.job_views import JobView, Requires
+from backend.store.database import Store
 
 
 def submit(

@@ -15,12 +15,15 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from backend.db import Store
 from backend.errors import QuantaError
-from backend.jobs import board, engine, flows, leases, notes, work
-from backend.jobs.child import Child, ChildEndedError
+from backend.jobs import engine, leases, work
+from backend.jobs import job_log as notes
+from backend.jobs import job_table as board
+from backend.jobs import workflows as flows
+from backend.jobs.child_process import Child, ChildEndedError
 from backend.jobs.devices import has_cuda
 from backend.jobs.work.base import units_of
+from backend.store.database import Store
 
 SWEEP_SECONDS, WATCH_SECONDS = 2.0, 0.25
 # A child that is killed may have been killed by chance, or for its memory.

@@ -11,16 +11,11 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend import arrays
-from backend.curve_index import compiled_search, curve_index
-from backend.db import Store
-from backend.documents import chunk_spans
 from backend.errors import NotReadyError
-from backend.keys import result_key
-from backend.lookup import finished_evaluations
-from backend.losses import SCORE_DTYPES, loss_matrix
-from backend.models import Corpus, CurveChunk, CurveSet, Evaluation, Suite
-from backend.models.base import now
+from backend.progress import WORK_LOG, Progress
+from backend.read.curve_index import compiled_search, curve_index
+from backend.read.documents import chunk_spans
+from backend.read.losses import SCORE_DTYPES, loss_matrix
 from backend.stages.cluster_curves import fill_cluster_curves
 from backend.stages.curve_tallies import (
     HISTOGRAM_EDGES,
@@ -29,7 +24,12 @@ from backend.stages.curve_tallies import (
     tally_arrays,
     unit_sizes,
 )
-from backend.stages.progress import WORK_LOG, Progress
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.keys import result_key
+from backend.store.lookup import finished_evaluations
+from backend.store.tables import Corpus, CurveChunk, CurveSet, Evaluation, Suite
+from backend.store.tables.base import now
 
 __all__ = ["HISTOGRAM_EDGES", "SCORE_DTYPES", "classify"]
 

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from backend.db import Store
-from backend.losses import loss_matrix
-from backend.models import (
+from backend.progress import WORK_LOG, Progress
+from backend.read.losses import loss_matrix
+from backend.store.database import Store
+from backend.store.tables import (
     Cluster,
     ClusterCurve,
     Clustering,
@@ -20,7 +21,6 @@ from backend.models import (
     Selection,
     Similarity,
 )
-from backend.stages.progress import WORK_LOG, Progress
 
 BAND = (10, 90)  # percentiles
 

@@ -14,15 +14,16 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 from tokenizers import Tokenizer as HubTokenizer
 
-from backend import arrays, names
-from backend.db import Store
 from backend.errors import InvalidInputError
-from backend.keys import bytes_key, result_key
-from backend.models import Corpus, Document, TokenChunk, Tokenizer
+from backend.progress import Progress
+from backend.read.tokens import parse_tokenizer
+from backend.schemas import names
 from backend.stages.documents import RawDocument, read_documents
-from backend.stages.progress import Progress
 from backend.stages.provenance import provenance
-from backend.tokens import parse_tokenizer
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.keys import bytes_key, result_key
+from backend.store.tables import Corpus, Document, TokenChunk, Tokenizer
 
 CHUNK_PREDICTIONS = 65_536
 MAX_TOKENS = 1_048_576

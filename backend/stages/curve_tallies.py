@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend import tallies
-from backend.arrays import MAX_LOSS_NATS
-from backend.db import Store
-from backend.documents import read_chunk
-from backend.models import Corpus, CurveSet, Document
+from backend.read import tallies
+from backend.read.documents import read_chunk
+from backend.store.arrays import MAX_LOSS_NATS
+from backend.store.database import Store
+from backend.store.tables import Corpus, CurveSet, Document
 
 # The short histogram of every summary: losses in nats, the last bin takes everything beyond.
 SUMMARY_BINS_PER_NAT, SUMMARY_NATS = 4, 12

@@ -7,12 +7,21 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend.db import Store
-from backend.experiments.phase_diagram import PHASE_DIAGRAM
-from backend.jobs.kinds import checked
-from backend.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
-from backend.measures import MEASURES, stored_chunks
-from backend.models import (
+from backend.experiments.grokking.spec import PHASE_DIAGRAM
+from backend.experiments.kind import complete
+from backend.progress import Progress
+from backend.read.measures import MEASURES, stored_chunks
+from backend.stages.classify import classify
+from backend.stages.corpora import CHUNK_PREDICTIONS, CorpusSpec, add_corpus
+from backend.stages.devices import Compute
+from backend.stages.discover import DiscoverySpec, discover
+from backend.stages.evaluate import evaluate
+from backend.stages.experiments import run_experiment
+from backend.stages.select import SelectionSpec
+from backend.stages.suites import add_suite
+from backend.store.database import Store
+from backend.store.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
+from backend.store.tables import (
     Checkpoint,
     Corpus,
     CurveSet,
@@ -23,15 +32,6 @@ from backend.models import (
     Model,
     Suite,
 )
-from backend.stages.classify import classify
-from backend.stages.corpora import CHUNK_PREDICTIONS, CorpusSpec, add_corpus
-from backend.stages.devices import Compute
-from backend.stages.discover import DiscoverySpec, discover
-from backend.stages.evaluate import evaluate
-from backend.stages.experiments import run_experiment
-from backend.stages.progress import Progress
-from backend.stages.select import SelectionSpec
-from backend.stages.suites import add_suite
 
 BUNDLED = Path(__file__).resolve().parent.parent / "data" / "mini-suite"
 SUITE = "mini"
@@ -133,7 +133,7 @@ def is_built(store: Store, spec: DemoSpec) -> bool:
 
 def _has_grid(store: Store, session: Session, spec: DemoSpec) -> bool:
     """Whether the phase diagram is finished."""
-    key = PHASE_DIAGRAM.key(checked(store, session, PHASE_DIAGRAM.name, spec.grid))
+    key = PHASE_DIAGRAM.key(_grid(store, spec))
     row = session.scalars(select(Experiment).where(Experiment.key == key)).one_or_none()
     if row is None:
         return False
@@ -185,5 +185,4 @@ def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progres
 
 
 def _grid(store: Store, spec: DemoSpec) -> dict[str, Any]:
-    with store.session() as session:
-        return checked(store, session, PHASE_DIAGRAM.name, spec.grid)
+    return complete(store, PHASE_DIAGRAM, PHASE_DIAGRAM.schema.model_validate(spec.grid))

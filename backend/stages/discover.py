@@ -10,14 +10,21 @@ from numpy.typing import NDArray
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, undefer
 
-from backend import arrays
-from backend.db import Store
-from backend.documents import read_all
 from backend.errors import InvalidInputError
-from backend.keys import result_key
-from backend.lookup import evaluation_of, weights_of
-from backend.losses import evaluation_losses
-from backend.models import (
+from backend.progress import WORK_LOG, Progress
+from backend.read.documents import read_all
+from backend.read.losses import evaluation_losses
+from backend.read.similarities import clustering_labels, cosines, selection_indexes
+from backend.stages.cluster_curves import fill_cluster_curves
+from backend.stages.devices import Compute
+from backend.stages.provenance import provenance
+from backend.stages.select import SelectionSpec, select_predictions
+from backend.stages.similarity import compute_similarity
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.keys import result_key
+from backend.store.lookup import evaluation_of, weights_of
+from backend.store.tables import (
     Cluster,
     Clustering,
     ClusterMember,
@@ -27,14 +34,7 @@ from backend.models import (
     Similarity,
     SpectralArray,
 )
-from backend.models.base import now
-from backend.similarities import clustering_labels, cosines, selection_indexes
-from backend.stages.cluster_curves import fill_cluster_curves
-from backend.stages.devices import Compute
-from backend.stages.progress import WORK_LOG, Progress
-from backend.stages.provenance import provenance
-from backend.stages.select import SelectionSpec, select_predictions
-from backend.stages.similarity import compute_similarity
+from backend.store.tables.base import now
 
 # arXiv:2303.13506, section 5: 10…100 by 10, 125…300 by 25, 350, 400, 500…1100 by 100.
 PUBLISHED_N_CLUSTERS = (

@@ -14,21 +14,26 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend import arrays
-from backend.db import Store
-from backend.documents import read_chunk
 from backend.errors import InvalidInputError, QuantaError
-from backend.keys import VERSIONS, result_key
-from backend.lookup import tokenizer_of, weights_of
-from backend.losses import evaluation_losses
-from backend.measures import checked_measures, stored_chunks, stored_measure
-from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk, Suite
-from backend.models.base import now
+from backend.progress import WORK_LOG, Progress
+from backend.read.documents import read_chunk
+from backend.read.losses import evaluation_losses
+from backend.read.measures import checked_measures, stored_chunks, stored_measure
 from backend.stages import evaluate_worker
 from backend.stages.devices import Compute
-from backend.stages.progress import WORK_LOG, Progress
 from backend.stages.provenance import note_batch_share, provenance
-from backend.weights import WeightsFolder, checkpoint_folder, is_remote, prefetched
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.keys import VERSIONS, result_key
+from backend.store.lookup import tokenizer_of, weights_of
+from backend.store.tables import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk, Suite
+from backend.store.tables.base import now
+from backend.weights.checkpoint_folders import (
+    WeightsFolder,
+    checkpoint_folder,
+    is_remote,
+    prefetched,
+)
 
 TENTH_NAT = 0.1
 Values = dict[str, NDArray[Any]]

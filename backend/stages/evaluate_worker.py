@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.keys import files_key
+from backend.store.keys import files_key
 
 
 def start(threads: int) -> None:

@@ -14,18 +14,18 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from backend import arrays
-from backend.db import Store
 from backend.errors import InvalidInputError, StoreError
-from backend.experiments import experiment_kind
-from backend.experiments.base import Checked, ExperimentKind, groups
-from backend.models import Experiment, ExperimentArray, ExperimentCell
+from backend.experiments.kind import Checked, ExperimentKind, groups
+from backend.experiments.registry import experiment_kind
+from backend.progress import WORK_LOG, Progress, Task
 from backend.stages.devices import Compute
-from backend.stages.progress import WORK_LOG, Progress, Task
 from backend.stages.provenance import provenance
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.tables import Experiment, ExperimentArray, ExperimentCell
 
 if TYPE_CHECKING:
-    from backend.experiments.cells import CellResult
+    from backend.experiments.computing import CellResult
     from compute.ensembles.trainer import Record, Training
 
 # What a kill costs at most, of a training that takes longer than that.
@@ -247,7 +247,7 @@ def _compute(
     compute: Compute,
     progress: Progress,
 ) -> None:
-    from backend.experiments.cells import COMPUTING, Bench
+    from backend.experiments.computing import COMPUTING, Bench
     from compute.grokking.phase_diagram import one_thread
 
     key, imports = kind.key(parameters), imports_folder(store)

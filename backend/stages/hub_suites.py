@@ -14,18 +14,18 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend import names
-from backend.catalogue import TOKENS_A_STEP, CatalogueModel, Family
-from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError
-from backend.hub import Hub, Patience
-from backend.hub_names import HubLocation
-from backend.keys import bytes_key
-from backend.models import Suite, Tokenizer
+from backend.progress import Progress
+from backend.read.tokens import parse_tokenizer
+from backend.schemas import names
 from backend.stages.corpora import stored_tokenizer
-from backend.stages.progress import Progress
 from backend.stages.register import CheckpointFacts, add_checkpoint, check_vocabulary, suite_row
-from backend.tokens import parse_tokenizer
+from backend.store.database import Store
+from backend.store.keys import bytes_key
+from backend.store.tables import Suite, Tokenizer
+from backend.weights.catalogue import TOKENS_A_STEP, CatalogueModel, Family
+from backend.weights.hub import Hub, Patience
+from backend.weights.hub_names import HubLocation
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 MAIN = "main"

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend import names
 from backend.errors import InvalidInputError
-from backend.models import Checkpoint, Model, Suite
+from backend.schemas import names
+from backend.store.tables import Checkpoint, Model, Suite
 
 # Vocabularies are padded for speed, Pythia's to multiples of 128 or 512; more than this is
 # another tokenizer's.

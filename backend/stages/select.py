@@ -5,15 +5,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from sqlalchemy import select as sql_select
 
-from backend import arrays
-from backend.db import Store
-from backend.documents import read_all
 from backend.errors import InvalidInputError
-from backend.keys import result_key
-from backend.losses import evaluation_losses
-from backend.models import Evaluation
-from backend.models import Selection as SelectionRow
-from backend.stages.progress import WORK_LOG
+from backend.progress import WORK_LOG
+from backend.read.documents import read_all
+from backend.read.losses import evaluation_losses
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.keys import result_key
+from backend.store.tables import Evaluation
+from backend.store.tables import Selection as SelectionRow
 
 
 @dataclass(frozen=True)

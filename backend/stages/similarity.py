@@ -8,20 +8,20 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend import arrays
-from backend.db import Store
-from backend.documents import read_all
 from backend.errors import InvalidInputError
-from backend.keys import result_key
-from backend.lookup import evaluation_of, tokenizer_of
-from backend.models import Selection, Similarity, SimilarityStripe
-from backend.models.base import now
-from backend.similarities import selection_indexes
+from backend.progress import WORK_LOG, Progress
+from backend.read.documents import read_all
+from backend.read.similarities import selection_indexes
 from backend.stages.devices import Compute
 from backend.stages.evaluate_worker import load_registered, quiet
-from backend.stages.progress import WORK_LOG, Progress
 from backend.stages.provenance import note_batch_share, provenance
-from backend.weights import checkpoint_folder
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.keys import result_key
+from backend.store.lookup import evaluation_of, tokenizer_of
+from backend.store.tables import Selection, Similarity, SimilarityStripe
+from backend.store.tables.base import now
+from backend.weights.checkpoint_folders import checkpoint_folder
 
 MEASURE = "cosine"
 # Unit gradients that are kept between stripes; beyond it they are computed again, never wrong.

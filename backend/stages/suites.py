@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend import names
-from backend.db import Store
 from backend.errors import InvalidInputError
-from backend.keys import bytes_key, files_key
-from backend.models import Suite
+from backend.progress import Progress
+from backend.read.tokens import parse_tokenizer
+from backend.schemas import names
 from backend.stages.corpora import stored_tokenizer
-from backend.stages.progress import Progress
 from backend.stages.register import CheckpointFacts, add_checkpoint, check_vocabulary, suite_row
-from backend.tokens import parse_tokenizer
+from backend.store.database import Store
+from backend.store.keys import bytes_key, files_key
+from backend.store.tables import Suite
 
 STEP_FOLDER = re.compile(r"(?:step|checkpoint-)(\d{1,9})")
 MAX_COUNT = 10**12  # steps, and tokens a step

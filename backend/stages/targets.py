@@ -2,17 +2,17 @@
 
 from sqlalchemy.exc import IntegrityError
 
-from backend import arrays
-from backend.db import Store
-from backend.documents import read_chunk
 from backend.errors import InvalidInputError
-from backend.lookup import tokenizer_of
-from backend.models import Checkpoint, Corpus, Document, TargetLoss
+from backend.progress import WORK_LOG, Silent
+from backend.read.documents import read_chunk
+from backend.read.targets import is_computed, target_key
 from backend.stages import evaluate_worker
 from backend.stages.evaluate import check_tokenizer
-from backend.stages.progress import WORK_LOG, Silent
-from backend.targets import is_computed, target_key
-from backend.weights import checkpoint_folder
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.lookup import tokenizer_of
+from backend.store.tables import Checkpoint, Corpus, Document, TargetLoss
+from backend.weights.checkpoint_folders import checkpoint_folder
 
 
 def measure_target(

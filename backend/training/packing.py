@@ -13,7 +13,7 @@ from jaxtyping import Bool, UInt64
 from tokenizers import Tokenizer
 
 from backend.errors import InvalidInputError
-from backend.stages.progress import Progress
+from backend.progress import Progress
 from backend.training.recipe import Recipe, read_recipe
 from backend.training.sources import archive_files
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from backend.errors import InvalidInputError
-from backend.names import PATTERN
+from backend.schemas.names import PATTERN
 
 Positive = Annotated[int, Field(ge=1)]
 

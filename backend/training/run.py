@@ -17,8 +17,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from backend.errors import InvalidInputError, QuantaError
-from backend.keys import bytes_key
-from backend.stages.progress import Progress
+from backend.progress import Progress
+from backend.store.keys import bytes_key
 from backend.training import cleaning, windows
 from backend.training.recipe import ModelSize, Recipe, read_recipe
 from backend.training.sources import source_files

@@ -9,11 +9,11 @@ from fastapi.testclient import TestClient
 
 from app.client import Client
 from app.main import create_app
-from backend.db import Store, open_store
 from backend.jobs.kinds import checked
+from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import run_experiment
-from backend.stages.progress import Silent
+from backend.store.database import Store, open_store
 from tests.app.serving import served
 from tests.stores import ONE_CORE, SMALL_PARITY, copied
 

@@ -11,12 +11,12 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 
-from app.forms import CSRF_FIELD
 from app.main import create_app
-from app.scopes import SAFE_METHODS
-from backend import access_tokens
-from backend.db import Store, open_store
+from app.requests.forms import CSRF_FIELD
+from app.web.scopes import SAFE_METHODS
+from backend.access import tokens as access_tokens
 from backend.settings import Settings
+from backend.store.database import Store, open_store
 from tests.app.conftest import local_client
 
 HOME = "http://127.0.0.1:8000"

@@ -6,8 +6,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.paths import static_dir
-from app.static_files import IMMUTABLE
+from app.web.paths import static_dir
+from app.web.static_files import IMMUTABLE
 from tests.app.routes import documented
 
 VOLATILE = {"/healthz", "/readyz", "/metrics"}

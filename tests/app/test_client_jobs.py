@@ -16,11 +16,11 @@ from app.client import (
     JobTimeoutError,
     NotFoundError,
 )
-from app.client.following import events
+from app.client.job_events import events
 from app.client.progress import words_of
 from app.client.types import JobView
-from backend.db import Store
-from backend.models import Job as JobRow
+from backend.store.database import Store
+from backend.store.tables import Job as JobRow
 from tests.app.faulty import DROP, PASS, Fault, faulty
 from tests.app.test_jobs import body
 from tests.processes import Server

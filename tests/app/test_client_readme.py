@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.client import Client
-from backend.db import Store
+from backend.store.database import Store
 from tests.processes import ROOT, Server, environment, serving
 from tests.stores import copied
 

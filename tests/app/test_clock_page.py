@@ -13,13 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from backend.db import Store, open_store
-from backend.experiments import experiment_kind
+from backend.experiments.modular_addition.queries import attention, clock_cell
+from backend.experiments.registry import experiment_kind
 from backend.jobs.kinds import checked
-from backend.queries.clock import attention, clock_cell
+from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import run_cells, run_experiment
-from backend.stages.progress import Silent
+from backend.store.database import Store, open_store
 from tests.app.conftest import local_client
 from tests.stores import ONE_CORE
 

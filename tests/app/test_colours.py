@@ -6,7 +6,7 @@ import pytest
 
 from app.figures.heat import Colour, contrast
 from app.figures.losses import CLASSES
-from app.paths import static_dir
+from app.web.paths import static_dir
 
 PAIR = re.compile(r"--([a-z-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)")
 

@@ -142,7 +142,7 @@ def test_every_kind_of_error_has_one_status_and_shows_no_internals(
     def failing(_store: object) -> None:
         raise error
 
-    monkeypatch.setattr("backend.queries.corpora.list_corpora", failing)
+    monkeypatch.setattr("backend.corpora.corpora.list_corpora", failing)
     response = client.get("/api/v1/corpora")
     document = is_problem(response, status)
     assert "secret" not in response.text

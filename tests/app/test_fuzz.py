@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.api import job_events
 from app.main import create_app
-from backend.db import Store
+from backend.store.database import Store
 from tests.app.conftest import local_client
 from tests.app.fuzzing import Findings, fuzzed
 from tests.app.test_server import served

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import pytest
 from fastapi.testclient import TestClient
 
-from backend.db import Store
-from backend.queries import phase_diagrams
+from backend.experiments.grokking import queries as phase_diagrams
+from backend.progress import Silent
 from backend.stages.experiments import run_experiment
-from backend.stages.progress import Silent
+from backend.store.database import Store
 from tests.stores import ONE_CORE
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -141,8 +141,8 @@ def test_presets_can_be_sent_as_they_are(client: TestClient) -> None:
 
 def test_an_empty_store_says_how_to_start(tmp_path: Any) -> None:
     from app.main import create_app
-    from backend.db import open_store
     from backend.settings import Settings
+    from backend.store.database import open_store
     from tests.app.conftest import local_client
 
     store = open_store(Settings(data_dir=tmp_path / "data"))

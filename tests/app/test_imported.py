@@ -13,13 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from backend.db import Store, open_store
 from backend.exchange.label_store import LabelsSpec, import_labels
 from backend.exchange.losses import LossesSpec, import_losses
-from backend.lookup import corpus_named, suite_named
+from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.classify import classify
-from backend.stages.progress import Silent
+from backend.store.database import Store, open_store
+from backend.store.lookup import corpus_named, suite_named
 from tests.app.conftest import local_client
 from tests.app.routes import documented
 

@@ -12,14 +12,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from backend.db import Store, open_store
 from backend.exchange.losses import LossesSpec, import_losses
-from backend.lookup import corpus_named, suite_named
+from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.classify import classify
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
+from backend.store.database import Store, open_store
+from backend.store.lookup import corpus_named, suite_named
 from tests.app.conftest import local_client
 from tests.app.test_error_shape import is_problem
 from tests.stores import BUNDLED, ONE_CORE, checkpoint_ids, small_corpus

@@ -24,11 +24,12 @@ from hypothesis.stateful import (
 from sqlalchemy import delete, update
 
 from app.main import create_app
-from backend.db import Store
 from backend.errors import QuantaError
-from backend.jobs import board, engine, leases
-from backend.models import Job, JobRequest, JobUnit, Worker
-from backend.models.base import now
+from backend.jobs import engine, leases
+from backend.jobs import job_table as board
+from backend.store.database import Store
+from backend.store.tables import Job, JobRequest, JobUnit, Worker
+from backend.store.tables.base import now
 from tests.app.conftest import local_client
 from tests.app.job_rules import ENDED, OWN, URL, Watch
 from tests.workers import until, working

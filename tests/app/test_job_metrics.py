@@ -7,12 +7,12 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.main import create_app
-from app.scopes import needed_scope
-from backend.db import Store
+from app.web.scopes import needed_scope
+from backend.jobs import counts as job_counts
 from backend.jobs.leases import TTL_SECONDS
-from backend.models import Job, JobUnit, Worker
-from backend.models.base import now
-from backend.queries import job_counts
+from backend.store.database import Store
+from backend.store.tables import Job, JobUnit, Worker
+from backend.store.tables.base import now
 from tests.app.conftest import local_client
 
 Samples = dict[tuple[str, tuple[str, ...]], float]

@@ -8,14 +8,15 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
-from app.attempts import MAX_ADDRESSES, MAX_FAILURES, WINDOW_SECONDS, Attempts
-from app.forms import FormFields
-from app.next_page import own_page
-from backend import access_tokens, login_sessions
-from backend.db import Store, open_store
-from backend.models import LoginSession
-from backend.models.base import now
+from app.requests.forms import FormFields
+from app.web.login_attempts import MAX_ADDRESSES, MAX_FAILURES, WINDOW_SECONDS, Attempts
+from app.web.login_redirect import own_page
+from backend.access import sessions as login_sessions
+from backend.access import tokens as access_tokens
 from backend.settings import Settings
+from backend.store.database import Store, open_store
+from backend.store.tables import LoginSession
+from backend.store.tables.base import now
 from tests.app.doors import (
     COOKIE,
     HOME,

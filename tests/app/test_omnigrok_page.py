@@ -12,13 +12,13 @@ from fastapi.testclient import TestClient
 
 from app.figures.omnigrok import law_figure
 from app.main import create_app
-from backend.db import Store, open_store
-from backend.experiments.omnigrok import OMNIGROK
+from backend.experiments.omnigrok.queries import OmnigrokCell, landscape_of, law_of, omnigrok
+from backend.experiments.omnigrok.spec import OMNIGROK
 from backend.jobs.kinds import checked
-from backend.queries.omnigrok import OmnigrokCell, landscape_of, law_of, omnigrok
+from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import register, run_cells
-from backend.stages.progress import Silent
+from backend.store.database import Store, open_store
 from tests.app.conftest import local_client
 from tests.stores import ONE_CORE
 

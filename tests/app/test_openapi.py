@@ -8,8 +8,8 @@ from fastapi.testclient import TestClient
 from openapi_spec_validator import validate
 from sqlalchemy import event
 
-from app import scopes
-from backend.db import Store
+from app.web import scopes
+from backend.store.database import Store
 from tests.app.routes import documented
 
 WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER")

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from app.api import operation
 from app.main import create_app
-from backend.db import Store
+from backend.store.database import Store
 from tests.app.conftest import local_client
 from tests.app.test_error_shape import is_problem
 
@@ -21,7 +21,7 @@ def test_health_and_readiness(client: TestClient) -> None:
 
 
 def test_an_older_schema_is_not_ready(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.db.revisions", lambda _engine: ("0000", "0001"))
+    monkeypatch.setattr("backend.store.database.revisions", lambda _engine: ("0000", "0001"))
     assert "quanta db upgrade" in is_problem(client.get("/readyz"), 503)["remedy"]
     assert client.get("/healthz").status_code == 200
 

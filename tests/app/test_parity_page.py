@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 
 from app.figures.parity import cell_figures, law_figures, tasks_figure
 from app.pages.parity import MAX_ROWS, cell_words, rows_shown
-from backend.db import Store
-from backend.queries import parity
-from backend.queries.experiment_views import CellRow
-from backend.queries.parity_views import ParityCell, ParityLaw, ParityView
+from backend.experiments.sparse_parity import queries as parity
+from backend.experiments.sparse_parity.views import ParityCell, ParityLaw, ParityView
+from backend.experiments.views import CellRow
+from backend.store.database import Store
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 STEPS = (0, *(int(10 * 1.3**i) for i in range(25)))

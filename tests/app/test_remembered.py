@@ -9,12 +9,13 @@ from sqlalchemy import select
 
 import app.main
 from app.main import create_app
-from app.remembered import Remembered
-from backend.db import Store
-from backend.models import Evaluation, Suite
-from backend.models.base import Base, now
-from backend.queries import clusterings, overview, search
-from backend.versions import SEEN, UNSEEN, WITH_SEEN, Versions
+from app.web.response_cache import Remembered
+from backend.quanta import clusterings, overview
+from backend.search import search
+from backend.store.database import Store
+from backend.store.tables import Evaluation, Suite
+from backend.store.tables.base import Base, now
+from backend.store.versions import SEEN, UNSEEN, WITH_SEEN, Versions
 from tests.app.conftest import local_client
 
 OWN = {"Sec-Fetch-Site": "none"}
@@ -161,7 +162,7 @@ def test_a_search_that_ran_out_of_time_is_not_kept(
 def test_kept_answers_take_a_bounded_room(
     writable_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.remembered.MAX_BYTES", 150_000)
+    monkeypatch.setattr("app.web.response_cache.MAX_BYTES", 150_000)
     made: list[Remembered] = []
 
     class Seen(Remembered):

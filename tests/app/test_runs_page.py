@@ -11,10 +11,12 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from backend.db import Store, open_store
-from backend.jobs import asking, board, leases
+from backend.jobs import job_table as board
+from backend.jobs import leases
+from backend.jobs import submission as asking
 from backend.jobs.kinds import KINDS
 from backend.settings import Settings
+from backend.store.database import Store, open_store
 from tests.app.conftest import local_client
 from tests.app.doors import csrf_of, door
 from tests.stores import MARKUP, copied

@@ -15,10 +15,10 @@ from app.figures.curve_map import packed
 from app.figures.curves import drawn, log_shares
 from app.pages.addresses import address, given
 from app.pages.search_parts import KINDS, filter_chips
-from backend.queries import search_filters
-from backend.queries.curve_map import CurveMap
-from backend.queries.search_filters import TEXT_SECONDS
-from backend.queries.text_filters import TextMatches, text_mask
+from backend.search import filters as search_filters
+from backend.search.curve_map import CurveMap
+from backend.search.filters import TEXT_SECONDS
+from backend.search.text_filters import TextMatches, text_mask
 from compute.curves import CURVE_CLASSES
 
 API = "/api/v1/predictions"

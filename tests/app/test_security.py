@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from app.security import MAX_BODY_BYTES
-from backend.db import Store
+from app.web.security import MAX_BODY_BYTES
 from backend.settings import Settings
+from backend.store.database import Store
 from tests.app.conftest import local_client
 from tests.app.test_error_shape import is_problem
 

@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from app.main import create_app
-from app.security import MAX_BODY_BYTES
-from backend.db import Store
+from app.web.security import MAX_BODY_BYTES
+from backend.store.database import Store
 from tests.app.serving import served
 
 OWN = {"Sec-Fetch-Site": "none", "Content-Type": "application/json"}

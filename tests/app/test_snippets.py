@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.client import Client
-from app.pages.snippets import ROUTES, client_call
+from app.web.snippets import ROUTES, client_call
 
 PAGES = (
     "/",

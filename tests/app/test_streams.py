@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from backend import access_tokens, login_sessions
-from backend.models import Job
-from backend.models.base import now
+from backend.access import sessions as login_sessions
+from backend.access import tokens as access_tokens
+from backend.store.tables import Job
+from backend.store.tables.base import now
 from tests.app.doors import SETTINGS_TOKEN, Door, bearer, door
 from tests.app.test_server import served
 

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.figures.theory import log_axis
-from backend.queries.theory import BOUNDS
+from backend.scaling.theory import BOUNDS
 
 FIGURES = {"law-N", "law-D", "law-S", "slopes", "frequencies", "exponents"}
 ASKED = {"alpha": "0.85", "capacity": "1000000", "m": "30", "a": "1.5", "n": "4"}

@@ -8,11 +8,13 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
-from app import scopes
-from app.attempts import Attempts
 from app.main import create_app
-from backend import access_tokens, credentials, login_sessions
-from backend.db import Store
+from app.web import scopes
+from app.web.login_attempts import Attempts
+from backend.access import credentials
+from backend.access import sessions as login_sessions
+from backend.access import tokens as access_tokens
+from backend.store.database import Store
 from tests.app.conftest import local_client
 from tests.app.doors import (
     OWN,
@@ -73,9 +75,9 @@ def test_every_mutating_route_has_its_scope_in_the_table(app: FastAPI) -> None:
     routes = mutating_routes(app)
     assert {("POST", "/login"), ("PUT", "/api/v1/clusters/{cluster}/annotation")} <= set(routes)
     missing = [route for route in routes if route not in scopes.MUTATIONS]
-    assert missing == [], f"add them to app.scopes.MUTATIONS: {missing}"
+    assert missing == [], f"add them to app.web.scopes.MUTATIONS: {missing}"
     gone = set(scopes.MUTATIONS) - set(routes)
-    assert gone == set(), f"take them out of app.scopes.MUTATIONS: {gone}"
+    assert gone == set(), f"take them out of app.web.scopes.MUTATIONS: {gone}"
 
 
 @pytest.mark.parametrize(("method", "path"), scopes.MUTATIONS)

@@ -12,14 +12,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from backend.db import Store, open_store
+from backend.corpora.corpora import list_corpora
 from backend.exchange.losses import LossesSpec, import_losses
-from backend.lookup import corpus_named, suite_named
-from backend.models import CurveSet
-from backend.queries.corpora import list_corpora
+from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.classify import classify
-from backend.stages.progress import Silent
+from backend.store.database import Store, open_store
+from backend.store.lookup import corpus_named, suite_named
+from backend.store.tables import CurveSet
 from tests.app.conftest import local_client
 from tests.stores import copied
 

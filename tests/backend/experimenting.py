@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backend.db import Store, open_store
 from backend.jobs.kinds import checked
 from backend.settings import Settings
+from backend.store.database import Store, open_store
 from tests.stores import SMALL_GRID
 
 KIND = "phase_diagram"

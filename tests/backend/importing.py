@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import func, select
 
-from backend.db import Store
 from backend.exchange.losses import LossesSpec
-from backend.losses import evaluation_losses
-from backend.models import Base, Evaluation
+from backend.read.losses import evaluation_losses
+from backend.store.database import Store
+from backend.store.tables import Base, Evaluation
 
 MODELS = [
     {"name": "m70", "nonembedding_parameters": 18_915_328, "step": 1000},

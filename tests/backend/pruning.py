@@ -4,9 +4,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from backend.db import Store
-from backend.prunes import Pruned, prune
-from backend.stages.progress import Silent
+from backend.progress import Silent
+from backend.store.database import Store
+from backend.upkeep.prune import Pruned, prune
 
 DAYS = 30.0
 

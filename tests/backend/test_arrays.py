@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from backend import arrays
 from backend.errors import StoreError
+from backend.store import arrays
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=6)
 STORED = st.sampled_from(sorted(arrays.STORED_DTYPES)).flatmap(

@@ -12,12 +12,19 @@ import alembic.command
 import pytest
 from sqlalchemy import text
 
-from backend import sqlite_copies
-from backend.automatic_backups import KEPT, automatic_backups
-from backend.db import Store, alembic_config, make_engine, open_store, revisions, upgraded
 from backend.errors import StoreError, StoreFullError
 from backend.settings import Settings
-from backend.sqlite_copies import Snapshot
+from backend.store import sqlite_copies
+from backend.store.automatic_backups import KEPT, automatic_backups
+from backend.store.database import (
+    Store,
+    alembic_config,
+    make_engine,
+    open_store,
+    revisions,
+    upgraded,
+)
+from backend.store.sqlite_copies import Snapshot
 
 
 def value(path: Path, query: str) -> object:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.binding import check_bind, is_loopback
+from backend.access.binding import check_bind, is_loopback
 from backend.errors import InvalidInputError
 from backend.settings import Settings
 

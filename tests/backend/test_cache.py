@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from backend import cache
-from backend.cache import drop_abandoned, memory_map
-from backend.db import Store, open_store
 from backend.settings import Settings
+from backend.store import cache
+from backend.store.cache import drop_abandoned, memory_map
+from backend.store.database import Store, open_store
 
 
 @pytest.fixture

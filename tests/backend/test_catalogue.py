@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from backend import catalogue
 from backend.errors import InvalidInputError
+from backend.weights import catalogue
 from compute.checkpoints import counts_of_config
 
 # Hidden units, layers, heads, rows of the embeddings: the models' config.json.

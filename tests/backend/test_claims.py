@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from backend.db import Store, open_store
-from backend.jobs import board, claims, leases
-from backend.models import Claim
+from backend.jobs import claims, leases
+from backend.jobs import job_table as board
 from backend.settings import Settings
+from backend.store.database import Store, open_store
+from backend.store.tables import Claim
 from tests.workers import until
 
 

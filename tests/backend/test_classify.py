@@ -8,15 +8,16 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from backend import arrays, tallies
-from backend.db import Store
 from backend.errors import NotReadyError
-from backend.losses import curve_scores as stored_scores
-from backend.losses import evaluation_losses, loss_matrix
-from backend.models import Checkpoint, Corpus, CurveSet, Document, Evaluation, Suite
+from backend.progress import Silent
+from backend.read import tallies
+from backend.read.losses import curve_scores as stored_scores
+from backend.read.losses import evaluation_losses, loss_matrix
 from backend.stages import classify as stage
-from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.tables import Checkpoint, Corpus, CurveSet, Document, Evaluation, Suite
 from compute.curves import CURVE_CLASSES, DEFAULT_THRESHOLDS, curve_scores
 from tests.stores import Pipeline, small_corpus, small_suite
 
@@ -143,7 +144,7 @@ def test_an_interrupted_classification_computes_only_what_is_missing(
         row = session.get_one(CurveSet, curve_set.id)
         assert row.summary == wanted
         assert row.completed_at is not None
-        from backend.models import CurveChunk
+        from backend.store.tables import CurveChunk
 
         for chunk in session.scalars(
             select(CurveChunk).where(

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from backend import cli
-from backend.content import content_hash
-from backend.db import Store
+from backend.progress import WORK_LOG
 from backend.settings import settings
-from backend.stages.progress import WORK_LOG
+from backend.store.content_hash import content_hash
+from backend.store.database import Store
 from tests.processes import ROOT, command, environment, quanta
 from tests.stores import BUNDLED, TOKENIZER, copied, small_suite
 
@@ -85,7 +85,7 @@ def test_check_prints_the_content_hash(run: Run, copy: Path, mini_store: Store) 
 def test_check_names_a_damaged_array(run: Run, writable_store: Store) -> None:
     from sqlalchemy import select
 
-    from backend.models import SimilarityStripe
+    from backend.store.tables import SimilarityStripe
 
     with writable_store.begin() as session:
         row = session.scalars(select(SimilarityStripe)).first()

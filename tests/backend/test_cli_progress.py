@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from backend.cli_progress import Bars
+from backend.commands.progress_bars import Bars
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -7,10 +7,18 @@ import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sqlalchemy import select
 
-from backend import arrays
-from backend.db import Store, open_store
 from backend.errors import InvalidInputError, NotFoundError
-from backend.models import (
+from backend.quanta.comparison import (
+    adjusted_rand_index,
+    best_matches,
+    compare,
+    contingency,
+    normalized_mutual_information,
+)
+from backend.settings import Settings
+from backend.store import arrays
+from backend.store.database import Store, open_store
+from backend.store.tables import (
     Checkpoint,
     Cluster,
     Clustering,
@@ -23,15 +31,7 @@ from backend.models import (
     Suite,
     Tokenizer,
 )
-from backend.models.base import now
-from backend.queries.compare import (
-    adjusted_rand_index,
-    best_matches,
-    compare,
-    contingency,
-    normalized_mutual_information,
-)
-from backend.settings import Settings
+from backend.store.tables.base import now
 
 
 @pytest.mark.parametrize(("n", "n_a", "n_b"), [(2, 2, 2), (50, 3, 7), (500, 40, 60), (9, 9, 1)])

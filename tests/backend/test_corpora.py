@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from backend.db import Store
-from backend.documents import read_all, read_chunk
 from backend.errors import InvalidInputError
-from backend.models import Corpus, Document, TokenChunk
+from backend.progress import Silent
+from backend.read.documents import read_all, read_chunk
 from backend.stages.corpora import CorpusSpec, add_corpus
-from backend.stages.progress import Silent
+from backend.store.database import Store
+from backend.store.tables import Corpus, Document, TokenChunk
 from tests.stores import DATABASE, TOKENIZER
 
 REUSED_STORE = settings(

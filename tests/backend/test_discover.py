@@ -12,12 +12,17 @@ from sklearn.manifold import spectral_embedding
 from sklearn.metrics import adjusted_rand_score
 from sqlalchemy import select
 
-from backend.content import content_hash
-from backend.db import Store
-from backend.documents import read_all
 from backend.errors import InvalidInputError
-from backend.losses import evaluation_losses, loss_matrix
-from backend.models import (
+from backend.progress import Silent
+from backend.read.documents import read_all
+from backend.read.losses import evaluation_losses, loss_matrix
+from backend.read.similarities import clustering_labels, cosines, selection_indexes
+from backend.stages import demo
+from backend.stages import discover as stage
+from backend.stages.select import SelectionSpec
+from backend.store.content_hash import content_hash
+from backend.store.database import Store
+from backend.store.tables import (
     Cluster,
     ClusterCurve,
     Clustering,
@@ -28,11 +33,6 @@ from backend.models import (
     Selection,
     Similarity,
 )
-from backend.similarities import clustering_labels, cosines, selection_indexes
-from backend.stages import demo
-from backend.stages import discover as stage
-from backend.stages.progress import Silent
-from backend.stages.select import SelectionSpec
 from compute.rank_frequency import rank_frequency
 from compute.selection import document_masks
 from compute.spectral import angular_affinity

@@ -10,19 +10,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from sqlalchemy import select
 
-from backend.content import content_hash
-from backend.db import Store
-from backend.documents import read_all
 from backend.errors import InvalidInputError, NotReadyError, QuantaError
-from backend.lookup import checkpoint_at, finished_evaluation, finished_evaluations, suite_named
-from backend.losses import evaluation_losses
-from backend.models import Checkpoint, Corpus, Evaluation, LossChunk
+from backend.progress import Silent
+from backend.read.documents import read_all
+from backend.read.losses import evaluation_losses
 from backend.stages import evaluate_worker
 from backend.stages.corpora import CorpusSpec, add_corpus
 from backend.stages.devices import Compute
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
+from backend.store.content_hash import content_hash
+from backend.store.database import Store
+from backend.store.lookup import (
+    checkpoint_at,
+    finished_evaluation,
+    finished_evaluations,
+    suite_named,
+)
+from backend.store.tables import Checkpoint, Corpus, Evaluation, LossChunk
 from compute.checkpoints import load_model
 from compute.losses import document_losses
 from tests.stores import ONE_CORE, TOKENIZER, Pipeline, small_corpus, small_suite

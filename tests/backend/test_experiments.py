@@ -15,23 +15,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
-from backend.content import content_hash
-from backend.db import Store, open_store
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError, StoreError
-from backend.experiments import KINDS, experiment_kind
-from backend.experiments.base import groups
-from backend.experiments.cells import COMPUTING
+from backend.experiments import queries as experiments
+from backend.experiments.computing import COMPUTING
+from backend.experiments.grokking import queries as phase_diagrams
+from backend.experiments.kind import groups
+from backend.experiments.registry import KINDS, experiment_kind
 from backend.jobs import estimates
 from backend.jobs.kinds import KINDS as JOB_KINDS
 from backend.jobs.queue import submit
 from backend.jobs.work import WORK
-from backend.models import Experiment, ExperimentArray, ExperimentCell, Job
-from backend.queries import experiments, phase_diagrams
+from backend.progress import WORK_LOG, Silent
 from backend.settings import Settings
 from backend.stages import experiments as stage
 from backend.stages.devices import Compute
 from backend.stages.experiments import run_cells, run_experiment
-from backend.stages.progress import WORK_LOG, Silent
+from backend.store.content_hash import content_hash
+from backend.store.database import Store, open_store
+from backend.store.tables import Experiment, ExperimentArray, ExperimentCell, Job
 from tests.backend.experimenting import KIND, Parameters, complete, opened
 from tests.stores import ONE_CORE, SMALL_GRID
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from backend.db import Store
+from backend.corpora.predictions import prediction
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.exchange import table_files
 from backend.exchange.exports import (
@@ -28,14 +28,14 @@ from backend.exchange.exports import (
 )
 from backend.exchange.spreadsheet import FORMULA_STARTS, neutralised
 from backend.exchange.table_files import FORMATS, Column, Format, Table, pieces, write_table
-from backend.lookup import corpus_named, suite_named
-from backend.losses import SCORE_DTYPES, curve_scores
-from backend.models import Cluster, Clustering, ClusterMember, CurveSet
-from backend.queries.clusters import contexts
-from backend.queries.losses import suite_losses
-from backend.queries.predictions import prediction
-from backend.queries.search import Search, SearchFilters, Shape, found_rows, search
-from backend.queries.text_filters import TextFilter
+from backend.quanta.clusters import contexts
+from backend.read.loss_blocks import suite_losses
+from backend.read.losses import SCORE_DTYPES, curve_scores
+from backend.search.search import Search, SearchFilters, Shape, found_rows, search
+from backend.search.text_filters import TextFilter
+from backend.store.database import Store
+from backend.store.lookup import corpus_named, suite_named
+from backend.store.tables import Cluster, Clustering, ClusterMember, CurveSet
 
 SUITE, CORPUS = "mini", "mini-held-out-60"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from backend.content import content_hash
-from backend.db import open_store
 from backend.settings import Settings
+from backend.store.content_hash import content_hash
+from backend.store.database import open_store
 from tests.processes import ROOT, command, environment, quanta
 from tests.stores import DATABASE
 from tests.workers import COMMITTED

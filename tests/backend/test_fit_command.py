@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from backend.cli import cli
+from backend.commands.points import read_points
 from backend.errors import InvalidInputError
-from backend.points import read_points
 
 SIZES = [18915328, 85056000, 302311424, 805736448, 1208602624, 2517652480, 6444163072]
 BITS = [4.22, 3.67, 3.30, 3.07, 2.99, 2.81, 2.70]

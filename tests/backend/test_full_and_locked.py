@@ -16,12 +16,13 @@ from sqlalchemy import Engine, event, select, text
 from sqlalchemy.exc import OperationalError
 
 from app.main import create_app
-from backend import cli, db
-from backend.db import Store, open_store
+from backend import cli
 from backend.errors import StoreBusyError, StoreError, StoreFullError
-from backend.faults import fault_of
-from backend.models import Corpus, Suite
 from backend.settings import Settings
+from backend.store import database as db
+from backend.store.database import Store, open_store
+from backend.store.database_errors import fault_of
+from backend.store.tables import Corpus, Suite
 from tests.app.conftest import local_client
 from tests.stores import small_corpus
 
@@ -268,13 +269,13 @@ def test_a_cache_that_finds_no_room_is_a_507(
     def failing(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device: /secret")
 
-    monkeypatch.setattr("backend.queries.corpora.list_corpora", failing)
+    monkeypatch.setattr("backend.corpora.corpora.list_corpora", failing)
     with local_client(create_app(writable), raise_server_exceptions=False) as client:
         response = client.get("/api/v1/corpora")
         assert response.status_code == 507
         assert "secret" not in response.text
         monkeypatch.setattr(
-            "backend.queries.corpora.list_corpora",
+            "backend.corpora.corpora.list_corpora",
             lambda *_: (_ for _ in ()).throw(PermissionError("/secret")),
         )
         response = client.get("/api/v1/corpora")
@@ -282,7 +283,7 @@ def test_a_cache_that_finds_no_room_is_a_507(
         assert "secret" not in response.text
         unknown = OperationalError("SELECT secret", {}, sqlite_error("SQLITE_ERROR"))
         monkeypatch.setattr(
-            "backend.queries.corpora.list_corpora", lambda *_: (_ for _ in ()).throw(unknown)
+            "backend.corpora.corpora.list_corpora", lambda *_: (_ for _ in ()).throw(unknown)
         )
         response = client.get("/api/v1/corpora")
         assert response.status_code == 500, "no lock: it would not pass"

@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import constants
 
 from backend.errors import InvalidInputError, NotFoundError, QuantaError
-from backend.hub import Hub, Patience
-from backend.hub_names import HubFile, HubLocation, checked_endpoint, parse_location
+from backend.weights.hub import Hub, Patience
+from backend.weights.hub_names import HubFile, HubLocation, checked_endpoint, parse_location
 from tests.hub import StandIn, running
 from tests.processes import free_port
 

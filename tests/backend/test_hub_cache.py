@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from backend.errors import InvalidInputError, NotReadyError, QuantaError
-from backend.hub import Hub, Patience
-from backend.hub_cache import HubCache, prefetching
-from backend.hub_names import HubLocation
+from backend.weights.hub import Hub, Patience
+from backend.weights.hub_cache import HubCache, prefetching
+from backend.weights.hub_names import HubLocation
 from compute.checkpoints import load_model, weight_files
 from tests import hub as stand_in
 from tests.hub import StandIn, pickled, running, saved

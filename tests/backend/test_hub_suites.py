@@ -17,16 +17,16 @@ import pytest
 from sqlalchemy import func, select
 
 from backend import cli
-from backend.db import Store, open_store
-from backend.documents import read_all
-from backend.hub_names import parse_location
 from backend.jobs import leases, work
 from backend.jobs.queue import submit
-from backend.lookup import suite_named
-from backend.losses import evaluation_losses
-from backend.models import Checkpoint, Evaluation, LossChunk, Model, Suite, TargetLoss
+from backend.progress import WORK_LOG
+from backend.read.documents import read_all
+from backend.read.losses import evaluation_losses
 from backend.settings import Settings, settings
-from backend.stages.progress import WORK_LOG
+from backend.store.database import Store, open_store
+from backend.store.lookup import suite_named
+from backend.store.tables import Checkpoint, Evaluation, LossChunk, Model, Suite, TargetLoss
+from backend.weights.hub_names import parse_location
 from compute.losses import document_losses
 from tests.hub import SIZES, STEPS, StandIn, model, running, saved, tokenizer_json, with_pythia
 from tests.processes import ROOT, command, environment, free_port, quanta

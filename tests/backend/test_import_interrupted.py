@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from backend.db import Store, open_store
 from backend.errors import InvalidInputError
 from backend.exchange.losses import LossesSpec, import_losses
-from backend.models import Evaluation, LossChunk, Suite
+from backend.progress import Silent, Task
 from backend.settings import Settings
 from backend.stages.corpora import CHUNK_PREDICTIONS
-from backend.stages.progress import Silent, Task
+from backend.store.database import Store, open_store
+from backend.store.tables import Evaluation, LossChunk, Suite
 from tests.backend.importing import random_losses, rows_of_every_table, written
 
 

@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from backend.content import content_hash
-from backend.db import Store
+from backend.corpora import predictions
 from backend.errors import InvalidInputError, NotFoundError
 from backend.exchange.label_store import LabelsSpec, import_labels
 from backend.exchange.labels import (
@@ -25,14 +24,17 @@ from backend.exchange.labels import (
     vocabulary_of,
 )
 from backend.exchange.losses import LossesSpec, import_losses
-from backend.lookup import corpus_named, suite_named
-from backend.models import Base, Discovery
-from backend.queries import clusterings, clusters, compare, predictions, similarities
-from backend.queries.clusterings import ClusterFilter
-from backend.queries.quanta_views import Context
+from backend.progress import Silent
+from backend.quanta import clusterings, clusters, similarities
+from backend.quanta import comparison as compare
+from backend.quanta.clusterings import ClusterFilter
+from backend.quanta.views import Context
+from backend.read.tokens import Vocabulary, parse_tokenizer
 from backend.stages.classify import classify
-from backend.stages.progress import Silent
-from backend.tokens import Vocabulary, parse_tokenizer
+from backend.store.content_hash import content_hash
+from backend.store.database import Store
+from backend.store.lookup import corpus_named, suite_named
+from backend.store.tables import Base, Discovery
 from tests.factories import planted_sizes
 from tests.processes import quanta
 

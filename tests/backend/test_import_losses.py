@@ -12,22 +12,22 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from backend.arrays import MAX_LOSS_NATS
-from backend.content import content_hash
-from backend.db import Store
-from backend.documents import chunk_spans
+from backend.corpora import predictions
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.exchange.losses import import_losses
-from backend.lookup import corpus_named, finished_evaluations, suite_named
-from backend.losses import loss_matrix
-from backend.models import Corpus, CurveSet, Evaluation
-from backend.queries import predictions
+from backend.progress import Silent
+from backend.read.documents import chunk_spans
+from backend.read.losses import loss_matrix
 from backend.stages.classify import classify
 from backend.stages.curve_tallies import unit_sizes
 from backend.stages.discover import DiscoverySpec, discover
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent
 from backend.stages.select import SelectionSpec
+from backend.store.arrays import MAX_LOSS_NATS
+from backend.store.content_hash import content_hash
+from backend.store.database import Store
+from backend.store.lookup import corpus_named, finished_evaluations, suite_named
+from backend.store.tables import Corpus, CurveSet, Evaluation
 from compute.curves import CURVE_CLASSES, curve_scores
 from tests.backend.importing import (
     MODELS,

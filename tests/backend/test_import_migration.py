@@ -7,15 +7,15 @@ import alembic.command
 import numpy as np
 from sqlalchemy import func, inspect, select, text
 
-from backend.content import content_hash
-from backend.db import Store, alembic_config, upgrade
 from backend.exchange.label_store import LabelsSpec, import_labels
 from backend.exchange.losses import LossesSpec, import_losses
-from backend.lookup import corpus_named, suite_named
-from backend.models import Base, ClusterMember
-from backend.queries import clusters
+from backend.progress import Silent
+from backend.quanta import clusters
 from backend.stages.classify import classify
-from backend.stages.progress import Silent
+from backend.store.content_hash import content_hash
+from backend.store.database import Store, alembic_config, upgrade
+from backend.store.lookup import corpus_named, suite_named
+from backend.store.tables import Base, ClusterMember
 from tests.stores import copied, small_corpus
 
 
@@ -71,8 +71,8 @@ def test_going_down_removes_imports_and_leaves_the_rest(any_store: Store, tmp_pa
 def test_a_store_of_the_older_program_keeps_everything(
     pipeline_store: tuple[Store, object], tmp_path: Path
 ) -> None:
-    from backend.db import open_store
     from backend.settings import Settings
+    from backend.store.database import open_store
 
     store = open_store(Settings(data_dir=copied(pipeline_store[0], tmp_path / "old")))
     digest, before = content_hash(store), counts(store)

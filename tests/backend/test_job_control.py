@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from backend.db import Store, open_store
 from backend.errors import ConflictError, InvalidInputError, NotReadyError
-from backend.jobs import board, engine, leases
+from backend.jobs import engine, leases
+from backend.jobs import job_table as board
 from backend.jobs.queue import resume, submit
-from backend.models import Evaluation, JobUnit, LossChunk, Worker
-from backend.models.base import now
+from backend.progress import Silent
+from backend.read.job_views import OPEN_STATES
 from backend.settings import Settings
-from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
+from backend.store.database import Store, open_store
+from backend.store.tables import Evaluation, JobUnit, LossChunk, Worker
+from backend.store.tables.base import now
 from tests import stores
 from tests.workers import until, work, working
 
@@ -54,7 +56,7 @@ def suite_store(tmp_path: Path, suite_folder: Path, database_url: str) -> Iterat
 
 
 def ended(store: Store, job_id: str) -> Callable[[], bool]:
-    return lambda: board.job(store, job_id).state not in board.OPEN_STATES
+    return lambda: board.job(store, job_id).state not in OPEN_STATES
 
 
 def extra(store: Store) -> dict[str, str]:

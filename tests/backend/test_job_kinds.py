@@ -10,16 +10,23 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import delete, select
 
-from backend.db import Store, open_store
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError, QuantaError
-from backend.jobs import asking, board, estimates, leases, notes, work
-from backend.jobs.kinds import KINDS, files
+from backend.jobs import estimates, leases, work
+from backend.jobs import job_log as notes
+from backend.jobs import job_table as board
+from backend.jobs import submission as asking
+from backend.jobs.kinds import KINDS
 from backend.jobs.kinds.base import parsed
 from backend.jobs.queue import submit
 from backend.jobs.work.base import units_of
-from backend.lookup import corpus_named, finished_evaluations, suite_named, tokenizer_of
-from backend.losses import evaluation_losses
-from backend.models import (
+from backend.progress import WORK_LOG, Silent
+from backend.read.losses import evaluation_losses
+from backend.settings import Settings
+from backend.stages.suites import add_suite
+from backend.store import data_files as files
+from backend.store.database import Store, open_store
+from backend.store.lookup import corpus_named, finished_evaluations, suite_named, tokenizer_of
+from backend.store.tables import (
     Clustering,
     Corpus,
     Discovery,
@@ -29,9 +36,6 @@ from backend.models import (
     SimilarityStripe,
     Suite,
 )
-from backend.settings import Settings
-from backend.stages.progress import WORK_LOG, Silent
-from backend.stages.suites import add_suite
 from tests import stores
 from tests.backend.importing import MODELS, random_losses
 from tests.recipes import recipe_file, text_files

@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from backend.db import Store, open_store
 from backend.errors import ConflictError, InvalidInputError, QuantaError, StoreBusyError
-from backend.jobs import asking, board, engine, flows, leases
-from backend.jobs.kinds import files
+from backend.jobs import engine, leases
+from backend.jobs import job_table as board
+from backend.jobs import submission as asking
+from backend.jobs import workflows as flows
 from backend.jobs.queue import submit
-from backend.models import Annotation, Cluster, Clustering, Evaluation, Job, Worker
-from backend.models.base import now
-from backend.prunes import prune
+from backend.progress import Silent
 from backend.settings import Settings
-from backend.stages.progress import Silent
+from backend.store import data_files as files
+from backend.store.database import Store, open_store
+from backend.store.tables import Annotation, Cluster, Clustering, Evaluation, Job, Worker
+from backend.store.tables.base import now
+from backend.upkeep.prune import prune
 from tests import stores
 from tests.rows import NEW, OLD, Builder
 from tests.workers import until, working

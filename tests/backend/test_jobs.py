@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from backend.db import Store, open_store
+from backend.corpora.heat import HeatRequest, heat
 from backend.errors import ConflictError, InvalidInputError, NotFoundError
-from backend.jobs import board, engine
+from backend.jobs import engine
+from backend.jobs import job_table as board
 from backend.jobs.kinds.paste import MAX_TEXT
 from backend.jobs.queue import submit
-from backend.queries.heat import HeatRequest, heat
 from backend.settings import Settings
+from backend.store.database import Store, open_store
 from tests.stores import MARKUP, copied
 from tests.workers import until, work, working
 
@@ -89,7 +90,7 @@ def test_pasted_text_becomes_a_corpus_with_every_measure(jobs_store: Store) -> N
 def test_a_unit_that_cannot_be_done_fails_with_its_remedy_and_can_be_asked_again(
     jobs_store: Store,
 ) -> None:
-    from backend.models import Checkpoint
+    from backend.store.tables import Checkpoint
 
     with jobs_store.begin() as session:
         for checkpoint in session.query(Checkpoint):

@@ -5,13 +5,15 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import update
 
-from backend.db import Store, open_store
+from backend.corpora import predictions
+from backend.corpora.corpora import list_corpora
 from backend.errors import NotFoundError
-from backend.kept import MAX_KEPT, kept
-from backend.models import Corpus
-from backend.queries import predictions, search, suites
-from backend.queries.corpora import list_corpora
+from backend.scaling import suites
+from backend.search import search
 from backend.settings import Settings
+from backend.store.database import Store, open_store
+from backend.store.memo import MAX_KEPT, kept
+from backend.store.tables import Corpus
 from tests.rows import OLD, Builder
 from tests.stores import copied
 

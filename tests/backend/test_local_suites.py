@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from backend.db import Store
 from backend.errors import InvalidInputError
-from backend.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
-from backend.models import Checkpoint, Discovery, Model, Suite
+from backend.progress import Silent
 from backend.stages.corpora import CorpusSpec, add_corpus
 from backend.stages.discover import DiscoverySpec, discover
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent
 from backend.stages.select import SelectionSpec
 from backend.stages.suites import add_suite
+from backend.store.database import Store
+from backend.store.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
+from backend.store.tables import Checkpoint, Discovery, Model, Suite
 from tests.factories import tiny_model
 from tests.hub import tokenizer_json
 from tests.stores import ONE_CORE

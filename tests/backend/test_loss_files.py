@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.arrays import MAX_LOSS_NATS
 from backend.errors import InvalidInputError
 from backend.exchange.loss_files import open_losses, read_models, stored_block
+from backend.store.arrays import MAX_LOSS_NATS
 from tests.backend.importing import MODELS, tolerance
 
 BAD_MODELS: list[tuple[Any, str]] = [

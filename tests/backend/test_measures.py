@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from backend.content import content_hash
-from backend.db import Store, open_store
-from backend.documents import read_all
-from backend.errors import InvalidInputError, NotReadyError
-from backend.lookup import corpus_named
-from backend.measures import MEASURES as STORED
-from backend.measures import checked_measures, chunk_measure, stored_chunks
-from backend.models import Corpus, Evaluation, LossChunk, MeasureChunk
-from backend.queries.heat import HeatRequest, heat
-from backend.queries.scales import (
+from backend.corpora.heat import HeatRequest, heat
+from backend.corpora.heat_scales import (
     MEASURES,
     N_BINS,
     Scale,
@@ -24,14 +16,22 @@ from backend.queries.scales import (
     heat_classes,
     histogram,
 )
-from backend.queries.views import Measure
+from backend.errors import InvalidInputError, NotReadyError
+from backend.progress import Silent
+from backend.read.documents import read_all
+from backend.read.measures import MEASURES as STORED
+from backend.read.measures import checked_measures, chunk_measure, stored_chunks
+from backend.read.targets import find_token
+from backend.read.tokens import vocabulary
+from backend.read.views import Measure
 from backend.settings import Settings
 from backend.stages.demo import is_built
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent
 from backend.stages.targets import measure_target
-from backend.targets import find_token
-from backend.tokens import vocabulary
+from backend.store.content_hash import content_hash
+from backend.store.database import Store, open_store
+from backend.store.lookup import corpus_named
+from backend.store.tables import Corpus, Evaluation, LossChunk, MeasureChunk
 from compute.checkpoints import load_model
 from compute.measures import document_measures
 from tests.stores import MINI, ONE_CORE, Pipeline, checkpoint_ids, copied

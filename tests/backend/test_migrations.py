@@ -10,10 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
-from backend.db import alembic_config, make_engine, open_store, revisions, upgrade
 from backend.errors import StoreError
-from backend.models import Base
 from backend.settings import Settings
+from backend.store.database import alembic_config, make_engine, open_store, revisions, upgrade
+from backend.store.tables import Base
 from tests.processes import ROOT, command, environment
 
 

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.db import Store, open_store
 from backend.errors import InvalidInputError
-from backend.experiments import experiment_kind
-from backend.experiments.base import groups
+from backend.experiments.kind import groups
+from backend.experiments.queries import cell, cell_arrays, experiment
+from backend.experiments.registry import experiment_kind
 from backend.jobs.kinds import checked
-from backend.queries.experiments import cell, cell_arrays, experiment
+from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages import experiments as stage
 from backend.stages.experiments import run_experiment
-from backend.stages.progress import Silent
+from backend.store.database import Store, open_store
 from compute.ensembles.trainer import Training
 from tests.stores import ONE_CORE
 

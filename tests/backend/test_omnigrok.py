@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.db import Store, open_store
 from backend.errors import InvalidInputError
-from backend.experiments import KINDS
-from backend.experiments.cells import COMPUTING, Bench, CellResult
-from backend.experiments.cells.omnigrok import MAX_NUMBERS, stacks
-from backend.experiments.omnigrok import OMNIGROK, flop_per_step, places
+from backend.experiments import queries as experiments
+from backend.experiments.computing import COMPUTING, Bench, CellResult
+from backend.experiments.omnigrok.cells import MAX_NUMBERS, stacks
+from backend.experiments.omnigrok.spec import OMNIGROK, flop_per_step, places
+from backend.experiments.registry import KINDS
 from backend.jobs.kinds import checked
-from backend.queries import experiments
+from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import register, run_cells, run_experiment
-from backend.stages.progress import Silent
+from backend.store.database import Store, open_store
 from compute.ensembles.trainer import Record, Training
 from compute.grokking.mnist_files import FILES
 from tests.stores import ONE_CORE

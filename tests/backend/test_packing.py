@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from backend.errors import InvalidInputError
-from backend.stages.progress import Silent
+from backend.progress import Silent
 from backend.training import packing, run, sources
 from backend.training.recipe import read_recipe
 from tests.recipes import archive_of, recipe_file, registry, text_files

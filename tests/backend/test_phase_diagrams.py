@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError
+from backend.experiments import queries as experiments
+from backend.experiments.grokking import queries as phase_diagrams
 from backend.jobs.kinds import checked
-from backend.queries import experiments, phase_diagrams
+from backend.progress import Silent
 from backend.stages.experiments import run_experiment
-from backend.stages.progress import Silent
+from backend.store.database import Store
 from compute.grokking.phases import phase_labels
 from tests.backend.experimenting import KIND, complete, opened
 from tests.stores import ONE_CORE

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from backend.db import Store, make_engine
-from backend.models import (
+from backend.settings import Settings
+from backend.store.database import Store, make_engine
+from backend.store.tables import (
     Annotation,
     Base,
     Checkpoint,
@@ -26,7 +27,6 @@ from backend.models import (
     Similarity,
     Suite,
 )
-from backend.settings import Settings
 from tests.backend.pruning import ids, removed
 from tests.rows import NEW, OLD, Builder, pasted
 

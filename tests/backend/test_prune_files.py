@@ -10,15 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend import arrays
-from backend.db import Store
 from backend.jobs import engine as job_engine
-from backend.models import (
-    Evaluation,
-    Job,
-    LossChunk,
-)
-from backend.prunes import give_space_back, reusable_bytes
+from backend.store import arrays
+from backend.store.database import Store
+from backend.store.tables import Evaluation, Job, LossChunk
+from backend.upkeep.prune import give_space_back, reusable_bytes
 from tests.backend.pruning import ids, removed
 from tests.processes import quanta
 from tests.rows import NEW, OLD, Builder

@@ -15,10 +15,6 @@ import alembic.command
 import pytest
 from sqlalchemy import select, text
 
-from backend import postgres_copies, restores
-from backend.archives import JOBS, MANIFEST, STORE
-from backend.backups import make_backup
-from backend.db import Store, alembic_config, open_store, revisions
 from backend.errors import (
     InvalidInputError,
     NotFoundError,
@@ -28,10 +24,15 @@ from backend.errors import (
     StoreFullError,
 )
 from backend.jobs import leases
-from backend.models import Suite
-from backend.restores import restore
+from backend.progress import Silent
 from backend.settings import Settings
-from backend.stages.progress import Silent
+from backend.store.database import Store, alembic_config, open_store, revisions
+from backend.store.tables import Suite
+from backend.upkeep import postgres_copies
+from backend.upkeep import restore as restores
+from backend.upkeep.archives import JOBS, MANIFEST, STORE
+from backend.upkeep.backup import make_backup
+from backend.upkeep.restore import restore
 from tests.processes import quanta, serving
 
 NOTHING = Silent()
@@ -190,7 +191,7 @@ def test_an_open_store_a_worker_and_another_connection_refuse_a_restore(
 
 
 def test_while_a_backup_is_restored_nothing_else_opens_the_store(embedded: Settings) -> None:
-    from backend import presence
+    from backend.store import directory_lock as presence
 
     with presence.alone(embedded.data_dir), pytest.raises(StoreBusyError, match="being restored"):
         open_store(embedded)
@@ -366,7 +367,7 @@ def test_a_served_store_is_backed_up_and_not_restored(embedded: Settings, tmp_pa
 
 
 def test_a_backup_holds_the_whole_store(mini_store: Store, tmp_path: Path) -> None:
-    from backend.content import content_hash
+    from backend.store.content_hash import content_hash
 
     make_backup(mini_store.settings, tmp_path / "a.quanta", NOTHING)
     config = Settings(data_dir=tmp_path / "new")

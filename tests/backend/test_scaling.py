@@ -5,14 +5,22 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from backend import tallies
-from backend.db import Store
-from backend.documents import read_all
 from backend.errors import InvalidInputError, NotFoundError
-from backend.losses import curve_scores, loss_matrix
-from backend.models import Cluster, ClusterMember, Corpus, CurveChunk, CurveSet, Evaluation, Suite
-from backend.queries.scaling import scaling_detail
-from backend.queries.scaling_views import ScalingDetail, ScalingRequest
+from backend.read import tallies
+from backend.read.documents import read_all
+from backend.read.losses import curve_scores, loss_matrix
+from backend.scaling.detail import scaling_detail
+from backend.scaling.views import ScalingDetail, ScalingRequest
+from backend.store.database import Store
+from backend.store.tables import (
+    Cluster,
+    ClusterMember,
+    Corpus,
+    CurveChunk,
+    CurveSet,
+    Evaluation,
+    Suite,
+)
 from compute.curves import CURVE_CLASSES
 from compute.fits import fit_power_law
 from compute.selection import induction_mask

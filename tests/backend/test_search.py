@@ -9,16 +9,16 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from backend import curve_index as indexes
-from backend.db import Store
+from backend.corpora.predictions import prediction
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
-from backend.losses import curve_scores, evaluation_losses
-from backend.models import Cluster, ClusterMember, CurveSet, Evaluation
-from backend.queries.curve_map import CurveMap
-from backend.queries.predictions import prediction
-from backend.queries.search import Search, SearchResult, Shape, curve_map, search
-from backend.queries.search_filters import SearchFilters
-from backend.queries.text_filters import TextFilter
+from backend.read import curve_index as indexes
+from backend.read.losses import curve_scores, evaluation_losses
+from backend.search.curve_map import CurveMap
+from backend.search.filters import SearchFilters
+from backend.search.search import Search, SearchResult, Shape, curve_map, search
+from backend.search.text_filters import TextFilter
+from backend.store.database import Store
+from backend.store.tables import Cluster, ClusterMember, CurveSet, Evaluation
 from compute.curve_search import asked_curve, nearest_by_comparison, shape_distances
 from compute.curve_shapes import preset_curve
 from compute.curves import CURVE_CLASSES

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend import curve_index as indexes
-from backend.db import Store
-from backend.queries import curve_map as curve_map_module
-from backend.queries import search_filters, search_order
-from backend.queries.search import Search, search
-from backend.queries.search_filters import Matching, SearchFilters
-from backend.queries.text_filters import TextFilter, TextMatches
+from backend.read import curve_index as indexes
+from backend.search import curve_map as curve_map_module
+from backend.search import filters as search_filters
+from backend.search import order as search_order
+from backend.search.filters import Matching, SearchFilters
+from backend.search.search import Search, search
+from backend.search.text_filters import TextFilter, TextMatches
+from backend.store.database import Store
 
 
 def test_a_large_corpus_is_sampled_once_and_for_all() -> None:

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from backend.cli import cli
-from backend.db import Store, open_store
 from backend.errors import InvalidInputError, NotFoundError
-from backend.experiments import experiment_kind
-from backend.experiments.cells import COMPUTING, Bench
-from backend.experiments.cells.sparse_parity import network_bytes, stacks
+from backend.experiments.computing import COMPUTING, Bench
+from backend.experiments.queries import cell, cell_arrays, experiment
+from backend.experiments.registry import experiment_kind
+from backend.experiments.sparse_parity.cells import network_bytes, stacks
+from backend.experiments.sparse_parity.queries import parity, parity_cell
 from backend.jobs.kinds import checked
-from backend.queries.experiments import cell, cell_arrays, experiment
-from backend.queries.parity import parity, parity_cell
+from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages import experiments as stage
-from backend.stages.progress import Silent
+from backend.store.database import Store, open_store
 from compute.ensembles.trainer import Training
 from compute.parity_fits import over_steps
 from compute.parity_problem import Problem, convergence_steps

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from backend.content import content_hash
-from backend.db import Store, make_engine, open_store
 from backend.errors import NotFoundError, NotReadyError, StoreError
-from backend.lookup import checkpoint_at, corpus_named, finished_evaluation, model_named
-from backend.lookup import suite_named as suite_of
-from backend.models import Base, Checkpoint, CurveChunk, LossChunk, Model, Suite
-from backend.models.base import ArrayColumns
 from backend.settings import Settings
+from backend.store.content_hash import content_hash
+from backend.store.database import Store, make_engine, open_store
+from backend.store.lookup import checkpoint_at, corpus_named, finished_evaluation, model_named
+from backend.store.lookup import suite_named as suite_of
+from backend.store.tables import Base, Checkpoint, CurveChunk, LossChunk, Model, Suite
+from backend.store.tables.base import ArrayColumns
 from tests.stores import Pipeline, run_pipeline
 
 
@@ -120,7 +120,7 @@ def test_a_checkpoint_without_losses_says_how_to_make_them(
 
 
 def test_an_error_in_a_transaction_leaves_nothing(any_store: Store) -> None:
-    from backend.models import Suite
+    from backend.store.tables import Suite
 
     before = content_hash(any_store)
     with pytest.raises(RuntimeError), any_store.begin() as session:  # noqa: PT012

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from sqlalchemy import func, select
 
-from backend.db import Store
 from backend.errors import InvalidInputError
-from backend.models import Checkpoint, Model, Suite
-from backend.stages.progress import Silent
+from backend.progress import Silent
 from backend.stages.suites import add_suite
+from backend.store.database import Store
+from backend.store.tables import Checkpoint, Model, Suite
 from tests.stores import small_suite
 
 LAST = Path("models/s1/step2000")

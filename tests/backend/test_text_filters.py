@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.db import Store, open_store
 from backend.errors import InvalidInputError
-from backend.lookup import corpus_named
-from backend.models import Corpus, Document
-from backend.queries import target_tokens
-from backend.queries.reading import reader
-from backend.queries.target_tokens import target_ids
-from backend.queries.text_filters import TextFilter, TextMatches, text_mask
+from backend.progress import Silent
+from backend.read.reader import reader
+from backend.search import token_filters as target_tokens
+from backend.search.text_filters import TextFilter, TextMatches, text_mask
+from backend.search.token_filters import target_ids
 from backend.settings import Settings
 from backend.stages.corpora import CorpusSpec, add_corpus
-from backend.stages.progress import Silent
+from backend.store.database import Store, open_store
+from backend.store.lookup import corpus_named
+from backend.store.tables import Corpus, Document
 from tests.stores import TOKENIZER
 
 TEXTS = [
@@ -272,7 +272,7 @@ def test_a_deadline_says_how_far_it_got(store_of: Store, monkeypatch: pytest.Mon
     monkeypatch.setattr(target_tokens, "monotonic", lambda: next(now))
     with store_of.session() as session:
         corpus = corpus_named(session, "texts")
-        monkeypatch.setattr("backend.queries.text_filters.monotonic", lambda: 0)
+        monkeypatch.setattr("backend.search.text_filters.monotonic", lambda: 0)
         part = text_mask(store_of, session, corpus, TextFilter(text="e"), 2)
     total = 7 if corpus.prefix else 6  # after a prefix, one token is a prediction
     reason = r"the time limit of 2 s was reached: 2 of (\d) documents were searched"

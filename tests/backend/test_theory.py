@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import InvalidInputError
-from backend.queries.theory import BOUNDS, FIT_LAST, exponents, theory_laws
-from backend.queries.theory_views import TheoryLaw, TheoryLaws, TheoryRequest
+from backend.scaling.theory import BOUNDS, FIT_LAST, exponents, theory_laws
+from backend.scaling.theory_views import TheoryLaw, TheoryLaws, TheoryRequest
 from compute.quanta_theory import finite_slopes, fitted_slope
 
 REQUESTS = st.builds(

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from backend.token_spans import TokenPlaces
-from backend.tokens import Vocabulary, parse_tokenizer
+from backend.read.token_spans import TokenPlaces
+from backend.read.tokens import Vocabulary, parse_tokenizer
 from tests.stores import CHARACTERS, TOKENIZER
 
 

@@ -11,13 +11,16 @@ import pytest
 from sqlalchemy import select, text, update
 from typer.testing import CliRunner
 
-from backend import access_tokens, cli, credentials, login_sessions
-from backend.access_tokens import SCOPES, covers, create, every, holder_of, revoke
+from backend import cli
+from backend.access import credentials
+from backend.access import sessions as login_sessions
+from backend.access import tokens as access_tokens
+from backend.access.tokens import SCOPES, covers, create, every, holder_of, revoke
 from backend.commands import serving
-from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError
-from backend.models import AccessToken
 from backend.settings import Settings, settings
+from backend.store.database import Store
+from backend.store.tables import AccessToken
 
 Run = Callable[..., str]
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel
 
 from backend.errors import InvalidInputError
-from backend.tokens import BYTE_OF, REPLACEMENT, Vocabulary, parse_tokenizer
+from backend.read.tokens import BYTE_OF, REPLACEMENT, Vocabulary, parse_tokenizer
 from tests.stores import CHARACTERS, TOKENIZER
 
 

@@ -3,11 +3,13 @@
 import pytest
 from sqlalchemy import select
 
-from backend.db import Store
+from backend.corpora import predictions
 from backend.errors import NotFoundError
-from backend.models import Cluster, ClusterMember, Discovery
-from backend.queries import clusterings, clusters, compare, overview, predictions
-from backend.queries.clusterings import ClusterFilter
+from backend.quanta import clusterings, clusters, overview
+from backend.quanta import comparison as compare
+from backend.quanta.clusterings import ClusterFilter
+from backend.store.database import Store
+from backend.store.tables import Cluster, ClusterMember, Discovery
 
 
 @pytest.fixture

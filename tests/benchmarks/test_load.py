@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
-from backend.db import Store
+from backend.store.database import Store
 from benchmarks.clients import Read, Sample, Throughput, closed_loop, one_by_one, open_loop
 from benchmarks.load import Report, Row
 from benchmarks.reads import Mix, known

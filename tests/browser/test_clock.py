@@ -7,11 +7,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.main import create_app
-from backend.db import open_store
 from backend.jobs.kinds import checked
+from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import run_experiment
-from backend.stages.progress import Silent
+from backend.store.database import open_store
 from tests.app.serving import served
 from tests.app.test_clock_page import TINY
 from tests.browser.conftest import Visit, _watch

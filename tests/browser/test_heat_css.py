@@ -3,7 +3,7 @@
 import pytest
 
 from app.figures.heat import LEVELS, MIN_CONTRAST, contrast, heat_css, text_on, viridis
-from app.paths import static_dir
+from app.web.paths import static_dir
 
 
 def test_the_file_is_what_the_generator_writes() -> None:

@@ -6,9 +6,9 @@ from playwright.sync_api import Route, expect
 from app.figures.base import payload
 from app.figures.labels import plotly_text, visible
 from app.figures.quanta import count_figure
-from app.pages.tokens import is_plain, joined, pieces
-from backend.queries.quanta_views import Count
-from backend.queries.views import Token
+from app.web.token_pieces import is_plain, joined, pieces
+from backend.quanta.views import Count
+from backend.read.views import Token
 from tests.browser.conftest import Visit
 from tests.browser.test_views import first_cluster
 

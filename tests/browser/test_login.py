@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from backend.db import Store
+from backend.store.database import Store
 from tests.browser.conftest import Visit, _watch
 from tests.browser.test_axe import faults
 from tests.browser.test_views import first_cluster

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from backend.db import Store
+from backend.store.database import Store
 from tests.browser.conftest import Visit, _watch
 from tests.browser.test_axe import faults
 from tests.browser.test_hostile import INJECTED

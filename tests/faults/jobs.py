@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from backend.db import Store
-from backend.jobs.kinds import files
-from backend.lookup import suite_named
+from backend.progress import Silent
 from backend.stages.corpora import CorpusSpec, add_corpus
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
+from backend.store import data_files as files
+from backend.store.database import Store
+from backend.store.lookup import suite_named
 from tests import stores
 
 SUITE, BASE, FRESH = "mini", "first-12", "first-13"

@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from backend.db import Store, open_store
-from backend.jobs import board, engine
-from backend.jobs.kinds import KINDS, files
+from backend.jobs import engine
+from backend.jobs import job_table as board
+from backend.jobs.kinds import KINDS
 from backend.jobs.queue import resume, submit
-from backend.models import JobUnit, Worker
+from backend.progress import Silent
+from backend.read.job_views import OPEN_STATES
 from backend.settings import Settings
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
+from backend.store import data_files as files
+from backend.store.database import Store, open_store
+from backend.store.tables import JobUnit, Worker
 from tests import stores
 from tests.backend.importing import MODELS
 from tests.recipes import recipe_file, text_files
@@ -150,7 +153,7 @@ def test_every_kind_of_job_stops_within_two_seconds_and_is_resumed_where_it_was(
     assert stopped.total is not None
     assert case.done <= stopped.done == len(kept) < stopped.total
     resume(store, job)
-    until(lambda: board.job(store, job).state not in board.OPEN_STATES, "the rest")
+    until(lambda: board.job(store, job).state not in OPEN_STATES, "the rest")
     done = board.job(store, job)
     assert (done.state, done.problem, done.done) == ("finished", None, stopped.total)
     assert kept.items() <= committed(store, job).items()

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from backend.db import Store
-from backend.jobs import board, notes
-from backend.jobs.child import Child, ChildEndedError
+from backend.jobs import job_log as notes
+from backend.jobs import job_table as board
+from backend.jobs.child_process import Child, ChildEndedError
 from backend.jobs.worker import BATCH_SHARES, Worker
-from backend.models import Job
-from backend.models.base import now
+from backend.store.database import Store
+from backend.store.tables import Job
+from backend.store.tables.base import now
 from tests.workers import until
 
 

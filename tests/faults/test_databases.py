@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from backend.content import content_hash
-from backend.db import Store, open_store
-from backend.jobs import board, engine
+from backend.jobs import engine
+from backend.jobs import job_table as board
 from backend.jobs.queue import resume, submit
+from backend.progress import Silent
+from backend.read.job_views import OPEN_STATES
 from backend.settings import Settings
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
+from backend.store.content_hash import content_hash
+from backend.store.database import Store, open_store
 from tests import stores
 from tests.workers import until, work, working
 
@@ -71,7 +73,7 @@ def begun(store: Store) -> str:
 
 
 def has_ended(store: Store, job: str) -> bool:
-    return board.job(store, job).state not in board.OPEN_STATES
+    return board.job(store, job).state not in OPEN_STATES
 
 
 def assert_as_undisturbed(store: Store, job: str, undisturbed: str, again: int) -> None:

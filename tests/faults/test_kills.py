@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, func, select, text
 
-from backend.content import content_hash
-from backend.db import Store, open_store
-from backend.jobs import board, engine
+from backend.jobs import engine
+from backend.jobs import job_table as board
 from backend.jobs.queue import submit
-from backend.models import Job
 from backend.settings import Settings
+from backend.store.content_hash import content_hash
+from backend.store.database import Store, open_store
+from backend.store.tables import Job
 from tests.faults import jobs
 from tests.faults.fleet import Fleet, fleet, users
 from tests.workers import COMMITTED, until, work, working

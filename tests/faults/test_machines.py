@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from backend.db import Store, open_store
-from backend.jobs import board, engine
+from backend.jobs import engine
+from backend.jobs import job_table as board
 from backend.jobs.queue import submit
-from backend.models import LossChunk, Worker
+from backend.progress import Silent
 from backend.settings import Settings
-from backend.stages.progress import Silent
 from backend.stages.suites import add_suite
+from backend.store.database import Store, open_store
+from backend.store.tables import LossChunk, Worker
 from tests import stores
 from tests.faults.fleet import computing
 from tests.processes import ROOT, command, environment

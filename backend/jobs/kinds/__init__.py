@@ -5,7 +5,6 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.errors import InvalidInputError
 from backend.jobs.kinds.add_corpus import ADD_CORPUS
 from backend.jobs.kinds.base import Checked, Cost, JobKind, parsed
@@ -18,8 +17,9 @@ from backend.jobs.kinds.imports import IMPORT_LABELS, IMPORT_LOSSES
 from backend.jobs.kinds.measure import MEASURE
 from backend.jobs.kinds.paste import PASTE
 from backend.jobs.kinds.train_suite import TRAIN_SUITE
+from backend.store.database import Store
 
-__all__ = ["KINDS", "Cost", "JobKind", "checked", "kind_named", "shown_parameters"]
+__all__ = ["KINDS", "Cost", "JobKind", "checked", "kind_named"]
 
 KINDS: dict[str, JobKind] = {
     kind.name: kind
@@ -60,16 +60,3 @@ def checked(store: Store, session: Session, name: str, asked: Mapping[str, Any])
     """
     kind = kind_named(name)
     return kind.check(store, session, parsed(kind, asked))
-
-
-def shown_parameters(parameters: Mapping[str, Any], most: int = 200) -> dict[str, Any]:
-    """Return parameters with long text cut, for lists."""
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, str) and len(value) > most:
-            return value[:most] + "…"
-        if isinstance(value, list) and len(value) > most:
-            return [*value[:most], "…"]
-        return value
-
-    return {name: cut(value) for name, value in parameters.items()}

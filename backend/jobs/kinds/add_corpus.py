@@ -5,13 +5,13 @@ from typing import Annotated
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from backend import names
-from backend.db import Store
 from backend.errors import InvalidInputError
-from backend.jobs.kinds import files
 from backend.jobs.kinds.base import Checked, Cost, JobKind, as_asked
-from backend.jobs.parameters import MAX_INTEGER, NO_NUL, File, Name, Number, Parameters
-from backend.lookup import tokenizer_of_suite
+from backend.schemas import names
+from backend.schemas.parameters import MAX_INTEGER, NO_NUL, File, Name, Number, Parameters
+from backend.store import data_files as files
+from backend.store.database import Store
+from backend.store.lookup import tokenizer_of_suite
 
 MAX_TOKENS = 1_048_576
 

@@ -11,11 +11,11 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.errors import InvalidInputError
-from backend.jobs.parameters import Parameters
-from backend.lookup import has_weights
-from backend.models import Checkpoint, Suite
+from backend.schemas.parameters import Parameters
+from backend.store.database import Store
+from backend.store.lookup import has_weights
+from backend.store.tables import Checkpoint, Suite
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.errors import NotReadyError
 from backend.jobs.kinds.base import Checked, Cost, JobKind
-from backend.jobs.parameters import CorpusName, Parameters, SuiteName
-from backend.lookup import corpus_named, finished_evaluations, suite_named
+from backend.schemas.parameters import CorpusName, Parameters, SuiteName
+from backend.store.database import Store
+from backend.store.lookup import corpus_named, finished_evaluations, suite_named
 
 
 class ClassifyParameters(Parameters):

@@ -5,9 +5,8 @@ from typing import Annotated
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.jobs.kinds.base import Checked, Cost, JobKind, with_weights
-from backend.jobs.parameters import (
+from backend.schemas.parameters import (
     MAX_INTEGER,
     CorpusName,
     ModelName,
@@ -15,7 +14,8 @@ from backend.jobs.parameters import (
     Parameters,
     SuiteName,
 )
-from backend.lookup import (
+from backend.store.database import Store
+from backend.store.lookup import (
     checkpoint_at,
     corpus_named,
     finished_evaluation,

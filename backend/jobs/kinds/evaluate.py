@@ -8,7 +8,6 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.errors import InvalidInputError
 from backend.jobs.kinds.base import (
     Checked,
@@ -20,10 +19,11 @@ from backend.jobs.kinds.base import (
     places,
     with_weights,
 )
-from backend.jobs.parameters import CorpusName, ModelName, Number, Parameters, SuiteName
-from backend.lookup import checkpoint_at, corpus_named, model_named, suite_named, tokenizer_of
-from backend.measures import checked_measures
-from backend.models import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk
+from backend.read.measures import checked_measures
+from backend.schemas.parameters import CorpusName, ModelName, Number, Parameters, SuiteName
+from backend.store.database import Store
+from backend.store.lookup import checkpoint_at, corpus_named, model_named, suite_named, tokenizer_of
+from backend.store.tables import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk
 
 
 class EvaluateParameters(Parameters):

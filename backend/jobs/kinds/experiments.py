@@ -1,4 +1,4 @@
-"""Experiments on toy networks: a kind of jobs for every kind of `backend.experiments`."""
+"""Experiments on toy networks: a kind of jobs for every kind of `backend.experiments.registry`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,29 +6,12 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend.db import Store
-from backend.errors import InvalidInputError
-from backend.experiments import KINDS
-from backend.experiments.base import ExperimentKind, groups
+from backend.experiments.kind import ExperimentKind, complete, groups
+from backend.experiments.registry import KINDS
 from backend.jobs.kinds.base import Checked, Cost, JobKind
-from backend.jobs.parameters import Parameters
-from backend.models import Experiment, ExperimentCell
-
-
-def complete(store: Store, kind: ExperimentKind, asked: Parameters) -> Checked:
-    """Return the complete parameters of an experiment.
-
-    Raises:
-        InvalidInputError: they make no cells.
-    """
-    whole: dict[str, Any] = kind.complete(store, asked.model_dump(mode="json"))
-    try:
-        kind.places(whole)
-    except ValueError as error:
-        fault = str(error)
-        named = next((name for name in whole if fault.startswith(name)), None)
-        raise InvalidInputError(fault, "Correct it; presets show what works", named) from error
-    return whole
+from backend.schemas.parameters import Parameters
+from backend.store.database import Store
+from backend.store.tables import Experiment, ExperimentCell
 
 
 def _job_kind(kind: ExperimentKind) -> JobKind:

@@ -8,11 +8,9 @@ from pydantic import Field, model_validator
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
-from backend.jobs.kinds import files
 from backend.jobs.kinds.base import Checked, Cost, JobKind
-from backend.jobs.parameters import (
+from backend.schemas.parameters import (
     MAX_INTEGER,
     CorpusName,
     ModelName,
@@ -20,9 +18,11 @@ from backend.jobs.parameters import (
     Parameters,
     SuiteName,
 )
-from backend.keys import bytes_key
-from backend.lookup import corpus_named, finished_evaluations, suite_named
-from backend.models import Annotation, Cluster, Clustering, CurveSet
+from backend.store import data_files as files
+from backend.store.database import Store
+from backend.store.keys import bytes_key
+from backend.store.lookup import corpus_named, finished_evaluations, suite_named
+from backend.store.tables import Annotation, Cluster, Clustering, CurveSet
 
 MAX_CONTEXT = 4_096
 What = Literal["losses", "curves", "clusters"]

@@ -5,12 +5,12 @@ from typing import Literal
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from backend import names
-from backend.db import Store
-from backend.jobs.kinds import files
 from backend.jobs.kinds.base import Checked, Cost, JobKind
-from backend.jobs.parameters import CorpusName, File, Name, Parameters
-from backend.lookup import corpus_named
+from backend.schemas import names
+from backend.schemas.parameters import CorpusName, File, Name, Parameters
+from backend.store import data_files as files
+from backend.store.database import Store
+from backend.store.lookup import corpus_named
 
 
 class ImportLossesParameters(Parameters):

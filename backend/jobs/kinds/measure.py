@@ -7,7 +7,6 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.errors import NotFoundError, NotReadyError
 from backend.jobs.kinds.base import (
     Checked,
@@ -18,7 +17,8 @@ from backend.jobs.kinds.base import (
     places,
     with_weights,
 )
-from backend.jobs.parameters import (
+from backend.read.targets import find_token
+from backend.schemas.parameters import (
     MAX_INTEGER,
     NAME_PATTERN,
     NO_NUL,
@@ -27,7 +27,8 @@ from backend.jobs.parameters import (
     Number,
     Parameters,
 )
-from backend.lookup import (
+from backend.store.database import Store
+from backend.store.lookup import (
     checkpoint_at,
     corpus_named,
     finished_evaluations,
@@ -36,8 +37,7 @@ from backend.lookup import (
     suite_named,
     tokenizer_of,
 )
-from backend.models import Checkpoint, Corpus, Document, Suite
-from backend.targets import find_token
+from backend.store.tables import Checkpoint, Corpus, Document, Suite
 
 Which = Literal["one", "final", "steps", "all"]
 

@@ -9,7 +9,6 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.errors import InvalidInputError, NotReadyError
 from backend.jobs.kinds.base import (
     Checked,
@@ -21,9 +20,10 @@ from backend.jobs.kinds.base import (
     with_weights,
 )
 from backend.jobs.kinds.measure import chosen_suite
-from backend.jobs.parameters import NAME_PATTERN, Parameters
-from backend.lookup import corpus_named, suite_named, tokenizer_of
-from backend.models import Corpus, Suite
+from backend.schemas.parameters import NAME_PATTERN, Parameters
+from backend.store.database import Store
+from backend.store.lookup import corpus_named, suite_named, tokenizer_of
+from backend.store.tables import Corpus, Suite
 
 MAX_TEXT = 20_000
 MAX_SENT_TEXT = 200_000

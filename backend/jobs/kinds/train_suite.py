@@ -3,11 +3,11 @@
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.errors import NotReadyError
-from backend.jobs.kinds import files
 from backend.jobs.kinds.base import Checked, Cost, JobKind
-from backend.jobs.parameters import File, Parameters
+from backend.schemas.parameters import File, Parameters
+from backend.store import data_files as files
+from backend.store.database import Store
 from backend.training.recipe import Recipe, read_recipe
 
 # 2N forward, 4N backward a token (arXiv:2001.08361, section 2.1).

@@ -5,9 +5,7 @@ from functools import lru_cache
 
 from sqlalchemy.exc import OperationalError
 
-from backend.db import Store, open_store
 from backend.errors import QuantaError, StoreFullError
-from backend.faults import fault_of
 from backend.jobs import leases
 from backend.jobs.claims import claims
 from backend.jobs.progress import JobProgress
@@ -18,9 +16,11 @@ from backend.jobs.work.exchange import ADD_CORPUS, EXPORT, IMPORT_LABELS, IMPORT
 from backend.jobs.work.experiments import EXPERIMENTS
 from backend.jobs.work.tokens import MEASURE, PASTE
 from backend.jobs.work.train_suite import TRAIN_SUITE
+from backend.progress import WORK_LOG, log_work
 from backend.settings import Settings
 from backend.stages.devices import Compute, resolve
-from backend.stages.progress import WORK_LOG, log_work
+from backend.store.database import Store, open_store
+from backend.store.database_errors import fault_of
 
 # One for every kind of backend.jobs.kinds.KINDS.
 WORK: dict[str, Work] = {

@@ -10,12 +10,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from backend.db import Store
 from backend.errors import NotReadyError
-from backend.lookup import checkpoint_at, model_named, suite_named
+from backend.progress import Progress, Silent
 from backend.stages.devices import Compute
-from backend.stages.progress import Progress, Silent
-from backend.weights import is_here
+from backend.store.database import Store
+from backend.store.lookup import checkpoint_at, model_named, suite_named
+from backend.weights.checkpoint_folders import is_here
 
 Unit = list[Any]
 Slice = list[Any]

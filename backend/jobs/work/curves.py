@@ -2,11 +2,11 @@
 
 from urllib.parse import urlencode
 
-from backend.db import Store
 from backend.jobs.work.base import Made, Parameters, Plan, Slice, Task, Work, checkpoint_id, stages
-from backend.lookup import corpus_named, suite_named
 from backend.stages.classify import classify
 from backend.stages.evaluate import evaluate
+from backend.store.database import Store
+from backend.store.lookup import corpus_named, suite_named
 
 # Slices travel through the engine's tables, chunks do not: enough of them for many workers.
 CHUNKS_A_SLICE = 8

@@ -1,18 +1,18 @@
 """The work of discover jobs: select, cosines by stripes, cluster."""
 
-from backend.db import Store
 from backend.jobs.work.base import Made, Parameters, Plan, Slice, Task, Work
-from backend.lookup import (
+from backend.stages.discover import DiscoverySpec, check_spec, discover
+from backend.stages.select import SelectionSpec, select_predictions
+from backend.stages.similarity import compute_similarity
+from backend.store.database import Store
+from backend.store.lookup import (
     checkpoint_at,
     corpus_named,
     finished_evaluation,
     model_named,
     suite_named,
 )
-from backend.models import Discovery
-from backend.stages.discover import DiscoverySpec, check_spec, discover
-from backend.stages.select import SelectionSpec, select_predictions
-from backend.stages.similarity import compute_similarity
+from backend.store.tables import Discovery
 
 
 def _plan(store: Store, parameters: Parameters, n_workers: int) -> Plan:

@@ -3,13 +3,13 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from backend.db import Store
 from backend.errors import InvalidInputError
-from backend.jobs.kinds import files
 from backend.jobs.work.base import Made, Parameters, Task, Work, stages
-from backend.keys import result_key
-from backend.lookup import tokenizer_of_suite
 from backend.stages.corpora import CorpusSpec, add_corpus
+from backend.store import data_files as files
+from backend.store.database import Store
+from backend.store.keys import result_key
+from backend.store.lookup import tokenizer_of_suite
 
 
 def _tokenizer_file(store: Store, wanted: Parameters, folder: Path) -> Path:

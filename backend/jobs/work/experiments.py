@@ -1,10 +1,10 @@
 """The work of experiments: groups of cells, each after the other or on several workers."""
 
-from backend.db import Store
-from backend.experiments import KINDS
-from backend.experiments.base import ExperimentKind, groups
+from backend.experiments.kind import ExperimentKind, groups
+from backend.experiments.registry import KINDS
 from backend.jobs.work.base import Made, Parameters, Plan, Slice, Task, Work
 from backend.stages.experiments import run_cells
+from backend.store.database import Store
 
 
 def _work(kind: ExperimentKind) -> Work:

@@ -4,17 +4,17 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from backend.db import Store
 from backend.errors import NotReadyError
 from backend.jobs.kinds.paste import pasted_name
 from backend.jobs.work.base import Made, Parameters, Plan, Slice, Task, Work, checkpoint_id
-from backend.lookup import corpus_named, suite_named, tokenizer_of
-from backend.measures import MEASURES
+from backend.progress import Silent
+from backend.read.measures import MEASURES
 from backend.stages.classify import classify
 from backend.stages.corpora import CorpusSpec, add_corpus
 from backend.stages.evaluate import evaluate
-from backend.stages.progress import Silent
 from backend.stages.targets import measure_target
+from backend.store.database import Store
+from backend.store.lookup import corpus_named, suite_named, tokenizer_of
 
 
 def _checkpoints(parameters: Parameters) -> list[Slice]:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from backend.db import Store
 from backend.errors import InvalidInputError
-from backend.jobs.kinds import files
 from backend.jobs.work.base import Made, Parameters, Plan, Task, Work
 from backend.stages.suites import add_suite
+from backend.store import data_files as files
+from backend.store.database import Store
 from backend.training import run
 from backend.training.recipe import Recipe, read_recipe
 

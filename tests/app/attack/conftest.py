@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 import pytest
 
 from app.main import create_app
-from app.scopes import SAFE_METHODS
-from backend.db import Store
-from backend.login_sessions import csrf_token
+from app.web.scopes import SAFE_METHODS
+from backend.access.sessions import csrf_token
+from backend.store.database import Store
 from tests.app.attack.targets import (
     FORM,
     JOBS,

@@ -17,9 +17,9 @@ import psutil
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from backend import access_tokens
-from backend.db import Store, open_store
+from backend.access import tokens as access_tokens
 from backend.settings import Settings
+from backend.store.database import Store, open_store
 from tests.app.doors import is_form
 from tests.processes import serving
 from tests.stores import DATABASE, copied

@@ -8,9 +8,9 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from app.attempts import MAX_FAILURES
-from app.scopes import MUTATIONS, SAFE_METHODS
-from app.security import CSP
+from app.web.login_attempts import MAX_FAILURES
+from app.web.scopes import MUTATIONS, SAFE_METHODS
+from app.web.security import CSP
 from tests.app.attack.targets import (
     FORM,
     JSON,

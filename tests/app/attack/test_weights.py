@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from app import connections
-from app.security import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from app.web import connections
+from app.web.security import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from tests.app.attack.targets import (
     JOBS,
     JSON,

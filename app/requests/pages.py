@@ -1,0 +1,154 @@
+"""Query parameters of the pages; an empty field of a form counts as not given."""
+
+from typing import Annotated, Literal
+
+from fastapi import Query
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from app.requests.dependencies import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN
+from backend.corpora.heat import HeatRequest
+from backend.quanta.clusterings import Sort
+from backend.quanta.clusters import Order
+from backend.read.views import Heat, Measure
+
+ContextLength = Literal["32", "64", "128", "all"]
+MAX_CONTEXT = 1024
+MAX_COUNT = 1_000_000_000
+
+
+EMPTY = {"type": "string", "maxLength": 0}
+
+
+class EmptyAllowed(BeforeValidator):
+    """Takes an empty field as its function says, and says in the schema that it may be empty."""
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the schema of the value with the empty string beside it."""
+        schema = handler(core)
+        if schema.get("type") == "array":
+            return {**schema, "items": {"anyOf": [schema["items"], EMPTY]}}
+        kinds = schema.pop("anyOf", None)
+        return {"anyOf": [*(kinds or [schema]), EMPTY], **(schema if kinds else {})}
+
+
+def _blank(value: object) -> object:
+    return None if value == "" else value
+
+
+Blank = EmptyAllowed(_blank)
+# Bounds are on the number alone: they cannot be asked of an empty field.
+Count = Annotated[Annotated[int, Field(ge=0, le=MAX_COUNT)] | None, Blank]
+Amount = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, Blank]
+# No zero byte: PostgreSQL refuses it in text.
+Name = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+
+SuiteText = Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank]
+ModelText = Annotated[Annotated[str, Field(pattern=MODEL_PATTERN)] | None, Blank]
+Step = Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank]
+TargetText = Annotated[Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")] | None, Blank]
+
+
+class HeatQuery(BaseModel):
+    """Which value of which checkpoint colours a document, and on which scale.
+
+    `pos` is the token that is looked at.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    suite: SuiteText = None
+    model: ModelText = None
+    step: Step = None
+    measure: Measure = "loss"
+    other_model: ModelText = None
+    other_step: Step = None
+    target: TargetText = None
+    lo: Amount = None
+    hi: Amount = None
+    lock: bool = True
+    log: bool = False
+    pos: Step = None
+
+    def request(self) -> HeatRequest:
+        """Return what the query is asked."""
+        return HeatRequest(
+            suite=self.suite,
+            model=self.model,
+            step=self.step,
+            measure=self.measure,
+            other_model=self.other_model,
+            other_step=self.other_step,
+            target=self.target,
+            low=self.lo,
+            high=self.hi,
+            is_locked=self.lock,
+            is_log=self.log,
+        )
+
+    @property
+    def scale_kind(self) -> Literal["shared", "fitted", "own"]:
+        """Whose scale the colours have."""
+        if self.lo is not None or self.hi is not None:
+            return "own"
+        return "shared" if self.lock else "fitted"
+
+    def kept(self, place: Heat | None) -> dict[str, object]:
+        """Return the parameters of this view for another address: `place` names the checkpoint."""
+        if place is None:
+            return {}
+        said = self.model_dump(exclude_defaults=True, exclude={"pos"})
+        said |= {"suite": place.suite, "model": place.model, "step": place.step}
+        if not self.lock:
+            said["lock"] = "0"
+        if self.log:
+            said["log"] = "1"
+        return {"measure": self.measure, **said}
+
+
+class ClusterQuery(BaseModel):
+    """What the list of clusters can be sorted and filtered by."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sort: Sort = "rank"
+    descending: bool = False
+    min_size: Count = None
+    max_size: Count = None
+    min_coherence: Amount = None
+    max_coherence: Amount = None
+    min_loss: Amount = None
+    max_loss: Amount = None
+    min_entropy: Amount = None
+    max_entropy: Amount = None
+    answer: Annotated[Annotated[str, Field(max_length=100)] | None, Blank] = None
+    cursor: Annotated[str | None, Field(max_length=200)] = None
+
+    def changed(self) -> dict[str, object]:
+        """Return the parameters that differ from their defaults, without the cursor."""
+        return self.model_dump(exclude_defaults=True, exclude={"cursor"})
+
+
+class ContextQuery(BaseModel):
+    """Which contexts of a cluster to show, and how."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    ctx: ContextLength = "64"
+    order: Order = "similarity"
+    answer: Count = None
+    last: Count = None
+    colour: Literal["none", "loss"] = "none"
+    cursor: Annotated[str | None, Field(max_length=200)] = None
+
+    @property
+    def context(self) -> int:
+        """Number of tokens to show before the answer."""
+        return MAX_CONTEXT if self.ctx == "all" else int(self.ctx)
+
+    def changed(self) -> dict[str, object]:
+        """Return the parameters that differ from their defaults, without the cursor."""
+        return self.model_dump(exclude_defaults=True, exclude={"cursor"})

@@ -1,0 +1,76 @@
+"""What the Scaling page, its figures and its API call are asked for: one set of parameters."""
+
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from app.figures.scaling import Unit
+from app.requests.dependencies import MODEL_PATTERN, NAME_PATTERN
+from backend.read.views import Axis
+from backend.scaling.views import FitKind, ScalingRequest
+
+SUBSET_PATTERN = r"^(all|[a-z][a-z-]{0,19}|cluster:[0-9]{1,9})$"
+
+
+def _blank(value: object) -> object:
+    return None if value == "" else value
+
+
+Blank = BeforeValidator(_blank)
+Bound = Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, Blank]
+Place = Annotated[
+    Annotated[float, Field(gt=0, le=1e18, allow_inf_nan=False)] | None,
+    Query(description="Bound of the points that the fit uses, in N or steps"),
+]
+Law = Annotated[
+    FitKind, Query(description="power: A·x^−α; bnsl: a broken neural scaling law; none")
+]
+Subset = Annotated[
+    str,
+    Query(
+        pattern=SUBSET_PATTERN,
+        description="Which predictions `mean_nats` and the fits are of: all, a class of curves, "
+        "or cluster:ID",
+        examples=["monogenic"],
+    ),
+]
+
+
+class _Shown(BaseModel):
+    """How a scaling curve is shown."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    axis: Axis = "N"
+    model: Annotated[Annotated[str, Field(pattern=MODEL_PATTERN)] | None, Blank] = None
+    unit: Unit = "nats"
+    fit: FitKind = "power"
+    first: Bound = None
+    last: Bound = None
+    subset: Annotated[
+        Annotated[str, Field(pattern=SUBSET_PATTERN)], BeforeValidator(lambda s: s or "all")
+    ] = "all"
+
+    def request(self, suite: str, corpus: str) -> ScalingRequest:
+        """Return what to ask the store for."""
+        asked = self.model_dump(exclude={"unit", "suite", "corpus"})
+        return ScalingRequest(suite=suite, corpus=corpus, **asked)
+
+
+class ScalingFigures(_Shown):
+    """Parameters of the figures."""
+
+    suite: Annotated[str, Field(pattern=NAME_PATTERN)]
+    corpus: Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+class ScalingQuery(_Shown):
+    """Parameters of the page; names that are not given are chosen by it."""
+
+    suite: Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank] = None
+    corpus: Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank] = None
+
+    def changed(self, **changes: Any) -> dict[str, Any]:
+        """Return the parameters that differ from their defaults, some replaced."""
+        return {**self.model_dump(exclude_defaults=True), **changes}

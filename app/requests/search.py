@@ -1,0 +1,326 @@
+"""What a token search is asked with: flat parameters of an address, or a JSON body.
+
+Both become one `backend.search.search.Search`. An empty field of a form counts as not given.
+"""
+
+from collections.abc import Iterable
+from math import isfinite
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.requests.dependencies import CURSOR_PATTERN, MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN
+from app.requests.pages import Blank, EmptyAllowed
+from backend.errors import InvalidInputError
+from backend.read.views import Axis
+from backend.schemas.json_numbers import number_check
+from backend.search.filters import RIGHT_NATS
+from backend.search.search import MAX_MATCHES, SEARCH_FORMULAS, Search, SearchFilters, Shape
+from backend.search.text_filters import TextFilter
+from backend.search.views import Invariance, Order, Preset, Sort
+
+MAX_KNOTS = 16
+MAX_CORNERS = 64
+MAX_NATS = 1_000.0
+MAX_SIZE = 1e18
+CurveClass = Literal[
+    "learned",
+    "flat-high",
+    "monogenic",
+    "polygenic",
+    "inverse",
+    "u-shaped",
+    "hump",
+    "irregular",
+]
+InvarianceOrNone = Literal["level", "scale", "shift", "none"]
+Published = Literal["monogenic", "polygenic"]
+Name = Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank]
+ModelName = Annotated[Annotated[str, Field(pattern=MODEL_PATTERN)] | None, Blank]
+Text = Annotated[Annotated[str, Field(max_length=1_000, pattern=r"^[^\x00]*$")] | None, Blank]
+Pairs = Annotated[Annotated[str, Field(max_length=4_000, pattern=r"^[0-9eE+.,:-]*$")] | None, Blank]
+CurvesHash = Annotated[Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")] | None, Blank]
+Count = Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank]
+Number = Annotated[Annotated[int, Field(ge=1, le=200)] | None, Blank]
+Amount = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, Blank]
+Nats = Annotated[float, Field(ge=0, le=MAX_NATS, allow_inf_nan=False)]
+Limit = Annotated[int, Field(ge=1, le=MAX_MATCHES)]
+Cursor = Annotated[Annotated[str, Field(pattern=CURSOR_PATTERN)] | None, Blank]
+Knot = tuple[Annotated[float, Field(gt=0, le=MAX_SIZE)], Nats]
+
+
+def _names(value: object) -> object:
+    """Return repeated and comma-separated names as one list; an empty field gives none."""
+    if value is None or isinstance(value, str):
+        value = [value or ""]
+    if not isinstance(value, list | tuple):
+        return value
+    return [
+        name for part in value for name in (part.split(",") if isinstance(part, str) else [part])
+    ]
+
+
+def _filled(value: object) -> object:
+    names = _names(value)
+    return [name for name in names if name != ""] if isinstance(names, list) else names
+
+
+def _words(names: Iterable[str], prefix: str = "") -> str:
+    return ". ".join(f"{name}: {SEARCH_FORMULAS[prefix + name]}" for name in names)
+
+
+class FilterFields(BaseModel):
+    """What a prediction must have to be found."""
+
+    text: Text = Field(default=None, description="Characters that end in the answer token")
+    regex: Text = Field(
+        default=None, description="RE2 expression whose match ends in the answer token"
+    )
+    token: Text = Field(default=None, description="The answer token exactly, or its id as #123")
+    token_pattern: Text = Field(
+        default=None, description="RE2 expression on the answer token alone"
+    )
+    source: Text = Field(default=None, description="Source of the document; * at its end: any end")
+    document: Count = Field(default=None, description="Index of the document")
+    cls: Annotated[tuple[CurveClass, ...], EmptyAllowed(_filled)] = Field(
+        default=(), description="Class of the curve; repeat it for any of several"
+    )
+    drop_min: Amount = Field(default=None, description="Least total drop, nats")
+    drop_max: Amount = Field(default=None, description="Most total drop, nats")
+    sharpness_min: Amount = Field(default=None, description="Least sharpness")
+    sharpness_max: Amount = Field(default=None, description="Most sharpness")
+    emergence_min: Amount = Field(default=None, description="Least emergence, in units of the axis")
+    emergence_max: Amount = Field(default=None, description="Most emergence, in units of the axis")
+    final_min: Amount = Field(default=None, description="Least loss at the last point, nats")
+    final_max: Amount = Field(default=None, description="Most loss at the last point, nats")
+    published: Annotated[Published | None, Blank] = Field(
+        default=None, description="Holds by the published rule"
+    )
+    only_largest: Number = Field(
+        default=None,
+        description="Right under each of so many largest models, no smaller one",
+    )
+    right: Annotated[Nats | None, Blank] = Field(
+        default=None,
+        description="Right is a loss below this, nats; default ln 2 (p > 1/2)",
+    )
+    cluster: Count = Field(default=None, description="Id of a cluster that holds it")
+    lasso: Pairs = Field(
+        default=None,
+        description="Inside a polygon on the map: x:y of 3 to 64 corners, by commas",
+    )
+    lasso_of: CurvesHash = Field(
+        default=None,
+        description="`curves` of the map that the lasso was drawn on; on another map it is refused",
+    )
+
+    def filters(self) -> SearchFilters:
+        """Return the filters as the query takes them.
+
+        Raises:
+            InvalidInputError: the lasso is not a polygon.
+        """
+        return SearchFilters(
+            text=TextFilter(
+                text=self.text,
+                regex=self.regex,
+                token=self.token,
+                token_pattern=self.token_pattern,
+                source=self.source,
+                document=self.document,
+            ),
+            classes=self.cls,
+            drop=(self.drop_min, self.drop_max),
+            sharpness=(self.sharpness_min, self.sharpness_max),
+            emergence=(self.emergence_min, self.emergence_max),
+            final=(self.final_min, self.final_max),
+            published=self.published,
+            only_largest=self.only_largest,
+            right_nats=RIGHT_NATS if self.right is None else self.right,
+            cluster=self.cluster,
+            lasso=_pairs(self.lasso, "lasso", 3, MAX_CORNERS),
+            lasso_of=self.lasso_of,
+        )
+
+
+def _pairs(
+    value: str | None, parameter: str, fewest: int, most: int
+) -> tuple[tuple[float, float], ...]:
+    """Return the numbers of `x:y,x:y,…`."""
+    if value is None:
+        return ()
+    try:
+        pairs = [tuple(float(number) for number in part.split(":")) for part in value.split(",")]
+        found = tuple((x, y) for x, y in pairs)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{parameter} {value[:60]!r} is not a list of x:y",
+            "Write numbers as 1e6:2.5,1e7:0.1",
+            parameter,
+        ) from error
+    finite = all(isfinite(number) for pair in found for number in pair)
+    if not finite or not fewest <= len(found) <= most:
+        raise InvalidInputError(
+            f"{parameter} has {len(found)} points{'' if finite else ', not all finite'}",
+            f"Give {fewest} to {most} finite ones",
+            parameter,
+        )
+    return found
+
+
+class SearchQuery(FilterFields):
+    """A token search as an address has it; every name is optional."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    corpus: Name = Field(default=None, description="Corpus; default: the first with curves")
+    suite: Name = Field(default=None, description="Suite; default: the first with curves")
+    axis: Annotated[Axis, EmptyAllowed(lambda value: value or "N")] = Field(
+        default="N", description="N: model size; S: training step"
+    )
+    model: ModelName = Field(default=None, description="Model of axis S; default: the largest")
+    sketch: Pairs = Field(
+        default=None,
+        description="Search for this curve: x:y of 2 to 16 knots; y in nats",
+    )
+    preset: Annotated[Preset | None, Blank] = Field(
+        default=None, description=f"Search for a named curve. {_words(get_args(Preset), 'preset ')}"
+    )
+    at: Number = Field(default=None, description="For preset=step: the first low point, from 1")
+    like: Count = Field(default=None, description="Search for the curve of this prediction")
+    inv: Annotated[tuple[InvarianceOrNone, ...], EmptyAllowed(_filled)] = Field(
+        default=(),
+        description="What the distance ignores; default: level for a preset, else none. "
+        + _words(get_args(Invariance)),
+    )
+    sort: Annotated[Sort | None, Blank] = Field(
+        default=None, description="Default: distance if a curve is searched for, else index"
+    )
+    order: Annotated[Order, EmptyAllowed(lambda value: value or "asc")] = "asc"
+    limit: Limit = 50
+    cursor: Cursor = Field(default=None, description="`next_cursor` of the page before this one")
+
+    def shape(self) -> Shape | None:
+        """Return the curve to search for.
+
+        Raises:
+            InvalidInputError: more than one is given, or the sketch cannot be read.
+        """
+        given = [name for name in ("sketch", "preset", "like") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InvalidInputError(
+                f"{' and '.join(given)} are both given", "Choose one curve to search for", given[1]
+            )
+        if not given:
+            return None
+        sketch = _pairs(self.sketch, "sketch", 2, MAX_KNOTS) or None
+        return Shape(sketch, self.preset, self.at, self.like)
+
+    def search(self, limit: int | None = None) -> Search:
+        """Return the question; `limit` stands in for the one given.
+
+        Raises:
+            InvalidInputError: parameters that do not go together, by their name.
+        """
+        return Search(
+            corpus=self.corpus,
+            suite=self.suite,
+            axis=self.axis,
+            model=self.model,
+            shape=self.shape(),
+            invariances=_in_order(self.inv) if self.inv else None,
+            filters=self.filters(),
+            sort=self.sort,
+            order=self.order,
+            limit=limit or self.limit,
+            cursor=self.cursor,
+        )
+
+
+def _in_order(invariances: tuple[str, ...]) -> tuple[Invariance, ...]:
+    return tuple(name for name in get_args(Invariance) if name in invariances)
+
+
+class ShapeBody(BaseModel):
+    """The curve to search for: one of sketch, preset and example."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    _numbers = number_check(allows_text=False)
+
+    sketch: Annotated[tuple[Knot, ...], Field(min_length=2, max_length=MAX_KNOTS)] | None = Field(
+        default=None, description="(axis value, nats) of 2 to 16 knots"
+    )
+    preset: Preset | None = Field(default=None, description="A named curve")
+    at: Number = Field(default=None, description="For preset step: the first low point, from 1")
+    example: Count = Field(default=None, description="Index of a prediction")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        given = [self.sketch, self.preset, self.example]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("give exactly one of sketch, preset and example")
+        return self
+
+
+class FiltersBody(FilterFields):
+    """What a prediction must have to be found; names as in GET /api/v1/predictions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    _numbers = number_check(allows_text=False)
+
+
+class SearchBody(BaseModel):
+    """A token search as JSON; every member is optional."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "shape": {"sketch": [[2e4, 6.0], [2e5, 5.5], [6e5, 0.2]]},
+                    "invariances": ["level", "scale"],
+                    "filters": {"cls": ["monogenic"], "final_max": 0.5},
+                    "limit": 100,
+                },
+                {"axis": "S", "shape": {"preset": "step", "at": 3}, "invariances": ["shift"]},
+                {"filters": {"only_largest": 2}},
+            ]
+        },
+    )
+
+    _numbers = number_check(allows_text=False)
+
+    corpus: Name = None
+    suite: Name = None
+    axis: Axis = "N"
+    model: ModelName = None
+    shape: ShapeBody | None = None
+    invariances: tuple[Invariance, ...] | None = Field(default=None, max_length=3)
+    filters: FiltersBody = Field(default_factory=FiltersBody)
+    sort: Sort | None = None
+    order: Order = "asc"
+    limit: Limit = 50
+    cursor: Cursor = None
+
+    def search(self) -> Search:
+        """Return the question.
+
+        Raises:
+            InvalidInputError: parameters that do not go together, by their name.
+        """
+        shape = self.shape
+        return Search(
+            corpus=self.corpus,
+            suite=self.suite,
+            axis=self.axis,
+            model=self.model,
+            shape=Shape(shape.sketch, shape.preset, shape.at, shape.example) if shape else None,
+            invariances=None if self.invariances is None else _in_order(self.invariances),
+            filters=self.filters.filters(),
+            sort=self.sort,
+            order=self.order,
+            limit=self.limit,
+            cursor=self.cursor,
+        )

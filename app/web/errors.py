@@ -1,0 +1,272 @@
+"""Every error, once: RFC 9457 problem documents for the API, an HTML page for pages."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.client.problems import FieldProblem, Problem
+from app.web.login_redirect import login_address
+from backend.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    NotReadyError,
+    QuantaError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+)
+from backend.jobs.kinds import KINDS
+from backend.store.database_errors import fault_of
+
+PROBLEM_JSON = "application/problem+json"
+MAX_SHOWN_VALUE = 200
+MAX_SHOWN_FIELDS = 20
+RETRY_SECONDS = "5"
+_API_PREFIXES = ("/api/", "/figures/", "/healthz", "/readyz", "/metrics", "/static/")
+_STATUS: dict[type[QuantaError], int] = {
+    NotFoundError: 404,
+    InvalidInputError: 422,
+    NotReadyError: 409,
+    ConflictError: 409,
+    StoreError: 503,
+}
+_REMEDIES = {
+    400: "Correct the request and send it again",
+    403: "Load the page again, and send its form again",
+    404: "See /api for all pages and routes",
+    405: "Use one of the methods in the Allow header",
+    413: "Send less in one request",
+}
+# Words that newer versions of Python's own table changed; ours stay.
+_TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+_log = logging.getLogger("quanta.errors")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A status with its words, before it is bound to a request."""
+
+    status: int
+    detail: str
+    remedy: str
+    errors: tuple[FieldProblem, ...] = ()
+    headers: Mapping[str, str] | None = None
+
+    @property
+    def title(self) -> str:
+        """The status's standard phrase."""
+        return _TITLES.get(self.status) or HTTPStatus(self.status).phrase
+
+
+def is_api(path: str) -> bool:
+    """Return whether errors on `path` are problem documents, not HTML."""
+    return path.startswith(_API_PREFIXES)
+
+
+def request_id(request: Request) -> str:
+    """Return the id under which the request is logged."""
+    return str(getattr(request.state, "request_id", "-"))
+
+
+def _clean(text: str) -> str:
+    # A lone surrogate is legal in JSON text but has no UTF-8 form.
+    return text.encode("utf-8", "replace").decode()
+
+
+def _shown(value: object) -> str | None:
+    return None if value is None else _clean(str(value)[:MAX_SHOWN_VALUE])
+
+
+def problem(request: Request, refusal: Refusal) -> Problem:
+    """Return the problem document of a refusal."""
+    slug = refusal.title.lower().replace(" ", "-").replace("'", "")
+    return Problem(
+        type=f"urn:quanta-explorer:problem:{slug}",
+        title=refusal.title,
+        status=refusal.status,
+        detail=_clean(refusal.detail),
+        instance=_clean(request.url.path),
+        request_id=request_id(request),
+        remedy=_clean(refusal.remedy),
+        errors=refusal.errors,
+    )
+
+
+def _document(request: Request, refusal: Refusal) -> Response:
+    content: dict[str, Any] = asdict(problem(request, refusal))
+    if not content["errors"]:
+        del content["errors"]
+    return Response(orjson.dumps(content), refusal.status, media_type=PROBLEM_JSON)
+
+
+def _page(request: Request, refusal: Refusal) -> Response:
+    from app.web.templating import render_error
+
+    response: Response = render_error(
+        request,
+        status=refusal.status,
+        title=refusal.title,
+        problem=_clean(refusal.detail),
+        remedy=_clean(refusal.remedy),
+        request_id=request_id(request),
+        login=login_address(request) if refusal.status == HTTPStatus.UNAUTHORIZED else None,
+    )
+    return response
+
+
+def error_response(request: Request, refusal: Refusal) -> Response:
+    """Return a refusal in the form that suits the path: a problem document or an HTML page."""
+    if is_api(request.url.path):
+        response = _document(request, refusal)
+    else:
+        try:
+            response = _page(request, refusal)
+        except Exception:
+            _log.exception("the error page failed, request %s", request_id(request))
+            response = _document(request, refusal)
+    response.headers.update(refusal.headers or {})
+    return response
+
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """Log `error` under the request's id and return a 500 that shows nothing of it."""
+    _log.error("request %s failed", request_id(request), exc_info=error)
+    return error_response(
+        request,
+        Refusal(
+            500,
+            "The server failed while it answered this request",
+            f"Try again; if it stays, report request id {request_id(request)} "
+            "with the server's log around it",
+        ),
+    )
+
+
+def _of_quanta(request: Request, error: Exception) -> Response:
+    assert isinstance(error, QuantaError)
+    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    fields: tuple[FieldProblem, ...] = ()
+    if isinstance(error, InvalidInputError) and error.parameter is not None:
+        sent = {**request.path_params, **request.query_params}.get(error.parameter)
+        fields = (FieldProblem(error.parameter, _clean(error.problem), _shown(sent)),)
+    if isinstance(error, StoreBusyError | StoreFullError):
+        return _of_fault(request, error)
+    if status >= 500:
+        _log.error("request %s: %s", request_id(request), error)
+        # Paths, hosts and the driver's words are for the log, not for clients.
+        return error_response(
+            request,
+            Refusal(status, "the store cannot be used; the log says why", error.remedy),
+        )
+    return error_response(request, Refusal(status, error.problem, error.remedy, fields))
+
+
+def _parameter(error: Any) -> str:
+    if "discriminator" in error.get("ctx", {}):  # no kind, or one that there is not
+        return str(error["ctx"]["discriminator"]).strip("'")
+    location = error["loc"]
+    # The first part says where it was (path, query, body); an index into broken JSON is no name.
+    names = [str(part) for part in location[1:]]
+    # Where a body is one of several, pydantic says which before it says where.
+    if len(names) > 1 and names[0] in KINDS:
+        del names[0]
+    return ".".join(names) if names and not names[0].isdigit() else str(location[0])
+
+
+def _of_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fields = tuple(
+        FieldProblem(_parameter(e), _clean(e["msg"]), _shown(e.get("input")))
+        for e in error.errors()[:MAX_SHOWN_FIELDS]
+    )
+    detail = "; ".join(f"{field.parameter}: {field.problem}" for field in fields[:5])
+    remedy = "Correct these parameters; /api/v1/openapi.json gives their types and bounds"
+    return error_response(request, Refusal(422, detail, remedy, fields))
+
+
+def _of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = f"There is nothing at {request.url.path}"
+    elif error.status_code == 405:
+        detail = f"{request.method} is not possible at {request.url.path}"
+    remedy = _REMEDIES.get(error.status_code, "See /api for what this server offers")
+    refusal = Refusal(error.status_code, detail, remedy, headers=error.headers)
+    return error_response(request, refusal)
+
+
+def unanswered(request: Request, error: Exception) -> Refusal:
+    """Log a failure of the database, and return the refusal that shows nothing of it."""
+    _log.error("request %s: the database failed", request_id(request), exc_info=error)
+    return Refusal(
+        503,
+        "The database did not answer",
+        "Try again in a moment; if it stays, run `quanta check`",
+        headers={"Retry-After": "2"},
+    )
+
+
+def _of_fault(request: Request, fault: StoreError) -> Response:
+    """Answer that there is no room (507), or that the database is locked or away for now (503)."""
+    _log.error("request %s: %s", request_id(request), fault)
+    if isinstance(fault, StoreFullError):
+        return error_response(
+            request,
+            Refusal(
+                507,
+                "The server's disk has no room left, or refused a write; nothing was changed",
+                "Ask whoever runs the server to free some space (`quanta prune`), then try again",
+            ),
+        )
+    return error_response(
+        request,
+        Refusal(
+            503,
+            "The database is locked by another program, or does not answer; nothing was changed",
+            "Try again in a moment; if it stays, run `quanta check`",
+            headers={"Retry-After": RETRY_SECONDS},
+        ),
+    )
+
+
+def _of_database(request: Request, error: Exception) -> Response:
+    fault = fault_of(error)
+    if fault is None and isinstance(error, PoolTimeoutError):
+        # What waits for a free connection too long has met the same lock.
+        fault = StoreBusyError("the database did not answer", "Try again")
+    if fault is None:  # a statement that the database does not understand is our own failure
+        raise error
+    _log.error("request %s: the database failed", request_id(request), exc_info=error)
+    if isinstance(fault, StoreBusyError | StoreFullError):
+        return _of_fault(request, fault)
+    return _of_quanta(request, fault)
+
+
+def _of_system(request: Request, error: Exception) -> Response:
+    fault = fault_of(error)
+    if fault is None:
+        raise error
+    return _of_fault(request, fault)
+
+
+def install(app: FastAPI) -> None:
+    """Register one handler for each kind of error."""
+    app.add_exception_handler(QuantaError, _of_quanta)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(OperationalError, _of_database)
+    app.add_exception_handler(PoolTimeoutError, _of_database)
+    app.add_exception_handler(OSError, _of_system)

@@ -1,0 +1,20 @@
+"""Where templates and static files lie: inside an installed wheel, or at the top of a checkout."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent.parent
+
+
+def _folder(name: str) -> Path:
+    packed = _HERE / name
+    return packed if packed.is_dir() else _HERE.parent / name
+
+
+def static_dir() -> Path:
+    """Return the folder that `/static` serves."""
+    return _folder("static")
+
+
+def templates_dir() -> Path:
+    """Return the folder of the Jinja2 templates."""
+    return _folder("templates")

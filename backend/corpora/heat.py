@@ -1,0 +1,271 @@
+"""Documents coloured by one value a token."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.corpora.corpora import document_row
+from backend.corpora.heat_scales import (
+    MEASURES,
+    chosen_scale,
+    heat_classes,
+    histogram,
+    scale_of,
+    significant,
+)
+from backend.errors import InvalidInputError, NotReadyError
+from backend.read.evaluations import default_suite, evaluated
+from backend.read.loss_blocks import suite_losses
+from backend.read.measures import chunk_measure
+from backend.read.reader import Reader, reader
+from backend.read.targets import find_token, spelled, target_losses
+from backend.read.views import Heat, HeatChoices, HeatModel, Measure
+from backend.store.database import Store
+from backend.store.lookup import checkpoint_at, corpus_named, has_weights, model_named, suite_named
+from backend.store.tables import Corpus, Document, Evaluation, Suite, TokenChunk
+
+
+def _choices(session: Session, corpus: Corpus, suite: Suite) -> HeatChoices:
+    models: dict[str, HeatModel] = {}
+    for evaluation in evaluated(session, corpus, suite):
+        model, step = evaluation.checkpoint.model, evaluation.checkpoint.step
+        known = models.get(model.name)
+        steps = (*known.steps, step) if known else (step,)
+        models[model.name] = HeatModel(model.name, model.nonembedding_parameters, steps)
+    return HeatChoices(suite.name, has_weights(suite), tuple(models.values()))
+
+
+def heat_choices(store: Store, corpus: str, suite: str | None = None) -> tuple[HeatChoices, ...]:
+    """Return, for each suite, models and steps that are evaluated on the corpus.
+
+    Raises:
+        NotFoundError: an unknown name.
+    """
+    with store.session() as session:
+        home = corpus_named(session, corpus)
+        suites = (
+            [suite_named(session, suite)]
+            if suite
+            else session.scalars(select(Suite).order_by(Suite.id)).all()
+        )
+        choices = [_choices(session, home, s) for s in suites]
+    return tuple(choice for choice in choices if choice.models)
+
+
+def _evaluation(
+    session: Session, corpus: Corpus, suite: Suite, model: str | None, step: int | None
+) -> Evaluation:
+    finished = evaluated(session, corpus, suite)
+    if not finished:
+        raise NotReadyError(
+            f"suite {suite.name} is not evaluated on {corpus.name}",
+            f"Run `quanta evaluate {suite.name} {corpus.name}`",
+        )
+    wanted = model_named(suite, model).id if model else finished[-1].checkpoint.model_id
+    steps = [e for e in finished if e.checkpoint.model_id == wanted]
+    chosen = [e for e in steps if step is None or e.checkpoint.step == step]
+    if chosen:
+        return chosen[-1]
+    name = model or finished[-1].checkpoint.model.name
+    if step is not None:
+        checkpoint_at(model_named(suite, name), step)  # an unknown step is a 404, not a conflict
+    raise NotReadyError(
+        f"{name} step {step} is not evaluated on {corpus.name}",
+        f"Run `quanta evaluate {suite.name} {corpus.name} --model {name}`",
+    )
+
+
+@dataclass(frozen=True)
+class HeatRequest:
+    """Which value of which checkpoint.
+
+    Attributes:
+        suite: default: the first that is evaluated.
+        model: default: the largest.
+        step: default: the model's last.
+        measure: which value.
+        other_model: whose loss is subtracted (difference); default: the next smaller one.
+        other_step: its step; default: its last.
+        target: a token as text or `id:198` (p_token); default: the line break.
+        low: lower end of the colours; default: the measure's.
+        high: upper end of the colours.
+        is_locked: the scale does not depend on the values.
+        is_log: colours of a probability are even in its logarithm; other measures have their own.
+    """
+
+    suite: str | None = None
+    model: str | None = None
+    step: int | None = None
+    measure: Measure = "loss"
+    other_model: str | None = None
+    other_step: int | None = None
+    target: str | None = None
+    low: float | None = None
+    high: float | None = None
+    is_locked: bool = True
+    is_log: bool = False
+
+
+ONLY_LOSSES = "Its losses were imported without weights: choose loss, p or difference"
+DEFAULT_TARGET = "⏎"
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a measure is computed from: one document under one evaluation."""
+
+    store: Store
+    session: Session
+    corpus: Corpus
+    suite: Suite
+    document: Document
+    evaluation: Evaluation
+    read: Reader
+    request: HeatRequest
+
+    def losses(self, evaluation: Evaluation) -> NDArray[np.float64]:
+        """Return the document's losses (nats)."""
+        column = suite_losses(self.store, self.session, self.corpus, self.suite).column(
+            evaluation.id
+        )
+        first, last = self.read.predictions[self.document.index : self.document.index + 2].tolist()
+        return np.asarray(column[first:last], np.float64)
+
+
+# Values, with what else the answer names.
+_Values = tuple[NDArray[np.float64], dict[str, Any]]
+
+
+def _loss(frame: _Frame) -> _Values:
+    return frame.losses(frame.evaluation), {}
+
+
+def _p(frame: _Frame) -> _Values:
+    return np.exp(-frame.losses(frame.evaluation)), {}
+
+
+def _stored(frame: _Frame) -> _Values:
+    name, document = frame.request.measure, frame.document
+    found = chunk_measure(frame.session, frame.evaluation, document.chunk, name)
+    if found is None:
+        suite, corpus = frame.suite.name, frame.corpus.name
+        how = f"Run `quanta evaluate {suite} {corpus} --measures rank,entropy`"
+        raise NotReadyError(
+            f"{name} is not stored for {_called(frame.evaluation)} on {corpus}",
+            how if has_weights(frame.suite) else ONLY_LOSSES,
+        )
+    chunk_start = frame.session.scalars(
+        select(TokenChunk.first_prediction).where(
+            TokenChunk.corpus_id == frame.corpus.id, TokenChunk.chunk == document.chunk
+        )
+    ).one()
+    first = document.first_prediction - chunk_start
+    return np.asarray(found[first : first + document.n_predictions], np.float64), {}
+
+
+def _difference(frame: _Frame) -> _Values:
+    other = _other(frame)
+    values = frame.losses(frame.evaluation) - frame.losses(other)
+    return values, {"other_model": other.checkpoint.model.name, "other_step": other.checkpoint.step}
+
+
+def _other(frame: _Frame) -> Evaluation:
+    """Return the evaluation that is subtracted: by default of the next smaller model."""
+    request = frame.request
+    name = request.other_model or _neighbour(frame, request.other_step)
+    return _evaluation(frame.session, frame.corpus, frame.suite, name, request.other_step)
+
+
+def _neighbour(frame: _Frame, step: int | None) -> str:
+    own = frame.evaluation.checkpoint.model.name
+    if step is not None:
+        return own
+    finished = evaluated(frame.session, frame.corpus, frame.suite)
+    names = list(dict.fromkeys(e.checkpoint.model.name for e in finished))
+    at = names.index(own)
+    return names[at - 1] if at else names[min(1, len(names) - 1)]
+
+
+def _p_token(frame: _Frame) -> _Values:
+    token = find_token(frame.session, frame.corpus, frame.request.target or DEFAULT_TARGET)
+    found = target_losses(
+        frame.session, frame.corpus, frame.document.index, token, frame.evaluation.checkpoint
+    )
+    shown = frame.read.token(token)
+    if found is None:
+        raise NotReadyError(
+            f"p({spelled(shown.text)}) is not computed for document {frame.document.index} under "
+            f"{_called(frame.evaluation)}",
+            "Press Compute on the document's page, or POST /api/v1/jobs with kind measure"
+            if has_weights(frame.suite)
+            else ONLY_LOSSES,
+        )
+    return np.exp(-np.asarray(found, np.float64)), {"target": shown}
+
+
+def _called(evaluation: Evaluation) -> str:
+    return f"{evaluation.checkpoint.model.name} step {evaluation.checkpoint.step}"
+
+
+_BY_MEASURE: dict[str, Callable[[_Frame], _Values]] = {
+    "loss": _loss,
+    "p": _p,
+    "rank": _stored,
+    "entropy": _stored,
+    "difference": _difference,
+    "p_token": _p_token,
+}
+
+
+def heat(store: Store, corpus: str, index: int, request: HeatRequest) -> Heat:
+    """Return one value a token of a document; None takes the largest model, its last step.
+
+    Raises:
+        NotFoundError: an unknown name.
+        NotReadyError: a checkpoint that is not evaluated, or a measure that is not computed.
+        InvalidInputError: an unknown measure or token, or a scale that cannot be.
+    """
+    if request.measure not in MEASURES:
+        raise InvalidInputError(
+            f"measure {request.measure!r}", f"Choose {', '.join(MEASURES)}", "measure"
+        )
+    scale = scale_of(request.measure, is_log=request.is_log)
+    with store.session() as session:
+        home = corpus_named(session, corpus)
+        row = document_row(session, home, index)
+        family = (
+            suite_named(session, request.suite) if request.suite else default_suite(session, home)
+        )
+        chosen = _evaluation(session, home, family, request.model, request.step)
+        read = reader(store, session, home)
+        frame = _Frame(store, session, home, family, row, chosen, read, request)
+        values, named = _BY_MEASURE[request.measure](frame)
+        place = (family.name, chosen.checkpoint.model.name, chosen.checkpoint.step)
+    ends = chosen_scale(scale, values, request.low, request.high, is_locked=request.is_locked)
+    suite, model, step = place
+    # The first token of a document is given, not predicted.
+    is_whole = request.measure == "rank"
+    head = [None] * (row.n_tokens - len(values))
+    return Heat(
+        corpus=corpus,
+        document=index,
+        suite=suite,
+        model=model,
+        step=step,
+        measure=request.measure,
+        unit=scale.unit,
+        values=(*head, *(significant(float(v), is_whole=is_whole) for v in values)),
+        classes=(*head, *heat_classes(values, ends, is_log=scale.is_log)),
+        scale=ends,
+        bounds=scale.bounds,
+        is_log=scale.is_log,
+        is_diverging=scale.is_diverging,
+        histogram=histogram(values, scale),
+        mean=significant(float(values.mean())) if len(values) else None,
+        **named,
+    )

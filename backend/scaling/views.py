@@ -1,0 +1,152 @@
+"""Everything about one scaling curve, as frozen dataclasses; losses in nats."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.read.views import PowerLaw, ScalingPoint, ScalingView
+
+FitKind = Literal["power", "bnsl", "none"]
+
+
+@dataclass(frozen=True)
+class ScalingRequest:
+    """What is asked for.
+
+    Attributes:
+        suite: name.
+        corpus: name.
+        axis: "N" or "S".
+        model: name, for "S"; the largest for None.
+        fit: which law to draw.
+        first: points with a smaller x are left out of the fit; None for no limit.
+        last: likewise with a larger x.
+        subset: "all", a class of curves, or "cluster:ID".
+    """
+
+    suite: str
+    corpus: str
+    axis: str = "N"
+    model: str | None = None
+    fit: FitKind = "power"
+    first: float | None = None
+    last: float | None = None
+    subset: str = "all"
+
+
+@dataclass(frozen=True)
+class LawParameter:
+    """A fitted parameter by its name in the formula, with its interval; null is not finite."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class LawCurve:
+    """A law along the axis: y in nats, and the interval of the curve at each x."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LawFit:
+    """A law fitted in log space to the points from `first` to `last`.
+
+    `residuals` are ln(measured / law) at every point of the axis, those left out of the fit
+    included. `interval_of` says what the bootstrap drew. For broken laws, `choice` is the error of
+    ln y on `n_held_out` held-out points with 0, 1, … breaks.
+    """
+
+    kind: str
+    formula: str
+    parameters: tuple[LawParameter, ...]
+    level: float
+    n_bootstrap: int
+    interval_of: str
+    first: float
+    last: float
+    n_points: int
+    r_squared: float | None
+    train_rmsle: float
+    residuals: tuple[float, ...]
+    curve: LawCurve
+    choice: tuple[float, ...] = ()
+    n_held_out: int = 0
+
+
+@dataclass(frozen=True)
+class LossDistribution:
+    """p(L): shares of predictions by loss, one row for each of some points of the axis.
+
+    `edges_nats` has one more entry than a row; the last is None, the last bin open. `indexes` are
+    the places of the rows in `points`: at most 16, evenly chosen.
+    """
+
+    indexes: tuple[int, ...]
+    edges_nats: tuple[float | None, ...]
+    shares: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class ClassPart:
+    """One class of curves: its predictions, mean loss at each point, and part in the fall.
+
+    `drop_nats[j]` is what it adds to the fall of the corpus mean from point j to point j + 1; over
+    all classes these sum to the fall.
+    """
+
+    name: str
+    n_predictions: int
+    share: float
+    mean_nats: tuple[float, ...] | None
+    drop_nats: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class InductionMean:
+    """Mean loss of predictions whose last three tokens already occurred in the document."""
+
+    n_predictions: int
+    share: float
+    mean_nats: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ScalingDetail(ScalingView):
+    """A scaling curve with its law, and what the mean is made of.
+
+    `mean_nats` is the mean over the subset at each point (`points` are of the whole corpus, and so
+    is everything but `fit` and `law`); `step_zero` has no place on a log axis. `law` is null where
+    none was asked for or `no_law_reason` says why. What an older version has not added up is null
+    or empty, and `missing` says what to do.
+    """
+
+    subset: str
+    n_predictions: int
+    mean_nats: tuple[float, ...]
+    step_zero: ScalingPoint | None
+    law: LawFit | None
+    no_law_reason: str | None
+    distribution: LossDistribution | None
+    classes: tuple[ClassPart, ...]
+    induction: InductionMean | None
+    missing: str | None
+
+
+__all__ = [
+    "ClassPart",
+    "FitKind",
+    "InductionMean",
+    "LawCurve",
+    "LawFit",
+    "LawParameter",
+    "LossDistribution",
+    "PowerLaw",
+    "ScalingDetail",
+    "ScalingRequest",
+]

@@ -1,0 +1,94 @@
+"""A found prediction as people read it: its curve, its scores and the text around it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.read.curve_index import CurveIndex
+from backend.read.losses import curve_scores
+from backend.read.reader import Reader, finite
+from backend.read.views import Token
+from backend.search.views import Match, MatchScores
+from backend.store.database import Store
+from backend.store.tables import CurveSet
+
+TOKENS_BEFORE = 32
+TOKENS_AFTER = 8
+MATCH_SCORES = ("total_drop", "sharpness", "emergence", "final_loss")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Found predictions in order.
+
+    Attributes:
+        indices: of the predictions.
+        keys: what they are sorted by, smallest first; the index breaks ties.
+        distances: to the asked curve, None if there is none.
+        shifts: points that the asked curve was shifted by.
+    """
+
+    indices: NDArray[np.int64]
+    keys: NDArray[np.float64]
+    distances: NDArray[np.float64] | None = None
+    shifts: NDArray[np.int64] | None = None
+
+    def first(self, limit: int) -> "Rows":
+        """Return the first rows."""
+        return Rows(
+            self.indices[:limit],
+            self.keys[:limit],
+            None if self.distances is None else self.distances[:limit],
+            None if self.shifts is None else self.shifts[:limit],
+        )
+
+
+def class_name(code: int) -> str:
+    """Return the name of a curve class."""
+    from compute.curves import CURVE_CLASSES
+
+    return CURVE_CLASSES[code] if code < len(CURVE_CLASSES) else "undefined"
+
+
+def described(
+    store: Store, read: Reader | None, curve_set: CurveSet, index: CurveIndex, rows: Rows
+) -> tuple[Match, ...]:
+    """Return found predictions with their curves, scores and texts."""
+    codes = curve_scores(store, curve_set, "curve_class")[rows.indices]
+    scores = [curve_scores(store, curve_set, name)[rows.indices] for name in MATCH_SCORES]
+    curves = index.rows(rows.indices).astype(np.float64).tolist()
+    found = []
+    for i, prediction in enumerate(rows.indices.tolist()):
+        before, answer, after, document = _text(read, prediction) if read else _WITHOUT_TEXT
+        distance = None if rows.distances is None else finite(rows.distances[i])
+        found.append(
+            Match(
+                index=prediction,
+                document=document,
+                distance=distance,
+                shift=None if distance is None or rows.shifts is None else int(rows.shifts[i]),
+                curve_class=class_name(int(codes[i])),
+                scores=MatchScores(*(finite(values[i]) for values in scores)),
+                loss_nats=tuple(curves[i]),
+                before=before,
+                answer=answer,
+                after=after,
+            )
+        )
+    return tuple(found)
+
+
+# Tokens before, answer, tokens after, document.
+_Text = tuple[tuple[Token, ...], Token | None, tuple[Token, ...], int | None]
+_WITHOUT_TEXT: _Text = ((), None, (), None)
+
+
+def _text(read: Reader, prediction: int) -> _Text:
+    place = read.place(prediction)
+    ids = read.ids(place.document)
+    first = max(0, place.position - TOKENS_BEFORE)
+    last = min(len(ids), place.position + 1 + TOKENS_AFTER)
+    tokens = read.vocabulary.window(ids, first, last)
+    answer = place.position - first
+    return tokens[:answer], tokens[answer], tokens[answer + 1 :], place.document

@@ -1,0 +1,357 @@
+"""Token search: predictions by the shape of their curve, by filters, or both.
+
+Found predictions come in one exact order, ties by index; a cursor continues behind the last one
+that was given, whatever its distance, and belongs to one question on one set of curves.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.errors import InvalidInputError, NotFoundError, NotReadyError
+from backend.read.curve_index import CurveIndex, curve_index
+from backend.read.curve_sets import curve_sets
+from backend.read.reader import limited, reader_if_text
+from backend.read.suite_rows import KnownCurves, known_curves_of
+from backend.read.views import Axis
+from backend.search.curve_map import CurveMap, map_points
+from backend.search.filters import TEXT_SECONDS, Mask, SearchFilters, matching
+from backend.search.matches import Rows, described
+from backend.search.order import (
+    cursor_behind,
+    place_of,
+    question_hash,
+    rows_by_distance,
+    rows_by_index,
+    rows_by_score,
+    with_distances,
+)
+from backend.search.views import Invariance, Match, MatchScores, Order, Preset, SearchResult, Sort
+from backend.store.database import Store
+from backend.store.lookup import corpus_named, model_named, suite_named
+from backend.store.memo import kept
+from backend.store.tables import Corpus, CurveSet, Suite
+from compute.curve_shapes import PRESET_FORMULAS
+
+if TYPE_CHECKING:
+    from compute.curve_search import AskedCurve
+
+__all__ = [
+    "SEARCH_FORMULAS",
+    "FoundRows",
+    "Match",
+    "MatchScores",
+    "Search",
+    "SearchFilters",
+    "SearchResult",
+    "Shape",
+    "any_matches",
+    "curve_map",
+    "found_rows",
+    "search",
+]
+
+# Words on every choice, for the API's document and for pages.
+SEARCH_FORMULAS = {
+    "level": "both curves lose their mean (weighted as the distance is)",
+    "scale": "both lose their mean and are divided by their standard deviation; the distance is "
+    "then 2 − 2 × correlation, and curves whose deviation is below 0.05 nats are never found",
+    "shift": "least distance over shifts of the asked curve by whole points, at most half of the "
+    "axis and 16 points either way, its end values repeated; the shorter shift counts, then left",
+    **{f"preset {name}": words for name, words in PRESET_FORMULAS.items()},
+}
+
+MAX_MATCHES = 200
+# What a preset ignores unless the request says otherwise: how high it lies, not how far it falls.
+PRESET_INVARIANCES: tuple[Invariance, ...] = ("level",)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A curve to search for: exactly one of a sketch, a preset and an example.
+
+    Attributes:
+        sketch: (axis value, nats), 2 to 16 knots.
+        preset: a named curve.
+        at: for preset "step", the first low point, counted from 1.
+        example: index of a prediction whose curve it is.
+    """
+
+    sketch: tuple[tuple[float, float], ...] | None = None
+    preset: Preset | None = None
+    at: int | None = None
+    example: int | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """One question; None stands for the default.
+
+    Attributes:
+        corpus: by default the first that has curves.
+        suite: by default the first that has curves on the corpus.
+        axis: model size or training step.
+        model: of axis "S"; by default the largest that has curves.
+        shape: the curve to search for, if any.
+        invariances: what the distance ignores; by default nothing, "level" for a preset.
+        filters: what a prediction must have.
+        sort: by default "distance" with a shape, else "index".
+        order: of `sort`; the nearest always come first.
+        limit: most matches on a page, 1 to 200.
+        cursor: `next_cursor` of the page before this one.
+    """
+
+    corpus: str | None = None
+    suite: str | None = None
+    axis: Axis = "N"
+    model: str | None = None
+    shape: Shape | None = None
+    invariances: tuple[Invariance, ...] | None = None
+    filters: SearchFilters = field(default_factory=SearchFilters)
+    sort: Sort | None = None
+    order: Order = "asc"
+    limit: int = 50
+    cursor: str | None = None
+
+
+def search(store: Store, wanted: Search, text_seconds: float = TEXT_SECONDS) -> SearchResult:
+    """Return the page of predictions that a question asks for, text within `text_seconds`.
+
+    Raises:
+        NotFoundError: an unknown name, document, cluster or example.
+        InvalidInputError: a parameter that cannot be used, by its name.
+        NotReadyError: there are no curves yet.
+    """
+    limited(wanted.limit, MAX_MATCHES)
+    known = _known(store, wanted)
+    curve_set = known.curve_set
+    with store.session() as session:
+        index = curve_index(store, session, curve_set, known.evaluations)
+        asked = _asked(index, wanted)
+        sort = _sort(wanted)
+        invariances = _invariances(wanted)
+        question = question_hash(
+            curve_set.key, wanted.shape, invariances, wanted.filters, sort, wanted.order
+        )
+        place = place_of(wanted.cursor, question)
+        passing = matching(store, session, curve_set, index, wanted.filters, text_seconds)
+        ask = _Asked(store, curve_set, index, asked, sort, wanted.order == "desc")
+        # One more than a page: it says whether there is a next one.
+        rows = ask.rows(passing.mask, wanted.limit + 1, place)
+        page = rows.first(wanted.limit)
+        is_last = len(rows.indices) <= wanted.limit
+        read = reader_if_text(store, session, curve_set.corpus)
+        return SearchResult(
+            corpus=curve_set.corpus.name,
+            suite=curve_set.suite.name,
+            axis="N" if curve_set.axis == "N" else "S",
+            model=curve_set.model.name if curve_set.model else None,
+            x=tuple(curve_set.axis_values),
+            labels=known.labels,
+            query_nats=None if asked is None else tuple(asked.curve.tolist()),
+            invariances=invariances,
+            sort=sort,
+            order=wanted.order,
+            n_matching=passing.n_matching,
+            n_predictions=index.n_predictions,
+            truncated=passing.truncated,
+            matches=described(store, read, curve_set, index, page),
+            next_cursor=None if is_last else cursor_behind(page, question),
+        )
+
+
+@dataclass(frozen=True)
+class FoundRows:
+    """Found predictions without what is known of them; see `SearchResult`.
+
+    Attributes:
+        curve_set: id of the curves that were searched.
+        rows: the predictions in order.
+        n_matching: how many pass the filters, exactly.
+        truncated: why a text filter is not whole, None if it is.
+    """
+
+    curve_set: int
+    rows: Rows
+    n_matching: int
+    truncated: str | None
+
+
+def found_rows(store: Store, wanted: Search, limit: int | None, text_seconds: float) -> FoundRows:
+    """Return the first `limit` predictions that a question asks for, all of them for None.
+
+    Raises:
+        NotFoundError, InvalidInputError, NotReadyError: as `search`.
+    """
+    known = _known(store, wanted)
+    curve_set = known.curve_set
+    with store.session() as session:
+        index = curve_index(store, session, curve_set, known.evaluations)
+        asked, sort = _asked(index, wanted), _sort(wanted)
+        passing = matching(store, session, curve_set, index, wanted.filters, text_seconds)
+    ask = _Asked(store, curve_set, index, asked, sort, wanted.order == "desc")
+    # Never 0: the search of nearest curves wants a number of them.
+    most = max(1, passing.n_matching if limit is None else min(limit, passing.n_matching))
+    rows = ask.rows(passing.mask, most, None)
+    return FoundRows(curve_set.id, rows, passing.n_matching, passing.truncated)
+
+
+def any_matches(store: Store, wanted: Search, text_seconds: float) -> bool:
+    """Return whether a search finds anything within `text_seconds` of looking through text.
+
+    Raises:
+        NotFoundError, InvalidInputError, NotReadyError: as `search`.
+    """
+    known = _known(store, wanted)
+    curve_set = known.curve_set
+    with store.session() as session:
+        index = curve_index(store, session, curve_set, known.evaluations)
+        return (
+            matching(store, session, curve_set, index, wanted.filters, text_seconds).n_matching > 0
+        )
+
+
+def curve_map(store: Store, wanted: Search) -> CurveMap:
+    """Return the map of the curves that a question is about, with those that pass its filters.
+
+    Raises:
+        NotFoundError, InvalidInputError, NotReadyError: as `search`.
+    """
+    known = _known(store, wanted)
+    curve_set = known.curve_set
+    with store.session() as session:
+        index = curve_index(store, session, curve_set, known.evaluations)
+        passing = matching(store, session, curve_set, index, wanted.filters)
+        return map_points(store, curve_set, index, passing)
+
+
+def _known(store: Store, wanted: Search) -> KnownCurves:
+    def make() -> KnownCurves:
+        with store.session() as session:
+            return known_curves_of(session, _curve_set(session, wanted))
+
+    place = (wanted.corpus, wanted.suite, wanted.axis, wanted.model)
+    return kept(store, ("curves", *place), make)
+
+
+def _curve_set(session: Session, wanted: Search) -> CurveSet:
+    corpus, suite = _corpus_and_suite(session, wanted)
+    model = model_named(suite, wanted.model).id if wanted.model and wanted.axis == "S" else None
+    sets = curve_sets(session, corpus, suite)
+    rows = [row for row in sets if row.axis == wanted.axis and model in {None, row.model_id}]
+    if rows:
+        return rows[-1]
+    other = [row.axis for row in sets if row.axis != wanted.axis]
+    raise NotReadyError(
+        f"there are no curves of {wanted.model or suite.name} on {corpus.name} over {wanted.axis}",
+        f"Choose axis={other[0]}" if other else f"Run `quanta classify {suite.name} {corpus.name}`",
+    )
+
+
+def _corpus_and_suite(session: Session, wanted: Search) -> tuple[Corpus, Suite]:
+    """Return those asked for; where a name is left out, the first ones that have curves."""
+    corpus = corpus_named(session, wanted.corpus) if wanted.corpus else None
+    suite = suite_named(session, wanted.suite) if wanted.suite else None
+    if corpus is not None and suite is not None:
+        return corpus, suite
+    query = select(CurveSet).where(CurveSet.completed_at.is_not(None))
+    if corpus is not None:
+        query = query.where(CurveSet.corpus_id == corpus.id)
+    if suite is not None:
+        query = query.where(CurveSet.suite_id == suite.id)
+    first = session.scalars(query.order_by(CurveSet.corpus_id, CurveSet.suite_id).limit(1)).first()
+    if first is None:
+        where = " ".join(name for name in (wanted.suite or "SUITE", wanted.corpus or "CORPUS"))
+        raise NotReadyError("there are no curves to search yet", f"Run `quanta classify {where}`")
+    return first.corpus, first.suite
+
+
+def _invariances(wanted: Search) -> tuple[Invariance, ...]:
+    if wanted.shape is None:
+        return ()
+    if wanted.invariances is not None:
+        return wanted.invariances
+    return PRESET_INVARIANCES if wanted.shape.preset else ()
+
+
+def _asked(index: CurveIndex, wanted: Search) -> "AskedCurve | None":
+    from compute.curve_search import asked_curve
+    from compute.curve_shapes import preset_curve, sketched_curve
+
+    shape = wanted.shape
+    if shape is None:
+        return None
+    name = "sketch" if shape.sketch else "at" if shape.preset else "like"
+    try:
+        if shape.sketch:
+            curve = sketched_curve(shape.sketch, index.axis)
+        elif shape.preset:
+            curve = preset_curve(shape.preset, index.axis, shape.at)
+        else:
+            curve = index.curve(_example(index, shape.example))
+        name = "inv"
+        return asked_curve(curve, index.axis, _invariances(wanted))
+    except ValueError as error:
+        raise InvalidInputError(str(error), "Change it and search again", name) from error
+
+
+def _example(index: CurveIndex, example: int | None) -> int:
+    if example is None or not 0 <= example < index.n_predictions:
+        raise NotFoundError(
+            f"there is no prediction {example} to search like",
+            f"The corpus has predictions 0 to {index.n_predictions - 1}",
+        )
+    return example
+
+
+def _sort(wanted: Search) -> Sort:
+    if wanted.sort is None:
+        return "distance" if wanted.shape else "index"
+    if wanted.sort == "distance" and wanted.shape is None:
+        raise InvalidInputError(
+            "sort=distance needs a curve to measure from",
+            "Give a sketch, a preset or an example, or choose another order",
+            "sort",
+        )
+    return wanted.sort
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a page of rows is taken from."""
+
+    store: Store
+    curve_set: CurveSet
+    index: CurveIndex
+    asked: "AskedCurve | None"
+    sort: Sort
+    is_descending: bool
+
+    def rows(self, mask: Mask | None, limit: int, after: tuple[float, int] | None) -> Rows:
+        if self.sort == "distance":
+            return self._nearest(mask, limit, after)
+        if self.sort == "index":
+            rows = rows_by_index(
+                self.index.n_predictions, mask, limit, after, is_descending=self.is_descending
+            )
+        else:
+            rows = rows_by_score(
+                self.store,
+                self.curve_set,
+                self.sort,
+                mask,
+                limit,
+                after,
+                is_descending=self.is_descending,
+            )
+        return rows if self.asked is None else with_distances(rows, self.index, self.asked)
+
+    def _nearest(self, mask: Mask | None, limit: int, after: tuple[float, int] | None) -> Rows:
+        assert self.asked is not None, "checked with the sort order"
+        if self.is_descending:
+            raise InvalidInputError(
+                "the nearest curves come first", "Leave order out, or sort by a score", "order"
+            )
+        return rows_by_distance(self.index, self.asked, mask, limit, after)

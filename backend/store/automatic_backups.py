@@ -1,0 +1,63 @@
+"""The backup that is taken of an embedded store before its schema changes."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from backend.store.sqlite_copies import Snapshot, check_room, sync
+
+KEPT = 3
+_MARK = ".backup-"
+
+
+def stamp() -> str:
+    """Return the present time as it stands in file names; names sort as times do."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def automatic_backups(store_file: Path) -> list[Path]:
+    """Return the automatic backups of a store, oldest first."""
+    found = store_file.parent.glob(f"{store_file.name}{_MARK}*-*Z")
+    return sorted(found, key=lambda path: path.name.rpartition("-")[2])
+
+
+def embedded_file(engine: Engine) -> Path | None:
+    """Return the file of an embedded store; None for a server, or a store in memory."""
+    name = engine.url.database
+    if engine.dialect.name != "sqlite" or not name or name == ":memory:":
+        return None
+    return Path(name)
+
+
+def before_migration(engine: Engine, newest: str) -> Path | None:
+    """Copy an embedded store that is about to be migrated; keep the newest few copies.
+
+    Args:
+        engine: of the store.
+        newest: the revision that it is migrated to.
+
+    Returns:
+        The copy; None if there is nothing to lose: no file, no schema yet, or migrated meanwhile.
+
+    Raises:
+        StoreFullError: there is no room for it, so that nothing was migrated.
+    """
+    path = embedded_file(engine)
+    if path is None or not path.is_file() or path.stat().st_size == 0:
+        return None
+    with Snapshot(path) as snapshot:
+        revision = snapshot.revision
+        if revision in (None, newest):
+            return None
+        check_room(path.parent, snapshot.n_bytes)
+        target = path.with_name(f"{path.name}{_MARK}{revision}-{stamp()}")
+        # Under its own name it is whole, whatever ends in between.
+        part = path.with_name(f".quanta-{target.name}.part")
+        snapshot.write(part)
+        os.replace(part, target)
+        sync(target.parent)
+    for old in automatic_backups(path)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return target

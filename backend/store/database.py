@@ -1,0 +1,251 @@
+"""The store's engine, sessions and migrations."""
+
+import json
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import orjson
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+from backend.errors import StoreError
+from backend.settings import Settings
+from backend.store import directory_lock as presence
+from backend.store.automatic_backups import before_migration
+from backend.store.database_errors import fault_of
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+def _set_sqlite_pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # FULL: a committed chunk survives a power cut, not only a killed process.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _masked(url: str) -> str:
+    scheme, separator, rest = url.rpartition("@")
+    return f"…@{rest}" if separator else scheme + rest
+
+
+def _from_json(text: str | bytes) -> Any:
+    try:
+        return orjson.loads(text)  # several times as fast; summaries are read at most requests
+    except orjson.JSONDecodeError:
+        return json.loads(text)  # which also reads what Python writes beyond JSON
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine for `url`, with SQLite in WAL mode and foreign keys on.
+
+    Raises:
+        StoreError: the URL cannot be read.
+    """
+    try:
+        parsed = make_url(url)
+        is_sqlite = parsed.get_backend_name() == "sqlite"
+        engine = create_engine(parsed, pool_pre_ping=not is_sqlite, json_deserializer=_from_json)
+    except (ArgumentError, ImportError) as error:  # ImportError: no driver of that name
+        raise StoreError(
+            # Without what stands before the host: it may be a password.
+            f"QUANTA_DATABASE_URL {_masked(url)!r} is not a database URL that can be used",
+            "Use sqlite:///path or postgresql://user@host/database",
+        ) from error
+    if not is_sqlite:
+        return engine
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    event.listen(engine, "connect", _set_sqlite_pragmas)
+    return engine
+
+
+def _migrations() -> Path:
+    # In a wheel the migrations lie inside the package; in a checkout, at the top.
+    here = Path(__file__).resolve().parent.parent
+    packed = here / "alembic"
+    return packed if packed.is_dir() else here.parent / "alembic"
+
+
+def alembic_config(engine: Engine) -> Config:
+    """Return alembic's configuration for `engine`."""
+    config = Config()
+    config.set_main_option("script_location", str(_migrations()))
+    config.attributes["engine"] = engine
+    return config
+
+
+def revisions(engine: Engine) -> tuple[str | None, str]:
+    """Return (revision of the database, newest revision of this program)."""
+    head = ScriptDirectory.from_config(alembic_config(engine)).get_current_head()
+    assert head is not None, "there is at least one migration"
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision(), head
+    except DBAPIError as error:
+        raise StoreError(
+            f"cannot open the database at {engine.url.render_as_string()}: {error.orig}",
+            "Check QUANTA_DATABASE_URL and QUANTA_DATA_DIR, and that the server is running",
+        ) from error
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """Whether the schema changed, and the copy of an embedded store from before that."""
+
+    changed: bool
+    backup: Path | None = None
+
+
+def check_known(engine: Engine, revision: str | None) -> None:
+    """Refuse a schema that this program does not know.
+
+    Raises:
+        StoreError: the database was made by a newer program.
+    """
+    scripts = ScriptDirectory.from_config(alembic_config(engine)).walk_revisions()
+    if revision is not None and revision not in {script.revision for script in scripts}:
+        raise StoreError(
+            f"the database is at revision {revision}, which this program does not know",
+            "Install the version of quanta-explorer that wrote it, or a newer one",
+        )
+
+
+def upgraded(engine: Engine, *, with_backup: bool = True) -> Upgrade:
+    """Bring the database to the newest schema; an embedded one is copied first.
+
+    Raises:
+        StoreError: the database was made by a newer program, or the migration failed; then it is
+            as it was.
+        StoreFullError: there is no room for the copy.
+    """
+    current, head = revisions(engine)
+    if current == head:
+        return Upgrade(changed=False)
+    check_known(engine, current)
+    backup = before_migration(engine, head) if with_backup else None
+    try:
+        alembic.command.upgrade(alembic_config(engine), "head")
+    except Exception as error:
+        raise _failed_migration(error, current, head, backup) from error
+    return Upgrade(changed=True, backup=backup)
+
+
+def _failed_migration(
+    error: Exception, current: str | None, head: str, backup: Path | None
+) -> StoreError:
+    fault = fault_of(error)
+    kind = StoreError if fault is None else type(fault)
+    kept = f"; a copy from before is {backup}" if backup else ""
+    return kind(
+        f"the migration from revision {current} to {head} failed "
+        f"({fault.problem if fault else error}); the database is as it was{kept}",
+        fault.remedy if fault else "Use the version that wrote it, and report this",
+    )
+
+
+def upgrade(engine: Engine) -> bool:
+    """Bring the database to the newest schema; return whether anything changed.
+
+    Raises:
+        StoreError: see `upgraded`.
+    """
+    return upgraded(engine).changed
+
+
+class Store:
+    """An open, migrated database.
+
+    Attributes:
+        fence: called first in every transaction of `begin`; what it raises undoes the transaction.
+            A worker's refuses once the worker has lost its lease.
+        claims: makes this process the only one that computes what a name stands for, for as long
+            as the context lasts; None where nobody shares the work.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.fence: Callable[[Session], None] | None = None
+        self.claims: Callable[[str], AbstractContextManager[None]] | None = None
+        self._sessions = sessionmaker(engine, expire_on_commit=False)
+        self._let_go: weakref.finalize[[int], Store] | None = None
+        self._writing = threading.local()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether this thread is inside `begin`: another transaction would wait for itself."""
+        return getattr(self._writing, "depth", 0) > 0
+
+    def stay(self, descriptor: int | None) -> None:
+        """Hold a lock for as long as this store is open."""
+        if descriptor is not None:
+            self._let_go = weakref.finalize(self, os.close, descriptor)
+
+    def close(self) -> None:
+        """End all connections, so that the data directory can be changed by others."""
+        self.engine.dispose()
+        if self._let_go is not None:
+            self._let_go()
+
+    def claimed(self, name: str) -> AbstractContextManager[None]:
+        """Wait until no other worker computes what `name` stands for, then let none begin it.
+
+        What it stands for may be stored by then: look once inside.
+        """
+        return nullcontext() if self.claims is None else self.claims(name)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Yield a session that is rolled back unless its user commits."""
+        with self._sessions() as session:
+            yield session
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """Yield a session that commits at the end, all or nothing."""
+        self._writing.depth = getattr(self._writing, "depth", 0) + 1
+        try:
+            with self._sessions.begin() as session:
+                if self.fence is not None:
+                    self.fence(session)
+                elif self.engine.dialect.name == "sqlite":
+                    # What is read first would else be old once its turn to write has come.
+                    session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+                yield session
+        finally:
+            self._writing.depth -= 1
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store, creating and migrating it if needed.
+
+    Raises:
+        StoreBusyError: a backup is being restored into it.
+        StoreError: it cannot be opened or migrated.
+    """
+    os.makedirs(settings.data_dir, exist_ok=True)
+    engine = make_engine(settings.url)
+    store = Store(engine, settings)
+    try:
+        store.stay(presence.join(settings.data_dir))
+        upgrade(engine)
+    except BaseException:
+        store.close()
+        raise
+    return store

@@ -1,0 +1,158 @@
+"""Copies of SQLite files that are in use: consistent, checked, on disk, or not there at all."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Self
+
+from backend.errors import StoreError
+from backend.store.database_errors import fault_of, full
+
+Advance = Callable[[int], None]
+PAGES_AT_ONCE = 2_048
+TIMEOUT_SECONDS = 30.0
+MARGIN_BYTES = 16 << 20
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuse to begin what would fill the disk.
+
+    Raises:
+        StoreFullError: names the bytes needed and available.
+    """
+    available = shutil.disk_usage(folder).free
+    if needed + MARGIN_BYTES > available:
+        raise full(
+            f"{folder} needs {needed + MARGIN_BYTES:,} bytes, {available:,} bytes are available"
+        )
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder's list of names is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def private_file(path: Path) -> None:
+    """Create an empty file that its owner alone can read.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+
+
+def quick_check(connection: sqlite3.Connection, what: str) -> None:
+    """Refuse a damaged file.
+
+    Raises:
+        StoreError: says what SQLite found.
+    """
+    try:
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        verdict = str(error)
+    if verdict != "ok":
+        raise StoreError(f"{what} is damaged: {verdict}", "Use another backup")
+
+
+def schema_revision(connection: sqlite3.Connection) -> str | None:
+    """Return the revision of a store's schema; None if it has none."""
+    with suppress(sqlite3.OperationalError):  # no such table
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return None if row is None else str(row[0])
+    return None
+
+
+class Snapshot:
+    """A SQLite file as it was at one moment, however much is written to it meanwhile.
+
+    It is read inside one transaction, so that a writer in between neither shows in the copy nor
+    makes the copying begin again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self._connection = sqlite3.connect(
+            f"{self.path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=TIMEOUT_SECONDS,
+            isolation_level=None,
+        )
+        try:
+            self._connection.execute("BEGIN")
+            self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the copy."""
+        pages, size = (
+            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "page_size")
+        )
+        return pages * size
+
+    @property
+    def revision(self) -> str | None:
+        """Revision of the schema; None if it has none."""
+        return schema_revision(self._connection)
+
+    def write(self, target: Path, advance: Advance = lambda _: None) -> None:
+        """Write the copy: one file, mode 0600, checked and on the disk, or none.
+
+        Args:
+            target: a name that is free.
+            advance: told how many more bytes are copied.
+
+        Raises:
+            StoreError: the copy is damaged.
+            StoreFullError: the disk is full.
+        """
+        private_file(target)
+        try:
+            self._copy(target, advance)
+            sync(target)
+            sync(target.parent)
+        except BaseException as error:
+            target.unlink(missing_ok=True)
+            if (fault := fault_of(error)) is not None:
+                raise fault from error
+            raise
+
+    def _copy(self, target: Path, advance: Advance) -> None:
+        page = int(self._connection.execute("PRAGMA page_size").fetchone()[0])
+        done = 0
+
+        def progress(_status: int, remaining: int, total: int) -> None:
+            nonlocal done
+            advance((total - remaining - done) * page)
+            done = total - remaining
+
+        with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            self._connection.backup(copy, pages=PAGES_AT_ONCE, progress=progress)
+            settle(copy)
+            quick_check(copy, f"the copy of {self.path.name}")
+
+
+def settle(connection: sqlite3.Connection) -> None:
+    """Bring everything into the one file: no log stays beside it.
+
+    Raises:
+        sqlite3.OperationalError: another connection uses the file.
+    """
+    connection.execute("PRAGMA journal_mode=DELETE").fetchone()

@@ -1,0 +1,258 @@
+"""The backup file: a plain zip of a manifest and the parts that it names, nothing else.
+
+Parts are stored uncompressed. Names are those of a fixed list, so that no entry can lead out of the
+folder into which it is read; links, encryption and doubled entries are refused.
+"""
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backend.errors import InvalidInputError
+from backend.store.database_errors import fault_of
+from backend.store.sqlite_copies import private_file, sync
+
+FORMAT, FORMAT_VERSION = "quanta-backup", 1
+MANIFEST = "manifest.json"
+STORE, JOBS, DUMP = "quanta.sqlite", "jobs.sqlite", "store.dump"
+PARTS = {"sqlite": ({STORE}, {STORE, JOBS}), "postgresql": ({DUMP},)}
+MAX_MANIFEST_BYTES = 1 << 16
+BLOCK = 1 << 20
+PRIVATE_FILE = 0o600
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a backup."""
+
+    name: str
+    n_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a backup holds; `revision` is that of the store's schema."""
+
+    format: str
+    format_version: int
+    created_at: str
+    program_version: str
+    database: str
+    revision: str
+    parts: tuple[Part, ...]
+
+
+class _CheckedPart(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str = Field(max_length=64)
+    n_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Checked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    format: str
+    format_version: int
+    created_at: str = Field(max_length=64)
+    program_version: str = Field(max_length=64)
+    database: str
+    revision: str = Field(max_length=64)
+    parts: list[_CheckedPart] = Field(min_length=1, max_length=2)
+
+
+def _bad(path: Path, problem: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{path} is not a usable backup: {problem}", "Give a file that `quanta backup` wrote whole"
+    )
+
+
+def _add(archive: zipfile.ZipFile, source: Path, name: str, advance: Advance) -> Part:
+    digest, count = hashlib.sha256(), 0
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = (stat.S_IFREG | PRIVATE_FILE) << 16
+    with source.open("rb") as file, archive.open(entry, "w", force_zip64=True) as out:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            out.write(block)
+            count += len(block)
+            advance(len(block))
+    return Part(name, count, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The manifest's words, known before the parts are written."""
+
+    created_at: str
+    program_version: str
+    database: str
+    revision: str
+
+
+def _write(file: BinaryIO, facts: Facts, sources: Sequence[Path], advance: Advance) -> Manifest:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        parts = tuple(_add(archive, source, source.name, advance) for source in sources)
+        manifest = Manifest(FORMAT, FORMAT_VERSION, **asdict(facts), parts=parts)
+        entry = zipfile.ZipInfo(MANIFEST)
+        entry.external_attr = (stat.S_IFREG | PRIVATE_FILE) << 16
+        archive.writestr(entry, json.dumps(asdict(manifest), indent=1))
+    return manifest
+
+
+def refuse_existing(target: Path, force: bool) -> None:
+    """Refuse to overwrite a file, or to write what is no file.
+
+    Raises:
+        InvalidInputError: names it.
+    """
+    if target.is_dir() or not target.parent.is_dir():
+        raise InvalidInputError(
+            f"{target} cannot be a file", "Give a file name in a folder that exists", "FILE"
+        )
+    if target.exists() and not force:
+        raise InvalidInputError(
+            f"{target} exists", "Choose another name, or replace it with --force", "FILE"
+        )
+
+
+def write_archive(
+    target: Path, facts: Facts, sources: Sequence[Path], *, force: bool, advance: Advance
+) -> Manifest:
+    """Write a backup: under its name it is whole and on the disk, or not there.
+
+    Raises:
+        InvalidInputError: the file exists, and `force` is not given.
+        StoreFullError: the disk is full.
+    """
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".quanta-", suffix=".part")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            manifest = _write(file, facts, sources, advance)
+            file.flush()
+            os.fsync(file.fileno())
+        refuse_existing(target, force)
+        os.replace(temporary, target)
+        sync(target.parent)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if (fault := fault_of(error)) is not None:
+            raise fault from error
+        raise
+    return manifest
+
+
+class Archive:
+    """An opened backup whose manifest and names are checked; contents are checked when read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile, ValueError) as error:
+            raise _bad(path, str(error)) from error
+        try:
+            self.manifest = self._checked()
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.n_bytes for part in self.manifest.parts)
+
+    def _entries(self) -> dict[str, zipfile.ZipInfo]:
+        entries: dict[str, zipfile.ZipInfo] = {}
+        for entry in self._zip.infolist():
+            if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+                raise _bad(self.path, f"{entry.filename!r} is not a plain file")
+            if entry.flag_bits & 1 or entry.compress_type != zipfile.ZIP_STORED:
+                raise _bad(self.path, f"{entry.filename!r} is encrypted or compressed")
+            if entry.filename in entries:
+                raise _bad(self.path, f"{entry.filename!r} is there twice")
+            entries[entry.filename] = entry
+        return entries
+
+    def _checked(self) -> Manifest:
+        entries = self._entries()
+        found = _parsed(self.path, self._manifest_bytes(entries))
+        names = [part.name for part in found.parts]
+        if set(names) not in PARTS.get(found.database, ()) or len(set(names)) != len(names):
+            raise _bad(self.path, f"parts {names} are not those of a {found.database} store")
+        if set(entries) != {MANIFEST, *names}:
+            raise _bad(self.path, f"it holds {sorted(entries)}, its manifest names {sorted(names)}")
+        for part in found.parts:
+            if entries[part.name].file_size != part.n_bytes:
+                raise _bad(self.path, f"{part.name} is not {part.n_bytes:,} bytes long")
+        return found
+
+    def _manifest_bytes(self, entries: dict[str, zipfile.ZipInfo]) -> bytes:
+        entry = entries.get(MANIFEST)
+        if entry is None or entry.file_size > MAX_MANIFEST_BYTES:
+            raise _bad(self.path, "it has no manifest")
+        try:
+            return self._zip.read(entry)
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
+            raise _bad(self.path, f"its manifest cannot be read ({error})") from error
+
+    def extract(self, part: Part, folder: Path, advance: Advance) -> Path:
+        """Write one part into a folder of ours and return its file.
+
+        Raises:
+            InvalidInputError: it is not what the manifest says.
+        """
+        target = folder / part.name  # a name of the fixed list
+        private_file(target)
+        digest, count = hashlib.sha256(), 0
+        try:
+            with self._zip.open(part.name) as source, target.open("wb") as out:
+                while block := source.read(BLOCK):
+                    count += len(block)
+                    if count > part.n_bytes:
+                        break
+                    digest.update(block)
+                    out.write(block)
+                    advance(len(block))
+                out.flush()
+                os.fsync(out.fileno())
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise _bad(self.path, f"{part.name} is damaged ({error})") from error
+        if (count, digest.hexdigest()) != (part.n_bytes, part.sha256):
+            raise _bad(self.path, f"{part.name} does not match its checksum")
+        return target
+
+
+def _parsed(path: Path, data: bytes) -> Manifest:
+    try:
+        document: Any = json.loads(data)
+        found = _Checked.model_validate(document)
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise _bad(path, "its manifest is not one") from error
+    if found.format != FORMAT:
+        raise _bad(path, "its manifest is of another program")
+    if found.format_version > FORMAT_VERSION:
+        raise InvalidInputError(
+            f"{path} is a backup of format {found.format_version}, this program reads "
+            f"{FORMAT_VERSION}",
+            f"Install quanta-explorer {found.program_version} or newer",
+        )
+    parts = tuple(Part(**part.model_dump()) for part in found.parts)
+    return Manifest(**{**found.model_dump(), "parts": parts})

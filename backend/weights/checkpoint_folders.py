@@ -1,0 +1,109 @@
+"""The one place that knows where a checkpoint's weights lie: a local folder, or a hub."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from backend.errors import InvalidInputError
+from backend.progress import Progress
+from backend.store.database import Store
+from backend.store.lookup import weights_of
+from backend.store.tables import Checkpoint
+from backend.weights.hub import Hub
+from backend.weights.hub_cache import GIGABYTE, HubCache, WeightsFolder, prefetching
+from backend.weights.hub_names import HubLocation, parse_location
+
+MEGABYTE = 1_000_000
+__all__ = ["WeightsFolder", "checkpoint_folder", "is_here", "is_remote", "prefetched"]
+
+# Read and found whole by this process; whoever loads weights compares them with their key again.
+_VERIFIED: set[Path] = set()
+
+
+def hub_cache(store: Store, progress: Progress) -> HubCache:
+    """Return the store's cache of weights from hubs."""
+    settings = store.settings
+    return HubCache(
+        settings.hub_dir.resolve(),
+        round(settings.hub_cache_gb * GIGABYTE),
+        lambda endpoint: Hub(endpoint, say=progress.say),
+        _VERIFIED,
+    )
+
+
+def is_remote(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint's weights are fetched when they are needed."""
+    return parse_location(weights_of(checkpoint)) is not None
+
+
+def is_here(store: Store, checkpoint: Checkpoint, progress: Progress) -> bool:
+    """Whether a checkpoint's weights can be opened without asking a hub."""
+    location = parse_location(weights_of(checkpoint))
+    return location is None or hub_cache(store, progress).is_held(location)
+
+
+@contextmanager
+def checkpoint_folder(
+    store: Store, checkpoint: Checkpoint, progress: Progress
+) -> Iterator[WeightsFolder]:
+    """Yield the folder of a checkpoint's weights, fetched from its hub if need be.
+
+    The folder is there as long as the block lasts; afterwards weights from a hub may be evicted.
+
+    Raises:
+        QuantaError: the weights cannot be had; the message says why and what to do.
+    """
+    location = parse_location(weights_of(checkpoint))
+    if location is None:
+        yield WeightsFolder(Path(weights_of(checkpoint)), checkpoint.key)
+        return
+    cache = hub_cache(store, progress)
+    with ExitStack() as stack:
+        if cache.is_held(location):
+            folder = stack.enter_context(cache.open(location))
+        else:
+            folder = stack.enter_context(_fetched(cache, location, progress))
+        _check_size(checkpoint, location, folder)
+        yield folder
+
+
+@contextmanager
+def _fetched(cache: HubCache, location: HubLocation, progress: Progress) -> Iterator[WeightsFolder]:
+    with ExitStack() as stack:
+        # The total is known once the hub has been asked.
+        with progress.task(f"fetch {location.short}", total=0, unit="MB") as bar:
+            shown = 0
+
+            def reached(held: int, _total: int) -> None:
+                nonlocal shown
+                megabytes = held // MEGABYTE
+                bar.advance(megabytes - shown)
+                shown = megabytes
+
+            folder = stack.enter_context(cache.open(location, reached))
+        yield folder
+
+
+def _check_size(checkpoint: Checkpoint, location: HubLocation, folder: WeightsFolder) -> None:
+    """Refuse weights of another size than was registered: N would be a lie."""
+    from compute.checkpoints import CheckpointError, counts_of_config
+
+    try:
+        implied = counts_of_config(folder.path).nonembedding
+    except CheckpointError as error:
+        raise InvalidInputError(str(error), "Choose another revision: --step") from error
+    registered = checkpoint.model.nonembedding_parameters
+    if implied != registered:
+        raise InvalidInputError(
+            f"{location.short}: its config.json implies N = {implied:,}, "
+            f"{checkpoint.model.name} is registered with {registered:,}",
+            "Register this step as a suite of its own: --name and --step",
+        )
+
+
+@contextmanager
+def prefetched(store: Store, checkpoint: Checkpoint | None, progress: Progress) -> Iterator[None]:
+    """Fetch a checkpoint in the background while the block lasts; None and folders need nothing."""
+    location = parse_location(weights_of(checkpoint)) if checkpoint else None
+    with prefetching(hub_cache(store, progress), location):
+        yield
