@@ -25,7 +25,7 @@ from backend.store import arrays
 from backend.store.database import Store, open_store
 from backend.store.lookup import corpus_named
 from backend.store.tables import Evaluation, LossChunk
-from compute.curves import curve_scores
+from compute.curve_classes import curve_scores
 
 SIZES = (18_915_328, 85_056_000, 302_311_424, 805_736_448, 1_208_602_624, 2_517_652_480)
 PARAMETERS = (*SIZES, 6_444_163_072)

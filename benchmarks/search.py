@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compute.curve_blocks import nearest_in_blocks
+from compute.curve_block_search import nearest_in_blocks
 from compute.curve_layout import BLOCK, block_shape, fill_blocks
-from compute.curve_search import AskedCurve, Nearest, asked_curve, nearest_by_comparison
+from compute.curve_search import NearestCurves, QueryCurve, nearest_by_brute_force, query_curve
 from compute.curve_shapes import sketched_curve
 
 PYTHIA = (18915328, 85056000, 302311424, 805736448, 1208602624, 2517652480, 6444163072)
@@ -116,10 +116,10 @@ def p(times: list[float], share: float) -> float:
     return float(np.quantile(times, share) * 1e3)
 
 
-def checked(curves: Curves, n: int, asked: AskedCurve, found: Nearest) -> None:
+def checked(curves: Curves, n: int, asked: QueryCurve, found: NearestCurves) -> None:
     """Compare an answer with a float64 comparison of all curves, in pieces."""
     parts = [
-        (first, nearest_by_comparison(curves(first, min(first + ROWS_AT_ONCE, n)), asked, TOP))
+        (first, nearest_by_brute_force(curves(first, min(first + ROWS_AT_ONCE, n)), asked, TOP))
         for first in range(0, n, ROWS_AT_ONCE)
     ]
     indices = np.concatenate([part.indices + first for first, part in parts])
@@ -139,14 +139,14 @@ def timed(
     times: dict[str, list[float]] = {name: [] for name in CASES}
     times |= {name: [] for name in ("sum", *tokens)}
     drawings = sketches(axis)
-    nearest_in_blocks(blocks, n, asked_curve(next(drawings), axis), TOP)  # warm
+    nearest_in_blocks(blocks, n, query_curve(next(drawings), axis), TOP)  # warm
     for turn in range(rounds):
         drawn = next(drawings)
         if flat is not None:
             times["sum"].append(seconds(flat.sum))
         for name, (invariances, _) in CASES.items():
-            asked = asked_curve(drawn, axis, invariances)
-            found: list[Nearest] = []
+            asked = query_curve(drawn, axis, invariances)
+            found: list[NearestCurves] = []
             times[name].append(
                 seconds(
                     lambda a=asked, f=found: f.append(  # type: ignore[misc]
@@ -156,7 +156,7 @@ def timed(
             )
             if turn == 0 and n <= MAX_BASELINE:
                 checked(curves, n, asked, found[0])
-        asked = asked_curve(drawn, axis)
+        asked = query_curve(drawn, axis)
         for name, mask in tokens.items():
             times[name].append(
                 seconds(

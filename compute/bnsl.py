@@ -99,7 +99,7 @@ class BrokenBand:
     level: float
 
 
-def parameters_of(law: BrokenLaw) -> dict[str, float]:
+def named_parameters(law: BrokenLaw) -> dict[str, float]:
     """Return the parameters by the names of the formula, and ln b; b may be infinite."""
     with np.errstate(over="ignore"):
         b = float(np.exp(law.ln_b))
@@ -198,7 +198,7 @@ def bootstrap_broken_law(
     ln_at = np.log(np.asarray(at, dtype=np.float64))
     ends = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile([np.exp(_ln_law(vector, ln_at)) for vector in found], ends, axis=0)
-    named = [parameters_of(_law(vector)) for vector in found]
+    named = [named_parameters(_law(vector)) for vector in found]
     intervals = {key: np.quantile([one[key] for one in named], ends) for key in named[0]}
     pairs = {key: (float(pair[0]), float(pair[1])) for key, pair in intervals.items()}
     return BrokenBand(low, high, pairs, n_bootstrap, level)

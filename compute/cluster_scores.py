@@ -118,7 +118,7 @@ def answer_entropy(
     return np.where(sizes > 0, entropy, np.nan)
 
 
-def central_order(
+def order_by_centrality(
     cosine: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
 ) -> Int[np.ndarray, " members"]:
     """Members cluster by cluster, the most central first, ties by index.
@@ -145,7 +145,9 @@ def central_order(
     return order
 
 
-def leading_order(cosine: Float[np.ndarray, "members members"]) -> Int[np.ndarray, " members"]:
+def order_by_leading_eigenvector(
+    cosine: Float[np.ndarray, "members members"],
+) -> Int[np.ndarray, " members"]:
     """Order members so that alike ones are neighbours: along the centred matrix's leading axis.
 
     Args:

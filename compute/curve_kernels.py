@@ -1,4 +1,4 @@
-"""The compiled part of `compute.curve_blocks`; imported by it alone, because it needs numba.
+"""The compiled part of `compute.curve_block_search`; imported by it alone, because it needs numba.
 
 Losses lie in blocks of `BLOCK` curves, the points of a block one after the other, so that one
 instruction works on the same point of many curves. A block is first looked at in float32, with
@@ -23,8 +23,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from compute.compiled import compiled
 from compute.curve_layout import BLOCK
+from compute.jit import jit
 
 # Twice what one float32 operation is off by at most: it covers terms of second order.
 _UNIT = 2.0**-23
@@ -52,7 +52,7 @@ def _number(_context: Any, bits: Any) -> Any:
     return types.float32(types.uint16), generated
 
 
-@compiled
+@jit
 @no_type_check
 def _read(block, row, weights, kind, flat_std, curve):
     """Put one curve, as it is compared, into `curve`; return whether it can be compared."""
@@ -74,7 +74,7 @@ def _read(block, row, weights, kind, flat_std, curve):
     return std >= flat_std
 
 
-@compiled
+@jit
 @no_type_check
 def _measured(curve, shifted, weights):
     """(distance in float64, number of the shift) of a curve that was read."""
@@ -91,13 +91,13 @@ def _measured(curve, shifted, weights):
     return best, nearest
 
 
-@compiled
+@jit
 @no_type_check
 def _is_behind(distance, index, other_distance, other_index):
     return distance > other_distance or (distance == other_distance and index > other_index)
 
 
-@compiled
+@jit
 @no_type_check
 def _placed(distance, index, shift, distances, indices, shifts, size):
     """Put a curve in its place among the nearest so far; return how many these are then."""
@@ -116,7 +116,7 @@ def _placed(distance, index, shift, distances, indices, shifts, size):
     return size + 1 if size < limit else limit
 
 
-@compiled
+@jit
 @no_type_check
 def _decoded(block, values, means, weights, kind):
     """Put the losses of a block into `values`, without their means under level and scale."""
@@ -136,7 +136,7 @@ def _decoded(block, values, means, weights, kind):
             values[j, i] -= means[i]
 
 
-@compiled
+@jit
 @no_type_check
 def _least_distances(values, shifted, weights, total, best):
     """Put the least distance of every curve over the shifts into `best`."""
@@ -155,7 +155,7 @@ def _least_distances(values, shifted, weights, total, best):
             best[i] = total[i] if total[i] < best[i] else best[i]
 
 
-@compiled
+@jit
 @no_type_check
 def _largest_products(values, products, total, best):
     """Put the largest sum of w q c of every curve over the shifts into `best`."""
@@ -172,7 +172,7 @@ def _largest_products(values, products, total, best):
             best[i] = total[i] if total[i] > best[i] else best[i]
 
 
-@compiled
+@jit
 @no_type_check
 def _near(best, means, root, margin, hits):
     """Mark the curves whose distance may be at most root²; return how many there are."""
@@ -184,7 +184,7 @@ def _near(best, means, root, margin, hits):
     return found
 
 
-@compiled
+@jit
 @no_type_check
 def _alike(values, weights, means, floor, least, margin, total, best, hits):
     """Mark the curves whose correlation may be at least `least`; return how many there are."""
@@ -203,7 +203,7 @@ def _alike(values, weights, means, floor, least, margin, total, best, hits):
     return found
 
 
-@compiled
+@jit
 @no_type_check
 def _candidates(block, asked, light, work, kind, flat_std, largest, bound):
     """Mark the curves of a block whose distance may be at most `bound`; return their number.
@@ -232,7 +232,7 @@ def _candidates(block, asked, light, work, kind, flat_std, largest, bound):
     return _near(best, means, np.float32(root), np.float32(unit), hits)
 
 
-@compiled
+@jit
 @no_type_check
 def _wanted_of(mask, words, first, last, wanted):
     """Put the mask of a block into `wanted`; return how many of its rows may be found."""
@@ -254,7 +254,7 @@ def _wanted_of(mask, words, first, last, wanted):
     return np.int64((found * _ALL) >> _TOP_BYTE)  # the sum of the bytes
 
 
-@compiled
+@jit
 @no_type_check
 def nearest_of_blocks(blocks, span, query, masks, after, found, size):
     """Take the nearest curves of some blocks in among those found so far.
@@ -300,7 +300,7 @@ def nearest_of_blocks(blocks, span, query, masks, after, found, size):
     return size
 
 
-@compiled
+@jit
 @no_type_check
 def _taken_in(block, first, rows, hits, query, after, found, size, curve):
     """Measure the marked ones of some rows of a block; return how many are found now."""
@@ -313,7 +313,7 @@ def _taken_in(block, first, rows, hits, query, after, found, size, curve):
     return size
 
 
-@compiled
+@jit
 @no_type_check
 def _work(n_points):
     """Arrays that `_candidates` works in: they stay in the processor's cache."""

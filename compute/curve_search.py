@@ -34,7 +34,7 @@ ROWS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
-class AskedCurve:
+class QueryCurve:
     """A curve to search for, made ready.
 
     Attributes:
@@ -56,7 +56,7 @@ class AskedCurve:
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestCurves:
     """The curves found, nearest first, ties by index.
 
     Attributes:
@@ -70,7 +70,7 @@ class Nearest:
     shifts: Int[np.ndarray, " found"]
 
 
-def log_weights(axis: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
+def log_axis_weights(axis: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
     """Share of the log axis that each point stands for (trapezoid rule); sums to 1.
 
     Args:
@@ -89,11 +89,11 @@ def log_weights(axis: Float[np.ndarray, " points"]) -> Float[np.ndarray, " point
     return shares
 
 
-def asked_curve(
+def query_curve(
     curve: Float[np.ndarray, " points"],
     axis: Float[np.ndarray, " points"],
     invariances: Collection[str] = (),
-) -> AskedCurve:
+) -> QueryCurve:
     """Make a curve ready to be searched for.
 
     Args:
@@ -108,7 +108,7 @@ def asked_curve(
     unknown = sorted(set(invariances) - set(INVARIANCES))
     if unknown:
         raise ValueError(f"there is no invariance {unknown[0]!r}; there are level, scale and shift")
-    weights = log_weights(axis)
+    weights = log_axis_weights(axis)
     values = np.asarray(curve, dtype=np.float64)
     if values.shape != weights.shape or not np.isfinite(values).all():
         raise ValueError(f"the curve needs {len(axis)} finite values, one for each point")
@@ -123,7 +123,7 @@ def asked_curve(
             f"the asked curve is flat (standard deviation below {FLAT_STD_NATS} nats), so it has "
             "no shape to compare at any scale; leave the invariance scale out"
         )
-    return AskedCurve(values, shifted[usable], shifts[usable], weights, is_levelled, is_scaled)
+    return QueryCurve(values, shifted[usable], shifts[usable], weights, is_levelled, is_scaled)
 
 
 def _shifts(n_points: int) -> Int[np.ndarray, " shifts"]:
@@ -162,7 +162,7 @@ def _weighted_sum(
 
 
 def shape_distances(
-    curves: Float[np.ndarray, "rows points"], asked: AskedCurve
+    curves: Float[np.ndarray, "rows points"], asked: QueryCurve
 ) -> tuple[Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
     """Distance of every curve to the asked one, and the shift it was found at.
 
@@ -186,13 +186,13 @@ def shape_distances(
     return best, shift
 
 
-def nearest_by_comparison(
+def nearest_by_brute_force(
     curves: Float[np.ndarray, "rows points"],
-    asked: AskedCurve,
+    asked: QueryCurve,
     limit: int,
     mask: Bool[np.ndarray, " rows"] | None = None,
     after: tuple[float, int] | None = None,
-) -> Nearest:
+) -> NearestCurves:
     """The nearest curves, by comparing all of them: the reference for every faster way.
 
     Args:
@@ -206,7 +206,7 @@ def nearest_by_comparison(
     Returns:
         At most `limit` curves in order of (distance, index).
     """
-    found = [merged([], limit)]
+    found = [merge_nearest([], limit)]
     for first in range(0, len(curves), ROWS_AT_ONCE):
         block = curves[first : first + ROWS_AT_ONCE]
         distance, shift = shape_distances(block, asked)
@@ -216,8 +216,8 @@ def nearest_by_comparison(
         rows = np.flatnonzero(wanted)
         if after is not None:
             rows = rows[_follows(distance[rows], rows + first, after)]
-        part = Nearest(rows + first, distance[rows], shift[rows])
-        found = [merged([*found, part], limit)]
+        part = NearestCurves(rows + first, distance[rows], shift[rows])
+        found = [merge_nearest([*found, part], limit)]
     return found[0]
 
 
@@ -231,11 +231,11 @@ def _follows(
     return follows
 
 
-def merged(parts: list[Nearest], limit: int) -> Nearest:
+def merge_nearest(parts: list[NearestCurves], limit: int) -> NearestCurves:
     """The nearest of several results together, at most `limit`."""
     none = np.empty(0, dtype=np.int64)
     indices = np.concatenate([none, *(part.indices for part in parts)])
     distances = np.concatenate([none.astype(np.float64), *(part.distances for part in parts)])
     shifts = np.concatenate([none, *(part.shifts for part in parts)])
     order = np.lexsort((indices, distances))[:limit]
-    return Nearest(indices[order], distances[order], shifts[order])
+    return NearestCurves(indices[order], distances[order], shifts[order])

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from compute.losses import Tokens, has_plain_head, length_buckets, padded
+from compute.losses import Tokens, has_plain_head, length_buckets, pad_rows
 
 GRADIENT_TOKENS = {"cpu": 4_096, "cuda": 32_768}
 BATCH_BYTES = 1 << 30  # of the gradient rows of one batch
@@ -173,7 +173,7 @@ def prediction_gradients(
         gradients[batch] = _batch_gradients(
             model,
             blocks,
-            padded([contexts[i] for i in batch], device),
+            pad_rows([contexts[i] for i in batch], device),
             torch.tensor([lengths[i] - 1 for i in batch], device=device),
             torch.tensor([targets[i] for i in batch], device=device),
         )

@@ -17,10 +17,10 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Float
 
-from compute.compiled import compiled
+from compute.jit import jit
 
 
-@compiled
+@jit
 @no_type_check
 def _left_over(level, below, fall):
     """Integral of curve minus level over the end of a stretch that falls to `below`, up to level.
@@ -30,7 +30,7 @@ def _left_over(level, below, fall):
     return -fall * (level - below) ** 2 if level > below else 0.0
 
 
-@compiled
+@jit
 @no_type_check
 def _right_over(level, above, below, width):
     """Integral of curve minus level over the part, above level, of a stretch above … below."""
@@ -41,7 +41,7 @@ def _right_over(level, above, below, width):
     return ((above + below) / 2.0 - level) * width
 
 
-@compiled
+@jit
 @no_type_check
 def _level(total, width, low, fall, above, below, right):
     """Return the level at which the integral of curve minus level, a parabola, is zero."""
@@ -58,7 +58,7 @@ def _level(total, width, low, fall, above, below, right):
     return mean + 2.0 * c / (b + math.sqrt(max(b * b - 4.0 * a * c, 0.0)))
 
 
-@compiled
+@jit
 @no_type_check
 def _absorbed(highs, lows, widths, n, total, width, above, below, right):
     """Take in every stretch that lies wholly beyond the level, on either side.
@@ -92,7 +92,7 @@ def _absorbed(highs, lows, widths, n, total, width, above, below, right):
         return n, total, width, right, low, fall
 
 
-@compiled
+@jit
 @no_type_check
 def _pool(highs, lows, widths, n, total, width, above, below, right):
     """Put a level stretch on the stack, grown until the fit falls on both of its sides.
@@ -124,7 +124,7 @@ def _pool(highs, lows, widths, n, total, width, above, below, right):
     return n
 
 
-@compiled
+@jit
 @no_type_check
 def _fit(curve, places, highs, lows, widths):
     """Write the stretches of a curve's fit, left to right; return how many they are."""
@@ -145,7 +145,7 @@ def _fit(curve, places, highs, lows, widths):
     return n
 
 
-@compiled
+@jit
 @no_type_check
 def _steepest(highs, lows, widths, n, window):
     """Largest fall of the fit inside one window.
@@ -178,7 +178,7 @@ def _steepest(highs, lows, widths, n, window):
     return best
 
 
-@compiled
+@jit
 @no_type_check
 def _crossing(highs, lows, widths, n, start, level):
     """First place where the fit is no higher than level."""
@@ -192,7 +192,7 @@ def _crossing(highs, lows, widths, n, start, level):
     return place
 
 
-@compiled
+@jit
 @no_type_check
 def _read_fits(curves, places, window, firsts, lasts, falls, halves):
     size = 2 * len(places) + 2
@@ -206,7 +206,7 @@ def _read_fits(curves, places, window, firsts, lasts, falls, halves):
         halves[row] = _crossing(highs, lows, widths, n, places[0], (first + last) / 2)
 
 
-@compiled
+@jit
 @no_type_check
 def _sample_fits(curves, places, wanted, values):
     size = 2 * len(places) + 2

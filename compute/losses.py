@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
-from compute.neox import Body, body_of
+from compute.gpt_neox import Body, make_body
 
 PADDING_ID = 0
 # Fewer positions than this share one reading of a large output embedding too seldom.
@@ -59,7 +59,7 @@ def length_buckets(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int
         yield batch
 
 
-def padded(rows: Sequence[Sequence[int] | Tokens], device: str) -> Int[Tensor, "rows longest"]:
+def pad_rows(rows: Sequence[Sequence[int] | Tokens], device: str) -> Int[Tensor, "rows longest"]:
     """Return rows as one matrix, padded on the right."""
     longest = max(len(row) for row in rows)
     matrix = np.full((len(rows), longest), PADDING_ID, np.int64)
@@ -86,7 +86,7 @@ def has_plain_head(model: Any) -> bool:
     )
 
 
-def longest_input(model: Any) -> int | None:
+def max_input_length(model: Any) -> int | None:
     """Return the number of positions of a model with learned position embeddings, else None."""
     positions: int | None = getattr(model.config, "max_position_embeddings", None)
     if positions is None:
@@ -97,7 +97,7 @@ def longest_input(model: Any) -> int | None:
     return positions if learned else None
 
 
-def logits_rows(model: Any, logits_bytes: int) -> int:
+def rows_per_logits_block(model: Any, logits_bytes: int) -> int:
     """Return how many positions' float32 logits are made at once within a bound."""
     return max(MIN_ROWS, logits_bytes // (4 * int(model.config.vocab_size)))
 
@@ -133,7 +133,7 @@ def batch_losses(
         return _cross_entropy(logits.flatten(0, 1), targets.flatten()).view_as(targets)
     hidden = body(inputs).flatten(0, 1)
     head, wanted = model.get_output_embeddings(), targets.flatten()
-    step = logits_rows(model, logits_bytes)
+    step = rows_per_logits_block(model, logits_bytes)
     parts = zip(torch.split(hidden, step), torch.split(wanted, step), strict=True)
     return torch.cat([_cross_entropy(head(h), t) for h, t in parts]).view_as(targets)
 
@@ -163,16 +163,16 @@ def document_losses(
     offsets = np.concatenate([[0], np.cumsum(counts)])
     losses = np.empty(offsets[-1], np.float32)
     used = np.flatnonzero(counts)
-    most = longest_input(model)
+    most = max_input_length(model)
     if most is not None and len(used) and counts.max() > most:
         raise ValueError(
             f"document {counts.argmax()} needs {counts.max()} positions, the model has {most}; "
             "cut the corpus to fewer tokens"
         )
-    body = body_of(model) if has_plain_head(model) else None
+    body = make_body(model) if has_plain_head(model) else None
     for bucket in length_buckets(counts[used].tolist(), sizes.tokens):
         batch = [int(used[i]) for i in bucket]
-        matrix = padded([documents[d] for d in batch], device)
+        matrix = pad_rows([documents[d] for d in batch], device)
         values = batch_losses(
             model,
             matrix[:, :-1],

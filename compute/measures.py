@@ -16,17 +16,17 @@ import torch
 from jaxtyping import Float, Int, UInt16
 from torch import Tensor
 
+from compute.gpt_neox import Body, make_body
 from compute.losses import (
     BATCH_SIZES,
     BatchSizes,
     Tokens,
     has_plain_head,
     length_buckets,
-    logits_rows,
-    longest_input,
-    padded,
+    max_input_length,
+    pad_rows,
+    rows_per_logits_block,
 )
-from compute.neox import Body, body_of
 
 # What uint16 holds; a vocabulary is larger, but nobody reads ranks that far down.
 MAX_RANK = 65_535
@@ -111,7 +111,7 @@ def batch_measures(
         head, source = model.get_output_embeddings(), body(inputs).flatten(0, 1)
     else:
         head, source = _same, model(input_ids=inputs, use_cache=False).logits.flatten(0, 1)
-    step = logits_rows(model, logits_bytes)
+    step = rows_per_logits_block(model, logits_bytes)
     blocks = zip(torch.split(source, step), torch.split(actual, step), strict=True)
     parts = [block_measures(head(block), tokens, target) for block, tokens in blocks]
     return torch.cat(parts, 1).view(-1, *wanted.shape)
@@ -167,7 +167,7 @@ def document_measures(
 
 
 def _check_lengths(model: Any, counts: Int[np.ndarray, " documents"]) -> None:
-    most = longest_input(model)
+    most = max_input_length(model)
     if most is not None and len(counts) and counts.max() > most:
         raise ValueError(
             f"document {counts.argmax()} needs {counts.max()} positions, the model has {most}; "
@@ -183,10 +183,10 @@ def _batches(
     target: int | None,
 ) -> Iterator[tuple[list[int], Float[np.ndarray, "measures rows positions"]]]:
     used = np.flatnonzero(counts)
-    body = body_of(model) if has_plain_head(model) else None
+    body = make_body(model) if has_plain_head(model) else None
     for bucket in length_buckets(counts[used].tolist(), sizes.tokens):
         batch = [int(used[i]) for i in bucket]
-        matrix = padded([documents[d] for d in batch], str(model.device))
+        matrix = pad_rows([documents[d] for d in batch], str(model.device))
         values = batch_measures(
             model,
             matrix[:, :-1],

@@ -26,7 +26,9 @@ class Selection:
     n_induction: int
 
 
-def induction_mask(tokens: Integer[np.ndarray, " tokens"]) -> Bool[np.ndarray, " predictions"]:
+def document_induction_mask(
+    tokens: Integer[np.ndarray, " tokens"],
+) -> Bool[np.ndarray, " predictions"]:
     """Return which predictions of one document plain induction explains.
 
     Prediction p (1 <= p < n) is explained if the trigram that ends at p also ends at some p' < p
@@ -54,7 +56,7 @@ def select_predictions(
 
     Args:
         losses: nats, one a prediction.
-        explained: what `induction_mask` says, None to keep those predictions.
+        explained: what `document_induction_mask` says, None to keep those predictions.
         threshold_nats: published 0.1 (arXiv:2303.13506, section 5).
         stride: keep every stride-th of those left, published 50.
         limit: stop after this many, published 10,000.
@@ -82,10 +84,10 @@ def select_predictions(
     )
 
 
-def document_masks(
+def induction_mask(
     documents: Sequence[Integer[np.ndarray, " _tokens"]],
 ) -> Bool[np.ndarray, " predictions"]:
-    """Return `induction_mask` of every document, joined in order.
+    """Return `document_induction_mask` of every document, joined in order.
 
     All trigrams are sorted at once: of equal ones in a document, all but the first are explained.
     """

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from compute.stripes import STRIPE_ROWS, assembled, n_stripes
+from compute.similarity_stripes import STRIPE_ROWS, assemble_stripes, n_stripes
 
 Gradients = Callable[[int, int], Float[Tensor, "rows parameters"]]
 
 
-def unit_rows(gradients: Float[Tensor, "rows parameters"]) -> Float[Tensor, "rows parameters"]:
+def normalize_rows(gradients: Float[Tensor, "rows parameters"]) -> Float[Tensor, "rows parameters"]:
     """Return rows scaled to norm 1.
 
     Raises:
@@ -44,7 +44,7 @@ class _Blocks:
 
     def __call__(self, block: int) -> Float[Tensor, "rows parameters"]:
         if block not in self.cache:
-            unit = unit_rows(self.gradients(*self.bounds[block]))
+            unit = normalize_rows(self.gradients(*self.bounds[block]))
             if block < self.first_kept:
                 return unit
             self.cache[block] = unit
@@ -92,4 +92,4 @@ def cosine_matrix(
     """Return the cosines between all rows of a matrix that fits in memory."""
     size = len(gradients)
     stripes = cosine_stripes(lambda a, b: gradients[a:b], size, stripe_rows=stripe_rows)
-    return assembled([values for _, values in stripes], size)
+    return assemble_stripes([values for _, values in stripes], size)

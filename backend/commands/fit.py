@@ -102,7 +102,7 @@ def fit_power(
     as_json: Json = False,
 ) -> None:
     """Fit L = L_inf + A·x^-alpha by least squares in log space."""
-    from compute.fits import better_floor, fit_power_law, ln_power_law
+    from compute.power_law import choose_floor, fit_power_law, ln_power_law
 
     if floor not in {"zero", "free", "auto"}:
         raise InvalidInputError(f"--floor is {floor!r}", "Choose zero, free or auto")
@@ -114,7 +114,7 @@ def fit_power(
             f"{len(split.x)} points for 3 parameters", "Give at least 4, or --floor zero"
         )
     try:
-        rule: Any = better_floor(split.x, split.y) if floor == "auto" else floor
+        rule: Any = choose_floor(split.x, split.y) if floor == "auto" else floor
         law = fit_power_law(
             split.x, split.y, floor=rule, n_bootstrap=N_BOOTSTRAP[rule], level=LEVEL, seed=seed
         )
@@ -172,7 +172,7 @@ def fit_bnsl(
     fields = {
         "law": "bnsl",
         "formula": "y = a + b·x^-c0 · Π (1 + (x/d_i)^(1/f_i))^(-c_i·f_i)",
-        "parameters": bnsl.parameters_of(fit.law),
+        "parameters": bnsl.named_parameters(fit.law),
         "interval": band.parameters,
         **_errors(split, fit.law.ln_y(split.x), fit.law.ln_y(split.later_x)),
         "interval_of": "resamples of residuals of ln y",

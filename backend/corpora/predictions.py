@@ -66,7 +66,7 @@ def _score(name: str, value: Any) -> float | int | bool | None:
 
 
 def _class_name(code: int) -> str:
-    from compute.curves import CURVE_CLASSES
+    from compute.curve_classes import CURVE_CLASSES
 
     return CURVE_CLASSES[code] if code < len(CURVE_CLASSES) else "undefined"
 

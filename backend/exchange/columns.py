@@ -47,7 +47,7 @@ def _score(store: Store, curve_set: CurveSet, name: str) -> Column:
 
 
 def _curve_class(store: Store, curve_set: CurveSet) -> Column:
-    from compute.curves import CURVE_CLASSES
+    from compute.curve_classes import CURVE_CLASSES
 
     codes = curve_scores(store, curve_set, "curve_class")
     names = pa.array([*CURVE_CLASSES, "undefined"])

@@ -152,7 +152,7 @@ def stored_block(
         block: (predictions, models), any float dtype and byte order.
         factor: nats in one unit of the block.
     """
-    from compute.halves import rounded_halves
+    from compute.float16_rounding import round_to_float16
 
     # A NaN makes both comparisons false.
     if not (block.min() >= 0 and float(block.max()) * factor < MAX_LOSS_NATS):
@@ -160,4 +160,4 @@ def stored_block(
     columns = np.ascontiguousarray(block.T, np.float32)
     if factor != 1.0:
         columns = columns * np.float32(factor)
-    return rounded_halves(columns)
+    return round_to_float16(columns)

@@ -333,7 +333,7 @@ def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
         NotFoundError: there is no such cluster, or it was imported without gradients.
         InvalidInputError: a limit out of range.
     """
-    from compute.cluster_scores import leading_order
+    from compute.cluster_scores import order_by_leading_eigenvector
 
     limited(limit, MAX_SUB_MATRIX)
     with store.session() as session:
@@ -352,7 +352,7 @@ def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
     chosen = np.linspace(0, len(members) - 1, min(limit, len(members))).astype(int)
     rows = np.array([members[i][0] for i in chosen])
     values = np.asarray(cosines(store, similarity)[np.ix_(rows, rows)], np.float64)
-    order = leading_order(values)
+    order = order_by_leading_eigenvector(values)
     return SubMatrix(
         predictions=tuple(members[chosen[i]][1] for i in order),
         values=tuple(tuple(line) for line in values[np.ix_(order, order)].round(4).tolist()),

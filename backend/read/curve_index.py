@@ -18,7 +18,7 @@ from backend.store.tables import CurveSet, Evaluation
 from compute.curve_layout import BLOCK, block_shape, fill_blocks
 
 if TYPE_CHECKING:
-    from compute.curve_search import AskedCurve, Nearest
+    from compute.curve_search import NearestCurves, QueryCurve
 
 # Plain comparison of so many losses takes less time than it takes to load the compiled search.
 MAX_COMPARED = 20_000_000
@@ -35,7 +35,7 @@ class CurveIndex:
     Attributes:
         axis: sizes or steps, ascending.
         losses: nats, (predictions, points).
-        blocks: the same losses as `compute.curve_blocks` searches them.
+        blocks: the same losses as `compute.curve_block_search` searches them.
     """
 
     axis: NDArray[np.float64]
@@ -58,20 +58,20 @@ class CurveIndex:
 
     def nearest(
         self,
-        asked: "AskedCurve",
+        asked: "QueryCurve",
         limit: int,
         mask: NDArray[np.bool_] | None = None,
         after: tuple[float, int] | None = None,
-    ) -> "Nearest":
-        """Return the nearest curves; see `compute.curve_search.nearest_by_comparison`."""
-        from compute.curve_search import nearest_by_comparison
+    ) -> "NearestCurves":
+        """Return the nearest curves; see `compute.curve_search.nearest_by_brute_force`."""
+        from compute.curve_search import nearest_by_brute_force
 
         if limit > MAX_SORTED_IN:
-            return nearest_by_comparison(self.losses, asked, limit, mask, after)
+            return nearest_by_brute_force(self.losses, asked, limit, mask, after)
         search = compiled_search(wait=self.losses.size > MAX_COMPARED)
         if search is None:
-            return nearest_by_comparison(self.losses, asked, limit, mask, after)
-        found: Nearest = search(self.blocks, self.n_predictions, asked, limit, mask, after)
+            return nearest_by_brute_force(self.losses, asked, limit, mask, after)
+        found: NearestCurves = search(self.blocks, self.n_predictions, asked, limit, mask, after)
         return found
 
     def only_from(self, first: int, below: float) -> NDArray[np.bool_]:
@@ -119,7 +119,7 @@ def curve_index(
     return CurveIndex(np.array(curve_set.axis_values), losses, blocks)
 
 
-def compiled_search(*, wait: bool) -> "Callable[..., Nearest] | None":
+def compiled_search(*, wait: bool) -> "Callable[..., NearestCurves] | None":
     """Return the compiled search; None as long as it is not loaded, or if it cannot be.
 
     The first call begins to load it, compiling it where no call on this machine has done so.
@@ -134,19 +134,19 @@ def compiled_search(*, wait: bool) -> "Callable[..., Nearest] | None":
 
 
 @lru_cache(maxsize=1)
-def _loading() -> "Future[Callable[..., Nearest] | None]":
+def _loading() -> "Future[Callable[..., NearestCurves] | None]":
     pool = ThreadPoolExecutor(1, thread_name_prefix="load-search")
     future = pool.submit(loaded_search)
     pool.shutdown(wait=False)
     return future
 
 
-def loaded_search() -> "Callable[..., Nearest] | None":
+def loaded_search() -> "Callable[..., NearestCurves] | None":
     """Return the compiled search, compiling it if need be; None if that is not possible."""
     try:
-        from compute.curve_blocks import compiled
+        from compute.curve_block_search import load_compiled_search
 
-        return compiled()
+        return load_compiled_search()
     except Exception:
         # No place to keep compiled code, or a processor it does not know: slow, but it works.
         _log.exception("the compiled search is not available; searching by plain comparison")

@@ -31,7 +31,7 @@ def clustering_labels(session: Session, clustering_id: int) -> NDArray[np.int32]
 
 def cosines(store: Store, similarity: Similarity) -> NDArray[np.float32]:
     """Return the full matrix of a finished similarity, memory-mapped."""
-    from compute.stripes import place_stripe
+    from compute.similarity_stripes import write_stripe
 
     def fill(array: NDArray[Any]) -> None:
         with store.session() as session:
@@ -43,7 +43,7 @@ def cosines(store: Store, similarity: Similarity) -> NDArray[np.float32]:
                 .execution_options(yield_per=1)
             ):
                 part = arrays.read(row, f"stripe {row.stripe} of {similarity.key[:12]}")
-                place_stripe(array, part, row.first_row)
+                write_stripe(array, part, row.first_row)
 
     name = cache_name("cosine", similarity.key)
     return memory_map(store, name, (similarity.size, similarity.size), "float32", fill)

@@ -81,7 +81,7 @@ def resampled_means(store: Store, curve_set: CurveSet) -> NDArray[np.float64]:
     """
 
     def fill(array: NDArray[Any]) -> None:
-        from compute.fits import resampled_means as resampled
+        from compute.power_law import resampled_means as resampled
 
         with store.session() as session:
             sums = units(session, curve_set)

@@ -141,7 +141,7 @@ def _class_curve(row: CurveSet, subset: str, used: NDArray[np.bool_]) -> tuple[M
 def _cluster_curve(
     store: Store, session: Session, row: CurveSet, subset: str, used: NDArray[np.bool_]
 ) -> tuple[MeanCurve, int]:
-    from compute.fits import resampled_means
+    from compute.power_law import resampled_means
 
     number = subset.removeprefix("cluster:")
     found = session.execute(

@@ -73,7 +73,7 @@ def power_law_fit(curve: MeanCurve) -> tuple[PowerLaw, LawFit]:
     Raises:
         ValueError: too few points, or a mean that is 0 or does not change.
     """
-    from compute.fits import fit_power_law, ln_power_law, resampled_laws
+    from compute.power_law import fit_power_law, ln_power_law, resampled_laws
 
     x, y = curve.x[curve.used], curve.y[curve.used]
     drawn = None if curve.resamples is None else curve.resamples[:, curve.used]
@@ -139,7 +139,7 @@ def _broken(x: tuple[float, ...], y: tuple[float, ...], used: tuple[bool, ...]) 
     band = bnsl.bootstrap_broken_law(
         *inside, fit.law, _grid(curve.x), n_bootstrap=N_REFITS, level=LEVEL, seed=0
     )
-    values = bnsl.parameters_of(fit.law)
+    values = bnsl.named_parameters(fit.law)
     parameters = tuple(
         _parameter(name, value, band.parameters[name])
         for name, value in values.items()

@@ -163,7 +163,7 @@ def map_points(
     store: Store, curve_set: CurveSet, index: CurveIndex, passing: "Matching"
 ) -> CurveMap:
     """Return the points of the map; `passing` says which of them match."""
-    from compute.curves import CURVE_CLASSES
+    from compute.curve_classes import CURVE_CLASSES
 
     plane = curve_plane(store, curve_set, index)
     places = plane.places(index.rows(plane.sample)).astype(np.float32)

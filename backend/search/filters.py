@@ -202,7 +202,7 @@ def _lasso_mask(
 
 
 def _class_mask(store: Store, curve_set: CurveSet, classes: tuple[str, ...]) -> Mask | None:
-    from compute.curves import CURVE_CLASSES
+    from compute.curve_classes import CURVE_CLASSES
 
     if not classes:
         return None

@@ -46,7 +46,7 @@ class Rows:
 
 def class_name(code: int) -> str:
     """Return the name of a curve class."""
-    from compute.curves import CURVE_CLASSES
+    from compute.curve_classes import CURVE_CLASSES
 
     return CURVE_CLASSES[code] if code < len(CURVE_CLASSES) else "undefined"
 

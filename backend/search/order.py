@@ -21,7 +21,7 @@ from backend.store.database import Store
 from backend.store.tables import CurveSet
 
 if TYPE_CHECKING:
-    from compute.curve_search import AskedCurve
+    from compute.curve_search import QueryCurve
 
 SCORES = {
     "drop": "total_drop",
@@ -66,7 +66,7 @@ def place_of(cursor: str | None, question: str) -> After | None:
 
 
 def rows_by_distance(
-    index: CurveIndex, asked: "AskedCurve", mask: Mask | None, limit: int, after: After | None
+    index: CurveIndex, asked: "QueryCurve", mask: Mask | None, limit: int, after: After | None
 ) -> Rows:
     """Return the nearest curves."""
     found = index.nearest(asked, limit, mask, after)
@@ -119,14 +119,14 @@ def rows_by_score(
     is_descending: bool,
 ) -> Rows:
     """Return predictions by a score; those without one come last in either order."""
-    from compute.ranking import ranked
+    from compute.top_k import top_k
 
     values = curve_scores(store, curve_set, SCORES[sort])
-    rows, keys = ranked(values, limit, mask=mask, is_descending=is_descending, after=after)
+    rows, keys = top_k(values, limit, mask=mask, is_descending=is_descending, after=after)
     return Rows(rows, keys)
 
 
-def with_distances(rows: Rows, index: CurveIndex, asked: "AskedCurve") -> Rows:
+def with_distances(rows: Rows, index: CurveIndex, asked: "QueryCurve") -> Rows:
     """Return rows with their distances to the asked curve."""
     from compute.curve_search import shape_distances
 

@@ -36,7 +36,7 @@ from backend.store.tables import Corpus, CurveSet, Suite
 from compute.curve_shapes import PRESET_FORMULAS
 
 if TYPE_CHECKING:
-    from compute.curve_search import AskedCurve
+    from compute.curve_search import QueryCurve
 
 __all__ = [
     "SEARCH_FORMULAS",
@@ -276,8 +276,8 @@ def _invariances(wanted: Search) -> tuple[Invariance, ...]:
     return PRESET_INVARIANCES if wanted.shape.preset else ()
 
 
-def _asked(index: CurveIndex, wanted: Search) -> "AskedCurve | None":
-    from compute.curve_search import asked_curve
+def _asked(index: CurveIndex, wanted: Search) -> "QueryCurve | None":
+    from compute.curve_search import query_curve
     from compute.curve_shapes import preset_curve, sketched_curve
 
     shape = wanted.shape
@@ -292,7 +292,7 @@ def _asked(index: CurveIndex, wanted: Search) -> "AskedCurve | None":
         else:
             curve = index.curve(_example(index, shape.example))
         name = "inv"
-        return asked_curve(curve, index.axis, _invariances(wanted))
+        return query_curve(curve, index.axis, _invariances(wanted))
     except ValueError as error:
         raise InvalidInputError(str(error), "Change it and search again", name) from error
 
@@ -325,7 +325,7 @@ class _Asked:
     store: Store
     curve_set: CurveSet
     index: CurveIndex
-    asked: "AskedCurve | None"
+    asked: "QueryCurve | None"
     sort: Sort
     is_descending: bool
 

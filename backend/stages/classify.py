@@ -115,7 +115,7 @@ def _axes(session: Session, corpus: Corpus, suite: Suite) -> list[_Axis]:
 
 
 def _curve_set(session: Session, corpus: Corpus, suite: Suite, axis: _Axis) -> CurveSet:
-    from compute.curves import DEFAULT_THRESHOLDS
+    from compute.curve_classes import DEFAULT_THRESHOLDS
 
     thresholds = asdict(DEFAULT_THRESHOLDS)
     key = result_key(
@@ -164,11 +164,11 @@ def _chunk_rows(
 
     `sizes` are those of its documents in predictions, `explained` what induction explains.
     """
-    from compute import curves
+    from compute import curve_classes
 
     WORK_LOG.info("classify %s chunk %d", curve_set.key[:16], chunk)
-    thresholds = curves.CurveThresholds(**curve_set.thresholds)
-    scores = curves.curve_scores(losses, np.array(curve_set.axis_values), thresholds)
+    thresholds = curve_classes.CurveThresholds(**curve_set.thresholds)
+    scores = curve_classes.curve_scores(losses, np.array(curve_set.axis_values), thresholds)
     found = {name: _stored(getattr(scores, name), dtype) for name, dtype in SCORE_DTYPES.items()}
     found |= tally_arrays(losses, scores.curve_class, sizes, explained)
     return [

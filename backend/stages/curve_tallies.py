@@ -40,11 +40,11 @@ def explained_by_induction(
     session: Session, corpus: Corpus, chunk: int, n_predictions: int
 ) -> NDArray[np.bool_] | None:
     """Return which predictions of a chunk plain induction explains, None without token ids."""
-    from compute.selection import document_masks
+    from compute.selection import induction_mask
 
     if not corpus.has_text:
         return None
-    mask = document_masks(read_chunk(session, corpus, chunk).documents)
+    mask = induction_mask(read_chunk(session, corpus, chunk).documents)
     return mask if len(mask) == n_predictions else None
 
 
@@ -56,7 +56,7 @@ def tally_arrays(
 ) -> dict[str, NDArray[Any]]:
     """Return the tallies of one chunk by name."""
     from compute import tallies as sums
-    from compute.curves import CURVE_CLASSES
+    from compute.curve_classes import CURVE_CLASSES
 
     found: dict[str, NDArray[Any]] = {
         tallies.HISTOGRAM: sums.loss_histogram(losses),
@@ -70,7 +70,7 @@ def tally_arrays(
 
 def _fit(store: Store, curve_set: CurveSet, mean_nats: NDArray[np.float64]) -> dict[str, Any]:
     """Return {"fit": …} or {"no_fit_reason": …}, numbers all finite."""
-    from compute.fits import fit_power_law
+    from compute.power_law import fit_power_law
 
     x = np.array(curve_set.axis_values)
     try:
@@ -99,7 +99,7 @@ def summary(store: Store, session: Session, curve_set: CurveSet) -> dict[str, An
     `class_sums_nats` are sums over predictions at each point, so that differences and shares of
     the mean can be taken without rounding first.
     """
-    from compute.curves import CURVE_CLASSES
+    from compute.curve_classes import CURVE_CLASSES
     from compute.tallies import coarser_histogram
 
     n = curve_set.corpus.n_predictions

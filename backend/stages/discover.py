@@ -137,7 +137,7 @@ def _embedding(
     store: Store, discovery: Discovery, affinity: NDArray[np.float64], compute: Compute
 ) -> Any:
     """Return the spectral embedding, decomposing at most once however often it is resumed."""
-    from compute.spectral import SpectralEmbedding, spectral_embedding
+    from compute.spectral_clustering import SpectralEmbedding, spectral_embedding
 
     with store.session() as session:
         stored = _stored_spectrum(session, discovery.id)
@@ -232,7 +232,7 @@ def _member_rows(
 def _store_clustering(
     session: Session, discovery: Discovery, result: Any, rows: dict[str, Any], members: _Members
 ) -> None:
-    from compute.cluster_scores import central_order
+    from compute.cluster_scores import order_by_centrality
 
     key = result_key("clustering", discovery=discovery.key, n_clusters=result.n_clusters)
     clustering = Clustering(
@@ -252,7 +252,7 @@ def _store_clustering(
         select(Cluster.rank, Cluster.id).where(Cluster.clustering_id == clustering.id)
     )
     by_label = {rank - 1: cluster_id for rank, cluster_id in ids}
-    order = central_order(rows["cosine"], result.labels)
+    order = order_by_centrality(rows["cosine"], result.labels)
     session.execute(
         insert(ClusterMember), _member_rows(by_label, result.labels, order, members.predictions)
     )
@@ -268,7 +268,7 @@ def _missing(session: Session, discovery: Discovery) -> list[int]:
 def _cluster_missing(
     store: Store, discovery: Discovery, missing: Sequence[int], compute: Compute, progress: Progress
 ) -> None:
-    from compute.spectral import angular_affinity, cluster_embedding
+    from compute.spectral_clustering import angular_affinity, cluster_embedding
 
     with store.session() as session:
         similarity = session.get_one(Similarity, discovery.similarity_id)

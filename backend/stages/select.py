@@ -53,7 +53,7 @@ def select_predictions(store: Store, evaluation_id: int, spec: SelectionSpec) ->
             return row
         WORK_LOG.info("select %s", key[:16])
         losses = evaluation_losses(session, evaluation)
-        masks = selection.document_masks(read_all(session, evaluation.corpus))
+        masks = selection.induction_mask(read_all(session, evaluation.corpus))
         corpus_id = evaluation.corpus_id
     try:
         chosen = selection.select_predictions(

@@ -42,10 +42,10 @@ def _gradient_bytes(device: str) -> int:
 
 
 def _similarity_row(session: Session, selection: Selection, compute: Compute) -> Similarity:
-    from compute.stripes import n_stripes, stripe_rows
+    from compute.similarity_stripes import n_stripes, rows_per_stripe
 
     checkpoint = evaluation_of(selection).checkpoint
-    rows = stripe_rows(checkpoint.model.nonembedding_parameters)
+    rows = rows_per_stripe(checkpoint.model.nonembedding_parameters)
     key = result_key(
         "similarity",
         selection=selection.key,

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from compute.compiled import HAS_NUMBA, compiled
+from compute.jit import HAS_NUMBA, jit
 
 CPU_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -163,7 +163,7 @@ def _numpy_rows(*tensors: Tensor) -> tuple[Any, ...]:
     return tuple(tensor.view(len(tensor), -1).numpy() for tensor in tensors)
 
 
-@compiled
+@jit
 @no_type_check
 def _adamw_rows(leaf, gradient, first, second, lr, keep, new1, beta2, new2, eps, inverse_root):
     """One AdamW step of every row, one pass over it."""

@@ -14,7 +14,7 @@ from app.api.arrow import MEDIA_TYPE
 from app.main import create_app
 from app.requests.search import CurveClass, SearchBody
 from backend.store.database import Store
-from compute.curves import CURVE_CLASSES
+from compute.curve_classes import CURVE_CLASSES
 from tests.app.conftest import local_client
 from tests.app.test_error_shape import is_problem
 

@@ -19,7 +19,7 @@ from backend.search import filters as search_filters
 from backend.search.curve_map import CurveMap
 from backend.search.filters import TEXT_SECONDS
 from backend.search.text_filters import TextMatches, text_mask
-from compute.curves import CURVE_CLASSES
+from compute.curve_classes import CURVE_CLASSES
 
 API = "/api/v1/predictions"
 FIELDS = (

@@ -1,4 +1,4 @@
-"""Curve sets: classes are those of compute.curves on stored losses."""
+"""Curve sets: classes are those of compute.curve_classes on stored losses."""
 
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +18,7 @@ from backend.stages.suites import add_suite
 from backend.store import arrays
 from backend.store.database import Store
 from backend.store.tables import Checkpoint, Corpus, CurveSet, Document, Evaluation, Suite
-from compute.curves import CURVE_CLASSES, DEFAULT_THRESHOLDS, curve_scores
+from compute.curve_classes import CURVE_CLASSES, DEFAULT_THRESHOLDS, curve_scores
 from tests.stores import Pipeline, small_corpus, small_suite
 
 Made = tuple[Store, Pipeline]

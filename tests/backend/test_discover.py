@@ -34,8 +34,8 @@ from backend.store.tables import (
     Similarity,
 )
 from compute.rank_frequency import rank_frequency
-from compute.selection import document_masks
-from compute.spectral import angular_affinity
+from compute.selection import induction_mask
+from compute.spectral_clustering import angular_affinity
 from tests.stores import MINI, ONE_CORE, build_mini
 
 
@@ -49,7 +49,7 @@ def test_selected_predictions_are_under_the_threshold_and_not_induction(mini_sto
         row = session.scalars(select(Selection)).one()
         indexes = selection_indexes(session, row.id)
         losses = evaluation_losses(session, row.evaluation)
-        explained = document_masks(read_all(session, row.corpus))
+        explained = induction_mask(read_all(session, row.corpus))
     under = losses.astype(np.float32) < row.parameters["threshold_nats"]
     assert indexes.tolist() == np.flatnonzero(under & ~explained)[:: MINI.stride].tolist()
     assert (row.size, row.n_under_threshold) == (len(indexes), under.sum())

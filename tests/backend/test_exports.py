@@ -86,7 +86,7 @@ def test_losses_are_those_stored(mini_store: Store, tmp_path: Path, format: Form
 def test_curves_are_those_stored(
     mini_store: Store, tmp_path: Path, format: Format, axis: str
 ) -> None:
-    from compute.curves import CURVE_CLASSES
+    from compute.curve_classes import CURVE_CLASSES
 
     curve_set_id = named_curve_set(mini_store, SUITE, CORPUS, axis, None)
     read = written(curves_table(mini_store, curve_set_id, Range()), tmp_path, format)

@@ -28,7 +28,7 @@ from backend.store.content_hash import content_hash
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, finished_evaluations, suite_named
 from backend.store.tables import Corpus, CurveSet, Evaluation
-from compute.curves import CURVE_CLASSES, curve_scores
+from compute.curve_classes import CURVE_CLASSES, curve_scores
 from tests.backend.importing import (
     MODELS,
     random_losses,

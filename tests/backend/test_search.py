@@ -19,9 +19,9 @@ from backend.search.search import Search, SearchResult, Shape, curve_map, search
 from backend.search.text_filters import TextFilter
 from backend.store.database import Store
 from backend.store.tables import Cluster, ClusterMember, CurveSet, Evaluation
-from compute.curve_search import asked_curve, nearest_by_comparison, shape_distances
+from compute.curve_classes import CURVE_CLASSES
+from compute.curve_search import nearest_by_brute_force, query_curve, shape_distances
 from compute.curve_shapes import preset_curve
-from compute.curves import CURVE_CLASSES
 from tests.stores import run_pipeline
 
 STEP = Search(shape=Shape(preset="step", at=2))
@@ -83,8 +83,8 @@ def test_two_pages_are_the_first_two_hundred_of_a_comparison(
     wanted = replace(STEP, invariances=invariances, limit=100)
     first = search(mini_store, wanted)
     second = search(mini_store, replace(wanted, cursor=first.next_cursor))
-    asked = asked_curve(preset_curve("step", stored.axis, 2), stored.axis, invariances)
-    expected = nearest_by_comparison(stored.losses, asked, 200)
+    asked = query_curve(preset_curve("step", stored.axis, 2), stored.axis, invariances)
+    expected = nearest_by_brute_force(stored.losses, asked, 200)
     matches = (*first.matches, *second.matches)
     assert [match.index for match in matches] == expected.indices.tolist()
     assert [match.distance for match in matches] == expected.distances.tolist()
@@ -167,8 +167,8 @@ def test_a_filter_lets_through_what_it_says(mini_store: Store, stored: Stored, n
     assert result.n_matching == np.count_nonzero(mask)
     assert indices(result) == np.flatnonzero(mask)[:200].tolist()
     shaped = search(mini_store, replace(STEP, filters=FILTERS[name], limit=200))
-    asked = asked_curve(preset_curve("step", stored.axis, 2), stored.axis, ("level",))
-    found = nearest_by_comparison(stored.losses, asked, 200, mask)
+    asked = query_curve(preset_curve("step", stored.axis, 2), stored.axis, ("level",))
+    found = nearest_by_brute_force(stored.losses, asked, 200, mask)
     assert indices(shaped) == found.indices.tolist()
 
 
@@ -224,7 +224,7 @@ def test_pages_by_score_are_one_stable_order(
 
 def test_a_score_order_shows_distances_too(mini_store: Store, stored: Stored) -> None:
     result = search(mini_store, replace(STEP, invariances=("scale",), sort="final", limit=200))
-    asked = asked_curve(preset_curve("step", stored.axis, 2), stored.axis, ("scale",))
+    asked = query_curve(preset_curve("step", stored.axis, 2), stored.axis, ("scale",))
     distances, _ = shape_distances(stored.losses[indices(result)], asked)
     expected = [d if np.isfinite(d) else None for d in distances.tolist()]
     assert [match.distance for match in result.matches] == expected
@@ -310,10 +310,10 @@ def test_the_same_on_both_databases(
     run_pipeline(any_store, suite_folder)
     stored = Stored(any_store)
     for invariances in ((), ("level", "scale", "shift")):
-        asked = asked_curve(preset_curve("smooth", stored.axis), stored.axis, invariances)
+        asked = query_curve(preset_curve("smooth", stored.axis), stored.axis, invariances)
         wanted = Search(shape=Shape(preset="smooth"), invariances=invariances, limit=100)
         found = search(any_store, wanted)
-        expected = nearest_by_comparison(stored.losses, asked, 100)
+        expected = nearest_by_brute_force(stored.losses, asked, 100)
         assert indices(found) == expected.indices.tolist()
         assert [match.distance for match in found.matches] == expected.distances.tolist()
     assert curve_map(any_store, Search()).n_predictions == len(stored.losses)

@@ -87,7 +87,7 @@ def test_without_compiled_code_everything_is_compared(monkeypatch: pytest.Monkey
     def missing() -> None:
         raise RuntimeError("no place for compiled code")
 
-    monkeypatch.setattr("compute.curve_blocks.compiled", missing)
+    monkeypatch.setattr("compute.curve_block_search.load_compiled_search", missing)
     assert indexes.loaded_search() is None
 
 

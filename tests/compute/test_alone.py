@@ -13,7 +13,7 @@ ABSENT = (
     "alembic app backend beartype fastapi jinja2 orjson plotly psycopg pyarrow pydantic "
     "llvmlite numba pydantic_settings rich sqlalchemy starlette typer uvicorn"
 )
-SERVING = {"compute.curve_blocks", "compute.curve_kernels"}
+SERVING = {"compute.curve_block_search", "compute.curve_kernels"}
 # A module that is None is not found, and importing it fails.
 IMPORT_ALL = f"""
 import importlib, pkgutil, sys

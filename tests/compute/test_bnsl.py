@@ -12,10 +12,10 @@ from compute.bnsl import (
     BrokenLaw,
     bootstrap_broken_law,
     fit_broken_law,
-    parameters_of,
+    named_parameters,
     rmsle,
 )
-from compute.fits import fit_power_law
+from compute.power_law import fit_power_law
 
 X = np.geomspace(1, 1e6, 40)
 ONE = BrokenLaw(0.5, float(np.log(8)), 0.05, (Break(0.4, 300.0, 0.3),))
@@ -64,7 +64,7 @@ def test_a_curve_without_noise_gives_its_parameters_and_its_continuation(n_break
     law = LAWS[n_breaks]
     fit = fit_broken_law(X[:32], law.y(X[:32]))
     assert len(fit.law.breaks) == n_breaks
-    expected, found = parameters_of(law), parameters_of(fit.law)
+    expected, found = named_parameters(law), named_parameters(fit.law)
     assert found == pytest.approx(expected, rel=1e-4)
     assert rmsle(fit.law.ln_y(X[32:]), law.ln_y(X[32:])) < 1e-6
     assert fit.r_squared == pytest.approx(1)

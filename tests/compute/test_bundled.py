@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from compute.checkpoints import counts_of_config, load_model, read_config
-from compute.fits import fit_power_law
 from compute.losses import document_losses
+from compute.power_law import fit_power_law
 from tests.bundled import BUNDLED, documents, final_checkpoint
 
 MODELS = ("s1", "s2", "s3", "s4", "s5")

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from compute.cluster_scores import (
     answer_entropy,
     best_two_token_pattern,
-    central_order,
     cluster_neighbours,
     coherence,
     mean_cosines,
+    order_by_centrality,
 )
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=25).map(np.array)
@@ -72,12 +72,12 @@ def test_central_order_equals_sorting_by_the_loop(labels: NDArray[np.int64]) -> 
     centrality = [mean([cosine[i, j] for j in range(n) if j != i and labels[j] == labels[i]])
                   for i in range(n)]  # fmt: skip
     expected = sorted(range(n), key=lambda i: (labels[i], -np.nan_to_num(centrality[i]), i))
-    assert list(central_order(cosine, labels)) == expected
+    assert list(order_by_centrality(cosine, labels)) == expected
 
 
 def test_central_order_breaks_ties_by_index() -> None:
     labels = np.array([1, 0, 1, 0, 1])
-    assert list(central_order(np.ones((5, 5)), labels)) == [1, 3, 0, 2, 4]
+    assert list(order_by_centrality(np.ones((5, 5)), labels)) == [1, 3, 0, 2, 4]
 
 
 TOKENS = st.lists(

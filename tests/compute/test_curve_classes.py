@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from compute.curves import CURVE_CLASSES, DEFAULT_THRESHOLDS, CurveScores, curve_scores
+from compute.curve_classes import CURVE_CLASSES, DEFAULT_THRESHOLDS, CurveScores, curve_scores
 from compute.isotonic import decreasing_fits
 
 AXIS = 10 ** (4 + 0.5 * np.arange(7))

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compute.curve_blocks import nearest_in_blocks
+from compute.curve_block_search import nearest_in_blocks
 from compute.curve_layout import BLOCK, block_shape, fill_blocks
 from compute.curve_search import (
     FLAT_STD_NATS,
-    asked_curve,
-    log_weights,
-    nearest_by_comparison,
+    log_axis_weights,
+    nearest_by_brute_force,
+    query_curve,
     shape_distances,
 )
 from compute.curve_shapes import PRESET_FORMULAS, PRESETS, preset_curve, sketched_curve
@@ -62,24 +62,26 @@ def plain_float64(
 
 
 def test_weights_are_shares_of_the_log_axis() -> None:
-    np.testing.assert_allclose(log_weights(np.array([1.0, 10.0, 1000.0])), [1 / 6, 1 / 2, 1 / 3])
+    np.testing.assert_allclose(
+        log_axis_weights(np.array([1.0, 10.0, 1000.0])), [1 / 6, 1 / 2, 1 / 3]
+    )
 
 
 def test_distances_by_hand() -> None:
     axis = np.array([1.0, 10.0, 100.0])  # weights 1/4, 1/2, 1/4
     curves = np.array([[4.0, 2.0, 0.0], [6.0, 4.0, 2.0], [8.0, 4.0, 0.0], [0.0, 2.0, 4.0]])
     ask = np.array([4.0, 2.0, 0.0])
-    plain, _ = shape_distances(curves, asked_curve(ask, axis))
+    plain, _ = shape_distances(curves, query_curve(ask, axis))
     np.testing.assert_allclose(plain, [0, 4, 6, 8])
-    level, _ = shape_distances(curves, asked_curve(ask, axis, ["level"]))
+    level, _ = shape_distances(curves, query_curve(ask, axis, ["level"]))
     np.testing.assert_allclose(level, [0, 0, 2, 8])
-    scale, _ = shape_distances(curves, asked_curve(ask, axis, ["scale"]))
+    scale, _ = shape_distances(curves, query_curve(ask, axis, ["scale"]))
     np.testing.assert_allclose(scale, [0, 0, 0, 4], atol=1e-15)  # 2 - 2 x correlation
 
 
 def test_a_shift_repeats_the_end_value_and_the_shorter_one_counts() -> None:
     axis = 10.0 ** np.arange(5)
-    asked = asked_curve(np.array([6.0, 6.0, 0.0, 0.0, 0.0]), axis, ["shift"])
+    asked = query_curve(np.array([6.0, 6.0, 0.0, 0.0, 0.0]), axis, ["shift"])
     curves = np.array(
         [[6, 6, 6, 0, 0], [6, 0, 0, 0, 0], [0, 0, 0, 0, 0], [6, 6, 6, 6, 0], [6, 6, 0, 0, 0]],
         np.float64,
@@ -87,7 +89,7 @@ def test_a_shift_repeats_the_end_value_and_the_shorter_one_counts() -> None:
     distances, shifts = shape_distances(curves, asked)
     np.testing.assert_array_equal(distances, 0)
     np.testing.assert_array_equal(shifts, [1, -1, -2, 2, 0])
-    constant = asked_curve(np.full(5, 2.0), axis, ["shift"])
+    constant = query_curve(np.full(5, 2.0), axis, ["shift"])
     assert shape_distances(curves, constant)[1].tolist() == [0] * 5
 
 
@@ -95,12 +97,12 @@ def test_flat_curves_do_not_compare_at_any_scale() -> None:
     axis = np.array([1.0, 10.0, 100.0])
     shape = np.array([1.0, 0.0, 1.0])  # standard deviation 1/2
     curves = np.stack([3 + shape * 2 * FLAT_STD_NATS * share for share in (0.99, 1.01, 0)])
-    distances, _ = shape_distances(curves, asked_curve(shape, axis, ["scale"]))
+    distances, _ = shape_distances(curves, query_curve(shape, axis, ["scale"]))
     np.testing.assert_allclose(distances, [np.inf, 0, np.inf], atol=1e-12)
-    found = nearest_by_comparison(curves, asked_curve(shape, axis, ["scale"]), 5)
+    found = nearest_by_brute_force(curves, query_curve(shape, axis, ["scale"]), 5)
     assert found.indices.tolist() == [1]
     with pytest.raises(ValueError, match="flat"):
-        asked_curve(np.full(3, 2.0), axis, ["scale"])
+        query_curve(np.full(3, 2.0), axis, ["scale"])
 
 
 losses = st.floats(0, 20, width=16)
@@ -135,7 +137,7 @@ def test_every_search_is_the_comparison_of_all_in_float64(
     ask = np.array(asked_values)
     if "scale" in invariances and np.std(ask) < 1:
         ask[0] += 10
-    asked = asked_curve(ask, AXIS, invariances)
+    asked = query_curve(ask, AXIS, invariances)
     distances, shifts = shape_distances(curves, asked)
     expected = plain_float64(curves, ask, AXIS, invariances)
     np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-9, atol=1e-9)
@@ -149,7 +151,7 @@ def test_every_search_is_the_comparison_of_all_in_float64(
     after = (float(distances[order[at - 1]]), int(order[at - 1])) if at else None
     wanted = order[at : at + limit]
     for found in (
-        nearest_by_comparison(curves, asked, limit, mask, after),
+        nearest_by_brute_force(curves, asked, limit, mask, after),
         nearest_in_blocks(blocks_of(curves), len(curves), asked, limit, mask, after),
     ):
         np.testing.assert_array_equal(found.indices, wanted)
@@ -176,12 +178,12 @@ def test_threads_and_blocks_change_nothing(invariances: tuple[str, ...], kind: s
     else:
         curves = rng.random((n, 1)) * 10 + rng.random((n, 7)) * 0.2
     stored = np.abs(curves).astype(np.float16)
-    asked = asked_curve(ask, AXIS, invariances)
+    asked = query_curve(ask, AXIS, invariances)
     mask = rng.random(n) < 0.3
     blocks = blocks_of(stored)
     for threads, chosen in ((1, None), (3, None), (2, mask)):
         found = nearest_in_blocks(blocks, n, asked, 100, chosen, n_threads=threads)
-        expected = nearest_by_comparison(stored, asked, 100, chosen)
+        expected = nearest_by_brute_force(stored, asked, 100, chosen)
         np.testing.assert_array_equal(found.indices, expected.indices)
         np.testing.assert_array_equal(found.distances, expected.distances)
         np.testing.assert_array_equal(found.shifts, expected.shifts)
@@ -196,13 +198,13 @@ any_curve = st.lists(finite, min_size=7, max_size=7).map(np.array)
 def test_a_constant_does_not_matter_under_level(
     curve: NDArray[np.float64], ask: NDArray[np.float64], constant: float
 ) -> None:
-    asked = asked_curve(ask, AXIS, ["level"])
-    moved = asked_curve(ask + constant, AXIS, ["level"])
+    asked = query_curve(ask, AXIS, ["level"])
+    moved = query_curve(ask + constant, AXIS, ["level"])
     both = np.stack([curve, curve + constant])
     (d0, d1), (d2, _) = shape_distances(both, asked)[0], shape_distances(both, moved)[0]
     assert d0 == pytest.approx(d1, abs=1e-9)
     assert d0 == pytest.approx(d2, abs=1e-9)
-    assert d0 <= shape_distances(both, asked_curve(ask, AXIS))[0][0] + 1e-9
+    assert d0 <= shape_distances(both, query_curve(ask, AXIS))[0][0] + 1e-9
 
 
 @settings(max_examples=100, deadline=None)
@@ -213,8 +215,8 @@ def test_height_and_level_do_not_matter_under_scale(
     curve[0] += 8  # never flat
     curve[3] -= 8
     ask = preset_curve("smooth", AXIS)
-    one = asked_curve(ask, AXIS, ["scale"])
-    other = asked_curve(ask * factor + constant, AXIS, ["scale"])
+    one = query_curve(ask, AXIS, ["scale"])
+    other = query_curve(ask * factor + constant, AXIS, ["scale"])
     both = np.stack([curve, curve * factor + constant])
     distances = [*shape_distances(both, one)[0], *shape_distances(both, other)[0]]
     assert distances == pytest.approx([distances[0]] * 4, abs=1e-9)
@@ -228,7 +230,7 @@ def test_a_shifted_curve_is_found_at_distance_zero(
 ) -> None:
     ask[3] += 9  # never flat, however shifted
     moved = ask[np.clip(np.arange(7) - shift, 0, 6)]
-    distance, found = shape_distances(moved[None], asked_curve(ask, AXIS, invariances))
+    distance, found = shape_distances(moved[None], query_curve(ask, AXIS, invariances))
     assert distance[0] == pytest.approx(0, abs=1e-20)
     assert abs(found[0]) <= abs(shift)
 
@@ -239,12 +241,12 @@ def test_any_number_of_points(n_points: int) -> None:
     axis = np.cumsum(rng.random(n_points) + 0.1)
     curves = rng.gamma(1.0, 2.0, size=(130, n_points)).astype(np.float16)
     for invariances in SUBSETS:
-        asked = asked_curve(curves[7].astype(np.float64), axis, invariances)
+        asked = query_curve(curves[7].astype(np.float64), axis, invariances)
         assert np.abs(asked.shifts).max() == (
             min(16, (n_points - 1) // 2) if "shift" in invariances else 0
         )
         found = nearest_in_blocks(blocks_of(curves), 130, asked, 10)
-        expected = nearest_by_comparison(curves, asked, 10)
+        expected = nearest_by_brute_force(curves, asked, 10)
         np.testing.assert_array_equal(found.indices, expected.indices)
         np.testing.assert_array_equal(found.distances, expected.distances)
         assert found.indices[0] == 7
@@ -252,13 +254,13 @@ def test_any_number_of_points(n_points: int) -> None:
 
 
 def test_limits_and_lengths_at_the_ends() -> None:
-    asked = asked_curve(preset_curve("step", AXIS), AXIS, ["level", "scale", "shift"])
+    asked = query_curve(preset_curve("step", AXIS), AXIS, ["level", "scale", "shift"])
     for n in (0, 1, BLOCK, BLOCK + 1):
         curves = np.tile(preset_curve("step", AXIS), (n, 1)).astype(np.float16)
         for limit in (0, 1, 200):
             found = nearest_in_blocks(blocks_of(curves), n, asked, limit)
             assert found.indices.tolist() == list(range(min(n, limit)))
-            assert nearest_by_comparison(curves, asked, limit).indices.tolist() == (
+            assert nearest_by_brute_force(curves, asked, limit).indices.tolist() == (
                 found.indices.tolist()
             )
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from compute.similarity import cosine_matrix
-from compute.spectral import angular_affinity, cluster_embedding, spectral_embedding
+from compute.spectral_clustering import angular_affinity, cluster_embedding, spectral_embedding
 from tests.factories import planted_gradients, planted_sizes
 
 N_PARAMS = 20_000

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from compute.selection import document_masks, induction_mask, select_predictions
+from compute.selection import document_induction_mask, induction_mask, select_predictions
 
 FEW_TOKENS = hnp.arrays(np.int64, st.integers(0, 30), elements=st.integers(0, 2))
 
@@ -25,14 +25,16 @@ def explained(tokens: list[int], position: int) -> bool:
 @given(tokens=FEW_TOKENS)
 def test_induction_is_read_as_it_is_defined(tokens: NDArray[np.int64]) -> None:
     ids = tokens.tolist()
-    assert induction_mask(tokens).tolist() == [explained(ids, p) for p in range(1, len(ids))]
+    assert document_induction_mask(tokens).tolist() == [
+        explained(ids, p) for p in range(1, len(ids))
+    ]
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.int64])
 def test_the_second_time_a_trigram_ends_is_explained_whatever_the_id_type(dtype: type) -> None:
     tokens = np.array([5, 6, 7, 9, 5, 6, 7], dtype)
     # Predictions are positions 1 to 6; only position 6, the second end of 5 6 7, is explained.
-    assert np.flatnonzero(induction_mask(tokens)).tolist() == [5]
+    assert np.flatnonzero(document_induction_mask(tokens)).tolist() == [5]
 
 
 @given(documents=st.lists(FEW_TOKENS, max_size=6))
@@ -40,7 +42,7 @@ def test_masks_of_documents_are_numbered_like_predictions(
     documents: list[NDArray[np.int64]],
 ) -> None:
     """The published index drifted by one a document; each mask starts at its own prediction."""
-    mask = document_masks(documents)
+    mask = induction_mask(documents)
     expected = [explained(d.tolist(), p) for d in documents for p in range(1, len(d))]
     assert mask.tolist() == expected
 
@@ -48,14 +50,14 @@ def test_masks_of_documents_are_numbered_like_predictions(
 def test_ids_too_large_to_pack_are_compared_all_the_same() -> None:
     large = 2**31 + np.array([5, 6, 7, 9, 5, 6, 7, 2, 5, 6, 7])
     documents = [large, large[:3], large[2:]]
-    expected = np.concatenate([induction_mask(document) for document in documents])
-    np.testing.assert_array_equal(document_masks(documents), expected)
+    expected = np.concatenate([document_induction_mask(document) for document in documents])
+    np.testing.assert_array_equal(induction_mask(documents), expected)
     assert expected.sum() == 3
 
 
 def test_a_trigram_of_another_document_explains_nothing() -> None:
     document = np.array([1, 2, 3])
-    assert not document_masks([document, document]).any()
+    assert not induction_mask([document, document]).any()
 
 
 LOSSES = hnp.arrays(np.float32, st.integers(0, 60), elements=st.floats(0, 1, width=32))

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compute.similarity import cosine_matrix, cosine_stripes, unit_rows
-from compute.stripes import assembled, n_stripes, stripe_rows
+from compute.similarity import cosine_matrix, cosine_stripes, normalize_rows
+from compute.similarity_stripes import assemble_stripes, n_stripes, rows_per_stripe
 
 
 def rows_of(size: int, n_parameters: int, seed: int) -> Tensor:
@@ -108,18 +108,18 @@ def test_a_row_without_direction_is_refused_by_its_number(value: float) -> None:
     rows = torch.ones(4, 3)
     rows[2] = value
     with pytest.raises(ValueError, match=r"gradients\[2\] has norm"):
-        unit_rows(rows)
+        normalize_rows(rows)
 
 
 def test_missing_stripes_are_refused() -> None:
     rows = rows_of(20, 5, seed=1)
     stripes = [values for _, values in cosine_stripes(lambda a, b: rows[a:b], 20, stripe_rows=10)]
     with pytest.raises(ValueError, match="stripes hold 10 rows, want 20"):
-        assembled(stripes[:1], 20)
+        assemble_stripes(stripes[:1], 20)
 
 
 def test_stripes_of_large_models_are_thinner_so_that_a_block_fits() -> None:
-    assert stripe_rows(334_368) == 256
-    assert stripe_rows(18_915_328) * 18_915_328 * 4 <= 2 << 30
-    assert stripe_rows(18_915_328) == 28
-    assert stripe_rows(10**11) == 8
+    assert rows_per_stripe(334_368) == 256
+    assert rows_per_stripe(18_915_328) * 18_915_328 * 4 <= 2 << 30
+    assert rows_per_stripe(18_915_328) == 28
+    assert rows_per_stripe(10**11) == 8

@@ -16,7 +16,7 @@ LEAST_NORMAL = np.float32(2.0**-14)  # smaller ones are multiples of 2^-24
 UNITS = np.float32(2.0**24)
 
 
-def rounded_halves(
+def round_to_float16(
     values: Float[np.ndarray, "rows columns"],
 ) -> tuple[Float16[np.ndarray, "rows columns"], Float32[np.ndarray, "rows columns"]]:
     """Round to nearest float16, ties to even.

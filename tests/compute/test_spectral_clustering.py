@@ -10,7 +10,7 @@ from sklearn.manifold import spectral_embedding as sklearn_embedding
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from compute.spectral import (
+from compute.spectral_clustering import (
     SpectralEmbedding,
     angular_affinity,
     cluster_embedding,

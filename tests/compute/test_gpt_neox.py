@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
 from compute.checkpoints import load_model
-from compute.neox import QUERY_BLOCK, NeoXBody, body_of
+from compute.gpt_neox import QUERY_BLOCK, NeoXBody, make_body
 from tests.bundled import final_checkpoint
 from tests.factories import tiny_model
 
@@ -45,7 +45,7 @@ def largest_difference(model: Any, body: Any, rows: int, length: int, seed: int 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_hidden_states_are_those_of_the_library(rows: int, length: int) -> None:
     model = neox()
-    body = body_of(model)
+    body = make_body(model)
     assert isinstance(body, NeoXBody)
     assert largest_difference(model, body, rows, length) < 1e-5
 
@@ -72,7 +72,7 @@ def test_hidden_states_are_those_of_the_library(rows: int, length: int) -> None:
 )
 def test_every_shape_of_the_architecture_is_followed(changes: dict[str, Any]) -> None:
     model = neox(**changes)
-    body = body_of(model)
+    body = make_body(model)
     assert isinstance(body, NeoXBody)
     assert largest_difference(model, body, 2, QUERY_BLOCK + 9) < 1e-5
 
@@ -89,25 +89,25 @@ def test_every_shape_of_the_architecture_is_followed(changes: dict[str, Any]) ->
 )
 def test_other_arrangements_go_through_the_library(changes: dict[str, Any]) -> None:
     model = neox(**changes)
-    body = body_of(model)
+    body = make_body(model)
     assert not isinstance(body, NeoXBody)
     assert largest_difference(model, body, 2, 20) == 0
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_other_architectures_go_through_the_library(architecture: str) -> None:
-    assert not isinstance(body_of(tiny_model(architecture)), NeoXBody)
+    assert not isinstance(make_body(tiny_model(architecture)), NeoXBody)
 
 
 def test_half_precision_and_training_go_through_the_library() -> None:
-    assert not isinstance(body_of(neox().half()), NeoXBody)
-    assert not isinstance(body_of(neox().train()), NeoXBody)
+    assert not isinstance(make_body(neox().half()), NeoXBody)
+    assert not isinstance(make_body(neox().train()), NeoXBody)
 
 
 @pytest.mark.parametrize("name", ["s1", "s2", "s3", "s4", "s5"])
 def test_the_bundled_models_take_the_short_way(name: str) -> None:
     """Otherwise they would be right, and slow, without a word."""
-    assert isinstance(body_of(load_model(final_checkpoint(name), vocabulary_size=2048)), NeoXBody)
+    assert isinstance(make_body(load_model(final_checkpoint(name), vocabulary_size=2048)), NeoXBody)
 
 
 @pytest.mark.parametrize("factor", [1.5, 1.002])
@@ -115,7 +115,7 @@ def test_a_module_that_somebody_changed_is_heard(factor: float) -> None:
     """An adapter or a hook changes what the model computes, not its configuration."""
     model = neox()
     model.base_model.layers[1].mlp.register_forward_hook(lambda _, __, out: out * factor)
-    body = body_of(model)
+    body = make_body(model)
     assert not isinstance(body, NeoXBody)
     assert largest_difference(model, body, 2, 20) == 0
 
@@ -123,20 +123,20 @@ def test_a_module_that_somebody_changed_is_heard(factor: float) -> None:
 def test_weights_that_overflow_go_through_the_library() -> None:
     model = neox()
     model.base_model.layers[0].mlp.dense_4h_to_h.weight[0, 0] = torch.nan
-    assert not isinstance(body_of(model), NeoXBody)
+    assert not isinstance(make_body(model), NeoXBody)
 
 
 @settings(max_examples=25, deadline=None)
 @given(shapes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 140)), min_size=2, max_size=8))
 def test_nothing_is_left_over_from_the_batch_before(shapes: list[tuple[int, int]]) -> None:
     model = neox()
-    body = body_of(model)
+    body = make_body(model)
     for seed, (rows, length) in enumerate(shapes):
         assert largest_difference(model, body, rows, length, seed) < 1e-5
 
 
 def test_a_position_sees_nothing_that_comes_later() -> None:
-    body = body_of(neox())
+    body = make_body(neox())
     ids = torch.arange(150).remainder(50)[None]
     changed = ids.clone()
     changed[0, 100:] = 7

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Int16, UInt8
 
-from compute.columns import average_ranks, running
+from compute.row_statistics import accumulate_rows, average_ranks
 
 CURVE_CLASSES: tuple[str, ...] = (
     "learned",
@@ -264,7 +264,7 @@ def _largest_rise(
     losses: Float[np.ndarray, "predictions points"],
 ) -> Float[np.ndarray, " predictions"]:
     """Largest rise above the least earlier loss; 0 where there is none."""
-    rises = losses - running(np.minimum, losses)
+    rises = losses - accumulate_rows(np.minimum, losses)
     largest: Float[np.ndarray, " predictions"] = rises.max(axis=1)
     return largest
 
@@ -300,10 +300,10 @@ def _plateau_edges(
     """Max and min of [:, :j], then max and min of [:, j:], for j = 1, 2, …"""
     backwards = losses[:, ::-1]
     return (
-        running(np.maximum, losses)[:, :-1],
-        running(np.minimum, losses)[:, :-1],
-        running(np.maximum, backwards)[:, ::-1][:, 1:],
-        running(np.minimum, backwards)[:, ::-1][:, 1:],
+        accumulate_rows(np.maximum, losses)[:, :-1],
+        accumulate_rows(np.minimum, losses)[:, :-1],
+        accumulate_rows(np.maximum, backwards)[:, ::-1][:, 1:],
+        accumulate_rows(np.minimum, backwards)[:, ::-1][:, 1:],
     )
 
 

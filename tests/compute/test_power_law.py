@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compute.fits import MIN_POINTS, FloorRule, fit_power_law, log_log_slope
+from compute.power_law import MIN_POINTS, FloorRule, fit_power_law, log_log_slope
 
 X = np.geomspace(1e7, 1e10, 8)
 # published mean losses in bits against non-embedding parameters, arXiv:2303.13506, section 5

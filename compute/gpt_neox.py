@@ -249,7 +249,7 @@ def _is_covered(model: Any) -> bool:
 
 
 @torch.inference_mode()
-def body_of(model: Any) -> Body:
+def make_body(model: Any) -> Body:
     """Return the function from token ids to what the output embedding multiplies.
 
     `NeoXBody` where it gives what the model itself gives on a probe, and the model itself elsewhere

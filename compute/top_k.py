@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 ROWS_AT_ONCE = 1 << 20
 
 
-def ranked(
+def top_k(
     values: Float[np.ndarray, " rows"],
     limit: int,
     *,

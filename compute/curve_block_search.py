@@ -1,6 +1,6 @@
 """Exact nearest curves among hundreds of millions: curves in blocks, searched by all cores.
 
-Gives, to the last bit, what `compute.curve_search.nearest_by_comparison` gives. Rows are
+Gives, to the last bit, what `compute.curve_search.nearest_by_brute_force` gives. Rows are
 predictions, columns points of the axis; losses are float16 as the store keeps them. Needs numba.
 """
 
@@ -16,7 +16,13 @@ from jaxtyping import Bool, Float16, UInt8, UInt16, UInt64
 
 from compute.curve_kernels import LEVELLED, PLAIN, SCALED, nearest_of_blocks
 from compute.curve_layout import BLOCK
-from compute.curve_search import FLAT_STD_NATS, AskedCurve, Nearest, asked_curve, merged
+from compute.curve_search import (
+    FLAT_STD_NATS,
+    NearestCurves,
+    QueryCurve,
+    merge_nearest,
+    query_curve,
+)
 
 # One turn of a thread: long beside the cost of taking it, short beside the whole.
 _BLOCKS_A_TURN = 1_024
@@ -26,12 +32,12 @@ MAX_THREADS = 8
 def nearest_in_blocks(
     blocks: Float16[np.ndarray, "blocks points width"],
     n_rows: int,
-    asked: AskedCurve,
+    asked: QueryCurve,
     limit: int,
     mask: Bool[np.ndarray, " rows"] | None = None,
     after: tuple[float, int] | None = None,
     n_threads: int | None = None,
-) -> Nearest:
+) -> NearestCurves:
     """The nearest curves, exactly, ties by index.
 
     Args:
@@ -58,7 +64,7 @@ def nearest_in_blocks(
     workers = max(1, min(n_threads or _cores(), -(-len(bits) // _BLOCKS_A_TURN)))
     if workers == 1 or limit == 0:
         return task.nearest(0)
-    return merged(list(_pool().map(task.nearest, range(workers))), limit)
+    return merge_nearest(list(_pool().map(task.nearest, range(workers))), limit)
 
 
 @dataclass(frozen=True)
@@ -67,14 +73,14 @@ class _Task:
 
     bits: UInt16[np.ndarray, "blocks points width"]
     n_rows: int
-    asked: AskedCurve
+    asked: QueryCurve
     limit: int
     mask: UInt8[np.ndarray, " rows"]
     words: UInt64[np.ndarray, " words"]
     after: tuple[float, int]
     turns: Iterator[int]
 
-    def nearest(self, _worker: int) -> Nearest:
+    def nearest(self, _worker: int) -> NearestCurves:
         """The nearest curves of the blocks that this thread gets."""
         asked = self.asked
         kind = SCALED if asked.is_scaled else LEVELLED if asked.is_levelled else PLAIN
@@ -90,7 +96,7 @@ class _Task:
             found = (distances, indices, shifts)
             masks = (self.mask, self.words)
             size = nearest_of_blocks(self.bits, span, query, masks, self.after, found, size)
-        return Nearest(indices[:size], distances[:size], asked.shifts[shifts[:size]])
+        return NearestCurves(indices[:size], distances[:size], asked.shifts[shifts[:size]])
 
 
 def _cores() -> int:
@@ -106,9 +112,9 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="curve-search")
 
 
-def compiled() -> Callable[..., Nearest]:
+def load_compiled_search() -> Callable[..., NearestCurves]:
     """`nearest_in_blocks`, ready: compiled or loaded, so that the first search does not wait."""
     blocks = np.zeros((1, 2, BLOCK), np.float16)
-    asked = asked_curve(np.array([1.0, 0.0]), np.array([1.0, 2.0]))
+    asked = query_curve(np.array([1.0, 0.0]), np.array([1.0, 2.0]))
     nearest_in_blocks(blocks, BLOCK, asked, 1)
     return nearest_in_blocks

@@ -13,7 +13,7 @@ MIN_STRIPE_ROWS = 8
 BLOCK_BYTES = 2 << 30  # of one block of float32 gradient rows
 
 
-def stripe_rows(n_parameters: int) -> int:
+def rows_per_stripe(n_parameters: int) -> int:
     """Return how many rows a stripe has: 256, fewer if their gradients pass 2 GiB.
 
     Depends on the model alone, so that a similarity has the same stripes on every machine.
@@ -26,7 +26,7 @@ def n_stripes(size: int, stripe_rows: int = STRIPE_ROWS) -> int:
     return -(-size // stripe_rows)
 
 
-def place_stripe(
+def write_stripe(
     matrix: Float[np.ndarray, "size size"], stripe: Float[np.ndarray, "rows columns"], first: int
 ) -> None:
     """Write the stripe that begins at row `first`, and its mirror image, into `matrix`."""
@@ -39,7 +39,7 @@ def place_stripe(
     np.fill_diagonal(matrix[first:last, first:last], 1)
 
 
-def assembled(
+def assemble_stripes(
     stripes: Sequence[Float[np.ndarray, "_rows _columns"]], size: int
 ) -> Float[np.ndarray, "size size"]:
     """Return the full matrix of stripes 0, 1, 2, ….
@@ -50,7 +50,7 @@ def assembled(
     matrix = np.empty((size, size), np.float32)
     first = 0
     for stripe in stripes:
-        place_stripe(matrix, stripe, first)
+        write_stripe(matrix, stripe, first)
         first += len(stripe)
     if first != size:
         raise ValueError(f"stripes hold {first} rows, want {size}; pass all of them, in order")

@@ -167,7 +167,7 @@ def resampled_laws(
     return np.array(rows, dtype=np.float64).reshape(len(rows), 3)
 
 
-def better_floor(x: Values, y: Values) -> FloorRule:
+def choose_floor(x: Values, y: Values) -> FloorRule:
     """Return "free" if a floor explains y better than its parameter costs, else "zero".
 
     The cost is that of Akaike's criterion corrected for few points, of normal residuals of ln y;

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import linregress, rankdata, spearmanr
 
-from compute.curves import CURVE_CLASSES, CurveScores, CurveThresholds, curve_scores
+from compute.curve_classes import CURVE_CLASSES, CurveScores, CurveThresholds, curve_scores
 from compute.isotonic import decreasing_fits
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -291,7 +291,7 @@ def test_a_loss_that_is_not_finite_makes_only_its_curve_undefined() -> None:
 def test_blocks_do_not_change_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
     curves = np.random.default_rng(0).gamma(2, 2, (100, 7))
     whole = curve_scores(curves, SIZES)
-    monkeypatch.setattr("compute.curves.BLOCK_PREDICTIONS", 7)
+    monkeypatch.setattr("compute.curve_classes.BLOCK_PREDICTIONS", 7)
     parts = curve_scores(curves, SIZES)
     for field in fields(CurveScores):
         np.testing.assert_allclose(
@@ -364,7 +364,7 @@ def test_scores_do_not_depend_on_the_size_of_blocks(
     losses = np.random.default_rng(0).gamma(0.6, 3, (600, 7)).astype(np.float16)
     axis = 10.0 ** np.arange(7)
     whole = curve_scores(losses, axis)
-    monkeypatch.setattr("compute.curves.BLOCK_PREDICTIONS", rows)
+    monkeypatch.setattr("compute.curve_classes.BLOCK_PREDICTIONS", rows)
     parts = curve_scores(losses, axis)
     np.testing.assert_array_equal(parts.curve_class, whole.curve_class)
     np.testing.assert_allclose(parts.sharpness, whole.sharpness, rtol=0, atol=1e-15)
@@ -375,7 +375,7 @@ WITHOUT_NUMBA = """
 import sys
 sys.modules["numba"] = None
 import numpy as np
-from compute.curves import curve_scores
+from compute.curve_classes import curve_scores
 curves = np.random.default_rng(0).gamma(0.6, 3, (300, 7))
 np.save(sys.argv[1], curve_scores(curves, 10.0 ** np.arange(7)).sharpness)
 """

@@ -52,7 +52,7 @@ def _paired_ranks(
     return (doubled / 2).T
 
 
-def running(
+def accumulate_rows(
     extreme: np.ufunc, values: Float[np.ndarray, "predictions points"]
 ) -> Float[np.ndarray, "predictions points"]:
     """Largest or least of each row so far.

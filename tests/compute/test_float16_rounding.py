@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from compute.halves import rounded_halves
+from compute.float16_rounding import round_to_float16
 
 
 def check(values: np.ndarray) -> None:
-    halves, wide = rounded_halves(values)
+    halves, wide = round_to_float16(values)
     expected = np.abs(values).astype(np.float16)
     np.testing.assert_array_equal(halves.view(np.uint16), expected.view(np.uint16))
     np.testing.assert_array_equal(wide, expected.astype(np.float32))
