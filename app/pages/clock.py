@@ -14,7 +14,7 @@ from app.figures.clock_maps import look_figures
 from app.pages.experiment_parts import runs_of
 from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
 from app.requests.pages import Blank
-from app.web.templating import query, render
+from app.web.templating import query_string, render
 from backend.errors import InvalidInputError, NotFoundError
 from backend.experiments import queries as experiments
 from backend.experiments.modular_addition.queries import KIND, ClockCell, clock_cell
@@ -42,7 +42,7 @@ class LookQuery(BaseModel):
 
     def changed(self, **changes: Any) -> str:
         """Return the query with the parameters that differ from their defaults, some replaced."""
-        return query(**{**self.model_dump(exclude_defaults=True), **changes})
+        return query_string(**{**self.model_dump(exclude_defaults=True), **changes})
 
 
 class ClockQuery(LookQuery):
@@ -169,7 +169,7 @@ def clock(request: Request, store: StoreDep, wanted: Annotated[ClockQuery, Query
         look=look,
         name=_place(detail.cells[view.detail.cell], _varied(detail)) if detail and view else "",
         facts=_about(current) if current else [],
-        training=path + query(n=current.n_finished) if current else "",
+        training=path + query_string(n=current.n_finished) if current else "",
         looks=f"{path}/looks{asked.changed()}",
         principal=PRINCIPAL,
         api=(

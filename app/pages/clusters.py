@@ -1,17 +1,24 @@
 """Pages of a clustering and of one cluster."""
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.requests.dependencies import Id, StoreDep
 from app.requests.pages import ClusterQuery, ContextQuery
-from app.web.templating import query, render
+from app.web.templating import PageContext, query_string, render
 from backend.corpora.heat_scales import MEASURES
 from backend.quanta import clusterings
 from backend.quanta import clusters as cluster_queries
-from backend.quanta.views import ClusterPage, ClusterView, ContextPage
+from backend.quanta.views import (
+    ClusteringRow,
+    ClusteringView,
+    ClusterPage,
+    ClusterView,
+    ContextPage,
+)
 
 router = APIRouter(include_in_schema=False)
 
@@ -28,6 +35,40 @@ CONTEXT_LENGTHS = ("32", "64", "128", "all")
 ORDERS = ("similarity", "loss", "document")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClusteringPage(PageContext):
+    """Variables of the page of a clustering; `siblings` have another n_clusters."""
+
+    template: ClassVar[str] = "clustering.html"
+
+    section: str = "clusters"
+    view: ClusteringView
+    page: ClusterPage
+    siblings: list[ClusteringRow]
+    filters: ClusterQuery
+    columns: tuple[tuple[str, str, str], ...] = COLUMNS
+    sort_links: dict[str, str]
+    next_page: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterDetailPage(PageContext):
+    """Variables of the page of one cluster; `filter_text` is the token contexts are filtered by."""
+
+    template: ClassVar[str] = "cluster.html"
+
+    section: str = "clusters"
+    view: ClusterView
+    page: ContextPage
+    query: ContextQuery
+    context_lengths: tuple[str, ...] = CONTEXT_LENGTHS
+    orders: tuple[str, ...] = ORDERS
+    next_page: str | None
+    filter_text: str | None
+    scale: tuple[float, float] = MEASURES["loss"].bounds
+    contexts_api: str
+
+
 @router.get("/clusterings/{clustering_id}")
 def clustering(
     request: Request,
@@ -39,20 +80,17 @@ def clustering(
     view = clusterings.clustering(store, clustering_id)
     page = clusterings.list_clusters(store, clustering_id, _filter(filters))
     siblings = sorted(view.siblings, key=lambda row: row.n_clusters)
-    return render(
-        request,
-        "clustering.html",
-        section="clusters",
+    context = ClusteringPage(
         title=f"Clusters, n_clusters {view.n_clusters}",
         view=view,
         page=page,
         siblings=siblings,
         filters=filters,
-        columns=COLUMNS,
         sort_links=_sort_links(filters),
         next_page=_next_page(filters, page),
-        api=f"/api/v1/clusterings/{clustering_id}/clusters" + query(**filters.changed()),
+        api=f"/api/v1/clusterings/{clustering_id}/clusters" + query_string(**filters.changed()),
     )
+    return render(request, context)
 
 
 def _filter(filters: ClusterQuery) -> clusterings.ClusterFilter:
@@ -60,19 +98,19 @@ def _filter(filters: ClusterQuery) -> clusterings.ClusterFilter:
 
 
 def _sort_links(filters: ClusterQuery) -> dict[str, str]:
-    """Return the address of each column's order; a second choice of a column turns it round."""
+    """Return the address that sorts by each column; the current one reverses its order."""
     links = {}
     for name, _, _ in COLUMNS:
         descending = not filters.descending if name == filters.sort else name != "rank"
-        wanted: dict[str, Any] = {**filters.changed(), "sort": name, "descending": descending}
-        links[name] = query(**wanted)
+        parameters: dict[str, Any] = {**filters.changed(), "sort": name, "descending": descending}
+        links[name] = query_string(**parameters)
     return links
 
 
 def _next_page(filters: ClusterQuery, page: ClusterPage) -> str | None:
     if page.next_cursor is None:
         return None
-    return query(**filters.changed(), cursor=page.next_cursor)
+    return query_string(**filters.changed(), cursor=page.next_cursor)
 
 
 @router.get("/clusters/{cluster_id}")
@@ -80,46 +118,45 @@ def cluster(
     request: Request,
     store: StoreDep,
     cluster_id: Id,
-    shown: Annotated[ContextQuery, Query()],
+    query: Annotated[ContextQuery, Query()],
 ) -> Response:
     """Show one cluster: contexts, curves, similarity, answers and a person's notes."""
     view = cluster_queries.cluster(store, cluster_id, members=1)
-    page = _contexts(store, cluster_id, shown)
-    next_page = query(**shown.changed(), cursor=page.next_cursor) if page.next_cursor else None
-    return render(
-        request,
-        "cluster.html",
-        section="clusters",
+    page = _contexts(store, cluster_id, query)
+    next_page = (
+        query_string(**query.changed(), cursor=page.next_cursor) if page.next_cursor else None
+    )
+    context = ClusterDetailPage(
         title=_title(view),
         view=view,
         page=page,
-        shown=shown,
-        context_lengths=CONTEXT_LENGTHS,
-        orders=ORDERS,
+        query=query,
         next_page=next_page,
-        filtered=_filtered(view, shown),
-        scale=MEASURES["loss"].bounds,
+        filter_text=_filter_text(view, query),
         api=f"/api/v1/clusters/{cluster_id}",
-        contexts_api=_contexts_api(cluster_id, shown),
+        contexts_api=_contexts_api(cluster_id, query),
     )
+    return render(request, context)
 
 
-def _contexts(store: StoreDep, cluster_id: int, shown: ContextQuery) -> ContextPage:
+def _contexts(store: StoreDep, cluster_id: int, query: ContextQuery) -> ContextPage:
     return cluster_queries.contexts(
         store,
         cluster_id,
-        context=shown.context,
-        order=shown.order,
-        answer=shown.answer,
-        last=shown.last,
-        cursor=shown.cursor,
-        limit=10 if shown.ctx == "all" else 20,
+        context=query.context,
+        order=query.order,
+        answer=query.answer,
+        last=query.last,
+        cursor=query.cursor,
+        limit=10 if query.ctx == "all" else 20,
     )
 
 
-def _contexts_api(cluster_id: int, shown: ContextQuery) -> str:
-    wanted = query(context=shown.context, order=shown.order, answer=shown.answer, last=shown.last)
-    return f"/api/v1/clusters/{cluster_id}/contexts{wanted}"
+def _contexts_api(cluster_id: int, query: ContextQuery) -> str:
+    parameters = query_string(
+        context=query.context, order=query.order, answer=query.answer, last=query.last
+    )
+    return f"/api/v1/clusters/{cluster_id}/contexts{parameters}"
 
 
 def _title(view: ClusterView) -> str:
@@ -127,10 +164,10 @@ def _title(view: ClusterView) -> str:
     return f"{name}: {view.annotation.label}" if view.annotation.label else name
 
 
-def _filtered(view: ClusterView, shown: ContextQuery) -> str | None:
+def _filter_text(view: ClusterView, query: ContextQuery) -> str | None:
     """Return the text of the token that contexts are filtered by, None without a filter."""
-    for wanted, counts in ((shown.answer, view.answers), (shown.last, view.last_tokens)):
-        if wanted is not None:
-            known = [count.token.text for count in counts if count.token.id == wanted]
-            return known[0] if known else f"token {wanted}"
+    for token_id, counts in ((query.answer, view.answers), (query.last, view.last_tokens)):
+        if token_id is not None:
+            texts = [count.token.text for count in counts if count.token.id == token_id]
+            return texts[0] if texts else f"token {token_id}"
     return None

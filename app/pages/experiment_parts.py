@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from app.pages import job_form, job_views
 from app.requests.dependencies import StoreDep
 from app.requests.forms import FormFields
-from app.web.templating import query
+from app.web.templating import query_string
 from backend.errors import InvalidInputError
 from backend.experiments import queries as experiments
 from backend.experiments.registry import ExperimentKind, experiment_kind
@@ -76,7 +76,7 @@ def starts_of(kind: ExperimentKind) -> list[Start]:
             preset.title,
             preset.size,
             preset.shows,
-            "/jobs" + query(new=kind.name, **job_form.entered(preset.parameters)),
+            "/jobs" + query_string(new=kind.name, **job_form.entered(preset.parameters)),
         )
         for preset in kind.presets
     ]
@@ -121,7 +121,7 @@ def runs_of(
         ],
         current=current,
         job=job_views.row(job, crew.live(store)) if job else None,
-        form="/jobs" + query(new=kind.name),
+        form="/jobs" + query_string(new=kind.name),
         again=_again(kind, current) if current else {},
     )
 

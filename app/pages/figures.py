@@ -70,7 +70,7 @@ def prediction_figures(
 ) -> Response:
     """Return the curves of one prediction, one figure an axis."""
     view = predictions.prediction(store, corpus, index, context=1, suite=asked.suite)
-    curves = asked.chosen(view.curves)
+    curves = asked.select_curves(view.curves)
     return _answer(
         {
             f"curve-{axis}": prediction_figure(

@@ -23,7 +23,7 @@ from app.pages.experiment_parts import Runs, asked, runs_of
 from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
 from app.requests.forms import FormFields
 from app.requests.pages import Blank
-from app.web.templating import query, render
+from app.web.templating import query_string, render
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.experiments import queries as experiments
 from backend.experiments.grokking import queries as phase_diagrams
@@ -64,7 +64,7 @@ class GrokkingQuery(BaseModel):
 
     def changed(self, **changes: Any) -> str:
         """Return the query with the parameters that differ from their defaults, some replaced."""
-        return query(**{**self.model_dump(exclude_defaults=True), **changes})
+        return query_string(**{**self.model_dump(exclude_defaults=True), **changes})
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def grokking(
         tick=tick,
         api=(
             f"/api/v1/phase-diagrams/{view.experiment.id}"
-            + query(gap=wanted.gap if wanted.gap != 1000 else None)
+            + query_string(gap=wanted.gap if wanted.gap != 1000 else None)
             if view
             else "/api/v1/experiments?kind=phase_diagram"
         ),

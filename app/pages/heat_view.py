@@ -80,10 +80,10 @@ def bars(frame: Heat) -> list[Bar]:
     ]
 
 
-def chosen(choices: list[HeatChoices], frame: Heat | None) -> HeatChoices | None:
-    """Return the suite that is shown."""
-    wanted = frame.suite if frame else None
-    return next((choice for choice in choices if choice.suite == wanted), None)
+def choice_of_suite(choices: list[HeatChoices], frame: Heat | None) -> HeatChoices | None:
+    """Return the choices of the frame's suite."""
+    suite = frame.suite if frame else None
+    return next((choice for choice in choices if choice.suite == suite), None)
 
 
 def with_values(view: DocumentView, frame: Heat | None) -> list[TokenValue]:

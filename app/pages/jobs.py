@@ -19,7 +19,7 @@ from app.requests.dependencies import (
 )
 from app.requests.forms import FormFields
 from app.requests.pages import Blank
-from app.web.templating import query, render
+from app.web.templating import query_string, render
 from backend.errors import InvalidInputError, NotFoundError, QuantaError, StoreError
 from backend.jobs import estimates, queue
 from backend.jobs import job_log as notes
@@ -116,7 +116,7 @@ def paste(store: StoreDep, corpus: CorpusName, fields: FormFields) -> Response:
 def jobs(request: Request, store: StoreDep, asked: Annotated[RunsQuery, Query()]) -> Response:
     """Show jobs, newest first, and what can be asked for."""
     if len(asked.cmp) > 1:  # boxes that were ticked, sent without scripts
-        ids = query(state=asked.state, kind=asked.kind, cmp=",".join(asked.cmp))
+        ids = query_string(state=asked.state, kind=asked.kind, cmp=",".join(asked.cmp))
         return RedirectResponse(f"/jobs{ids}", 303)
     if asked.kind is not None:
         kind_named(asked.kind)
@@ -167,7 +167,7 @@ def _page(
         asked=asked,
         compared=_compared(store, asked.cmp[0]) if any(asked.cmp) else None,
         link=job_views.result_link,
-        api="/api/v1/jobs" + query(state=asked.state, kind=asked.kind, cursor=asked.cursor),
+        api="/api/v1/jobs" + query_string(state=asked.state, kind=asked.kind, cursor=asked.cursor),
     )
 
 
@@ -224,8 +224,8 @@ def _clone(job: JobView) -> str | None:
     if not KINDS[job.kind].on_form:
         return None
     own = {"new": job.kind, "from": job.id}
-    whole = query(**own, **job_form.entered(asked_of(job)))
-    return "/jobs" + (whole if len(whole) <= MAX_QUERY else query(**own))
+    whole = query_string(**own, **job_form.entered(asked_of(job)))
+    return "/jobs" + (whole if len(whole) <= MAX_QUERY else query_string(**own))
 
 
 @router.get("/jobs/{job}")

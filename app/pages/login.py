@@ -1,6 +1,7 @@
 """Login and logout: a token, or a one-time link, for a session's cookie."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -9,29 +10,33 @@ from app.requests.dependencies import StoreDep
 from app.requests.forms import FormFields
 from app.web.login_attempts import Attempts
 from app.web.login_redirect import HOME, own_page
-from app.web.templating import render
+from app.web.templating import PageContext, render
 from app.web.visitors import drop_session, keep_session, session_of
 from backend.access import sessions as login_sessions
 from backend.access import tokens as access_tokens
 from backend.access.tokens import Holder
 
 router = APIRouter(include_in_schema=False)
-# What a browser may keep of an answer that has to do with a secret: nothing.
-NOT_KEPT = {"Cache-Control": "no-store"}
+# Browsers must not cache a response to a secret.
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginPage(PageContext):
+    """Variables of the login form; `back` is the page to return to."""
+
+    template: ClassVar[str] = "login.html"
+
+    title: str = "Log in"
+    section: str = "login"
+    back: str
+    problem: str
 
 
 def _form(request: Request, back: str, status: int = 200, problem: str = "") -> Response:
-    page = render(
-        request,
-        "login.html",
-        status,
-        section="login",
-        title="Log in",
-        back=own_page(back),
-        problem=problem,
-    )
-    page.headers.update(NOT_KEPT)
-    return page
+    response = render(request, LoginPage(back=own_page(back), problem=problem), status)
+    response.headers.update(NO_STORE)
+    return response
 
 
 @router.get("/login")
@@ -62,7 +67,7 @@ def login(request: Request, store: StoreDep, fields: FormFields) -> Response:
     attempts.succeeded(host)
     # A new session for every login, never the one that the browser came with.
     login_sessions.end(store, session_of(request))
-    answer = RedirectResponse(back, 303, NOT_KEPT)
+    answer = RedirectResponse(back, 303, NO_STORE)
     keep_session(request, answer, login_sessions.begin(store, holder))
     return answer
 
@@ -71,6 +76,6 @@ def login(request: Request, store: StoreDep, fields: FormFields) -> Response:
 def logout(request: Request, store: StoreDep, fields: FormFields) -> Response:
     """End the session here and in the store: a copy of its cookie opens nothing any more."""
     login_sessions.end(store, session_of(request))
-    answer = RedirectResponse(HOME, 303, NOT_KEPT)
+    answer = RedirectResponse(HOME, 303, NO_STORE)
     drop_session(request, answer)
     return answer

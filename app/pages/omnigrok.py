@@ -12,7 +12,7 @@ from app.figures.omnigrok import cell_figures, run_figures
 from app.pages.experiment_parts import runs_of
 from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
 from app.requests.pages import Blank
-from app.web.templating import query, render
+from app.web.templating import query_string, render
 from backend.errors import NotReadyError
 from backend.experiments import queries as experiments
 from backend.experiments.omnigrok.queries import (
@@ -49,7 +49,7 @@ class OmnigrokQuery(BaseModel):
 
     def changed(self, **changes: Any) -> str:
         """Return the query with the parameters that differ from their defaults, some replaced."""
-        return query(**{**self.model_dump(exclude_defaults=True), **changes})
+        return query_string(**{**self.model_dump(exclude_defaults=True), **changes})
 
 
 @dataclass(frozen=True)

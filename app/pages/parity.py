@@ -12,7 +12,7 @@ from app.figures.parity import cell_figures, law_figures
 from app.pages.experiment_parts import runs_of
 from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
 from app.requests.pages import Blank
-from app.web.templating import query, render
+from app.web.templating import query_string, render
 from backend.errors import NotReadyError
 from backend.experiments.registry import experiment_kind
 from backend.experiments.sparse_parity import queries as runs_of_parity
@@ -44,7 +44,7 @@ class ParityQuery(BaseModel):
 
     def changed(self, **changes: Any) -> str:
         """Return the query with the parameters that differ from their defaults, some replaced."""
-        return query(**{**self.model_dump(exclude_defaults=True), **changes})
+        return query_string(**{**self.model_dump(exclude_defaults=True), **changes})
 
 
 def cell_words(row: CellRow, cells: Sequence[CellRow]) -> str:

@@ -1,14 +1,14 @@
 """The page of one prediction: its context, its curves, its class and the clusters it is in."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.requests.dependencies import CorpusName, PredictionIndex, StoreDep
 from app.requests.prediction import CONTEXT, PredictionQuery
-from app.web.templating import query, render
+from app.web.templating import PageContext, query_string, render
 from backend.corpora import predictions
 from backend.corpora.heat_scales import MEASURES
 from backend.read.views import PredictionView
@@ -29,61 +29,80 @@ class Choice:
     is_current: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictionPage(PageContext):
+    """Variables of the page of one prediction.
+
+    `axes` have curves, `plot_axes` are drawn; `src` is the address of the figures.
+    """
+
+    template: ClassVar[str] = "prediction.html"
+
+    section: str = "documents"
+    view: PredictionView
+    axes: list[str]
+    plot_axes: list[str]
+    query: PredictionQuery
+    view_query: str
+    full_context_query: str
+    choices: dict[str, list[Choice]]
+    nearest: SearchResult | None
+    src: str
+    scale: tuple[float, float] = MEASURES["loss"].bounds
+
+
 @router.get("/predictions/{corpus}/{index}")
 def prediction(
     request: Request,
     store: StoreDep,
     corpus: CorpusName,
     index: PredictionIndex,
-    asked: Annotated[PredictionQuery, Query()],
+    query: Annotated[PredictionQuery, Query()],
 ) -> Response:
     """Show one prediction."""
-    view = predictions.prediction(store, corpus, index, context=asked.ctx, suite=asked.suite)
-    drawn = {curve.axis for curve in asked.chosen(view.curves)}
-    context = asked.ctx if asked.ctx != CONTEXT else None
-    return render(
-        request,
-        "prediction.html",
-        section="documents",
+    view = predictions.prediction(store, corpus, index, context=query.ctx, suite=query.suite)
+    plot_axes = {curve.axis for curve in query.select_curves(view.curves)}
+    context = query.ctx if query.ctx != CONTEXT else None
+    page = PredictionPage(
         title=f"Prediction {index} of {corpus}",
         view=view,
         axes=[axis for axis in ("N", "S") if any(curve.axis == axis for curve in view.curves)],
-        drawn=[axis for axis in ("N", "S") if axis in drawn],
-        asked=asked,
-        suite=asked.suite,
-        kept=query(**asked.kept()),
-        whole=query(**asked.kept(ctx=4096)),
-        choices=_choices(asked, view),
+        plot_axes=[axis for axis in ("N", "S") if axis in plot_axes],
+        query=query,
+        view_query=query_string(**query.changed()),
+        full_context_query=query_string(**query.changed(ctx=4096)),
+        choices=_choices(query, view),
         nearest=_nearest(store, view),
-        src=f"/figures/predictions/{corpus}/{index}" + query(**asked.kept(ctx=CONTEXT, x="both")),
-        scale=MEASURES["loss"].bounds,
+        src=f"/figures/predictions/{corpus}/{index}"
+        + query_string(**query.changed(ctx=CONTEXT, x="both")),
         api=f"/api/v1/corpora/{corpus}/predictions/{index}"
-        + query(suite=asked.suite, context=context),
+        + query_string(suite=query.suite, context=context),
     )
+    return render(request, page)
 
 
-def _choices(asked: PredictionQuery, view: PredictionView) -> dict[str, list[Choice]]:
+def _choices(query: PredictionQuery, view: PredictionView) -> dict[str, list[Choice]]:
     """Return what can be chosen of the plots, by name."""
     path = f"/predictions/{view.corpus}/{view.index}"
 
     def choice(text: str, is_current: bool, **changes: object) -> Choice:
-        return Choice(text, path + query(**asked.kept(**changes)), is_current)
+        return Choice(text, path + query_string(**query.changed(**changes)), is_current)
 
     axes = {curve.axis for curve in view.curves}
     models = [curve.model for curve in view.curves if curve.axis == "S" and curve.model]
-    chosen = asked.models or tuple(models)
+    chosen = query.models or tuple(models)
     names = (("nats", "nats"), ("bits", "bits"), ("p", "probability"))
-    found = {"Value": [choice(words, asked.y == y, y=y) for y, words in names]}
+    found = {"Value": [choice(words, query.y == y, y=y) for y, words in names]}
     found["Show"] = [
-        choice("difference to the mean", asked.diff, diff=not asked.diff),
-        choice("line fit", asked.fit, fit=not asked.fit),
+        choice("difference to the mean", query.diff, diff=not query.diff),
+        choice("line fit", query.fit, fit=not query.fit),
     ]
-    if not asked.diff:
-        found["Show"].insert(0, choice("log scale", asked.log, log=not asked.log))
+    if not query.diff:
+        found["Show"].insert(0, choice("log scale", query.log, log=not query.log))
     if len(axes) > 1:
         words = (("both", "both"), ("size", "model size"), ("step", "training step"))
-        found["Over"] = [choice(text, asked.x == x, x=x) for x, text in words]
-    if len(models) > 1 and asked.x != "size":
+        found["Over"] = [choice(text, query.x == x, x=x) for x, text in words]
+    if len(models) > 1 and query.x != "size":
         found["Models"] = [
             choice(name, name in chosen, models=_toggled(name, chosen, models)) for name in models
         ]

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.web.templating import render
+from app.web.templating import PageContext, render
 
 router = APIRouter(include_in_schema=False)
 
@@ -42,6 +42,17 @@ class Operation:
     def anchor(self) -> str:
         """Name of its place on the page."""
         return f"{self.method}{self.path}".replace("/", "-").replace("{", "").replace("}", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencePage(PageContext):
+    """Variables of the reference of the HTTP API."""
+
+    template: ClassVar[str] = "api.html"
+
+    title: str = "HTTP API"
+    section: str = "api"
+    operations: list[Operation]
 
 
 def _alternatives(schema: JsonObject) -> list[JsonObject]:
@@ -82,5 +93,4 @@ def operations(document: JsonObject) -> list[Operation]:
 @router.get("/api")
 def reference(request: Request) -> Response:
     """List the routes of the HTTP API with a form to try each."""
-    found = operations(request.app.openapi())
-    return render(request, "api.html", section="api", title="HTTP API", operations=found)
+    return render(request, ReferencePage(operations=operations(request.app.openapi())))

@@ -1,17 +1,18 @@
 """The page of scaling laws: how the mean loss falls, and what the mean is made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.figures.losses import CLASSES
-from app.figures.scaling import in_unit, residual_shares
+from app.figures.scaling import residual_shares
 from app.requests.dependencies import StoreDep
 from app.requests.scaling import ScalingQuery
-from app.web.templating import query, render
+from app.web.templating import PageContext, query_string, render
 from backend.corpora import corpora
 from backend.errors import QuantaError
 from backend.read.views import Axis, CorpusRow, SuiteView
@@ -74,68 +75,84 @@ def _is_evaluated(suite: SuiteView) -> bool:
     )
 
 
-@router.get("/scaling")
-def scaling(
-    request: Request, store: StoreDep, wanted: Annotated[ScalingQuery, Query()]
-) -> Response:
-    """Show mean loss along size or step with its law, and what kinds of losses it is made of."""
-    choice = scaling_choice(store, wanted.corpus, wanted.suite)
-    view: ScalingDetail | None = None
-    reason = "No suite has been evaluated on a corpus yet."
-    if choice.suite and choice.corpus:
-        try:
-            view = scaling_detail(store, wanted.request(choice.suite.id, choice.corpus))
-        except QuantaError as error:
-            if wanted.changed():
-                raise
-            reason = f"{error.problem}. {error.remedy}."
-    named = {"suite": choice.suite.id if choice.suite else None, "corpus": choice.corpus}
-    given = wanted.changed(**named)
-    return render(
-        request,
-        "scaling.html",
-        section="scaling",
-        title="Scaling laws",
-        view=view,
-        reason=reason,
-        choice=choice,
-        wanted=wanted,
-        axis=wanted.axis,
-        switches=_switches(wanted, choice, named),
-        unit=wanted.unit,
-        factor=in_unit(1, wanted.unit),
-        residuals=residual_shares(view.law) if view and view.law else [],
-        model=view.model if view else wanted.model,
-        classes=[name for name in CLASSES if view and view.class_shares.get(name)],
-        address=partial(_address, wanted, named),
-        figures=f"/figures/scaling{query(**given)}",
-        api=f"/api/v1/scaling{query(**{k: v for k, v in given.items() if k != 'unit'})}",
-    )
-
-
 @dataclass(frozen=True)
 class Switch:
-    """A link that shows the same of other curves."""
+    """A link to the same view of other curves."""
 
     text: str
     href: str
     is_current: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScalingPage(PageContext):
+    """Variables of the Scaling page.
+
+    `view` is None where there is nothing to draw, for the `reason` given; `address` returns the
+    page's address with some parameters changed; `figures` is the address of the plots.
+    """
+
+    template: ClassVar[str] = "scaling.html"
+
+    title: str = "Scaling laws"
+    section: str = "scaling"
+    view: ScalingDetail | None
+    reason: str
+    choice: ScalingChoice
+    query: ScalingQuery
+    switches: dict[str, list[Switch]]
+    residuals: list[float]
+    model: str | None
+    classes: list[str]
+    address: Callable[..., str]
+    figures: str
+
+
+@router.get("/scaling")
+def scaling(request: Request, store: StoreDep, query: Annotated[ScalingQuery, Query()]) -> Response:
+    """Show mean loss along size or step with its law, and what kinds of losses it is made of."""
+    choice = scaling_choice(store, query.corpus, query.suite)
+    view: ScalingDetail | None = None
+    reason = "No suite has been evaluated on a corpus yet."
+    if choice.suite and choice.corpus:
+        try:
+            view = scaling_detail(store, query.request(choice.suite.id, choice.corpus))
+        except QuantaError as error:
+            if query.changed():
+                raise
+            reason = f"{error.problem}. {error.remedy}."
+    named = {"suite": choice.suite.id if choice.suite else None, "corpus": choice.corpus}
+    given = query.changed(**named)
+    page = ScalingPage(
+        view=view,
+        reason=reason,
+        choice=choice,
+        query=query,
+        switches=_switches(query, choice, named),
+        residuals=residual_shares(view.law) if view and view.law else [],
+        model=view.model if view else query.model,
+        classes=[name for name in CLASSES if view and view.class_shares.get(name)],
+        address=partial(_address, query, named),
+        figures=f"/figures/scaling{query_string(**given)}",
+        api=f"/api/v1/scaling{query_string(**{k: v for k, v in given.items() if k != 'unit'})}",
+    )
+    return render(request, page)
+
+
 def _switches(
-    wanted: ScalingQuery, choice: ScalingChoice, named: dict[str, Any]
+    query: ScalingQuery, choice: ScalingChoice, named: dict[str, Any]
 ) -> dict[str, list[Switch]]:
     """Return links to other axes, suites and corpora; none leads to curves that are not there."""
     # Of these curves alone; a class may be empty among others.
     others: dict[str, Any] = {"first": None, "last": None}
-    if not wanted.subset.startswith("cluster:"):
+    if not query.subset.startswith("cluster:"):
         others["subset"] = None
-    held = {axis for axis, _ in choice.drawn()} | {wanted.axis}
+    held = {axis for axis, _ in choice.drawn()} | {query.axis}
     axes = [
         Switch(
             words,
-            _address(wanted, named, **others, model=None, axis=axis if axis != "N" else None),
-            axis == wanted.axis,
+            _address(query, named, **others, model=None, axis=axis if axis != "N" else None),
+            axis == query.axis,
         )
         for axis, words in AXES.items()
         if axis in held
@@ -146,7 +163,7 @@ def _switches(
         "Suite": [
             Switch(
                 one.id,
-                _address(wanted, named, **others, suite=one.id, **_there(wanted, drawn)),
+                _address(query, named, **others, suite=one.id, **_there(query, drawn)),
                 choice.suite is not None and one.id == choice.suite.id,
             )
             for one in choice.suites
@@ -156,10 +173,10 @@ def _switches(
             Switch(
                 one.id,
                 _address(
-                    wanted,
+                    query,
                     named if drawn else {},
                     **others | {"corpus": one.id},
-                    **_there(wanted, drawn),
+                    **_there(query, drawn),
                 ),
                 one.id == choice.corpus,
             )
@@ -169,15 +186,15 @@ def _switches(
     }
 
 
-def _there(wanted: ScalingQuery, drawn: _Drawn) -> dict[str, str | None]:
+def _there(query: ScalingQuery, drawn: _Drawn) -> dict[str, str | None]:
     """Return axis and model as asked for, as far as there are such curves."""
-    axis: Axis = wanted.axis if wanted.axis in {axis for axis, _ in drawn} else "N"
+    axis: Axis = query.axis if query.axis in {axis for axis, _ in drawn} else "N"
     return {
         "axis": axis if axis != "N" else None,
-        "model": wanted.model if (axis, wanted.model) in drawn else None,
+        "model": query.model if (axis, query.model) in drawn else None,
     }
 
 
-def _address(wanted: ScalingQuery, named: dict[str, Any], **changes: Any) -> str:
+def _address(query: ScalingQuery, named: dict[str, Any], **changes: Any) -> str:
     """Return the page's address with some parameters changed; None leaves one out."""
-    return "/scaling" + query(**{**wanted.changed(**named), **changes})
+    return "/scaling" + query_string(**{**query.changed(**named), **changes})

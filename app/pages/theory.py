@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.requests.theory import DEFAULTS, TheoryQuery
-from app.web.templating import query, render
+from app.web.templating import query_string, render
 from backend.scaling.theory import BOUNDS, exponents, theory_laws
 from backend.scaling.theory_views import TheoryLaw, TheoryLaws, TheoryRequest
 
@@ -74,7 +74,7 @@ def _number_words(view: TheoryLaws) -> str:
 def theory(request: Request, wanted: Annotated[TheoryQuery, Query()]) -> Response:
     """Show L(N), L(D) and L(S) as the quantization model has them, and exponents measured."""
     view = theory_laws(wanted.request())
-    given = query(**wanted.changed())
+    given = query_string(**wanted.changed())
     return render(
         request,
         "theory.html",

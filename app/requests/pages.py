@@ -96,8 +96,8 @@ class HeatQuery(BaseModel):
             return "own"
         return "shared" if self.lock else "fitted"
 
-    def kept(self, place: Heat | None) -> dict[str, object]:
-        """Return the parameters of this view for another address: `place` names the checkpoint."""
+    def view_parameters(self, place: Heat | None) -> dict[str, object]:
+        """Return the query parameters of this view at the checkpoint of `place`."""
         if place is None:
             return {}
         said = self.model_dump(exclude_defaults=True, exclude={"pos"})

@@ -42,13 +42,13 @@ class PredictionQuery(BaseModel):
         """Return how curves are drawn."""
         return Shown(self.y, self.log, self.diff, self.fit)
 
-    def kept(self, **changes: Any) -> dict[str, Any]:
+    def changed(self, **changes: Any) -> dict[str, Any]:
         """Return the parameters that are not the default, some of them changed."""
         said = self.model_copy(update=changes).model_dump(exclude_defaults=True)
         said |= {name: "1" for name in ("log", "diff", "fit") if said.get(name)}
         return said | ({"models": ",".join(said["models"])} if "models" in said else {})
 
-    def chosen(self, curves: tuple[Curve, ...]) -> list[Curve]:
+    def select_curves(self, curves: tuple[Curve, ...]) -> list[Curve]:
         """Return the curves to draw.
 
         Raises:

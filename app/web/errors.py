@@ -112,17 +112,19 @@ def _document(request: Request, refusal: Refusal) -> Response:
 
 
 def _page(request: Request, refusal: Refusal) -> Response:
-    from app.web.templating import render_error
+    from app.web.templating import ErrorPage, render
 
-    response: Response = render_error(
-        request,
-        status=refusal.status,
+    page = ErrorPage(
         title=refusal.title,
+        code=refusal.status,
         problem=_clean(refusal.detail),
         remedy=_clean(refusal.remedy),
         request_id=request_id(request),
         login=login_address(request) if refusal.status == HTTPStatus.UNAUTHORIZED else None,
+        has_query=bool(request.url.query),
+        method=request.method,
     )
+    response: Response = render(request, page, refusal.status)
     return response
 
 

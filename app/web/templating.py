@@ -5,8 +5,9 @@ Templates get text, never markup: there is no filter that switches escaping off.
 
 import hashlib
 import math
+from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from fastapi import Request
@@ -71,10 +72,10 @@ def moment(iso: str | None) -> str:
     return MISSING if not iso else iso[:16].replace("T", " ")
 
 
-def query(**parameters: Any) -> str:
+def query_string(**parameters: Any) -> str:
     """Return `?a=b…` without the parameters that are None or empty, or nothing at all."""
-    kept = {name: value for name, value in parameters.items() if value not in (None, "")}
-    return "?" + urlencode(kept) if kept else ""
+    given = {name: value for name, value in parameters.items() if value not in (None, "")}
+    return "?" + urlencode(given) if given else ""
 
 
 def sparkline(values: tuple[float, ...], width: int = 72, height: int = 20) -> str:
@@ -91,8 +92,9 @@ def sparkline(values: tuple[float, ...], width: int = 72, height: int = 20) -> s
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the Jinja2 environment of all pages."""
+    jinja = Environment(
         loader=FileSystemLoader(templates_dir()),
         autoescape=True,
         undefined=StrictUndefined,
@@ -100,59 +102,74 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     formats = (si, number, measured, grouped, percent, moment, sparkline, visible, client_call)
-    environment.filters.update({function.__name__: function for function in formats})
-    environment.globals.update(static_url=static_url, query=query)
-    environment.globals.update(pieces=pieces, plain=is_plain, cells=cells, joined=joined)
-    return environment
+    jinja.filters.update({function.__name__: function for function in formats})
+    jinja.globals.update(static_url=static_url, query_string=query_string)
+    jinja.globals.update(pieces=pieces, plain=is_plain, cells=cells, joined=joined)
+    return jinja
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageContext:
+    """Variables of a page; a subclass names its template and adds the fields that it uses.
+
+    `section` is the current item of the navigation; `api` the address of the same view as JSON.
+    """
+
+    template: ClassVar[str]
+
+    title: str
+    section: str
+    api: str = ""
+
+
+def request_variables(request: Request) -> dict[str, Any]:
+    """Return the variables that every template gets from its request."""
+    return {
+        "theme": theme(request),
+        "path": request.url.path,
+        "visitor": current(request),
+        "login_address": login_address(request),
+        "origin": str(request.base_url).rstrip("/"),
+    }
 
 
 def theme(request: Request) -> str:
-    """Return the theme that the address or the cookie asks for, `auto` otherwise."""
-    wanted = request.query_params.get("theme") or request.cookies.get("theme", "auto")
-    return wanted if wanted in THEMES else "auto"
+    """Return the theme of the query or the cookie, `auto` by default."""
+    name = request.query_params.get("theme") or request.cookies.get("theme", "auto")
+    return name if name in THEMES else "auto"
 
 
-def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+def render(
+    request: Request, context: PageContext | str, /, status: int = 200, **variables: Any
+) -> Response:
     """Return a page.
 
     Args:
-        request: the request it answers; gives theme and address.
-        template: path below `templates/`.
+        request: the request to answer.
+        context: the page's context; or, until it has a class of its own, its template.
         status: HTTP status.
-        context: what the template names.
+        variables: those of a template without a context class.
     """
-    page = _environment().get_template(template)
-    body = page.render(
-        theme=theme(request),
-        path=request.url.path,
-        visitor=current(request),
-        login_address=login_address(request),
-        origin=str(request.base_url).rstrip("/"),
-        **context,
-    )
+    if isinstance(context, PageContext):
+        template = context.template
+        variables = {field.name: getattr(context, field.name) for field in fields(context)}
+    else:
+        template, variables = context, {"api": ""} | variables
+    body = environment().get_template(template).render(request_variables(request) | variables)
     return HTMLResponse(body, status, {"Vary": "Cookie"})
 
 
-def render_error(
-    request: Request,
-    status: int,
-    title: str,
-    problem: str,
-    remedy: str,
-    request_id: str,
-    login: str | None,
-) -> Response:
-    """Return the page that says what went wrong and what to do next."""
-    return render(
-        request,
-        "error.html",
-        status,
-        code=status,
-        title=title,
-        problem=problem,
-        remedy=remedy,
-        request_id=request_id,
-        login=login,
-        has_query=bool(request.url.query),
-        method=request.method,
-    )
+@dataclass(frozen=True, kw_only=True)
+class ErrorPage(PageContext):
+    """An error with its remedy; `login` is the address of the login form where that helps."""
+
+    template: ClassVar[str] = "error.html"
+
+    section: str = ""
+    code: int
+    problem: str
+    remedy: str
+    request_id: str
+    login: str | None
+    has_query: bool
+    method: str
