@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 from app.requests.dependencies import MAX_EXPORT_ROWS, StoreDep
 from app.requests.search import SearchQuery
 from backend.exchange.exports import predictions_table
-from backend.exchange.table_files import Format, pieces
+from backend.exchange.table_files import Format, iter_bytes
 from backend.search.filters import TEXT_SECONDS
 from backend.search.search import found_rows
 
@@ -58,5 +58,5 @@ def export_predictions(
     if found.truncated or found.n_matching > table.n_rows:
         headers["X-Truncated"] = "true"
     return StreamingResponse(
-        pieces(table, asked.format), media_type=MEDIA_TYPES[asked.format], headers=headers
+        iter_bytes(table, asked.format), media_type=MEDIA_TYPES[asked.format], headers=headers
     )

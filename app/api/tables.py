@@ -6,7 +6,7 @@ from io import StringIO
 
 from starlette.responses import StreamingResponse
 
-from backend.exchange.spreadsheet import neutralised
+from backend.exchange.spreadsheet import escape_formula
 from backend.read.views import Token
 
 Cell = str | int | float | bool | None
@@ -15,7 +15,7 @@ Row = Sequence[Cell]
 
 def harmless(cell: Cell) -> Cell:
     """Return `cell` as a spreadsheet may open it: text that would be a formula gets a '."""
-    return neutralised(cell) if isinstance(cell, str) else cell
+    return escape_formula(cell) if isinstance(cell, str) else cell
 
 
 def text_of(token: Token | None) -> str:

@@ -33,12 +33,12 @@ def write_export(
     table_of: "Callable[[Store], Table]", out: Path, format: str | None, force: bool, as_json: bool
 ) -> None:
     """Write a table that a command exports, and say what was written."""
-    from backend.exchange.table_files import format_of, write_table
+    from backend.exchange.table_files import resolve_format, write_table
 
-    chosen = format_of(out, format)
+    chosen = resolve_format(out, format)
     table = table_of(opened_store())
     with bars(as_json).task(f"export {out.name}", total=table.n_rows, unit="rows") as bar:
-        size = write_table(table, out, chosen, overwrite=force, wrote=bar.advance)
+        size = write_table(table, out, chosen, overwrite=force, on_rows=bar.advance)
     result(
         as_json,
         f"{out}: {table.n_rows:,} rows, {len(table.columns)} columns, {size:,} bytes",

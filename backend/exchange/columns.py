@@ -1,4 +1,4 @@
-"""Columns of exported tables: numbers from the caches, text and places of predictions."""
+"""Columns of exported tables: numbers from the caches, text and positions of predictions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,38 +15,40 @@ from backend.search.token_filters import target_ids
 from backend.store.database import Store
 from backend.store.tables import CurveSet, Document
 
-_INDEXES = {"published_monogenic", "published_banded"}  # -1 stands for none
+_INDEXES = {"published_monogenic", "published_banded"}  # -1 means none
 # float16 is exact in float32, which more programs can read.
 _TYPES = {"float16": pa.float32(), "float32": pa.float32()}
 
 
-def finite(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
-    """Return numbers of one type, null where they are not finite."""
-    return pa.array(values.astype(kind.to_pandas_dtype()), kind, mask=~np.isfinite(values))
+def to_arrow(values: NDArray[Any], dtype: pa.DataType) -> pa.Array:
+    """Convert numbers to an Arrow array, null where not finite."""
+    return pa.array(values.astype(dtype.to_pandas_dtype()), dtype, mask=~np.isfinite(values))
 
 
-def numbers(name: str, values: NDArray[Any], kind: pa.DataType) -> Column:
-    """Return the column of an array with one entry a row."""
-    return Column(name, kind, lambda rows: finite(np.asarray(values[rows]), kind))
+def number_column(name: str, values: NDArray[Any], dtype: pa.DataType) -> Column:
+    """Return the column of an array with one entry per row."""
+    return Column(name, dtype, lambda rows: to_arrow(np.asarray(values[rows]), dtype))
 
 
-def losses(name: str, matrix: NDArray[np.float16], column: int) -> Column:
+def loss_column(name: str, matrix: NDArray[np.float16], column: int) -> Column:
     """Return the column of one checkpoint's losses (nats)."""
-    return numbers(name, matrix[:, column], pa.float32())
+    return number_column(name, matrix[:, column], pa.float32())
 
 
-def _score(store: Store, curve_set: CurveSet, name: str) -> Column:
+def _score_column(store: Store, curve_set: CurveSet, name: str) -> Column:
     values = curve_scores(store, curve_set, name)
     if name == "published_polygenic":
         return Column(name, pa.bool_(), lambda rows: pa.array(values[rows].astype(np.bool_)))
     if name in _INDEXES:
-        kind = pa.int16()
-        return Column(name, kind, lambda rows: pa.array(values[rows], kind, mask=values[rows] < 0))
-    kind = _TYPES.get(SCORE_DTYPES[name]) or pa.from_numpy_dtype(SCORE_DTYPES[name])
-    return numbers(name, values, kind)
+        dtype = pa.int16()
+        return Column(
+            name, dtype, lambda rows: pa.array(values[rows], dtype, mask=values[rows] < 0)
+        )
+    dtype = _TYPES.get(SCORE_DTYPES[name]) or pa.from_numpy_dtype(SCORE_DTYPES[name])
+    return number_column(name, values, dtype)
 
 
-def _curve_class(store: Store, curve_set: CurveSet) -> Column:
+def _class_column(store: Store, curve_set: CurveSet) -> Column:
     from compute.curve_classes import CURVE_CLASSES
 
     codes = curve_scores(store, curve_set, "curve_class")
@@ -58,35 +60,35 @@ def _curve_class(store: Store, curve_set: CurveSet) -> Column:
     return Column("curve_class", pa.string(), values)
 
 
-def scores(store: Store, curve_set: CurveSet) -> list[Column]:
+def score_columns(store: Store, curve_set: CurveSet) -> list[Column]:
     """Return the class and every score of a curve set."""
     others = [name for name in SCORE_DTYPES if name != "curve_class"]
     return [
-        _curve_class(store, curve_set),
-        *(_score(store, curve_set, name) for name in others),
+        _class_column(store, curve_set),
+        *(_score_column(store, curve_set, name) for name in others),
     ]
 
 
-def of_prediction(columns: list[Column], predictions: NDArray[np.int64]) -> list[Column]:
-    """Return columns of predictions as columns of rows, row r being `predictions[r]`."""
+def select_rows(columns: list[Column], predictions: NDArray[np.int64]) -> list[Column]:
+    """Return columns whose row r is that of `predictions[r]`."""
 
-    def moved(column: Column) -> Column:
+    def reindex(column: Column) -> Column:
         return Column(column.name, column.type, lambda rows: column.values(predictions[rows]))
 
-    return [moved(column) for column in columns]
+    return [reindex(column) for column in columns]
 
 
-def places(store: Store, read: Reader) -> list[Column]:
-    """Return where predictions are, and their answers."""
-    targets = target_ids(store, read)
-    words = read.vocabulary
+def position_columns(store: Store, reader: Reader) -> list[Column]:
+    """Return the columns of index, document, position and answer."""
+    targets = target_ids(store, reader)
+    words = reader.vocabulary
     texts = pa.array([words.text(i) for i in range(len(words.bytes) + 1)])
 
     def documents(rows: Rows) -> NDArray[np.int64]:
-        return np.searchsorted(read.predictions, rows, side="right") - 1
+        return np.searchsorted(reader.predictions, rows, side="right") - 1
 
     def positions(rows: Rows) -> pa.Array:
-        return pa.array(rows - read.predictions[documents(rows)] + 1, pa.int32())
+        return pa.array(rows - reader.predictions[documents(rows)] + 1, pa.int32())
 
     def answers(rows: Rows) -> pa.Array:
         return texts.take(pa.array(np.minimum(targets[rows], len(words.bytes))))
@@ -100,27 +102,29 @@ def places(store: Store, read: Reader) -> list[Column]:
     ]
 
 
-def contexts(store: Store, read: Reader, length: int) -> list[Column]:
-    """Return what stands before predictions, `length` tokens of it, and where it is from."""
-    corpus_id = read.corpus.id
+def context_columns(store: Store, reader: Reader, length: int) -> list[Column]:
+    """Return the columns of document id, source and the `length` tokens before each prediction."""
+    corpus_id = reader.corpus.id
 
     def of_document(attribute: Any) -> Callable[[Rows], pa.Array]:
         def values(rows: Rows) -> pa.Array:
-            documents = (np.searchsorted(read.predictions, rows, side="right") - 1).tolist()
+            documents = (np.searchsorted(reader.predictions, rows, side="right") - 1).tolist()
             query = select(Document.index, attribute).where(
                 Document.corpus_id == corpus_id, Document.index.in_(sorted(set(documents)))
             )
             with store.session() as session:
-                found: dict[int, str] = {index: value for index, value in session.execute(query)}
-            return pa.array([found[document] for document in documents], pa.string())
+                values_by_document: dict[int, str] = {
+                    index: value for index, value in session.execute(query)
+                }
+            return pa.array([values_by_document[document] for document in documents], pa.string())
 
         return values
 
     def context(prediction: int) -> str:
-        place = read.place(prediction)
+        place = reader.place(prediction)
         first = max(0, place.position - length)
-        shown = read.shown(place.document, first, place.position + 1)
-        return "".join(value.token.shown for value in shown[:-1])
+        window = reader.shown(place.document, first, place.position + 1)
+        return "".join(value.token.shown for value in window[:-1])
 
     return [
         Column("document_id", pa.string(), of_document(Document.external_id)),

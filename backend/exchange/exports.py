@@ -1,7 +1,7 @@
-"""What can be exported: losses, curves, predictions with their contexts, clusters.
+"""Exportable tables: losses, curves, predictions with their contexts, clusters.
 
-Losses are float16 in the store and float32 in files, which is the same number. Every table is in a
-fixed order, and holds exactly the stored values.
+Losses are float16 in the store and float32 in files, without rounding. Tables have a fixed order
+and contain exactly the stored values.
 """
 
 import json
@@ -39,23 +39,23 @@ from backend.store.tables import (
 )
 
 BLOCK_ROWS = 65_536
-# A context is read from its document: fewer of them make a block of about the same size.
+# Rows with contexts are larger, so a block has fewer of them.
 CONTEXT_ROWS = 1_024
 MAX_CONTEXT = 4_096
 
 
 @dataclass(frozen=True)
 class Range:
-    """Predictions `first` … of a corpus, at most `limit` of them (None: to the end)."""
+    """At most `limit` predictions of a corpus from `first` on (None: to the end)."""
 
     first: int = 0
     limit: int | None = None
 
-    def within(self, n_predictions: int) -> tuple[int, int]:
+    def bounds(self, n_predictions: int) -> tuple[int, int]:
         """Return (first, last + 1) in a corpus.
 
         Raises:
-            InvalidInputError: the range begins outside of it.
+            InvalidInputError: the range starts outside the corpus.
         """
         if not 0 <= self.first < n_predictions:
             raise InvalidInputError(
@@ -73,7 +73,7 @@ def _blocks(first: int, last: int, size: int = BLOCK_ROWS) -> Iterator[Rows]:
 
 
 def _metadata(kind: str, corpus: Corpus, suite: Suite | None, **more: Any) -> dict[str, str]:
-    facts = {
+    values = {
         "program": "quanta-explorer",
         "version": program_version(),
         "kind": kind,
@@ -83,34 +83,35 @@ def _metadata(kind: str, corpus: Corpus, suite: Suite | None, **more: Any) -> di
         "unit": "nats",
         **more,
     }
-    return {name: v if isinstance(v, str) else json.dumps(v) for name, v in facts.items()}
+    return {name: v if isinstance(v, str) else json.dumps(v) for name, v in values.items()}
 
 
-def losses_table(store: Store, suite: str, corpus: str, wanted: Range) -> Table:
+def losses_table(store: Store, suite: str, corpus: str, prediction_range: Range) -> Table:
     """Return the losses of predictions under every evaluated checkpoint, one column each.
 
     Raises:
-        NotFoundError, NotReadyError: an unknown name, or nothing evaluated.
+        NotFoundError: an unknown name.
+        NotReadyError: nothing is evaluated.
         InvalidInputError: a range outside the corpus.
     """
     with store.session() as session:
-        home, family = corpus_named(session, corpus), suite_named(session, suite)
-        first, last = wanted.within(home.n_predictions)
-        held = suite_losses(store, session, home, family)
-        checkpoints = [evaluation.checkpoint for evaluation in held.evaluations]
+        corpus_row, suite_row = corpus_named(session, corpus), suite_named(session, suite)
+        first, last = prediction_range.bounds(corpus_row.n_predictions)
+        losses = suite_losses(store, session, corpus_row, suite_row)
+        checkpoints = [evaluation.checkpoint for evaluation in losses.evaluations]
         names = [f"loss_nats_{c.model.name}_step{c.step}" for c in checkpoints]
         metadata = _metadata(
             "losses",
-            home,
-            family,
+            corpus_row,
+            suite_row,
             models=[c.model.name for c in checkpoints],
             nonembedding_parameters=[c.model.nonembedding_parameters for c in checkpoints],
             steps=[c.step for c in checkpoints],
-            evaluation_keys=[evaluation.key for evaluation in held.evaluations],
+            evaluation_keys=[evaluation.key for evaluation in losses.evaluations],
         )
-    listed = [Column("prediction", pa.int64(), pa.array)]
-    listed += [columns.losses(name, held.values, n) for n, name in enumerate(names)]
-    return Table(listed, _blocks(first, last), last - first, metadata)
+    table_columns = [Column("prediction", pa.int64(), pa.array)]
+    table_columns += [columns.loss_column(name, losses.values, n) for n, name in enumerate(names)]
+    return Table(table_columns, _blocks(first, last), last - first, metadata)
 
 
 def named_curve_set(store: Store, suite: str, corpus: str, axis: str, model: str | None) -> int:
@@ -124,10 +125,10 @@ def named_curve_set(store: Store, suite: str, corpus: str, axis: str, model: str
     if axis not in {"N", "S"}:
         raise InvalidInputError(f"axis {axis!r}", "Choose N or S", "axis")
     with store.session() as session:
-        home, family = corpus_named(session, corpus), suite_named(session, suite)
-        wanted = model_named(family, model).id if model and axis == "S" else None
-        sets = curve_sets(session, home, family)
-        rows = [row for row in sets if row.axis == axis and wanted in {None, row.model_id}]
+        corpus_row, suite_row = corpus_named(session, corpus), suite_named(session, suite)
+        model_id = model_named(suite_row, model).id if model and axis == "S" else None
+        sets = curve_sets(session, corpus_row, suite_row)
+        rows = [row for row in sets if row.axis == axis and model_id in {None, row.model_id}]
     if not rows:
         raise NotReadyError(
             f"there are no curves of {model or suite} on {corpus} over {axis}",
@@ -136,25 +137,27 @@ def named_curve_set(store: Store, suite: str, corpus: str, axis: str, model: str
     return rows[-1].id
 
 
-def _curve_columns(store: Store, curve_set: CurveSet, held: SuiteLosses) -> list[Column]:
-    chosen = held.columns(curve_set.evaluation_ids)
-    checkpoints = [held.evaluations[column].checkpoint for column in chosen]
+def _curve_columns(store: Store, curve_set: CurveSet, losses: SuiteLosses) -> list[Column]:
+    chosen = losses.columns(curve_set.evaluation_ids)
+    checkpoints = [losses.evaluations[column].checkpoint for column in chosen]
     labels = [c.model.name if curve_set.axis == "N" else f"step{c.step}" for c in checkpoints]
     return [
-        *columns.scores(store, curve_set),
+        *columns.score_columns(store, curve_set),
         *(
-            columns.losses(f"loss_nats_{label}", held.values, column)
+            columns.loss_column(f"loss_nats_{label}", losses.values, column)
             for label, column in zip(labels, chosen, strict=True)
         ),
     ]
 
 
 def _text_columns(store: Store, session: Session, corpus: Corpus, context: int) -> list[Column]:
-    """Return index, place, answer and context of predictions; without text, the index alone."""
-    read = reader_if_text(store, session, corpus)
-    if read is None:
+    """Return index, position, answer and context columns; without text, only the index."""
+    reader = reader_if_text(store, session, corpus)
+    if reader is None:
         return [Column("prediction", pa.int64(), pa.array)]
-    return columns.places(store, read) + (columns.contexts(store, read, context) if context else [])
+    return columns.position_columns(store, reader) + (
+        columns.context_columns(store, reader, context) if context else []
+    )
 
 
 def _curves(
@@ -165,54 +168,54 @@ def _curves(
         raise InvalidInputError(f"context is {context}", f"Choose 0 to {MAX_CONTEXT}", "context")
     with store.session() as session:
         curve_set = session.get_one(CurveSet, curve_set_id)
-        home, family = curve_set.corpus, curve_set.suite
+        corpus_row, suite_row = curve_set.corpus, curve_set.suite
         evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
-        held = SuiteLosses(evaluations, loss_matrix(store, home, evaluations))
-        listed = _text_columns(store, session, home, context)
-        listed += _curve_columns(store, curve_set, held)
+        losses = SuiteLosses(evaluations, loss_matrix(store, corpus_row, evaluations))
+        table_columns = _text_columns(store, session, corpus_row, context)
+        table_columns += _curve_columns(store, curve_set, losses)
         metadata = _metadata(
             kind,
-            home,
-            family,
+            corpus_row,
+            suite_row,
             axis=curve_set.axis,
             model=curve_set.model.name if curve_set.model else "",
             axis_values=curve_set.axis_values,
             curve_set_key=curve_set.key,
             thresholds=curve_set.thresholds,
         )
-    return home, listed, metadata
+    return corpus_row, table_columns, metadata
 
 
-def curves_table(store: Store, curve_set_id: int, wanted: Range) -> Table:
+def curves_table(store: Store, curve_set_id: int, prediction_range: Range) -> Table:
     """Return the curves of predictions with class and scores, in the order of the corpus.
 
     Raises:
         InvalidInputError: a range outside the corpus.
     """
-    home, listed, metadata = _curves(store, curve_set_id, "curves")
-    first, last = wanted.within(home.n_predictions)
-    return Table(listed, _blocks(first, last), last - first, metadata)
+    corpus_row, table_columns, metadata = _curves(store, curve_set_id, "curves")
+    first, last = prediction_range.bounds(corpus_row.n_predictions)
+    return Table(table_columns, _blocks(first, last), last - first, metadata)
 
 
-def predictions_table(store: Store, found: FoundRows, *, context: int = 32) -> Table:
-    """Return predictions that a search found, in its order, with what stands before them.
+def predictions_table(store: Store, result: FoundRows, *, context: int = 32) -> Table:
+    """Return the predictions of a search result, in its order, with their contexts.
 
     Args:
-        store: holds them.
-        found: the search's rows.
-        context: so many tokens before each answer, with the document's id and source; 0: none.
+        store: the store.
+        result: rows of the search.
+        context: number of tokens before each answer, with the document's id and source; 0: none.
 
     Raises:
         InvalidInputError: `context` out of range.
     """
-    _, listed, metadata = _curves(store, found.curve_set, "predictions", context)
-    rows = found.rows
-    listed = columns.of_prediction(listed, rows.indices)
+    _, table_columns, metadata = _curves(store, result.curve_set, "predictions", context)
+    rows = result.rows
+    table_columns = columns.select_rows(table_columns, rows.indices)
     if rows.distances is not None:
-        listed.insert(1, columns.numbers("distance", rows.distances, pa.float64()))
-    metadata |= {"n_matching": str(found.n_matching), "truncated": found.truncated or ""}
+        table_columns.insert(1, columns.number_column("distance", rows.distances, pa.float64()))
+    metadata |= {"n_matching": str(result.n_matching), "truncated": result.truncated or ""}
     size = CONTEXT_ROWS if context else BLOCK_ROWS
-    return Table(listed, _blocks(0, len(rows.indices), size), len(rows.indices), metadata)
+    return Table(table_columns, _blocks(0, len(rows.indices), size), len(rows.indices), metadata)
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,7 @@ def _cluster_columns(session: Session, clustering_id: int, members: _Members) ->
     ).all()
     clusters = [cluster for cluster, _ in rows]
     ranks = members.rank - 1
-    facts = [
+    values = [
         ("cluster", pa.int64(), [c.id for c in clusters]),
         ("cluster_rank", pa.int32(), [c.rank for c in clusters]),
         ("cluster_size", pa.int32(), [c.size for c in clusters]),
@@ -253,19 +256,19 @@ def _cluster_columns(session: Session, clustering_id: int, members: _Members) ->
     ]
 
     def column(name: str, kind: pa.DataType, values: list[Any]) -> Column:
-        held = pa.array(values, kind)
-        return Column(name, kind, lambda rows: held.take(pa.array(ranks[rows])))
+        array = pa.array(values, kind)
+        return Column(name, kind, lambda rows: array.take(pa.array(ranks[rows])))
 
     return [
-        *(column(*fact) for fact in facts),
-        columns.numbers("member", members.position, pa.int32()),
+        *(column(*fact) for fact in values),
+        columns.number_column("member", members.position, pa.int32()),
     ]
 
 
 def clusters_table(store: Store, clustering_id: int, *, context: int = 64) -> Table:
-    """Return every member of every cluster with its context, and its loss where it was selected.
+    """Return every member of every cluster with its context and its loss.
 
-    Imported clusters have no loss, since no model selected them, and without text no context.
+    Imported clusters have no loss, and no context if the corpus has no text.
 
     Raises:
         NotFoundError: there is no such clustering.
@@ -276,25 +279,25 @@ def clusters_table(store: Store, clustering_id: int, *, context: int = 64) -> Ta
     with store.session() as session:
         clustering: Clustering = finished_clustering(session, clustering_id)
         selection = clustering.discovery.similarity.selection
-        home, evaluation = selection.corpus, selection.evaluation
+        corpus_row, evaluation = selection.corpus, selection.evaluation
         checkpoint = evaluation.checkpoint if evaluation else None
-        family = checkpoint.model.suite if checkpoint else None
+        suite_row = checkpoint.model.suite if checkpoint else None
         members = _members(session, clustering_id)
-        of_members = _text_columns(store, session, home, context)
-        if evaluation and family:
-            loss = suite_losses(store, session, home, family).column(evaluation.id)
-            of_members.append(columns.numbers("loss_nats", loss, pa.float32()))
-        listed = _cluster_columns(session, clustering_id, members)
+        member_columns = _text_columns(store, session, corpus_row, context)
+        if evaluation and suite_row:
+            loss = suite_losses(store, session, corpus_row, suite_row).column(evaluation.id)
+            member_columns.append(columns.number_column("loss_nats", loss, pa.float32()))
+        table_columns = _cluster_columns(session, clustering_id, members)
         metadata = _metadata(
             "clusters",
-            home,
-            family,
+            corpus_row,
+            suite_row,
             clustering=clustering_id,
             clustering_key=clustering.key,
             n_clusters=clustering.n_clusters,
             model=checkpoint.model.name if checkpoint else "",
             step=checkpoint.step if checkpoint else "",
         )
-    listed += columns.of_prediction(of_members, members.prediction)
+    table_columns += columns.select_rows(member_columns, members.prediction)
     size = len(members.prediction)
-    return Table(listed, _blocks(0, size, CONTEXT_ROWS), size, metadata)
+    return Table(table_columns, _blocks(0, size, CONTEXT_ROWS), size, metadata)

@@ -1,4 +1,4 @@
-"""JSON files that people hand in: read whole, or refused with the file's name."""
+"""Read user-supplied JSON files; errors name the file."""
 
 import json
 from pathlib import Path
@@ -7,26 +7,26 @@ from typing import Any
 from backend.errors import InvalidInputError
 
 MAX_BYTES = 1 << 30
-MAX_SHOWN = 80
+MAX_REPR_CHARACTERS = 80
 
 
-def shown(value: object) -> str:
-    """Return `value` as an error message names it: short, on one line, always printable."""
+def short_repr(value: object) -> str:
+    """Return `repr(value)` cut to one short, printable line for error messages."""
     text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
+    return text if len(text) <= MAX_REPR_CHARACTERS else f"{text[: MAX_REPR_CHARACTERS - 1]}…"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    document = dict(pairs)
+    if len(document) < len(pairs):
         seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"the name {shown(twice)} occurs twice in one object")
-    return found
+        repeated = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"the name {short_repr(repeated)} occurs twice in one object")
+    return document
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds; no object may have one name twice.
+    """Return the content of a JSON file; duplicate names in an object are an error.
 
     Raises:
         InvalidInputError: missing, too large, not UTF-8, or not JSON.
@@ -39,5 +39,5 @@ def read_json(path: Path) -> Any:
         )
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:  # ValueError: also UTF-8, and endless numbers
+    except (ValueError, RecursionError) as error:  # ValueError covers UTF-8 and long integers
         raise InvalidInputError(f"{path} is not JSON ({error})", "Correct the file") from error

@@ -1,7 +1,7 @@
-"""Storing imported cluster labels as clusterings without gradients.
+"""Store imported cluster labels as clusterings without gradients.
 
-The samples become predictions of a corpus of their own: with contexts, the last prediction of one
-short document each; without, predictions of a corpus without text, known by index only.
+The samples become predictions of a new corpus: with contexts, each is the last prediction of a
+short document; without contexts, the corpus has no text and predictions have only an index.
 """
 
 from collections import Counter
@@ -48,7 +48,7 @@ from backend.store.tables.quanta import IMPORTED
 
 @dataclass(frozen=True)
 class LabelsSpec:
-    """What to import; see backend.exchange.labels for the files. `name` is also the corpus's."""
+    """Labels to import (file formats: backend.exchange.labels); `name` also names the corpus."""
 
     labels: Path
     name: str
@@ -57,15 +57,15 @@ class LabelsSpec:
 
 @dataclass(frozen=True)
 class ImportedLabels:
-    """What is stored.
+    """A stored import.
 
     Attributes:
-        discovery: its id.
-        corpus: its name.
-        n_samples: of every clustering.
+        discovery: id of the discovery.
+        corpus: name of the corpus.
+        n_samples: samples of every clustering.
         clusterings: n_clusters to (id, sizes by rank).
-        fit: of the envelope, None if it has too few ranks.
-        created: False when an equal import was there already.
+        fit: slope of the rank-frequency envelope, None with too few ranks.
+        created: False if an equal import existed.
     """
 
     discovery: int
@@ -78,21 +78,21 @@ class ImportedLabels:
 
 @dataclass(frozen=True)
 class _Samples:
-    """Where the samples lie in their corpus, and (with contexts) their tokens' ids."""
+    """Prediction indexes of the samples, and with contexts the ids of their tokens."""
 
     predictions: NDArray[np.int64]
     last_tokens: NDArray[np.int64] | None = None
     answers: NDArray[np.int64] | None = None
 
 
-def _documents(
+def _tokenised_documents(
     samples: tuple[SampleContext, ...], vocabulary: dict[str, int]
 ) -> list[TokenisedDocument]:
     dtype = np.uint16 if len(vocabulary) <= 1 << 16 else np.uint32
     documents = []
     for sample in samples:
         tokens = (*sample.context, sample.answer)
-        # Searched, never shown; PostgreSQL has no zero byte in text.
+        # For text search only; PostgreSQL text has no zero byte.
         text = "".join(tokens).replace("\0", "\N{REPLACEMENT CHARACTER}")
         name = f"prediction {sample.index}"
         raw = RawDocument(name, name, "imported contexts", "unknown", text)
@@ -104,8 +104,8 @@ def _documents(
 def _corpus_with_text(
     session: Session, corpus: Corpus, samples: tuple[SampleContext, ...]
 ) -> _Samples:
-    data = published.tokenizer_json(vocabulary := published.vocabulary_of(samples))
-    documents = _documents(samples, vocabulary)
+    data = published.tokenizer_json(vocabulary := published.build_vocabulary(samples))
+    documents = _tokenised_documents(samples, vocabulary)
     counts = [len(sample.context) for sample in samples]
     bounds = chunk_bounds(counts, CHUNK_PREDICTIONS)
     corpus.tokenizer = stored_tokenizer(session, data, parse_tokenizer(data))
@@ -182,7 +182,7 @@ def _discovery(
 
 
 def _text_scores(labels: NDArray[np.int32], samples: _Samples) -> list[dict[str, Any]]:
-    """Return what the contexts tell of each cluster; empty without them."""
+    """Return the text scores of each cluster; empty dicts without contexts."""
     from compute import cluster_scores as scores
 
     if samples.answers is None or samples.last_tokens is None:
@@ -192,11 +192,11 @@ def _text_scores(labels: NDArray[np.int32], samples: _Samples) -> list[dict[str,
     rows = []
     for label, pattern in enumerate(patterns):
         answers = Counter(samples.answers[labels == label].tolist())
-        top, count = min(answers.items(), key=lambda item: (-item[1], item[0]))
+        top_answer, count = min(answers.items(), key=lambda item: (-item[1], item[0]))
         rows.append(
             {
                 "answer_entropy_nats": float(entropy[label]),
-                "top_answer": top,
+                "top_answer": top_answer,
                 "top_answer_share": count / answers.total(),
                 "pattern_last": pattern.last_token,
                 "pattern_answer": pattern.answer,
@@ -214,7 +214,7 @@ def _store_clustering(
     published_labels: NDArray[np.int32],
     samples: _Samples,
 ) -> tuple[int, list[int]]:
-    labels, sizes = published.by_size(published_labels)
+    labels, sizes = published.sort_labels_by_size(published_labels)
     clustering = Clustering(
         key=result_key("clustering", discovery=discovery.key, n_clusters=n_clusters),
         discovery_id=discovery.id,
@@ -241,11 +241,11 @@ def _store_clustering(
 def _members(
     labels: NDArray[np.int32], ids: Any, predictions: NDArray[np.int64]
 ) -> list[dict[str, int]]:
-    """Return members of every cluster in the order of the samples: none is more central."""
+    """Return member rows in sample order, because there is no centrality without gradients."""
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], np.arange(len(ids)))
     positions = np.arange(len(order)) - starts[labels[order]]
-    facts = zip(
+    columns = zip(
         labels[order].tolist(),
         positions.tolist(),
         order.tolist(),
@@ -254,7 +254,7 @@ def _members(
     )
     return [
         {"cluster_id": ids[label], "position": position, "row": row, "prediction": prediction}
-        for label, position, row, prediction in facts
+        for label, position, row, prediction in columns
     ]
 
 
@@ -269,7 +269,7 @@ def _rank_frequency(clusterings: dict[int, tuple[int, list[int]]]) -> dict[str, 
     return {"envelope": [int(size) for size in envelope], "fit": fit}
 
 
-def _stored(session: Session, spec: LabelsSpec, digest: str) -> ImportedLabels | None:
+def _existing_import(session: Session, spec: LabelsSpec, digest: str) -> ImportedLabels | None:
     corpus = session.scalars(select(Corpus).where(Corpus.name == spec.name)).one_or_none()
     if corpus is None:
         return None
@@ -294,10 +294,10 @@ def _stored(session: Session, spec: LabelsSpec, digest: str) -> ImportedLabels |
         )
         for row in discovery.clusterings
     }
-    return _result(discovery, corpus, sizes, created=False)
+    return _imported_labels(discovery, corpus, sizes, created=False)
 
 
-def _result(
+def _imported_labels(
     discovery: Discovery,
     corpus: Corpus,
     clusterings: dict[int, tuple[int, list[int]]],
@@ -310,10 +310,10 @@ def _result(
 
 
 def import_labels(store: Store, spec: LabelsSpec, progress: Progress) -> ImportedLabels:
-    """Store published labels as clusterings, or find the equal import.
+    """Store published labels as clusterings, or return the equal import.
 
     Raises:
-        InvalidInputError: a file or name that cannot be used; nothing is stored.
+        InvalidInputError: an invalid file or name; nothing is stored.
     """
     names.check(spec.name, "name")
     labels = published.read_labels(spec.labels)
@@ -321,17 +321,17 @@ def import_labels(store: Store, spec: LabelsSpec, progress: Progress) -> Importe
     samples = published.read_contexts(spec.contexts, n_samples) if spec.contexts else None
     digest = published.content_digest(labels, samples)
     with store.begin() as session:
-        if (found := _stored(session, spec, digest)) is not None:
-            return found
+        if (existing := _existing_import(session, spec, digest)) is not None:
+            return existing
         WORK_LOG.info("import labels %s", digest[:16])
-        corpus, placed = _corpus(session, spec, digest, n_samples, samples)
-        discovery = _discovery(session, spec, corpus, placed, list(labels))
+        corpus, corpus_samples = _corpus(session, spec, digest, n_samples, samples)
+        discovery = _discovery(session, spec, corpus, corpus_samples, list(labels))
         clusterings = {}
         with progress.task(f"import {spec.name}", len(labels), unit="clusterings") as bar:
             for n_clusters, values in labels.items():
                 clusterings[n_clusters] = _store_clustering(
-                    session, discovery, n_clusters, values, placed
+                    session, discovery, n_clusters, values, corpus_samples
                 )
                 bar.advance()
         discovery.rank_frequency = _rank_frequency(clusterings)
-        return _result(discovery, corpus, clusterings, created=True)
+        return _imported_labels(discovery, corpus, clusterings, created=True)

@@ -1,8 +1,8 @@
-"""Reading published cluster labels, and the contexts of their samples.
+"""Read published cluster labels and the contexts of their samples.
 
-Labels: `{"400": [[label of each sample], anything, …], …}`, one list for each n_clusters. Contexts:
+Labels: `{"400": [[label of each sample], ignored, …], …}`, one list per n_clusters. Contexts:
 `{"prediction index": {"context": [token strings], "answer": token string}, …}` in the order of the
-samples. Source of the form: arXiv:2303.13506, its released clusters.
+samples. This is the format of the clusters released with arXiv:2303.13506.
 """
 
 import hashlib
@@ -16,18 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InvalidInputError
-from backend.exchange.json_files import read_json, shown
+from backend.exchange.json_files import read_json, short_repr
 
-N_CLUSTERS = re.compile("[1-9][0-9]{0,8}")
-PREDICTION = re.compile("[0-9]{1,18}")
+N_CLUSTERS_PATTERN = re.compile("[1-9][0-9]{0,8}")
+PREDICTION_PATTERN = re.compile("[0-9]{1,18}")
 MAX_CONTEXT = 1_048_575
-LABELS_FORM = 'Write {"400": [[label of each sample], …], …}'
-CONTEXTS_FORM = 'Write {"123": {"context": ["a", " b"], "answer": " c"}, …}, one a sample, in order'
+LABELS_FORMAT = 'Write {"400": [[label of each sample], …], …}'
+CONTEXTS_FORMAT = (
+    'Write {"123": {"context": ["a", " b"], "answer": " c"}, …}, one per sample, in order'
+)
 
 
 @dataclass(frozen=True)
 class SampleContext:
-    """One sample: its index where it was published, the tokens before it, and its own token."""
+    """One sample: its published index, the tokens before it, and its own token."""
 
     index: int
     context: tuple[str, ...]
@@ -37,12 +39,14 @@ class SampleContext:
 def _labels(value: object, n_clusters: int, where: str) -> NDArray[np.int32]:
     labels = value[0] if isinstance(value, list) and value else None
     if not isinstance(labels, list) or not labels:
-        raise InvalidInputError(f"{where} has no list of labels as its first element", LABELS_FORM)
+        raise InvalidInputError(
+            f"{where} has no list of labels as its first element", LABELS_FORMAT
+        )
     for sample, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < n_clusters:  # True is an int
             raise InvalidInputError(
-                f"{where}: the label of sample {sample} is {shown(label)}",
-                f"Give whole numbers from 0 to {n_clusters - 1}",
+                f"{where}: the label of sample {sample} is {short_repr(label)}",
+                f"Give integers from 0 to {n_clusters - 1}",
             )
     return np.array(labels, np.int32)
 
@@ -51,63 +55,63 @@ def read_labels(path: Path) -> dict[int, NDArray[np.int32]]:
     """Return the labels of every sample for each n_clusters, ascending.
 
     Raises:
-        InvalidInputError: not of the published form, or lists of different lengths.
+        InvalidInputError: another format, or lists of different lengths.
     """
     document = read_json(path)
     if not isinstance(document, dict) or not document:
-        raise InvalidInputError(f"{path} holds no object with labels", LABELS_FORM)
+        raise InvalidInputError(f"{path} does not contain an object with labels", LABELS_FORMAT)
     for name in document:
-        if not N_CLUSTERS.fullmatch(name):
-            raise InvalidInputError(f"{path}: n_clusters is {shown(name)}", LABELS_FORM)
-    found = {
+        if not N_CLUSTERS_PATTERN.fullmatch(name):
+            raise InvalidInputError(f"{path}: n_clusters is {short_repr(name)}", LABELS_FORMAT)
+    labels_by_n_clusters = {
         int(name): _labels(document[name], int(name), f"{path}, n_clusters {name}")
         for name in sorted(document, key=int)
     }
-    first = next(iter(found))
-    for n_clusters, labels in found.items():
-        if len(labels) != len(found[first]):
+    first = next(iter(labels_by_n_clusters))
+    for n_clusters, labels in labels_by_n_clusters.items():
+        if len(labels) != len(labels_by_n_clusters[first]):
             raise InvalidInputError(
                 f"{path}: n_clusters {n_clusters} has {len(labels)} labels, n_clusters {first} has "
-                f"{len(found[first])}",
-                "Give every n_clusters one label a sample",
+                f"{len(labels_by_n_clusters[first])}",
+                "Give every n_clusters one label per sample",
             )
-    return found
+    return labels_by_n_clusters
 
 
 def _token(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise InvalidInputError(f"{where} is {shown(value)}, not a string", CONTEXTS_FORM)
+        raise InvalidInputError(f"{where} is {short_repr(value)}, not a string", CONTEXTS_FORMAT)
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise InvalidInputError(
-            f"{where} holds half of a surrogate pair", "Write characters whole"
+            f"{where} contains an unpaired surrogate", "Write it as UTF-8 text"
         ) from error
     return value
 
 
 def _sample(name: str, record: object, path: Path) -> SampleContext:
-    where = f"{path}, prediction {shown(name)}"
-    if not PREDICTION.fullmatch(name) or not isinstance(record, dict):
-        raise InvalidInputError(f"{where} is {shown(record)}", CONTEXTS_FORM)
+    where = f"{path}, prediction {short_repr(name)}"
+    if not PREDICTION_PATTERN.fullmatch(name) or not isinstance(record, dict):
+        raise InvalidInputError(f"{where} is {short_repr(record)}", CONTEXTS_FORMAT)
     context = record.get("context")
     if not isinstance(context, list) or not 1 <= len(context) <= MAX_CONTEXT:
         raise InvalidInputError(
-            f"{where} has no context of 1 to {MAX_CONTEXT} tokens", CONTEXTS_FORM
+            f"{where} has no context of 1 to {MAX_CONTEXT} tokens", CONTEXTS_FORMAT
         )
     tokens = tuple(_token(t, f"{where}: token {i}") for i, t in enumerate(context))
     return SampleContext(int(name), tokens, _token(record.get("answer"), f"{where}: answer"))
 
 
 def read_contexts(path: Path, n_samples: int) -> tuple[SampleContext, ...]:
-    """Return the contexts of all samples, in their order.
+    """Return the contexts of all samples, in file order.
 
     Raises:
-        InvalidInputError: not of the published form, or not one a sample.
+        InvalidInputError: another format, or not one context per sample.
     """
     document = read_json(path)
     if not isinstance(document, dict):
-        raise InvalidInputError(f"{path} holds no object with contexts", CONTEXTS_FORM)
+        raise InvalidInputError(f"{path} does not contain an object with contexts", CONTEXTS_FORMAT)
     if len(document) != n_samples:
         raise InvalidInputError(
             f"{path} has {len(document)} contexts, the labels have {n_samples} samples",
@@ -116,10 +120,10 @@ def read_contexts(path: Path, n_samples: int) -> tuple[SampleContext, ...]:
     return tuple(_sample(name, record, path) for name, record in document.items())
 
 
-def by_size(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[int]]:
+def sort_labels_by_size(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[int]]:
     """Return (labels renumbered so that 0 is the largest cluster, sizes); ties by first sample.
 
-    Labels that no sample has are left out.
+    Labels without samples are dropped.
     """
     _, first, compact, sizes = np.unique(
         labels, return_index=True, return_inverse=True, return_counts=True
@@ -130,13 +134,13 @@ def by_size(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[int]]:
     return rank[compact], sizes[order].tolist()
 
 
-def vocabulary_of(samples: Sequence[SampleContext]) -> dict[str, int]:
+def build_vocabulary(samples: Sequence[SampleContext]) -> dict[str, int]:
     """Return an id for every distinct token string, in order of first use."""
-    found: dict[str, int] = {}
+    ids: dict[str, int] = {}
     for sample in samples:
         for token in (*sample.context, sample.answer):
-            found.setdefault(token, len(found))
-    return found
+            ids.setdefault(token, len(ids))
+    return ids
 
 
 def tokenizer_json(vocabulary: dict[str, int]) -> bytes:
@@ -152,7 +156,7 @@ def tokenizer_json(vocabulary: dict[str, int]) -> bytes:
             "special": False,
         }
         for token, number in vocabulary.items()
-        # Elsewhere these mean a space and a byte; added tokens are what they are.
+        # The decoder would read these as a space and a byte; added tokens are literal.
         if "▁" in token or token.startswith("<0x")
     ]
     document = {

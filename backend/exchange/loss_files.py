@@ -1,7 +1,7 @@
-"""Reading losses that were computed elsewhere: the array, its columns, what can be stored.
+"""Read losses computed elsewhere: the array, its columns, and the values that can be stored.
 
 The array is a `.npy` of shape (predictions, models), memory-mapped and never unpickled; the columns
-are JSON. Whatever cannot be used is refused by name.
+are JSON. Errors name the invalid value.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InvalidInputError
-from backend.exchange.json_files import read_json, shown
+from backend.exchange.json_files import read_json, short_repr
 from backend.schemas import names
 from backend.store.arrays import MAX_LOSS_NATS
 
@@ -31,24 +31,24 @@ class ModelEntry:
 
     @property
     def title(self) -> str:
-        """The column as people name it."""
+        """Name of the column in messages."""
         return f"{self.name} step {self.step}"
 
 
-def _integer(value: object, least: int, most: int, where: str) -> int:
-    # 1.5e7 is how some programs write whole numbers.
-    whole = int(value) if isinstance(value, float) and value.is_integer() else value
-    if isinstance(whole, bool) or not isinstance(whole, int) or not least <= whole <= most:
+def _integer(value: object, minimum: int, maximum: int, where: str) -> int:
+    # Some programs write integers as 1.5e7.
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not minimum <= number <= maximum:
         raise InvalidInputError(
-            f"{where} is {shown(value)}", f"Give a whole number from {least} to {most}"
+            f"{where} is {short_repr(value)}", f"Give an integer from {minimum} to {maximum}"
         )
-    return whole
+    return number
 
 
 def _entry(record: object, where: str) -> ModelEntry:
     if not isinstance(record, dict) or not isinstance(record.get("name"), str):
         raise InvalidInputError(
-            f"{where} is {shown(record)}",
+            f"{where} is {short_repr(record)}",
             'Write {"name": "small", "nonembedding_parameters": 1000, "step": 100}',
         )
     parameters = record.get("nonembedding_parameters")
@@ -62,15 +62,15 @@ def _entry(record: object, where: str) -> ModelEntry:
 
 
 def read_models(path: Path) -> tuple[ModelEntry, ...]:
-    """Return the columns that a MODELS.json describes, in its order.
+    """Return the columns that a MODELS.json describes, in file order.
 
     Raises:
-        InvalidInputError: not JSON of that form, a (name, step) twice, or a name with two sizes.
+        InvalidInputError: another structure, a repeated (name, step), or a name with two sizes.
     """
     records = read_json(path)
     if not isinstance(records, list) or not records:
         raise InvalidInputError(
-            f"{path} holds no list of models",
+            f"{path} does not contain a list of models",
             'Write [{"name": "small", "nonembedding_parameters": 1000, "step": 100}, …]',
         )
     entries = tuple(_entry(r, f"{path}, model {i}") for i, r in enumerate(records))
@@ -97,28 +97,28 @@ def _size(entry: ModelEntry) -> int:
 
 
 def open_losses(path: Path, n_models: int) -> NDArray[np.floating[Any]]:
-    """Return the memory-mapped array of a `.npy` file with one column a model.
+    """Return the memory-mapped array of a `.npy` file with one column per model.
 
     Raises:
-        InvalidInputError: not a whole `.npy` file of that shape, or not of plain floats.
+        InvalidInputError: not a complete `.npy` file of that shape and of floats.
     """
     if not path.is_file():
         raise InvalidInputError(f"{path} is not a file", "Give a .npy file")
     try:
-        # Never unpickles: arrays of objects are refused by their header.
+        # Never unpickles: numpy rejects object arrays by their header.
         losses = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # numpy raises whatever its parser of headers does
+    except Exception as error:  # numpy's header parser raises many types
         raise InvalidInputError(
             f"{path} cannot be read as one .npy array ({error})",
             "Write it with numpy.save(path, losses), floats only",
         ) from error
     if losses.dtype.kind != "f" or losses.dtype.itemsize not in (2, 4, 8):
         raise InvalidInputError(
-            f"{path} holds {shown(str(losses.dtype))}", "Give float16, float32 or float64"
+            f"{path} has dtype {short_repr(str(losses.dtype))}", "Give float16, float32 or float64"
         )
     if losses.ndim != 2 or losses.shape[1] != n_models or not losses.shape[0]:
         raise InvalidInputError(
-            f"{path} has shape {losses.shape}, the models are {n_models}",
+            f"{path} has shape {losses.shape}, but there are {n_models} models",
             f"Give an array of shape (predictions, {n_models})",
         )
     extra = path.stat().st_size - int(losses.offset) - losses.nbytes
@@ -129,24 +129,24 @@ def open_losses(path: Path, n_models: int) -> NDArray[np.floating[Any]]:
     return np.asarray(losses)
 
 
-def refusal(
+def invalid_value_error(
     path: Path, values: NDArray[Any], factor: float, first: int, entries: Sequence[ModelEntry]
 ) -> InvalidInputError:
-    """Return an error that names the first value of a block that cannot be stored."""
+    """Return the error for the first value of a block that cannot be stored."""
     usable = np.isfinite(values) & (values >= 0) & (values * factor < MAX_LOSS_NATS)
     row, column = np.argwhere(~usable)[0].tolist()
     return InvalidInputError(
         f"{path}: the loss of prediction {first + row} under {entries[column].title} is "
-        f"{values[row, column]} (times {factor:.6g} nats), want finite, >= 0 and "
+        f"{values[row, column]} (times {factor:.6g} nats), must be finite, >= 0 and "
         f"< {MAX_LOSS_NATS:g} nats",
-        "Correct or drop that prediction; nothing was stored",
+        "Correct or drop that prediction; nothing is stored",
     )
 
 
-def stored_block(
+def convert_block(
     block: NDArray[np.floating[Any]], factor: float
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]] | None:
-    """Return a block as it is stored, one row a model, also as float32; None if it cannot be.
+    """Convert a block to stored rows, one per model; None if a value is invalid.
 
     Args:
         block: (predictions, models), any float dtype and byte order.
@@ -154,7 +154,7 @@ def stored_block(
     """
     from compute.float16_rounding import round_to_float16
 
-    # A NaN makes both comparisons false.
+    # NaN makes both comparisons false.
     if not (block.min() >= 0 and float(block.max()) * factor < MAX_LOSS_NATS):
         return None
     columns = np.ascontiguousarray(block.T, np.float32)

@@ -1,4 +1,4 @@
-"""The rows of imported losses: begun, gone on with, found again, taken away."""
+"""Rows of imported losses: create, resume, look up and delete them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ from backend.stages.provenance import provenance
 from backend.store.lookup import corpus_named
 from backend.store.tables import Checkpoint, Corpus, Evaluation, LossChunk, Model, Suite
 
-# Keys of what is not complete begin so: no hash does.
+# Prefix of the keys of unfinished imports; no hash begins like this.
 UNFINISHED = "unfinished import "
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be stored; `places` are (model, step, N) of the columns."""
+class ImportRequest:
+    """Losses to store; `columns` are (model, step, N)."""
 
     name: str
     file: Path
     unit: str
     corpus: str | None
     n_predictions: int
-    places: tuple[tuple[str, int, int], ...]
+    columns: tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
-class Begun:
-    """An import that is not complete; `owns_corpus` if its corpus was made for it."""
+class PendingImport:
+    """An unfinished import; `owns_corpus` if its corpus was created for it."""
 
     suite: int
     corpus: int
@@ -43,8 +43,8 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A complete import of the same name; `evaluations` are ids by key."""
+class FinishedImport:
+    """A finished import of the same name; `evaluations` maps keys to ids."""
 
     corpus: str
     corpus_key: str
@@ -53,67 +53,77 @@ class Found:
     spans: tuple[ChunkSpan, ...]
 
 
-def begun_or_found(session: Session, wanted: Wanted) -> Begun | Found:
-    """Return the import of a name: a complete one, one to go on with, or a new one.
+def find_or_create_import(
+    session: Session, request: ImportRequest
+) -> PendingImport | FinishedImport:
+    """Return the finished or unfinished import of a name, or create one.
 
     Raises:
-        InvalidInputError: the name belongs to something else, or the losses are not of the corpus.
+        InvalidInputError: the name belongs to another suite, or the losses do not fit the corpus.
         NotFoundError: there is no such corpus.
     """
-    suite = session.scalars(select(Suite).where(Suite.name == wanted.name)).one_or_none()
-    home = _home(session, wanted)
+    suite = session.scalars(select(Suite).where(Suite.name == request.name)).one_or_none()
+    requested = _requested_corpus(session, request)
     if suite is None:
-        _check_free(session, wanted)
-        return _new(session, wanted, home)
+        _check_name_is_free(session, request)
+        return _create_import(session, request, requested)
     rows = _evaluations(session, suite)
-    if _is_another(suite) or any(not row.key.startswith(UNFINISHED) for row in rows):
-        return _complete(session, wanted, suite, rows)
-    begun = _begun(session, wanted, suite, rows, home)
-    if begun is None:
-        # What was left of another import, which gave up this name.
-        _delete(session, suite.id, [row.id for row in rows], _own_corpora(session, wanted.name))
-        _check_free(session, wanted)
-        return _new(session, wanted, home)
-    return begun
+    if _is_other_suite(suite) or any(not row.key.startswith(UNFINISHED) for row in rows):
+        return _finished_import(session, request, suite, rows)
+    pending = _resume_import(session, request, suite, rows, requested)
+    if pending is None:
+        # An interrupted import of another file under this name.
+        _delete(
+            session, suite.id, [row.id for row in rows], _pending_corpora(session, request.name)
+        )
+        _check_name_is_free(session, request)
+        return _create_import(session, request, requested)
+    return pending
 
 
-def locked(session: Session, begun: Begun) -> None:
-    """Keep others from the rows of an import until the transaction ends.
+def lock_import(session: Session, pending: PendingImport) -> None:
+    """Lock the rows of an import until the transaction ends.
 
     Raises:
-        ConflictError: they were taken away.
+        ConflictError: another program deleted them.
     """
-    wanted = select(Suite.id).where(Suite.id == begun.suite).with_for_update()
-    if session.scalars(wanted).one_or_none() is None:
-        raise ConflictError("the import was taken away while it ran", "Ask for it again")
+    query = select(Suite.id).where(Suite.id == pending.suite).with_for_update()
+    if session.scalars(query).one_or_none() is None:
+        raise ConflictError("another program deleted the import while it ran", "Submit it again")
 
 
-def put_chunk(session: Session, begun: Begun, chunk: int, rows: Sequence[dict[str, Any]]) -> None:
-    """Store the rows of one chunk; what an interrupted import stored is kept if it is the same."""
-    locked(session, begun)
+def store_chunk(
+    session: Session, pending: PendingImport, chunk: int, rows: Sequence[dict[str, Any]]
+) -> None:
+    """Store the rows of one chunk, unless an interrupted import stored the same."""
+    lock_import(session, pending)
     query = select(LossChunk.evaluation_id, LossChunk.checksum).where(
-        LossChunk.evaluation_id.in_(begun.evaluations), LossChunk.chunk == chunk
+        LossChunk.evaluation_id.in_(pending.evaluations), LossChunk.chunk == chunk
     )
-    there = {evaluation: checksum for evaluation, checksum in session.execute(query)}
-    if there and there != {row["evaluation_id"]: row["checksum"] for row in rows}:
+    stored = {evaluation: checksum for evaluation, checksum in session.execute(query)}
+    if stored and stored != {row["evaluation_id"]: row["checksum"] for row in rows}:
         session.execute(
             delete(LossChunk).where(
-                LossChunk.evaluation_id.in_(begun.evaluations), LossChunk.chunk == chunk
+                LossChunk.evaluation_id.in_(pending.evaluations), LossChunk.chunk == chunk
             )
         )
-        there = {}
-    if not there:
+        stored = {}
+    if not stored:
         session.execute(insert(LossChunk), list(rows))
 
 
-def discard(session: Session, begun: Begun) -> None:
-    """Take away all rows of an import that cannot be completed."""
-    _delete(session, begun.suite, begun.evaluations, [begun.corpus] if begun.owns_corpus else [])
+def delete_import(session: Session, pending: PendingImport) -> None:
+    """Delete all rows of an import that cannot be finished."""
+    _delete(
+        session, pending.suite, pending.evaluations, [pending.corpus] if pending.owns_corpus else []
+    )
 
 
-def _is_another(suite: Suite) -> bool:
+def _is_other_suite(suite: Suite) -> bool:
     """Return whether a suite was not imported as losses."""
-    has_weights = any(one.location for model in suite.models for one in model.checkpoints)
+    has_weights = any(
+        checkpoint.location for model in suite.models for checkpoint in model.checkpoints
+    )
     return suite.tokenizer_key is not None or has_weights
 
 
@@ -122,15 +132,17 @@ def _evaluations(session: Session, suite: Suite) -> list[Evaluation]:
     return list(session.scalars(query.order_by(Evaluation.id)))
 
 
-def _complete(session: Session, wanted: Wanted, suite: Suite, rows: list[Evaluation]) -> Found:
+def _finished_import(
+    session: Session, request: ImportRequest, suite: Suite, rows: list[Evaluation]
+) -> FinishedImport:
     corpus = rows[0].corpus if rows else None
-    if _is_another(suite) or corpus is None:
+    if _is_other_suite(suite) or corpus is None:
         raise InvalidInputError(
-            f"the name {wanted.name} belongs to another suite", "Choose another name", "name"
+            f"the name {request.name} belongs to another suite", "Choose another name", "name"
         )
-    if wanted.corpus is not None:
-        corpus = corpus_named(session, wanted.corpus)
-    return Found(
+    if request.corpus is not None:
+        corpus = corpus_named(session, request.corpus)
+    return FinishedImport(
         corpus.name,
         corpus.key,
         corpus.n_predictions,
@@ -139,41 +151,45 @@ def _complete(session: Session, wanted: Wanted, suite: Suite, rows: list[Evaluat
     )
 
 
-def _begun(
-    session: Session, wanted: Wanted, suite: Suite, rows: list[Evaluation], home: Corpus | None
-) -> Begun | None:
-    """Return an interrupted import to go on with, None if it was of something else."""
+def _resume_import(
+    session: Session,
+    request: ImportRequest,
+    suite: Suite,
+    rows: list[Evaluation],
+    requested: Corpus | None,
+) -> PendingImport | None:
+    """Return the interrupted import, or None if it was of another file or corpus."""
     by_key = {row.key: row for row in rows}
-    ordered = [by_key.get(_key(wanted.name, i)) for i in range(len(wanted.places))]
-    found = [row for row in ordered if row is not None]
-    if not found or len(found) != len(ordered) or len(found) != len(rows):
+    ordered = [by_key.get(_evaluation_key(request.name, i)) for i in range(len(request.columns))]
+    evaluations = [row for row in ordered if row is not None]
+    if not evaluations or len(evaluations) != len(ordered) or len(evaluations) != len(rows):
         return None
-    corpus = found[0].corpus
-    places = tuple(
+    corpus = evaluations[0].corpus
+    columns = tuple(
         (
             row.checkpoint.model.name,
             row.checkpoint.step,
             row.checkpoint.model.nonembedding_parameters,
         )
-        for row in found
+        for row in evaluations
     )
-    is_same_corpus = corpus.id == home.id if home else corpus.name == wanted.name
+    is_same_corpus = corpus.id == requested.id if requested else corpus.name == request.name
     if (
-        places != wanted.places
+        columns != request.columns
         or not is_same_corpus
-        or corpus.n_predictions != wanted.n_predictions
+        or corpus.n_predictions != request.n_predictions
     ):
         return None
-    return Begun(
+    return PendingImport(
         suite.id,
         corpus.id,
-        home is None,
-        tuple(row.id for row in found),
+        requested is None,
+        tuple(row.id for row in evaluations),
         tuple(chunk_spans(session, corpus)),
     )
 
 
-def _own_corpora(session: Session, name: str) -> list[int]:
+def _pending_corpora(session: Session, name: str) -> list[int]:
     query = select(Corpus.id).where(Corpus.key == _corpus_key(name))
     return list(session.scalars(query))
 
@@ -191,7 +207,7 @@ def _delete(
     session.execute(delete(Corpus).where(Corpus.id.in_(corpora)))
 
 
-def _key(name: str, column: int) -> str:
+def _evaluation_key(name: str, column: int) -> str:
     return f"{UNFINISHED}{name} {column}"
 
 
@@ -199,14 +215,14 @@ def _corpus_key(name: str) -> str:
     return f"{UNFINISHED}{name}"
 
 
-def _home(session: Session, wanted: Wanted) -> Corpus | None:
-    """Return the corpus that was asked for, None if a corpus without text is to be made."""
-    if wanted.corpus is None:
+def _requested_corpus(session: Session, request: ImportRequest) -> Corpus | None:
+    """Return the requested corpus, or None if the import creates a corpus without text."""
+    if request.corpus is None:
         return None
-    corpus = corpus_named(session, wanted.corpus)
-    if corpus.n_predictions != wanted.n_predictions:
+    corpus = corpus_named(session, request.corpus)
+    if corpus.n_predictions != request.n_predictions:
         raise InvalidInputError(
-            f"{wanted.file} has {wanted.n_predictions} predictions, corpus {corpus.name} has "
+            f"{request.file} has {request.n_predictions} predictions, corpus {corpus.name} has "
             f"{corpus.n_predictions}",
             "Give one row for every prediction of the corpus, in its order, or leave --corpus out",
             "corpus",
@@ -214,46 +230,52 @@ def _home(session: Session, wanted: Wanted) -> Corpus | None:
     return corpus
 
 
-def _check_free(session: Session, wanted: Wanted) -> None:
-    taken = session.scalars(select(Corpus.id).where(Corpus.name == wanted.name)).one_or_none()
-    if wanted.corpus is None and taken is not None:
+def _check_name_is_free(session: Session, request: ImportRequest) -> None:
+    existing = session.scalars(select(Corpus.id).where(Corpus.name == request.name)).one_or_none()
+    if request.corpus is None and existing is not None:
         raise InvalidInputError(
-            f"the name {wanted.name} belongs to another corpus",
-            f"Choose another name, or give --corpus {wanted.name} if the losses are of its "
-            "predictions",
+            f"the name {request.name} belongs to another corpus",
+            f"Choose another name, or give --corpus {request.name} if the losses belong to "
+            "its predictions",
             "name",
         )
 
 
-def _new(session: Session, wanted: Wanted, home: Corpus | None) -> Begun:
-    corpus = home or _new_corpus(session, wanted)
-    rows = _new_evaluations(session, wanted, corpus)
-    return Begun(
+def _create_import(
+    session: Session, request: ImportRequest, requested: Corpus | None
+) -> PendingImport:
+    corpus = requested or _create_corpus(session, request)
+    rows = _create_evaluations(session, request, corpus)
+    return PendingImport(
         rows[0].checkpoint.model.suite.id,
         corpus.id,
-        home is None,
+        requested is None,
         tuple(row.id for row in rows),
         tuple(chunk_spans(session, corpus)),
     )
 
 
-def _new_corpus(session: Session, wanted: Wanted) -> Corpus:
-    key, count = _corpus_key(wanted.name), wanted.n_predictions
+def _create_corpus(session: Session, request: ImportRequest) -> Corpus:
+    key, count = _corpus_key(request.name), request.n_predictions
     return textless_corpus(
-        session, wanted.name, key, count, [wanted.file.name], "losses without text"
+        session, request.name, key, count, [request.file.name], "losses without text"
     )
 
 
-def _new_evaluations(session: Session, wanted: Wanted, corpus: Corpus) -> list[Evaluation]:
+def _create_evaluations(
+    session: Session, request: ImportRequest, corpus: Corpus
+) -> list[Evaluation]:
     suite = Suite(
-        name=wanted.name,
-        description=f"Losses imported from {wanted.file.name}; there are no weights",
+        name=request.name,
+        description=f"Losses imported from {request.file.name}; there are no weights",
         tokenizer_key=None,
     )
     models: dict[str, Model] = {}
-    made_with = provenance(imported=wanted.file.name, unit=wanted.unit)  # slow: once for all
+    shared_provenance = provenance(
+        imported=request.file.name, unit=request.unit
+    )  # slow, so read once
     rows = []
-    for i, (name, step, size) in enumerate(wanted.places):
+    for i, (name, step, size) in enumerate(request.columns):
         if name not in models:
             models[name] = Model(
                 suite=suite,
@@ -267,14 +289,14 @@ def _new_evaluations(session: Session, wanted: Wanted, corpus: Corpus) -> list[E
         )
         rows.append(
             Evaluation(
-                key=_key(wanted.name, i),
+                key=_evaluation_key(request.name, i),
                 corpus=corpus,
                 checkpoint=checkpoint,
                 n_chunks=corpus.n_chunks,
                 completed_at=None,
                 mean_loss_nats=None,
                 share_under_tenth_nat=None,
-                provenance=made_with,
+                provenance=shared_provenance,
             )
         )
     session.add_all(rows)

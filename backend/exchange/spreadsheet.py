@@ -1,9 +1,9 @@
-"""Cells as a spreadsheet may open them: corpus text is hostile, and some of it is a formula."""
+"""Protection against formula injection: corpus text may start like a spreadsheet formula."""
 
-# Spreadsheets run a cell that starts with one of these; full-width forms count too.
+# Spreadsheets evaluate a cell that starts with one of these, full-width forms included.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
-def neutralised(text: str) -> str:
-    """Return `text` with a ' before it if it would be a formula."""
+def escape_formula(text: str) -> str:
+    """Prefix `text` with ' if a spreadsheet would evaluate it."""
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text

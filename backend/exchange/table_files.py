@@ -1,8 +1,8 @@
-"""Tables as Parquet, Arrow, CSV or JSON, made piece by piece: memory does not grow with the rows.
+"""Write tables as Parquet, Arrow, CSV or JSON in blocks: memory does not grow with the rows.
 
-Metadata (what the table is of, its unit, the version of this program) is in the schema of Parquet
-and Arrow, and beside the rows in JSON; CSV has no place for it. A CSV cell of text that a
-spreadsheet would run as a formula gets a ' before it; the other formats keep text as it is.
+Metadata (source, unit, version of this program) is in the schema of Parquet and Arrow, and under
+`metadata` in JSON; CSV has none. A CSV cell that a spreadsheet would run as a formula is prefixed
+with '; the other formats leave text unchanged.
 """
 
 import io
@@ -30,7 +30,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Column:
-    """One column; `values` makes its cells for some rows."""
+    """One column; `values` returns its cells for an array of rows."""
 
     name: str
     type: pa.DataType
@@ -39,13 +39,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows to export, in blocks that are made when they are taken.
+    """Rows to export, in blocks computed lazily.
 
     Attributes:
         columns: in order.
-        blocks: the rows of each block, as the columns number them.
-        n_rows: of all blocks.
-        metadata: strings for people and programs.
+        blocks: row numbers of each block.
+        n_rows: total over all blocks.
+        metadata: provenance as strings.
     """
 
     columns: Sequence[Column]
@@ -65,19 +65,19 @@ class Table:
             arrays = [column.values(rows) for column in self.columns]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def watched(self, taken: Callable[[int], None]) -> "Table":
-        """Return this table, which tells `taken` the number of rows of every block."""
+    def with_progress(self, on_rows: Callable[[int], None]) -> "Table":
+        """Return this table calling `on_rows` with the number of rows of every block."""
 
         def blocks() -> Iterator[Rows]:
             for rows in self.blocks:
                 yield rows
-                taken(len(rows))
+                on_rows(len(rows))
 
         return replace(self, blocks=blocks())
 
 
-class _Drain(io.RawIOBase):
-    """A file that is taken away as it is written."""
+class _ByteBuffer(io.RawIOBase):
+    """A write-only file whose content is drained after every block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,8 +96,8 @@ class _Drain(io.RawIOBase):
     def tell(self) -> int:
         return self._size
 
-    def taken(self) -> bytes:
-        """Return what was written since the last call."""
+    def drain(self) -> bytes:
+        """Return the bytes written since the last call."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
 
@@ -116,66 +116,68 @@ _WRITERS: dict[str, Callable[[Any, pa.Schema], Any]] = {
 _FORMULA = f"^[{''.join(FORMULA_STARTS)}]".replace("-", r"\-")
 
 
-def _neutralised(array: pa.Array) -> pa.Array:
+def _escape_column(array: pa.Array) -> pa.Array:
     if not pa.types.is_string(array.type):
         return array
     quoted = pc.binary_join_element_wise("'", array, "")
     return pc.if_else(pc.match_substring_regex(array, _FORMULA), quoted, array)
 
 
-def _harmless(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a batch with no cell that a spreadsheet would run (see `spreadsheet.neutralised`)."""
-    arrays = [_neutralised(array) for array in batch.columns]
+def _escape_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Escape formulas in all text columns (see `spreadsheet.escape_formula`)."""
+    arrays = [_escape_column(array) for array in batch.columns]
     return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 
-def _json_pieces(table: Table) -> Iterator[bytes]:
+def _iter_json(table: Table) -> Iterator[bytes]:
     yield b'{"metadata":' + orjson.dumps(dict(table.metadata)) + b',"rows":['
-    between = b"\n"
+    separator = b"\n"
     for batch in table.batches():
         rows = [orjson.dumps(row) for row in batch.to_pylist()]
         if rows:
-            yield between + b",\n".join(rows)
-            between = b",\n"
+            yield separator + b",\n".join(rows)
+            separator = b",\n"
     yield b"\n]}\n"
 
 
-def pieces(table: Table, format: Format) -> Iterator[bytes]:
-    """Yield a table as the bytes of a file, a block at a time."""
+def iter_bytes(table: Table, format: Format) -> Iterator[bytes]:
+    """Yield the bytes of a table in a file format, one block at a time."""
     if format == "json":
-        yield from _json_pieces(table)
+        yield from _iter_json(table)
         return
-    drain = _Drain()
+    drain = _ByteBuffer()
     with _WRITERS[format](pa.PythonFile(drain, mode="w"), table.schema) as writer:
         for batch in table.batches():
-            writer.write_batch(_harmless(batch) if format == "csv" else batch)
-            yield drain.taken()
-    yield drain.taken()
+            writer.write_batch(_escape_batch(batch) if format == "csv" else batch)
+            yield drain.drain()
+    yield drain.drain()
 
 
-def format_of(path: Path, format: str | None) -> Format:
-    """Return the format asked for, or that of a file's ending.
+def resolve_format(path: Path, format: str | None) -> Format:
+    """Return `format`, by default that of the file extension.
 
     Raises:
-        InvalidInputError: neither names one.
+        InvalidInputError: neither is a known format.
     """
     name = format or path.suffix.removeprefix(".")
-    for known in FORMATS:
-        if name == known:
-            return known
+    for choice in FORMATS:
+        if name == choice:
+            return choice
     raise InvalidInputError(
-        f"format {name!r} is not known",
-        f"Choose --format of {', '.join(FORMATS)}, or end the file's name with one",
+        f"unknown format {name!r}",
+        f"Choose --format from {', '.join(FORMATS)}, or use one as file extension",
         "format",
     )
 
 
-def _check_place(path: Path, overwrite: bool) -> None:
+def _check_target(path: Path, overwrite: bool) -> None:
     if path.is_dir() or not path.parent.is_dir():
-        what = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
-        raise InvalidInputError(f"{path} {what}", "Give the name of a file in a folder", "out")
+        problem = "is a folder" if path.is_dir() else f"is in {path.parent}, which is not a folder"
+        raise InvalidInputError(
+            f"{path} {problem}", "Give a file name in an existing folder", "out"
+        )
     if path.exists() and not overwrite:
-        raise InvalidInputError(f"{path} is there already", "Add --force to replace it", "out")
+        raise InvalidInputError(f"{path} exists", "Add --force to replace it", "out")
 
 
 def write_table(
@@ -184,29 +186,29 @@ def write_table(
     format: Format,
     *,
     overwrite: bool = False,
-    wrote: Callable[[int], None] = lambda _: None,
+    on_rows: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Write a table to a file, which appears under its name once it is whole.
+    """Write a table to a file atomically.
 
     Args:
-        table: what to write.
-        path: where; its folder must be there.
-        format: the kind of file.
-        overwrite: replace a file of that name.
-        wrote: told the number of rows of every block.
+        table: the table.
+        path: target; its folder must exist.
+        format: file format.
+        overwrite: replace an existing file.
+        on_rows: called with the number of rows of every block.
 
     Returns:
         The size of the file in bytes.
 
     Raises:
-        InvalidInputError: a file is there already, or the place cannot be written to.
+        InvalidInputError: the file exists, or cannot be written.
     """
-    _check_place(path, overwrite)
+    _check_target(path, overwrite)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     size = 0
     try:
         with part.open("wb") as file:
-            for piece in pieces(table.watched(wrote), format):
+            for piece in iter_bytes(table.with_progress(on_rows), format):
                 size += file.write(piece)
             file.flush()
             os.fsync(file.fileno())
@@ -215,7 +217,7 @@ def write_table(
         part.unlink(missing_ok=True)
         raise InvalidInputError(
             f"{path} cannot be written ({error.strerror or error})",
-            "Choose another place, or make room",
+            "Choose another folder, or free disk space",
             "out",
         ) from error
     except BaseException:

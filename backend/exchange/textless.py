@@ -1,4 +1,4 @@
-"""Corpora without text: what imported losses and labels are of when only indexes are known."""
+"""Corpora without text, for imported losses and labels whose predictions have only an index."""
 
 from sqlalchemy.orm import Session
 
@@ -10,12 +10,12 @@ from backend.store.tables import Corpus
 def textless_corpus(
     session: Session, name: str, key: str, n_predictions: int, files: list[str], imported: str
 ) -> Corpus:
-    """Return a new corpus of a number of predictions, without tokenizer, documents or tokens.
+    """Create a corpus of `n_predictions` without tokenizer, documents or tokens.
 
     Args:
-        key: hash of what its predictions are, as every result has one.
-        files: names of the files that it came with.
-        imported: what was imported; both for its provenance.
+        key: content key of the predictions.
+        files: names of the imported files, for the provenance.
+        imported: description of the import, for the provenance.
     """
     corpus = Corpus(
         key=key,

@@ -1,4 +1,4 @@
-"""`quanta suite pack`: the part of a trained suite that is worth sharing, with its licences."""
+"""`quanta suite pack`: copy the parts of a trained suite worth sharing, with their licences."""
 
 import json
 import re
@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 from backend.errors import InvalidInputError
 from backend.progress import Progress
 from backend.training.recipe import Recipe, read_recipe
-from backend.training.sources import archive_files
+from backend.training.sources import iter_archive_files
 
-# As long as a line of text: shorter passages are common phrases of any two documents.
+# About a line of text: shorter passages are phrases common to many documents.
 PASSAGE_TOKENS = 32
 ROWS_AT_ONCE = 1 << 13
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -31,54 +31,54 @@ _LICENCE = re.compile(
 
 def passage_hashes(
     tokens: np.ndarray[Any, np.dtype[np.uint16]],
-) -> UInt64[np.ndarray, "rows places"]:
+) -> UInt64[np.ndarray, "rows passages"]:
     """Return a hash of every passage of `PASSAGE_TOKENS` tokens inside each row, modulo 2^64."""
-    places = tokens.shape[1] - PASSAGE_TOKENS + 1
-    hashes = np.zeros((len(tokens), max(places, 0)), np.uint64)
-    if places > 0:
+    n_passages = tokens.shape[1] - PASSAGE_TOKENS + 1
+    hashes = np.zeros((len(tokens), max(n_passages, 0)), np.uint64)
+    if n_passages > 0:
         for k in range(PASSAGE_TOKENS):
             hashes *= _FACTOR
-            hashes += tokens[:, k : k + places] + np.uint64(1)
-    # The low bits of a sum of odd multiples say little: mix the high ones in.
-    mixed: UInt64[np.ndarray, "rows places"] = hashes ^ (hashes >> np.uint64(31))
+            hashes += tokens[:, k : k + n_passages] + np.uint64(1)
+    # The low bits of a sum of odd multiples vary little, so mix in the high bits.
+    mixed: UInt64[np.ndarray, "rows passages"] = hashes ^ (hashes >> np.uint64(31))
     return mixed
 
 
-def seen_in_training(folder: Path) -> list[Bool[np.ndarray, " passages"]]:
-    """Return, for every held-out window, which of its passages occur in a training window.
+def passages_in_training(folder: Path) -> list[Bool[np.ndarray, " passages"]]:
+    """Return a mask per held-out window of its passages that occur in a training window.
 
     A passage is `PASSAGE_TOKENS` tokens in a row; passages that cross the end of a training window
-    are not looked for. Equal hashes count as equal passages: one chance in 2^64 each.
+    are ignored. Equal hashes count as equal passages; a false match has probability 2^-64.
     """
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     with (folder / "documents.jsonl").open(encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
     encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
     held_out = [passage_hashes(np.array([e.ids], np.uint16))[0] for e in encoded]
-    known = np.unique(np.concatenate(held_out))
-    seen = np.zeros(len(known), bool)
+    held_out_hashes = np.unique(np.concatenate(held_out))
+    in_training = np.zeros(len(held_out_hashes), bool)
     windows = np.load(folder / "windows.npy", mmap_mode="r", allow_pickle=False)
     for start in range(0, len(windows), ROWS_AT_ONCE):
         hashes = passage_hashes(windows[start : start + ROWS_AT_ONCE]).ravel()
-        at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-        seen[at[known[at] == hashes]] = True
-    return [seen[np.searchsorted(known, hashes)] for hashes in held_out]
+        at = np.minimum(np.searchsorted(held_out_hashes, hashes), len(held_out_hashes) - 1)
+        in_training[at[held_out_hashes[at] == hashes]] = True
+    return [in_training[np.searchsorted(held_out_hashes, hashes)] for hashes in held_out]
 
 
 def pack(
     folder: Path, out: Path, keep: Mapping[str, str], downloads: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Copy a trained suite's last weights and chosen steps, its held-out text and its licences.
+    """Copy the final weights and selected steps of a suite, its held-out text and its licences.
 
     Args:
-        folder: what `quanta suite train` made.
+        folder: output of `quanta suite train`.
         out: new folder of the packed suite.
-        keep: model → "all" or steps separated by commas, kept beside the last one.
-        downloads: where the packages of the recipe are, or are fetched to.
-        progress: sink.
+        keep: model → "all" or comma-separated steps to copy besides the last one.
+        downloads: folder of the downloaded packages.
+        progress: progress reporter.
 
     Returns:
-        What is written to `out/suite.json`.
+        The content of `out/suite.json`.
 
     Raises:
         InvalidInputError: training is not finished, a model or step is unknown, `out` has files,
@@ -87,19 +87,19 @@ def pack(
     recipe = read_recipe(folder / "recipe.toml")
     if out.exists() and any(out.iterdir()):
         raise InvalidInputError(f"{out} is not empty", "Choose another folder")
-    steps = _chosen_steps(recipe, folder, keep)
-    facts: dict[str, Any] = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
+    steps = _selected_steps(recipe, folder, keep)
+    description: dict[str, Any] = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
     with progress.task("compare held-out with training text", total=1, unit="suites") as bar:
-        seen = seen_in_training(folder)
+        in_training = passages_in_training(folder)
         bar.advance()
-    facts["held_out"] = {
-        "windows": len(seen),
+    description["held_out"] = {
+        "windows": len(in_training),
         "passage_tokens": PASSAGE_TOKENS,
-        "passages": sum(map(len, seen)),
-        "passages_in_training": int(sum(window.sum() for window in seen)),
-        "windows_wholly_in_training": sum(bool(len(w)) and bool(w.all()) for w in seen),
+        "passages": sum(map(len, in_training)),
+        "passages_in_training": int(sum(window.sum() for window in in_training)),
+        "windows_wholly_in_training": sum(bool(len(w)) and bool(w.all()) for w in in_training),
     }
-    facts["models"] = [m | {"steps": steps[m["name"]]} for m in facts["models"]]
+    description["models"] = [m | {"steps": steps[m["name"]]} for m in description["models"]]
     out.mkdir(parents=True, exist_ok=True)
     write_licences(recipe, folder, out, downloads, progress)
     for model, chosen in steps.items():
@@ -108,34 +108,36 @@ def pack(
             shutil.copytree(folder / "models" / model / name, out / "models" / model / name)
     for name in ("recipe.toml", "tokenizer.json", "documents.jsonl"):
         shutil.copy(folder / name, out / name)
-    (out / "suite.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return facts
+    (out / "suite.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    return description
 
 
-def _chosen_steps(recipe: Recipe, folder: Path, keep: Mapping[str, str]) -> dict[str, list[int]]:
+def _selected_steps(recipe: Recipe, folder: Path, keep: Mapping[str, str]) -> dict[str, list[int]]:
     names = [model.name for model in recipe.model]
     if unknown := sorted(set(keep) - set(names)):
         raise InvalidInputError(
-            f"the recipe has no model {unknown[0]!r}", f"There is: {', '.join(names)}"
+            f"the recipe has no model {unknown[0]!r}", f"Choose from {', '.join(names)}"
         )
-    return {name: _steps_of(recipe, folder / "models" / name, keep.get(name, "")) for name in names}
+    return {
+        name: _parse_steps(recipe, folder / "models" / name, keep.get(name, "")) for name in names
+    }
 
 
-def _steps_of(recipe: Recipe, folder: Path, wanted: str) -> list[int]:
-    there = sorted(int(p.name.removeprefix("step")) for p in folder.glob("step*[0-9]"))
-    if recipe.training.steps not in there:
+def _parse_steps(recipe: Recipe, folder: Path, requested: str) -> list[int]:
+    available = sorted(int(p.name.removeprefix("step")) for p in folder.glob("step*[0-9]"))
+    if recipe.training.steps not in available:
         raise InvalidInputError(
             f"{folder} has no step {recipe.training.steps}",
-            "Run quanta suite train until it is done",
+            "Run `quanta suite train` to the end",
         )
-    if wanted == "all":
-        return there
+    if requested == "all":
+        return available
     chosen = {recipe.training.steps}
-    for word in filter(None, wanted.split(",")):
-        if not word.isdecimal() or int(word) not in there:
+    for word in filter(None, requested.split(",")):
+        if not word.isdecimal() or int(word) not in available:
             raise InvalidInputError(
                 f"{folder.name} has no step {word!r}",
-                f"There is: {', '.join(map(str, there))}, or all",
+                f"Choose from {', '.join(map(str, available))}, or all",
             )
         chosen.add(int(word))
     return sorted(chosen)
@@ -144,32 +146,32 @@ def _steps_of(recipe: Recipe, folder: Path, wanted: str) -> list[int]:
 def write_licences(
     recipe: Recipe, folder: Path, out: Path, downloads: Path, progress: Progress
 ) -> None:
-    """Write one file of licence texts a package, and the table of sources."""
+    """Write one file of licence texts per package, and the table of sources."""
     with (folder / "documents.jsonl").open(encoding="utf-8") as lines:
         held_out = Counter(json.loads(line)["source"] for line in lines)
     (out / "licenses").mkdir()
     rows = ["| source | package | kind | held-out windows | licence | file |", "|" + "---|" * 6]
-    written: dict[str, str] = {}
+    file_names: dict[str, str] = {}
     with progress.task("read licences", total=len(recipe.source), unit="sources") as bar:
         for source in recipe.source:
             package = f"{source.package} {source.version}".strip()
-            if source.kind != "folder" and package not in written:
+            if source.kind != "folder" and package not in file_names:
                 texts = [
                     data.decode("utf-8", "replace")
-                    for path, data in archive_files(source, downloads)
+                    for path, data in iter_archive_files(source, downloads)
                     if _LICENCE.fullmatch(path)
                 ]
                 if not texts:
                     raise InvalidInputError(
                         f"source {source.name}: {package} has no licence file",
-                        "Take another package, or pack the suite by hand",
+                        "Choose another package, or pack the suite by hand",
                     )
-                written[package] = f"{source.package.replace('/', '-')}.txt"
+                file_names[package] = f"{source.package.replace('/', '-')}.txt"
                 text = "\n\n".join(text.strip() for text in texts) + "\n"
-                (out / "licenses" / written[package]).write_text(text, encoding="utf-8")
+                (out / "licenses" / file_names[package]).write_text(text, encoding="utf-8")
             rows.append(
                 f"| {source.name} | {package} ({source.kind}) | {source.category} "
-                f"| {held_out[source.name]} | {source.license} | `{written.get(package, '')}` |"
+                f"| {held_out[source.name]} | {source.license} | `{file_names.get(package, '')}` |"
             )
             bar.advance()
     (out / "SOURCES.md").write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Recipes: everything that defines a suite, in one TOML file that anyone can run again."""
+"""Recipes: the full definition of a trained suite in one reproducible TOML file."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ class _Part(BaseModel):
 
 
 Name = Annotated[str, Field(pattern=PATTERN)]
-"""Names become folders and stand in URLs."""
+"""Names are used as folders and in URLs."""
 
 
 class Source(_Part):
@@ -39,17 +39,17 @@ class Source(_Part):
     format: Literal["text", "html", "dict", "r-lines"] = "text"
     max_bytes: Positive = 1 << 40
     document_bytes: Positive = 1 << 18
-    """Longer files are cut into documents of about this size, at a line's end."""
+    """Longer files are split at line ends into documents of about this size."""
 
     @model_validator(mode="after")
-    def _verifiable(self) -> "Source":
+    def _check_sha256(self) -> "Source":
         if self.kind != "folder" and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError(f"source {self.name}: a {self.kind} package needs its sha256")
         return self
 
 
 class Data(_Part):
-    """How text becomes windows of tokens."""
+    """Tokenizer and windows."""
 
     vocabulary_size: Annotated[int, Field(ge=300, le=1 << 16)]
     context: Annotated[int, Field(ge=8, le=1 << 16)]
@@ -57,12 +57,12 @@ class Data(_Part):
     held_out_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.04
     held_out_windows: Positive = 800
     near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """Jaccard similarity of 5-word shingles from which the later document is dropped."""
+    """Minimum Jaccard similarity of 5-word shingles to drop the later document."""
     tokenizer_bytes: Positive = 64 << 20
 
 
 class Training(_Part):
-    """What all sizes share."""
+    """Training settings shared by all sizes."""
 
     steps: Positive
     batch_windows: Positive
@@ -75,7 +75,7 @@ class Training(_Part):
 
 
 class ModelSize(_Part):
-    """One size."""
+    """One model size."""
 
     name: Name
     hidden_size: Positive
@@ -85,7 +85,7 @@ class ModelSize(_Part):
 
 
 class Recipe(_Part):
-    """A whole suite."""
+    """The recipe of a suite."""
 
     name: Name
     description: str
@@ -95,19 +95,19 @@ class Recipe(_Part):
     model: Annotated[tuple[ModelSize, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Recipe":
+    def _check_names_and_heads(self) -> "Recipe":
         for kind, names in (
             ("model", [m.name for m in self.model]),
             ("source", [s.name for s in self.source]),
         ):
-            double = next((n for n in names if names.count(n) > 1), None)
-            if double is not None:
-                raise ValueError(f"{kind} {double!r} is named twice")
+            duplicate = next((n for n in names if names.count(n) > 1), None)
+            if duplicate is not None:
+                raise ValueError(f"{kind} {duplicate!r} is named twice")
         for model in self.model:
             if model.hidden_size % (2 * model.heads):
                 raise ValueError(
-                    f"model {model.name}: hidden_size {model.hidden_size} is no multiple of twice "
-                    f"its {model.heads} heads"
+                    f"model {model.name}: hidden_size {model.hidden_size} is not a multiple of "
+                    f"twice its {model.heads} heads"
                 )
         return self
 
@@ -116,11 +116,11 @@ MAX_BYTES = 1 << 20
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Return a checked recipe.
+    """Read and validate a recipe.
 
     Raises:
-        InvalidInputError: no such file, no TOML, or a field that is missing, unknown or out of
-            range; the message names it.
+        InvalidInputError: no such file, invalid TOML, or a field that is missing, unknown or out
+            of range; the message names it.
     """
     try:
         with path.open("rb") as file:
@@ -140,8 +140,8 @@ def read_recipe(path: Path) -> Recipe:
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        location = ".".join(str(part) for part in first["loc"]) or "the recipe"
         raise InvalidInputError(
-            f"{path}: {place}: {first['msg']}",
+            f"{path}: {location}: {first['msg']}",
             "Correct that field; the bundled recipe shows all of them",
         ) from error

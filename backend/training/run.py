@@ -1,4 +1,4 @@
-"""`quanta suite train`: from a recipe to a folder that `quanta suite add` takes."""
+"""`quanta suite train`: build the folder of a suite from a recipe, for `quanta suite add`."""
 
 import fcntl
 import json
@@ -21,9 +21,9 @@ from backend.progress import Progress
 from backend.store.keys import bytes_key
 from backend.training import cleaning, windows
 from backend.training.recipe import ModelSize, Recipe, read_recipe
-from backend.training.sources import source_files
+from backend.training.sources import iter_source_files
 
-POLL_S = 0.5
+POLL_SECONDS = 0.5
 
 
 def _prepared_key(recipe: Recipe) -> str:
@@ -32,10 +32,10 @@ def _prepared_key(recipe: Recipe) -> str:
 
 
 def prepare(recipe: Recipe, out: Path, downloads: Path, progress: Progress) -> dict[str, Any]:
-    """Fetch, clean, split and tokenise the text of a recipe; return what there is of it.
+    """Fetch, clean, split and tokenise the text of a recipe; return the corpus report.
 
     Raises:
-        InvalidInputError: `out` holds the text of another recipe.
+        InvalidInputError: `out` contains the text of another recipe.
     """
     out.mkdir(parents=True, exist_ok=True)
     report_path, key = out / "corpus.json", _prepared_key(recipe)
@@ -43,31 +43,33 @@ def prepare(recipe: Recipe, out: Path, downloads: Path, progress: Progress) -> d
         report: dict[str, Any] = json.loads(report_path.read_text(encoding="utf-8"))
         if report["key"] != key:
             raise InvalidInputError(
-                f"{out} holds the text of another recipe", "Choose another --out"
+                f"{out} contains the text of another recipe", "Choose another --out"
             )
         return report
     documents = []
     with progress.task("read sources", total=len(recipe.source), unit="sources") as bar:
         for source in recipe.source:
-            documents += cleaning.clean_documents(list(source_files(source, downloads)))
+            documents += cleaning.clean_documents(list(iter_source_files(source, downloads)))
             bar.advance()
-    kept = cleaning.distinct(documents, recipe.data.near_duplicate)
-    parts = windows.split(kept, recipe.data)
+    distinct_documents = cleaning.drop_near_duplicates(documents, recipe.data.near_duplicate)
+    parts = windows.split(distinct_documents, recipe.data)
     if not parts.training or not parts.held_out:
         raise InvalidInputError(
-            f"{len(kept)} documents leave {len(parts.training)} for training and "
+            f"{len(distinct_documents)} documents leave {len(parts.training)} for training and "
             f"{len(parts.held_out)} held out",
             "Add text, or change held_out_share",
         )
     held_out = windows.held_out_windows(parts, recipe.data)
-    windows.write_lines(out / "documents.jsonl", held_out)
-    tokenizer = windows.trained_tokenizer(parts.training, recipe.data)
+    windows.write_json_lines(out / "documents.jsonl", held_out)
+    tokenizer = windows.train_tokenizer(parts.training, recipe.data)
     tokenizer.save(str(out / "tokenizer.json"))
-    tokens = windows.training_windows(parts.training, tokenizer, recipe.data, out / "windows.npy")
+    tokens = windows.write_training_windows(
+        parts.training, tokenizer, recipe.data, out / "windows.npy"
+    )
     report = {
         "key": key,
         "documents": len(documents),
-        "near_duplicates": len(documents) - len(kept),
+        "near_duplicates": len(documents) - len(distinct_documents),
         "training_documents": len(parts.training),
         "held_out_windows": len(held_out),
         "training_windows": len(tokens),
@@ -91,15 +93,15 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _end_with_parent(_: object) -> None:
-    """Stop at a step's end once the command that started this process is gone, however it ended."""
+    """Exit at the end of a step if the parent process has ended."""
     parent = parent_process()
     if parent is not None and not parent.is_alive():
         raise SystemExit(0)
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other trainer writes to a folder: one whose parent was killed ends its step."""
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder for one trainer; an orphaned trainer holds the lock until its step ends."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -112,22 +114,22 @@ def train_size(
     device: str,
     said: Callable[[object], None] = _end_with_parent,
 ) -> None:
-    """Train one size on one thread of a CPU; `said` is called after every step."""
+    """Train one size, on one thread of a CPU; `said` is called after every step."""
     import torch
     from transformers.utils import logging
 
     from compute import training
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one a file of weights
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one bar per weight file
     recipe, folder = read_recipe(Path(recipe_path)), Path(out)
     if device == "cpu":
         torch.set_num_threads(1)
     size = next(model for model in recipe.model if model.name == name)
     tokens = np.load(folder / "windows.npy", mmap_mode="r", allow_pickle=False)
-    plan = recipe.training
+    schedule = recipe.training
     model_folder = folder / "models" / name
     model_folder.mkdir(parents=True, exist_ok=True)
-    with alone(model_folder):
+    with lock_folder(model_folder):
         training.train(
             tokens,
             training.Architecture(
@@ -138,16 +140,16 @@ def train_size(
                 recipe.data.context,
             ),
             training.Schedule(
-                steps=plan.steps,
-                batch_windows=plan.batch_windows,
-                micro_windows=plan.micro_windows,
+                steps=schedule.steps,
+                batch_windows=schedule.batch_windows,
+                micro_windows=schedule.micro_windows,
                 learning_rate=size.learning_rate,
-                warmup_steps=plan.warmup_steps,
-                weight_decay=plan.weight_decay,
-                seed=plan.seed,
+                warmup_steps=schedule.warmup_steps,
+                weight_decay=schedule.weight_decay,
+                seed=schedule.seed,
                 order_seed=recipe.data.seed,
-                save_every=plan.save_every,
-                precision=plan.precision,
+                save_every=schedule.save_every,
+                precision=schedule.precision,
             ),
             model_folder,
             device=device,
@@ -161,32 +163,32 @@ def _process(name: str, recipe: str, out: str, device: str) -> BaseProcess:
     )
 
 
-def steps_done(folder: Path) -> int:
-    """Return how many steps of a size are trained."""
+def count_trained_steps(folder: Path) -> int:
+    """Return the number of trained steps of a size."""
     path = folder / "log.jsonl"
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
 def claim_folder(recipe: Recipe, size: ModelSize, folder: Path) -> None:
-    """Write down how a folder's weights are trained, or check that it is as the recipe says.
+    """Record the training settings of a folder, or check that they match the recipe.
 
     Raises:
-        InvalidInputError: they are trained in another way; the message names what differs.
+        InvalidInputError: a setting differs; the message names it.
     """
-    # Windows at once change rounding only.
-    wanted = recipe.training.model_dump(exclude={"micro_windows"}) | size.model_dump()
+    # The micro-batch size changes rounding only.
+    settings = recipe.training.model_dump(exclude={"micro_windows"}) | size.model_dump()
     path = folder / "train.json"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        _write_json(path, wanted)
+        _write_json(path, settings)
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
-    for name, value in wanted.items():
-        if there.get(name) != value:
+    existing = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in settings.items():
+        if existing.get(name) != value:
             raise InvalidInputError(
-                f"the weights in {folder} are trained with {name} {there.get(name)}, the recipe "
-                f"says {value}",
-                "Choose another --out, or put the recipe back",
+                f"the weights in {folder} were trained with {name} {existing.get(name)}, the "
+                f"recipe says {value}",
+                "Choose another --out, or restore the recipe",
             )
 
 
@@ -205,17 +207,17 @@ def train_suite(
     downloads: Path,
     progress: Progress,
 ) -> Path:
-    """Train every size of a recipe; what an interrupted run finished is kept.
+    """Train every size of a recipe, resuming an interrupted run.
 
-    Sizes train side by side, largest first, one thread each: at these sizes that is faster than
-    one trainer with several threads.
+    Sizes train in parallel, largest first, one thread each, which at these sizes is faster than one
+    trainer with several threads.
 
     Returns:
         The folder, ready for `quanta suite add`.
 
     Raises:
-        InvalidInputError: a recipe or source that cannot be used.
-        QuantaError: a trainer ended early; the message says which, its state is kept.
+        InvalidInputError: an invalid recipe or source.
+        QuantaError: a trainer crashed; the message names it, and its state is kept.
     """
     recipe = read_recipe(recipe_path)
     report = prepare(recipe, out, downloads, progress)
@@ -223,12 +225,12 @@ def train_suite(
         claim_folder(recipe, size, out / "models" / size.name)
     copy = out / "recipe.toml"
     copy.write_bytes(recipe_path.read_bytes())
-    waiting = sorted(
+    pending = sorted(
         (m for m in recipe.model if not is_finished(recipe, out, m)),
         key=lambda m: m.layers * m.hidden_size**2,
     )
     arguments = (str(copy), str(out), device)
-    start = {m.name: partial(_process, m.name, *arguments) for m in waiting}
+    start = {m.name: partial(_process, m.name, *arguments) for m in pending}
     _run_all(recipe, out, start, processes, progress)
     write_suite(recipe, report, out)
     return out
@@ -241,26 +243,26 @@ def _run_all(
     processes: int,
     progress: Progress,
 ) -> None:
-    waiting, running = list(start), dict[str, BaseProcess]()
+    pending, running = list(start), dict[str, BaseProcess]()
     folders = [out / "models" / model.name for model in recipe.model]
     total = recipe.training.steps * len(recipe.model)
-    done = sum(map(steps_done, folders))
+    done = sum(map(count_trained_steps, folders))
     try:
         with progress.task("train", total=total, unit="steps", done=done) as bar:
-            while waiting or running:
-                while waiting and len(running) < processes:
-                    name = waiting.pop()
+            while pending or running:
+                while pending and len(running) < processes:
+                    name = pending.pop()
                     running[name] = start[name]()
                     running[name].start()
-                time.sleep(POLL_S)
-                now_done = sum(map(steps_done, folders))
+                time.sleep(POLL_SECONDS)
+                now_done = sum(map(count_trained_steps, folders))
                 bar.advance(max(0, now_done - done))
                 done = max(done, now_done)
                 for name in [n for n, process in running.items() if not process.is_alive()]:
                     if code := running.pop(name).exitcode:
                         raise QuantaError(
-                            f"the trainer of {name} ended with code {code}",
-                            "Its last state is kept: run the same command again",
+                            f"the trainer of {name} exited with code {code}",
+                            "Its last state is kept; run the same command again",
                         )
     finally:
         for process in running.values():
@@ -268,20 +270,20 @@ def _run_all(
 
 
 def write_suite(recipe: Recipe, report: dict[str, Any], out: Path) -> None:
-    """Write what `quanta suite add` reads of a trained suite."""
+    """Write the `suite.json` that `quanta suite add` reads."""
     from compute import training
 
-    plan = recipe.training
+    schedule = recipe.training
     _write_json(
         out / "suite.json",
         {
             "name": recipe.name,
             "description": recipe.description,
-            "batch_tokens": plan.batch_windows * (recipe.data.context - 1),
-            "steps": training.saved_steps(plan.steps, plan.save_every),
+            "batch_tokens": schedule.batch_windows * (recipe.data.context - 1),
+            "steps": training.saved_steps(schedule.steps, schedule.save_every),
             "context": recipe.data.context,
             "prefix": [0],
-            "training": plan.model_dump(),
+            "training": schedule.model_dump(),
             "models": [m.model_dump() for m in recipe.model],
             "corpus": report,
             "sources": [

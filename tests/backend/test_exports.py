@@ -26,8 +26,8 @@ from backend.exchange.exports import (
     named_curve_set,
     predictions_table,
 )
-from backend.exchange.spreadsheet import FORMULA_STARTS, neutralised
-from backend.exchange.table_files import FORMATS, Column, Format, Table, pieces, write_table
+from backend.exchange.spreadsheet import FORMULA_STARTS, escape_formula
+from backend.exchange.table_files import FORMATS, Column, Format, Table, iter_bytes, write_table
 from backend.quanta.clusters import contexts
 from backend.read.loss_blocks import suite_losses
 from backend.read.losses import SCORE_DTYPES, curve_scores
@@ -175,7 +175,7 @@ def test_clusters_hold_every_member_with_its_context(
     first = contexts(mini_store, members[0][0], context=16, limit=20).contexts
     for row, item in zip(read.to_pylist(), first, strict=False):
         shown = "".join(value.token.shown for value in item.tokens[:-1])
-        assert row["context"] == (neutralised(shown) if format == "csv" else shown)
+        assert row["context"] == (escape_formula(shown) if format == "csv" else shown)
         assert np.float16(row["loss_nats"]) == item.loss_nats
         assert row["document_id"] == item.document_id
 
@@ -227,9 +227,9 @@ CELLS = [f"{start}1+1" for start in FORMULA_STARTS] + [
 ]
 
 
-def test_csv_cells_that_a_spreadsheet_would_run_are_neutralised(tmp_path: Path) -> None:
+def test_csv_cells_that_a_spreadsheet_would_run_are_escape_column(tmp_path: Path) -> None:
     read = written(text_table(CELLS), tmp_path, "csv")
-    assert read["text"].to_pylist() == [neutralised(cell) for cell in CELLS]
+    assert read["text"].to_pylist() == [escape_formula(cell) for cell in CELLS]
     assert sum(cell.startswith("'") for cell in read["text"].to_pylist()) == len(FORMULA_STARTS) + 1
 
 
@@ -261,7 +261,7 @@ def test_memory_does_not_grow_with_the_rows(format: Format) -> None:
     values = np.random.default_rng(0).integers(0, 1 << 62, len(rows))
     column = Column("n", pa.int64(), lambda block: pa.array(values[block]))
     table = Table([column], (rows for _ in range(40)), len(rows) * 40, {})
-    sizes = [len(piece) for piece in pieces(table, format)]
+    sizes = [len(piece) for piece in iter_bytes(table, format)]
     assert len([size for size in sizes if size]) >= 40
     assert max(sizes) < 2 * sum(sizes) / 40
 
@@ -293,7 +293,7 @@ def test_an_interrupted_export_leaves_nothing(
         yield b"half"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(table_files, "pieces", interrupted)
+    monkeypatch.setattr(table_files, "iter_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_table(text_table(["a"]), tmp_path / "out", "csv")
     assert list(tmp_path.iterdir()) == []
@@ -302,7 +302,7 @@ def test_an_interrupted_export_leaves_nothing(
 def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("mine")
-    with pytest.raises(InvalidInputError, match="there already") as caught:
+    with pytest.raises(InvalidInputError, match="exists") as caught:
         write_table(text_table(["a"]), path, "csv")
     assert "--force" in caught.value.remedy
     assert path.read_text() == "mine"
@@ -339,5 +339,5 @@ def test_hostile_text_is_neutralised_from_the_store_to_the_file(
     (tmp_path / "out.parquet").unlink()
     safe = written(clusters_table(hostile_store, clustering), tmp_path, "csv")
     for name in ("context", "answer", "source", "document_id"):
-        assert safe[name].to_pylist() == [neutralised(cell) for cell in plain[name].to_pylist()]
+        assert safe[name].to_pylist() == [escape_formula(cell) for cell in plain[name].to_pylist()]
         assert not pc.any(pc.match_substring_regex(safe[name], table_files._FORMULA)).as_py()

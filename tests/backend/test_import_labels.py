@@ -17,11 +17,11 @@ from backend.errors import InvalidInputError, NotFoundError
 from backend.exchange.label_store import LabelsSpec, import_labels
 from backend.exchange.labels import (
     SampleContext,
-    by_size,
+    build_vocabulary,
     read_contexts,
     read_labels,
+    sort_labels_by_size,
     tokenizer_json,
-    vocabulary_of,
 )
 from backend.exchange.losses import LossesSpec, import_losses
 from backend.progress import Silent
@@ -251,8 +251,8 @@ def test_an_equal_import_is_found_and_another_is_refused(any_store: Store, tmp_p
 
 
 BAD_LABELS: list[tuple[Any, str]] = [
-    ([], "no object with labels"),
-    ({}, "no object with labels"),
+    ([], "not contain an object with labels"),
+    ({}, "not contain an object with labels"),
     ({"four": [[0]]}, "n_clusters is 'four'"),
     ({"0": [[0]]}, "n_clusters is '0'"),
     ({"4": [0, 1]}, "n_clusters 4 has no list of labels"),
@@ -283,14 +283,14 @@ def nothing_stored(store: Store) -> bool:
 
 
 BAD_CONTEXTS: list[tuple[Any, str]] = [
-    ([], "no object with contexts"),
+    ([], "not contain an object with contexts"),
     ({"1": {"context": ["a"], "answer": "b"}}, "has 1 contexts, the labels have 2 samples"),
     ({"1": {"context": ["a"], "answer": "b"}, "x": {}}, "prediction 'x'"),
     ({"1": {"context": ["a"], "answer": "b"}, "2": []}, "prediction '2' is"),
     ({"1": {"context": ["a"], "answer": "b"}, "2": {"context": [], "answer": "b"}}, "no context"),
     ({"1": {"context": ["a"], "answer": "b"}, "2": {"context": ["a"]}}, "answer is None"),
     ({"1": {"context": [3], "answer": "b"}, "2": {}}, "token 0 is 3, not a string"),
-    ({"1": {"context": ["\ud800"], "answer": "b"}, "2": {}}, "half of a surrogate pair"),
+    ({"1": {"context": ["\ud800"], "answer": "b"}, "2": {}}, "unpaired surrogate"),
 ]
 
 
@@ -343,7 +343,7 @@ def test_no_json_makes_the_readers_fail_otherwise(tmp_path: Path, value: Any) ->
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60))
 def test_renumbering_keeps_the_partition_and_sorts_it(labels: list[int]) -> None:
-    ranks, sizes = by_size(np.array(labels, np.int32))
+    ranks, sizes = sort_labels_by_size(np.array(labels, np.int32))
     assert sizes == np.bincount(ranks).tolist() == sorted(sizes, reverse=True)
     assert len({(a, b) for a, b in zip(labels, ranks.tolist(), strict=True)}) == len(set(labels))
     first = [ranks.tolist().index(k) for k in range(len(sizes))]
@@ -358,7 +358,7 @@ TOKENS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.samp
 @settings(max_examples=150, deadline=None)
 @given(st.lists(TOKENS, min_size=1, max_size=12), TOKENS)
 def test_a_vocabulary_of_any_strings_gives_them_back(context: list[str], answer: str) -> None:
-    vocabulary = vocabulary_of([SampleContext(0, tuple(context), answer)])
+    vocabulary = build_vocabulary([SampleContext(0, tuple(context), answer)])
     read = Vocabulary(parse_tokenizer(tokenizer_json(vocabulary)))
     for token, number in vocabulary.items():
         assert read.text(number) == token

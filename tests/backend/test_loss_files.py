@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.errors import InvalidInputError
-from backend.exchange.loss_files import open_losses, read_models, stored_block
+from backend.exchange.loss_files import convert_block, open_losses, read_models
 from backend.store.arrays import MAX_LOSS_NATS
 from tests.backend.importing import MODELS, tolerance
 
 BAD_MODELS: list[tuple[Any, str]] = [
-    ([], "no list of models"),
-    ({"name": "a"}, "no list of models"),
+    ([], "not contain a list of models"),
+    ({"name": "a"}, "not contain a list of models"),
     ([1], "model 0 is 1"),
     ([{"name": 3, "nonembedding_parameters": 5, "step": 1}], "model 0 is"),
     ([{"name": "a", "step": 1}], "nonembedding_parameters is None"),
@@ -107,7 +107,7 @@ def test_every_finite_loss_keeps_the_stores_precision(
     rows: list[tuple[float, float, float]], kind: str, factor: float
 ) -> None:
     block = np.array(rows).astype(kind)
-    found = stored_block(block, factor)
+    found = convert_block(block, factor)
     assert found is not None
     stored, wide = found
     np.testing.assert_array_equal(stored, wide)

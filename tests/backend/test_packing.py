@@ -84,7 +84,7 @@ def test_a_passage_of_the_training_text_is_recognised(folder: Path, tmp_path: Pa
     assert exact
     with (trained / "documents.jsonl").open("a", encoding="utf-8") as lines:
         lines.write(json.dumps({"source": "text", "text": exact[0]}) + "\n")
-    assert packing.seen_in_training(trained)[-1].all()
+    assert packing.passages_in_training(trained)[-1].all()
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_the_command_prints_the_counts_of_phases(tmp_path: Path) -> None:
     assert "C G M" in told
     refused = quanta(tmp_path / "data", *words[:-1], "5000")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "step 9999 is beyond the budget of 5000" in refused.stderr
+    assert "step 9999 exceeds the budget of 5000" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_the_command_prints_the_counts_of_phases(tmp_path: Path) -> None:
     [
         (b"", "has no numbers"),
         (b"1,2\n3\n", "line 2: 1 numbers, the first row has 2"),
-        (b"1,2\n3,x\n", "line 2, column 2: 'x' is no step"),
-        (b"1,-2\n", "line 1, column 2: '-2' is no step"),
-        (b"1,nan\n", "'nan' is no step"),
-        (b"1,inf\n", "'inf' is no step"),
-        (b"1.5\n", "'1.5' is no step"),
-        (b"\x93NUMPY\x01", "is no text"),
+        (b"1,2\n3,x\n", "line 2, column 2: 'x' is not a step"),
+        (b"1,-2\n", "line 1, column 2: '-2' is not a step"),
+        (b"1,nan\n", "'nan' is not a step"),
+        (b"1,inf\n", "'inf' is not a step"),
+        (b"1.5\n", "'1.5' is not a step"),
+        (b"\x93NUMPY\x01", "is not text"),
     ],
 )
 def test_what_is_no_grid_is_refused_with_its_place(
@@ -72,5 +72,5 @@ def test_grids_must_be_of_the_same_cells(tmp_path: Path) -> None:
     train, test = written(tmp_path, test=TEST.T)
     with pytest.raises(InvalidInputError, match="2 x 3 cells"):
         read_step_grids(train, test, 10_000, 1_000)
-    with pytest.raises(InvalidInputError, match="is not there"):
+    with pytest.raises(InvalidInputError, match="does not exist"):
         read_step_grids(train, tmp_path / "no.csv", 10_000, 1_000)

@@ -89,7 +89,7 @@ def test_a_killed_training_resumes_and_the_suite_can_be_evaluated(
 
 def test_held_out_windows_never_occur_in_training(folder: Path, tmp_path: Path) -> None:
     recipe = read_recipe(recipe_file(tmp_path, folder))
-    kept = cleaning.distinct(
+    kept = cleaning.drop_near_duplicates(
         cleaning.clean_documents(list(source_files(recipe.source[0], tmp_path))), 0.7
     )
     parts = windows.split(kept, recipe.data)
@@ -110,7 +110,9 @@ def test_a_window_met_in_training_is_left_out() -> None:
     shared = source()
     long = cleaning.CleanDocument("text/a#0.0", shared, "\n".join(words))
     copy = cleaning.CleanDocument("text/b#0.0", shared, "\n".join(words[1000:2000]))
-    shares = windows.overlap_with([copy], [" ".join(words[1100:1300]), " ".join(words[3000:3200])])
+    shares = windows.training_overlap(
+        [copy], [" ".join(words[1100:1300]), " ".join(words[3000:3200])]
+    )
     assert shares.tolist() == [1.0, 0.0]
     data = Data(vocabulary_size=400, context=32, held_out_windows=500)
     found = windows.held_out_windows(windows.Split([copy], [long]), data)
@@ -125,14 +127,14 @@ def test_near_duplicates_go_and_the_first_stays() -> None:
     other = rng.choice([f"w{i}" for i in range(500)], 600).tolist()
     texts = [" ".join(w) for w in (words, nearly, other, words)]
     documents = [cleaning.CleanDocument(str(i), source(), t) for i, t in enumerate(texts)]
-    assert [d.id for d in cleaning.distinct(documents, 0.7)] == ["0", "2"]
+    assert [d.id for d in cleaning.drop_near_duplicates(documents, 0.7)] == ["0", "2"]
 
 
 def test_notices_and_frames_are_stripped() -> None:
     code = "# Copyright 2020 Someone\n# All rights reserved.\n\nimport os\n\nprint(os)\n"
-    assert cleaning.without_notice(code) == "import os\n\nprint(os)\n"
+    assert cleaning.strip_notice(code) == "import os\n\nprint(os)\n"
     kept = "# How to use it\nimport os\n"
-    assert cleaning.without_notice(kept) == kept
+    assert cleaning.strip_notice(kept) == kept
     page = "<!DOCTYPE html><head><title>x</title></head>\n<div>Home | Index</div>\n<p>{}</p>\n"
     html = source(format="html", category="markup")
     files = [
@@ -149,14 +151,14 @@ def test_every_training_window_begins_with_end_of_text_and_holds_the_text(
 ) -> None:
     recipe = read_recipe(recipe_file(tmp_path, folder))
     documents = cleaning.clean_documents(list(source_files(recipe.source[0], tmp_path)))
-    tokenizer = windows.trained_tokenizer(documents, recipe.data)
-    found = windows.training_windows(documents, tokenizer, recipe.data, tmp_path / "w.npy")
+    tokenizer = windows.train_tokenizer(documents, recipe.data)
+    found = windows.write_training_windows(documents, tokenizer, recipe.data, tmp_path / "w.npy")
     assert (found[:, 0] == 0).all()
     text = tokenizer.decode(found[:, 1:].ravel().tolist(), skip_special_tokens=False)
     for document in documents[:20]:
         assert document.text[:200] in text or document.text[-200:] in text
     assert np.array_equal(np.load(tmp_path / "w.npy"), found)
-    again = windows.trained_tokenizer(documents, recipe.data)
+    again = windows.train_tokenizer(documents, recipe.data)
     assert Tokenizer.to_str(again) == Tokenizer.to_str(tokenizer)
 
 

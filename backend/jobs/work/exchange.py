@@ -99,7 +99,7 @@ def _export_name(parameters: Parameters) -> str:
 
 def _export(task: Task) -> Made:
     from backend.exchange import exports
-    from backend.exchange.table_files import format_of, write_table
+    from backend.exchange.table_files import resolve_format, write_table
 
     parameters, store = task.parameters, task.store
     path = files.exports(store) / _export_name(parameters)
@@ -119,7 +119,9 @@ def _export(task: Task) -> Made:
                 store, exports.named_curve_set(store, *names, *axis), wanted
             )
     with task.progress.task("export", total=table.n_rows, unit="rows") as bar:
-        size = write_table(table, path, format_of(path, None), overwrite=True, wrote=bar.advance)
+        size = write_table(
+            table, path, resolve_format(path, None), overwrite=True, on_rows=bar.advance
+        )
     return {"rows": table.n_rows, "bytes": size}
 
 

@@ -60,7 +60,7 @@ def _train(task: Task, recipe: Recipe, out: Path, copy: Path) -> None:
     run.claim_folder(recipe, size, folder)
     if run.is_finished(recipe, out, size):
         return
-    steps, done = recipe.training.steps, run.steps_done(folder)
+    steps, done = recipe.training.steps, run.count_trained_steps(folder)
     with task.progress.task(f"train {size.name}", steps, unit="steps", done=done) as bar:
         run.train_size(str(copy), size.name, str(out), task.compute.device, lambda _: bar.advance())
 
