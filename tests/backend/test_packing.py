@@ -90,8 +90,8 @@ def test_a_passage_of_the_training_text_is_recognised(folder: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("keep", "said"),
     [
-        ({"d": "all"}, "no model 'd'.*There is: a, b, c"),
-        ({"a": "0,5"}, "no step '5'.*There is: 0, 1, 2, 3, 6"),
+        ({"d": "all"}, "no model 'd'.*Choose from a, b, c"),
+        ({"a": "0,5"}, "no step '5'.*Choose from 0, 1, 2, 3, 6"),
     ],
 )
 def test_packing_names_an_unknown_model_or_step(

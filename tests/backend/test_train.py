@@ -19,7 +19,7 @@ from backend.errors import InvalidInputError
 from backend.stages.demo import N_DOCUMENTS
 from backend.training import cleaning, run, sources, windows
 from backend.training.recipe import Data, read_recipe
-from backend.training.sources import SourceFile, source_files
+from backend.training.sources import SourceFile, iter_source_files
 from tests.recipes import TEXTS, archive_of, recipe_file, registry, source, text_files
 from tests.stores import BUNDLED
 
@@ -90,7 +90,7 @@ def test_a_killed_training_resumes_and_the_suite_can_be_evaluated(
 def test_held_out_windows_never_occur_in_training(folder: Path, tmp_path: Path) -> None:
     recipe = read_recipe(recipe_file(tmp_path, folder))
     kept = cleaning.drop_near_duplicates(
-        cleaning.clean_documents(list(source_files(recipe.source[0], tmp_path))), 0.7
+        cleaning.clean_documents(list(iter_source_files(recipe.source[0], tmp_path))), 0.7
     )
     parts = windows.split(kept, recipe.data)
     out = windows.held_out_windows(parts, recipe.data)
@@ -150,7 +150,7 @@ def test_every_training_window_begins_with_end_of_text_and_holds_the_text(
     folder: Path, tmp_path: Path
 ) -> None:
     recipe = read_recipe(recipe_file(tmp_path, folder))
-    documents = cleaning.clean_documents(list(source_files(recipe.source[0], tmp_path)))
+    documents = cleaning.clean_documents(list(iter_source_files(recipe.source[0], tmp_path)))
     tokenizer = windows.train_tokenizer(documents, recipe.data)
     found = windows.write_training_windows(documents, tokenizer, recipe.data, tmp_path / "w.npy")
     assert (found[:, 0] == 0).all()
@@ -168,7 +168,7 @@ def test_every_training_window_begins_with_end_of_text_and_holds_the_text(
         ("steps = 6", "steps = 0", "training.steps"),
         ('kind = "folder"', 'kind = "torrent"', "source.0.kind"),
         ("[training]", "[training]\nspeed = 3", "training.speed"),
-        ("heads = 2", "heads = 5", "no multiple"),
+        ("heads = 2", "heads = 5", "not a multiple"),
         ('name = "b"', 'name = "a"', "named twice"),
         ("[data]", "[data", "is not TOML"),
     ],
@@ -232,10 +232,10 @@ def test_weights_of_another_schedule_are_not_resumed(folder: Path, tmp_path: Pat
 
 def test_text_that_unfolds_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MEMBER_LIMIT", 1000)
-    assert sources._unfolded(gzip.compress(b"a" * 999))[0] == b"a" * 999
+    assert sources._decompress(gzip.compress(b"a" * 999))[0] == b"a" * 999
     for data in (gzip.compress(b"a" * 5000), gzip.compress(b"a" * 500)[:-9], b"no stream"):
         with pytest.raises(InvalidInputError, match="compressed text"):
-            sources._unfolded(data)
+            sources._decompress(data)
 
 
 def test_packages_are_fetched_once_by_name_and_checked(
@@ -252,10 +252,10 @@ def test_packages_are_fetched_once_by_name_and_checked(
     )
     with registry(archive) as url:
         monkeypatch.setattr(sources, "PYPI", f"{url}/simple")
-        found = list(source_files(wanted, tmp_path))
+        found = list(iter_source_files(wanted, tmp_path))
         wrong = wanted.model_copy(update={"sha256": "0" * 64})
         with pytest.raises(InvalidInputError, match="sha256"):
-            list(source_files(wrong, tmp_path / "other"))
+            list(iter_source_files(wrong, tmp_path / "other"))
         assert not list((tmp_path / "other").glob("*.tar.gz"))
     assert [(f.path, f.text) for f in found] == [("pkg-1.0/docs/a/b.txt", "deep")]
-    assert [f.text for f in source_files(wanted, tmp_path)] == ["deep"]  # without the registry
+    assert [f.text for f in iter_source_files(wanted, tmp_path)] == ["deep"]  # without the registry
