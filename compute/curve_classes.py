@@ -25,11 +25,17 @@ CURVE_CLASSES: tuple[str, ...] = (
     "irregular",
 )
 UNDEFINED_CLASS = 255
+
 MIN_POINTS = 3
 BLOCK_PREDICTIONS = 16_384  # of seven points, intermediate columns stay in a core's cache
 BLOCK_VALUES = 1 << 20  # losses a block: bounds memory when the axis is long
 # Nats: a drop of exactly 2, or 0, is one whatever the last bits of a logarithm make of it.
 ROUNDING = 1e-9
+
+
+def class_name(code: int) -> str:
+    """Return the name of a stored class code; "undefined" for `UNDEFINED_CLASS`."""
+    return CURVE_CLASSES[code] if code < len(CURVE_CLASSES) else "undefined"
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from app.api.tables import Row, csv_response, text_of
 from app.requests.dependencies import MAX_INTEGER, Cursor, Id, StoreDep
-from backend.quanta import clusterings
+from backend.quanta import cluster_list, clusterings
 from backend.quanta import comparison as compare
-from backend.quanta.clusterings import MAX_CLUSTERS, ClusterFilter, Sort
+from backend.quanta.cluster_list import MAX_CLUSTERS, ClusterFilter, Sort
 from backend.quanta.comparison_views import Comparison
 from backend.quanta.views import ClusteringRow, ClusteringView, ClusterPage, ClusterRow
 from backend.store.database import Store
@@ -104,9 +104,9 @@ def list_clusters(
 ) -> ClusterPage | Response:
     """Clusters by rank or score, filtered."""
     if format == "json":
-        return clusterings.list_clusters(store, clustering, wanted)
+        return cluster_list.list_clusters(store, clustering, wanted)
     wanted = replace(wanted, limit=MAX_CLUSTERS)
-    first = clusterings.list_clusters(store, clustering, wanted)
+    first = cluster_list.list_clusters(store, clustering, wanted)
     return csv_response(
         CSV_HEADER,
         _csv_pages(store, clustering, wanted, first),
@@ -121,7 +121,7 @@ def _csv_pages(
     n_rows = len(page.clusters)
     yield [_csv_row(row) for row in page.clusters]
     while page.next_cursor is not None and n_rows < MAX_CSV_ROWS:
-        page = clusterings.list_clusters(
+        page = cluster_list.list_clusters(
             store, clustering, replace(wanted, cursor=page.next_cursor)
         )
         n_rows += len(page.clusters)

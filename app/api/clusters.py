@@ -11,7 +11,7 @@ from app.api.openapi import MUTATION_PROBLEMS
 from app.api.tables import Row, csv_response, text_of
 from app.requests.dependencies import MAX_INTEGER, Cursor, Id, StoreDep
 from backend.quanta import clusters
-from backend.quanta.clusters import MAX_CONTEXT, MAX_CONTEXTS, Order
+from backend.quanta.contexts import MAX_CONTEXT, MAX_CONTEXTS, Order, list_contexts
 from backend.quanta.views import Annotation, ClusterView, Context, ContextPage, SubMatrix
 
 MAX_CSV_ROWS = 10_000
@@ -80,7 +80,7 @@ def cluster_contexts(
     """
 
     def page(cursor: str | None, limit: int) -> ContextPage:
-        return clusters.contexts(
+        return list_contexts(
             store,
             cluster,
             context=context,

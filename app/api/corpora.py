@@ -27,9 +27,16 @@ from app.requests.dependencies import (
     Target,
 )
 from backend.corpora import corpora, heat, predictions
+from backend.corpora.views import (
+    CorpusRow,
+    DocumentPage,
+    DocumentView,
+    Heat,
+    Measure,
+    PredictionView,
+)
 from backend.errors import InvalidInputError
 from backend.read import loss_blocks as losses
-from backend.read.views import CorpusRow, DocumentPage, DocumentView, Heat, Measure, PredictionView
 
 MAX_JSON_ROWS = 1_000
 

@@ -14,10 +14,10 @@ from app.requests.dependencies import (
     SuiteQuery,
 )
 from app.requests.scaling import Law, Place, Subset
-from backend.read.views import Axis, SuiteView
+from backend.read.views import Axis
 from backend.scaling import suites
 from backend.scaling.detail import scaling_detail
-from backend.scaling.views import ScalingDetail, ScalingRequest
+from backend.scaling.views import ScalingDetail, ScalingRequest, SuiteView
 
 router = APIRouter(prefix="/api/v1")
 

@@ -16,6 +16,18 @@ from app.client.search_fields import (
     SearchFilters,
     TableFormat,
 )
+from backend.corpora.views import (
+    CorpusRow,
+    Curve,
+    DocumentPage,
+    DocumentRow,
+    DocumentView,
+    Heat,
+    Measure,
+    Membership,
+    PredictionView,
+    SourceRow,
+)
 from backend.experiments.sparse_parity.views import ParityAxis, ParityCell, ParityLaw, ParityView
 from backend.experiments.views import (
     ArrayInfo,
@@ -63,26 +75,7 @@ from backend.read.job_views import (
     UnitPage,
 )
 from backend.read.job_views import State as JobState
-from backend.read.views import (
-    Axis,
-    CheckpointRow,
-    CorpusRow,
-    Curve,
-    DocumentPage,
-    DocumentRow,
-    DocumentView,
-    Heat,
-    Measure,
-    Membership,
-    ModelRow,
-    PowerLaw,
-    PredictionView,
-    ScalingPoint,
-    SourceRow,
-    SuiteView,
-    Token,
-    TokenValue,
-)
+from backend.read.views import Axis, Token, TokenValue
 from backend.scaling.theory_views import (
     ExponentLine,
     ExponentPair,
@@ -94,6 +87,7 @@ from backend.scaling.theory_views import (
     TheoryRequest,
 )
 from backend.scaling.views import (
+    CheckpointRow,
     ClassPart,
     FitKind,
     InductionMean,
@@ -101,7 +95,11 @@ from backend.scaling.views import (
     LawFit,
     LawParameter,
     LossDistribution,
+    ModelRow,
+    PowerLaw,
     ScalingDetail,
+    ScalingPoint,
+    SuiteView,
 )
 from backend.search.views import Invariance, Match, MatchScores, Order, Preset, SearchResult
 from backend.search.views import Sort as SearchSort

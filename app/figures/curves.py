@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.read.views import ScalingPoint
+from backend.scaling.views import ScalingPoint
 
 WIDTH, HEIGHT = 400, 236
 LEFT, TOP, RIGHT, BOTTOM = 28, 12, 388, 192

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from app.figures.base import Trace, along_axis, axis, end_label, figure, log_axis
 from app.figures.labels import plotly_text
 from app.figures.losses import axis_layout
-from backend.read.views import Curve
+from backend.corpora.views import Curve
 
 Quantity = Literal["nats", "bits", "p"]
 

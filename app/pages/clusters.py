@@ -10,8 +10,10 @@ from app.requests.dependencies import Id, StoreDep
 from app.requests.pages import ClusterQuery, ContextQuery
 from app.web.templating import PageContext, query_string, render
 from backend.corpora.heat_scales import MEASURES
-from backend.quanta import clusterings
+from backend.quanta import cluster_list, clusterings
 from backend.quanta import clusters as cluster_queries
+from backend.quanta.cluster_list import ClusterFilter
+from backend.quanta.contexts import list_contexts
 from backend.quanta.views import (
     ClusteringRow,
     ClusteringView,
@@ -78,7 +80,7 @@ def clustering(
 ) -> Response:
     """Show the clusters of a clustering and how their sizes fall with rank."""
     view = clusterings.clustering(store, clustering_id)
-    page = clusterings.list_clusters(store, clustering_id, _filter(filters))
+    page = cluster_list.list_clusters(store, clustering_id, _filter(filters))
     siblings = sorted(view.siblings, key=lambda row: row.n_clusters)
     context = ClusteringPage(
         title=f"Clusters, n_clusters {view.n_clusters}",
@@ -93,8 +95,8 @@ def clustering(
     return render(request, context)
 
 
-def _filter(filters: ClusterQuery) -> clusterings.ClusterFilter:
-    return clusterings.ClusterFilter(**filters.model_dump())
+def _filter(filters: ClusterQuery) -> ClusterFilter:
+    return ClusterFilter(**filters.model_dump())
 
 
 def _sort_links(filters: ClusterQuery) -> dict[str, str]:
@@ -140,7 +142,7 @@ def cluster(
 
 
 def _contexts(store: StoreDep, cluster_id: int, query: ContextQuery) -> ContextPage:
-    return cluster_queries.contexts(
+    return list_contexts(
         store,
         cluster_id,
         context=query.context,

@@ -15,17 +15,17 @@ from app.web.templating import PageContext, query_string, render
 from backend.corpora import corpora
 from backend.corpora import heat as heats
 from backend.corpora.heat_scales import Scale, scale_of
-from backend.errors import NotReadyError
-from backend.jobs.kinds.paste import MAX_TEXT
-from backend.read.views import (
+from backend.corpora.views import (
     CorpusRow,
     DocumentPage,
     DocumentView,
     Heat,
     HeatChoices,
     HeatModel,
-    TokenValue,
 )
+from backend.errors import NotReadyError
+from backend.jobs.kinds.paste import MAX_TEXT
+from backend.read.views import TokenValue
 
 router = APIRouter(include_in_schema=False)
 

@@ -5,8 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from backend.corpora.heat_scales import N_BINS, Scale, scale_of
+from backend.corpora.views import DocumentView, Heat, HeatChoices, HeatModel
 from backend.read.targets import spelled
-from backend.read.views import DocumentView, Heat, HeatChoices, HeatModel, TokenValue
+from backend.read.views import TokenValue
 
 N_COMMON = 8
 NEWLINE = "⏎"

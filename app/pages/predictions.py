@@ -11,7 +11,7 @@ from app.requests.prediction import CONTEXT, PredictionQuery
 from app.web.templating import PageContext, query_string, render
 from backend.corpora import predictions
 from backend.corpora.heat_scales import MEASURES
-from backend.read.views import PredictionView
+from backend.corpora.views import PredictionView
 from backend.search import search
 from backend.search.search import SearchResult
 

@@ -14,11 +14,12 @@ from app.requests.dependencies import StoreDep
 from app.requests.scaling import ScalingQuery
 from app.web.templating import PageContext, query_string, render
 from backend.corpora import corpora
+from backend.corpora.views import CorpusRow
 from backend.errors import QuantaError
-from backend.read.views import Axis, CorpusRow, SuiteView
+from backend.read.views import Axis
 from backend.scaling import suites
 from backend.scaling.detail import scaling_detail
-from backend.scaling.views import ScalingDetail
+from backend.scaling.views import ScalingDetail, SuiteView
 
 router = APIRouter(include_in_schema=False)
 
@@ -66,7 +67,7 @@ def scaling_choice(store: StoreDep, corpus: str | None, suite: str | None) -> Sc
     found = suites.list_suites(store, name) if name else ()
     usable = tuple(one for one in found if _is_evaluated(one))
     chosen = suites.suite(store, suite, name) if suite else usable[0] if usable else None
-    return ScalingChoice(rows, usable, name, chosen, suites.known_curves(store))
+    return ScalingChoice(rows, usable, name, chosen, suites.list_curve_axes(store))
 
 
 def _is_evaluated(suite: SuiteView) -> bool:

@@ -18,8 +18,8 @@ from app.requests.search import SearchQuery
 from app.web.response_cache import passing
 from app.web.templating import number, render, si
 from backend.errors import InvalidInputError, NotReadyError
-from backend.read.views import ScalingView
 from backend.scaling import suites
+from backend.scaling.views import ScalingView
 from backend.search import search as searches
 from backend.search.filters import TEXT_SECONDS
 from backend.search.search import Match, SearchResult

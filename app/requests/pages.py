@@ -9,9 +9,9 @@ from pydantic_core import CoreSchema
 
 from app.requests.dependencies import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN
 from backend.corpora.heat import HeatRequest
-from backend.quanta.clusterings import Sort
-from backend.quanta.clusters import Order
-from backend.read.views import Heat, Measure
+from backend.corpora.views import Heat, Measure
+from backend.quanta.cluster_list import Sort
+from backend.quanta.contexts import Order
 
 ContextLength = Literal["32", "64", "128", "all"]
 MAX_CONTEXT = 1024

@@ -7,8 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from app.figures.prediction import Quantity, Shown
 from app.requests.dependencies import MODEL_PATTERN
 from app.requests.pages import SuiteText
+from backend.corpora.views import Curve
 from backend.errors import InvalidInputError
-from backend.read.views import Curve
 
 CONTEXT = 128  # tokens before the predicted one
 

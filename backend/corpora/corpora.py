@@ -3,9 +3,9 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from backend.corpora.views import CorpusRow, DocumentPage, DocumentRow, DocumentView, SourceRow
 from backend.errors import NotFoundError
 from backend.read.reader import NO_TEXT, limited, offset_of, reader, stamp
-from backend.read.views import CorpusRow, DocumentPage, DocumentRow, DocumentView, SourceRow
 from backend.store.database import Store
 from backend.store.lookup import corpus_named
 from backend.store.memo import kept

@@ -18,13 +18,13 @@ from backend.corpora.heat_scales import (
     scale_of,
     significant,
 )
+from backend.corpora.views import Heat, HeatChoices, HeatModel, Measure
 from backend.errors import InvalidInputError, NotReadyError
 from backend.read.evaluations import default_suite, evaluated
 from backend.read.loss_blocks import suite_losses
 from backend.read.measures import chunk_measure
 from backend.read.reader import Reader, reader
 from backend.read.targets import find_token, spelled, target_losses
-from backend.read.views import Heat, HeatChoices, HeatModel, Measure
 from backend.store.database import Store
 from backend.store.lookup import checkpoint_at, corpus_named, has_weights, model_named, suite_named
 from backend.store.tables import Corpus, Document, Evaluation, Suite, TokenChunk

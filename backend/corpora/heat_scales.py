@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.corpora.views import Measure
 from backend.errors import InvalidInputError
-from backend.read.views import Measure
 
 N_CLASSES = 64
 N_BINS = 40

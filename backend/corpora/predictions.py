@@ -8,12 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.corpora.corpora import document_row
+from backend.corpora.views import Curve, Membership, PredictionView
 from backend.errors import InvalidInputError
 from backend.read.loss_blocks import SuiteLosses, losses_of
 from backend.read.losses import SCORE_DTYPES, curve_scores
 from backend.read.reader import Reader, check_prediction, finite, reader_if_text
 from backend.read.suite_rows import known_suite
-from backend.read.views import Curve, Membership, PredictionView
 from backend.store.database import Store
 from backend.store.tables import (
     Annotation,
@@ -65,12 +65,6 @@ def _score(name: str, value: Any) -> float | int | bool | None:
     return finite(value)
 
 
-def _class_name(code: int) -> str:
-    from compute.curve_classes import CURVE_CLASSES
-
-    return CURVE_CLASSES[code] if code < len(CURVE_CLASSES) else "undefined"
-
-
 def _step_zero(losses: SuiteLosses, curve_set: CurveSet, index: int) -> float | None:
     for column, evaluation in enumerate(losses.evaluations):
         checkpoint = evaluation.checkpoint
@@ -80,6 +74,8 @@ def _step_zero(losses: SuiteLosses, curve_set: CurveSet, index: int) -> float | 
 
 
 def _curve(store: Store, curve_set: CurveSet, losses: SuiteLosses, index: int) -> Curve:
+    from compute.curve_classes import class_name
+
     columns = losses.columns(curve_set.evaluation_ids)
     chosen = [losses.evaluations[column].checkpoint for column in columns]
     is_size = curve_set.axis == "N"
@@ -93,7 +89,7 @@ def _curve(store: Store, curve_set: CurveSet, losses: SuiteLosses, index: int) -
         loss_nats=tuple(np.asarray(losses.values[index, columns], np.float64).tolist()),
         mean_nats=tuple((curve_set.summary or {})["mean_nats"]),
         step_zero_nats=None if is_size else _step_zero(losses, curve_set, index),
-        curve_class=_class_name(code),
+        curve_class=class_name(code),
         scores={
             name: _score(name, curve_scores(store, curve_set, name)[index])
             for name in SCORE_DTYPES

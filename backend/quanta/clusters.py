@@ -1,28 +1,20 @@
-"""One cluster: scores, contexts, curves, sub-matrix, annotation."""
+"""One cluster: scores, curves, cosines between members, annotation."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError, NotFoundError
-from backend.quanta.clusterings import (
-    cluster_rows,
-    clustering_row,
-    finished_clustering,
-    selection_suite,
-)
+from backend.quanta.cluster_list import cluster_rows
+from backend.quanta.clusterings import clustering_row, selection_suite
+from backend.quanta.contexts import find_cluster, list_members
 from backend.quanta.similarities import selection_row
 from backend.quanta.views import (
     Annotation,
     ClusterView,
-    Context,
-    ContextPage,
     Count,
     CurveBand,
     MemberCurve,
@@ -31,66 +23,15 @@ from backend.quanta.views import (
 )
 from backend.read.curve_sets import curve_sets
 from backend.read.loss_blocks import SuiteLosses, suite_losses
-from backend.read.reader import Place, Reader, limited, offset_of, paged, reader_if_text, stamp
+from backend.read.reader import Reader, limited, reader_if_text, stamp
 from backend.read.similarities import cosines
 from backend.store.database import Store
 from backend.store.tables import Annotation as AnnotationRow
-from backend.store.tables import Cluster, ClusterCurve, ClusterMember, CurveSet, Document, Selection
+from backend.store.tables import Cluster, ClusterCurve, ClusterMember, CurveSet, Selection
 from backend.store.tables.base import now
 
-Order = Literal["similarity", "loss", "document"]
-ORDERS = ("similarity", "loss", "document")
-MAX_CONTEXT = 4_096
-MAX_CONTEXTS = 100
 MAX_MEMBERS = 500
 MAX_SUB_MATRIX = 500
-
-
-@dataclass(frozen=True)
-class _Member:
-    row: int
-    prediction: int
-    place: Place | None = None  # None, and no tokens: the corpus has no text
-    last: int | None = None
-    answer: int | None = None
-
-
-def _found(session: Session, cluster_id: int) -> tuple[Cluster, Selection]:
-    cluster = session.get(Cluster, cluster_id)
-    if cluster is None:
-        raise NotFoundError(
-            f"there is no cluster {cluster_id}",
-            "A clustering lists its clusters: GET /api/v1/clusterings/{id}/clusters",
-        )
-    clustering = finished_clustering(session, cluster.clustering_id)
-    return cluster, clustering.discovery.similarity.selection
-
-
-def _members(session: Session, read: Reader | None, cluster_id: int) -> list[_Member]:
-    """Return members, the most central first; imported ones in the order of the samples."""
-    rows = session.execute(
-        select(ClusterMember.row, ClusterMember.prediction)
-        .where(ClusterMember.cluster_id == cluster_id)
-        .order_by(ClusterMember.position)
-    ).all()
-    if read is None:
-        return [_Member(row, prediction) for row, prediction in rows]
-    predictions = np.array([prediction for _, prediction in rows])
-    documents = np.searchsorted(read.predictions, predictions, side="right") - 1
-    positions = predictions - read.predictions[documents] + 1
-    at = read.starts[documents] + positions
-    facts = zip(
-        rows,
-        documents.tolist(),
-        positions.tolist(),
-        read.tokens[at - 1].tolist(),
-        read.tokens[at].tolist(),
-        strict=True,
-    )
-    return [
-        _Member(row, prediction, Place(document, position), last, answer)
-        for (row, prediction), document, position, last, answer in facts
-    ]
 
 
 def _counts(read: Reader | None, ids: Sequence[int | None], most: int = 12) -> tuple[Count, ...]:
@@ -176,9 +117,9 @@ def cluster(store: Store, cluster_id: int, *, members: int = 50) -> ClusterView:
     if not 1 <= members <= MAX_MEMBERS:
         raise InvalidInputError(f"members is {members}", f"Choose 1 to {MAX_MEMBERS}", "members")
     with store.session() as session:
-        row, selection = _found(session, cluster_id)
+        row, selection = find_cluster(session, cluster_id)
         read = reader_if_text(store, session, selection.corpus)
-        held = _members(session, read, cluster_id)
+        held = list_members(session, read, cluster_id)
         annotation = session.get(AnnotationRow, cluster_id)
         shown = [member.prediction for member in held[:members]]
         largest = session.scalar(
@@ -216,114 +157,6 @@ def _bands(
     return tuple(band for band in bands if band is not None)
 
 
-def _ordered(
-    members: list[_Member], order: str, losses: NDArray[np.float16] | None
-) -> list[_Member]:
-    if order == "loss" and losses is not None:
-        return sorted(members, key=lambda m: (float(losses[m.prediction]), m.prediction))
-    if order == "document":
-        return sorted(members, key=lambda m: m.prediction)
-    return members
-
-
-def _losses(store: Store, session: Session, selection: Selection) -> NDArray[np.float16] | None:
-    """Return losses under the selection's checkpoint; for imported labels, the largest model's."""
-    suite = selection_suite(session, selection)
-    if suite is None:
-        return None
-    found = suite_losses(store, session, selection.corpus, suite)
-    evaluation = selection.evaluation
-    return found.column(evaluation.id) if evaluation else found.values[:, -1]
-
-
-def _context(
-    read: Reader | None,
-    member: _Member,
-    documents: Mapping[int, Document],
-    losses: NDArray[np.float16] | None,
-    length: int,
-) -> Context:
-    place = member.place
-    loss = None if losses is None else float(losses[member.prediction])
-    if read is None or place is None:
-        return Context(
-            prediction=member.prediction,
-            row=member.row,
-            position=None,
-            document=None,
-            document_id="",
-            source="",
-            tokens=(),
-            answer=None,
-            loss_nats=loss,
-            truncated=False,
-        )
-    document = documents[place.document]
-    first = max(0, place.position - length)
-    tokens = read.shown(place.document, first, place.position + 1, losses)
-    return Context(
-        prediction=member.prediction,
-        row=member.row,
-        position=place.position,
-        document=place.document,
-        document_id=document.external_id,
-        source=document.source,
-        tokens=tokens,
-        answer=tokens[-1].token,
-        loss_nats=loss,
-        truncated=first > 0,
-    )
-
-
-def _documents(session: Session, corpus_id: int, members: Sequence[_Member]) -> dict[int, Document]:
-    wanted = {member.place.document for member in members if member.place}
-    rows = session.scalars(
-        select(Document).where(Document.corpus_id == corpus_id, Document.index.in_(wanted))
-    )
-    return {row.index: row for row in rows}
-
-
-def contexts(
-    store: Store,
-    cluster_id: int,
-    *,
-    context: int = 64,
-    order: Order = "similarity",
-    answer: int | None = None,
-    last: int | None = None,
-    cursor: str | None = None,
-    limit: int = 20,
-) -> ContextPage:
-    """Return a page of a cluster's contexts, with losses under the selection's checkpoint.
-
-    Raises:
-        NotFoundError: there is no such cluster.
-        InvalidInputError: a parameter out of range.
-    """
-    offset = offset_of(cursor)
-    limited(limit, MAX_CONTEXTS)
-    if not 1 <= context <= MAX_CONTEXT:
-        raise InvalidInputError(f"context is {context}", f"Choose 1 to {MAX_CONTEXT}", "context")
-    if order not in ORDERS:
-        raise InvalidInputError(f"order {order!r}", f"Choose {', '.join(ORDERS)}", "order")
-    with store.session() as session:
-        _, selection = _found(session, cluster_id)
-        read = reader_if_text(store, session, selection.corpus)
-        losses = _losses(store, session, selection)
-        held = [
-            member
-            for member in _members(session, read, cluster_id)
-            if answer in {None, member.answer} and last in {None, member.last}
-        ]
-        page, following = paged(_ordered(held, order, losses), offset, limit)
-        documents = _documents(session, selection.corpus_id, page)
-    return ContextPage(
-        contexts=tuple(_context(read, m, documents, losses, context) for m in page),
-        n_members=len(held),
-        next_cursor=following,
-    )
-
-
 def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
     """Return cosines between a cluster's members, ordered so that alike ones are neighbours.
 
@@ -337,7 +170,7 @@ def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
 
     limited(limit, MAX_SUB_MATRIX)
     with store.session() as session:
-        row, _ = _found(session, cluster_id)
+        row, _ = find_cluster(session, cluster_id)
         similarity = row.clustering.discovery.similarity
         if similarity.is_imported:
             raise NotFoundError(
@@ -369,7 +202,7 @@ def annotate(
         NotFoundError: there is no such cluster.
     """
     with store.begin() as session:
-        _found(session, cluster_id)
+        find_cluster(session, cluster_id)
         row = session.get(AnnotationRow, cluster_id)
         if row is None:
             row = AnnotationRow(cluster_id=cluster_id, label="", note="", tags=[])

@@ -4,13 +4,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.corpora.corpora import corpus_rows
-from backend.quanta.clusterings import (
-    annotated_clusters,
-    cluster_rows,
-    clustering_rows,
-    is_coherent,
-    rank_frequency,
-)
+from backend.quanta.cluster_list import annotated_clusters, cluster_rows
+from backend.quanta.clusterings import clustering_rows, is_coherent, rank_frequency
 from backend.quanta.views import ClusteringRow, ClusterRow, Overview
 from backend.read.curve_sets import curve_sets
 from backend.scaling.suites import scaling_view, suite_view

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from backend.read.views import Axis, CorpusRow, ScalingView, SuiteView, Token, TokenValue
+from backend.corpora.views import CorpusRow
+from backend.read.views import Axis, Token, TokenValue
+from backend.scaling.views import ScalingView, SuiteView
 
 
 @dataclass(frozen=True)

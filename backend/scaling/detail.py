@@ -11,7 +11,6 @@ from backend.errors import InvalidInputError, NotFoundError
 from backend.read import tallies
 from backend.read.evaluations import evaluations_of
 from backend.read.losses import loss_matrix
-from backend.read.views import PowerLaw, ScalingPoint, ScalingView
 from backend.scaling.laws import MeanCurve, broken_law_fit, power_law_fit
 from backend.scaling.suites import find_curve_set, scaling_view
 from backend.scaling.views import (
@@ -19,8 +18,11 @@ from backend.scaling.views import (
     InductionMean,
     LawFit,
     LossDistribution,
+    PowerLaw,
     ScalingDetail,
+    ScalingPoint,
     ScalingRequest,
+    ScalingView,
 )
 from backend.store.database import Store
 from backend.store.tables import (

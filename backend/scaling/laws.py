@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.read.reader import finite
-from backend.read.views import PowerLaw
-from backend.scaling.views import LawCurve, LawFit, LawParameter
+from backend.scaling.views import LawCurve, LawFit, LawParameter, PowerLaw
 
 N_GRID = 60  # places where a law is drawn
 LEVEL = 0.95

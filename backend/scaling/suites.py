@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from backend.errors import InvalidInputError, NotReadyError
 from backend.read.curve_sets import curve_sets
 from backend.read.evaluations import evaluated, evaluations_of
-from backend.read.views import (
-    Axis,
+from backend.read.views import Axis
+from backend.scaling.views import (
     CheckpointRow,
     ModelRow,
     PowerLaw,
@@ -99,12 +99,12 @@ def suite(store: Store, name: str, corpus: str | None) -> SuiteView:
     return kept(store, ("suite", name, corpus), make)
 
 
-def known_curves(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
+def list_curve_axes(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
     """Return (axis, model) of all curves by (suite, corpus): size first, then models by size."""
-    return kept(store, "known curves", lambda: _known_curves(store))
+    return kept(store, "curve axes", lambda: _curve_axes(store))
 
 
-def _known_curves(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
+def _curve_axes(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
     query = (
         select(Suite.name, Corpus.name, CurveSet.axis, Model.name)
         .select_from(CurveSet)

@@ -1,11 +1,95 @@
-"""Everything about one scaling curve, as frozen dataclasses; losses in nats."""
+"""Views of suites and scaling curves; losses in nats (see backend/read/views.py)."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from backend.read.views import PowerLaw, ScalingPoint, ScalingView
+from backend.read.views import Axis
 
 FitKind = Literal["power", "bnsl", "none"]
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """One checkpoint, with its mean loss on the corpus if it is evaluated there.
+
+    Without weights only its losses were imported: nothing more can be computed of it.
+    """
+
+    step: int
+    key: str
+    tokens_seen: int | None
+    has_weights: bool
+    evaluation: str | None
+    mean_loss_nats: float | None
+    share_under_tenth_nat: float | None
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model of a suite; `nonembedding_parameters` is N. `parameters` is None if not known."""
+
+    name: str
+    parameters: int | None
+    nonembedding_parameters: int
+    architecture: str
+    checkpoints: tuple[CheckpointRow, ...]
+
+
+@dataclass(frozen=True)
+class SuiteView:
+    """A suite with everything evaluated on one corpus."""
+
+    id: str
+    description: str
+    corpus: str | None
+    has_weights: bool
+    models: tuple[ModelRow, ...]
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """L = A x^-alpha fitted to the mean loss, with a bootstrap interval over documents."""
+
+    alpha: float
+    amplitude: float
+    interval: tuple[float, float]
+    level: float
+    r_squared: float
+    first: float
+    last: float
+    n_points: int
+    n_bootstrap: int
+
+
+@dataclass(frozen=True)
+class ScalingPoint:
+    """One checkpoint of a scaling curve; x is N or the step."""
+
+    x: float
+    label: str
+    mean_loss_nats: float
+    share_under_tenth_nat: float
+
+
+@dataclass(frozen=True)
+class ScalingView:
+    """Mean loss along one axis (arXiv:2303.13506, section 5), with class shares.
+
+    `histogram_edges` has one more entry than each row of `histograms` (one row a point: share of
+    predictions by loss); the last edge is None, the last bin open. `class_shares` maps curve class
+    to share.
+    """
+
+    suite: str
+    corpus: str
+    axis: Axis
+    model: str | None
+    points: tuple[ScalingPoint, ...]
+    fit: PowerLaw | None
+    no_fit_reason: str | None
+    histogram_edges: tuple[float | None, ...]
+    histograms: tuple[tuple[float, ...], ...]
+    class_shares: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -136,17 +220,3 @@ class ScalingDetail(ScalingView):
     classes: tuple[ClassPart, ...]
     induction: InductionMean | None
     missing: str | None
-
-
-__all__ = [
-    "ClassPart",
-    "FitKind",
-    "InductionMean",
-    "LawCurve",
-    "LawFit",
-    "LawParameter",
-    "LossDistribution",
-    "PowerLaw",
-    "ScalingDetail",
-    "ScalingRequest",
-]

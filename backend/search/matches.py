@@ -44,17 +44,12 @@ class Rows:
         )
 
 
-def class_name(code: int) -> str:
-    """Return the name of a curve class."""
-    from compute.curve_classes import CURVE_CLASSES
-
-    return CURVE_CLASSES[code] if code < len(CURVE_CLASSES) else "undefined"
-
-
 def described(
     store: Store, read: Reader | None, curve_set: CurveSet, index: CurveIndex, rows: Rows
 ) -> tuple[Match, ...]:
     """Return found predictions with their curves, scores and texts."""
+    from compute.curve_classes import class_name
+
     codes = curve_scores(store, curve_set, "curve_class")[rows.indices]
     scores = [curve_scores(store, curve_set, name)[rows.indices] for name in MATCH_SCORES]
     curves = index.rows(rows.indices).astype(np.float64).tolist()

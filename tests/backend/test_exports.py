@@ -28,7 +28,6 @@ from backend.exchange.exports import (
 )
 from backend.exchange.spreadsheet import FORMULA_STARTS, escape_formula
 from backend.exchange.table_files import FORMATS, Column, Format, Table, iter_bytes, write_table
-from backend.quanta.clusters import contexts
 from backend.read.loss_blocks import suite_losses
 from backend.read.losses import SCORE_DTYPES, curve_scores
 from backend.search.search import Search, SearchFilters, Shape, found_rows, search

@@ -25,9 +25,10 @@ from backend.exchange.labels import (
 )
 from backend.exchange.losses import LossesSpec, import_losses
 from backend.progress import Silent
-from backend.quanta import clusterings, clusters, similarities
+from backend.quanta import cluster_list, clusterings, clusters, similarities
 from backend.quanta import comparison as compare
-from backend.quanta.clusterings import ClusterFilter
+from backend.quanta.cluster_list import ClusterFilter
+from backend.quanta.contexts import list_contexts
 from backend.quanta.views import Context
 from backend.read.tokens import Vocabulary, parse_tokenizer
 from backend.stages.classify import classify
@@ -79,7 +80,7 @@ def all_contexts(store: Store, cluster: int) -> list[Context]:
     found: list[Context] = []
     cursor = None
     while True:
-        page = clusters.contexts(store, cluster, limit=100, cursor=cursor)
+        page = list_contexts(store, cluster, limit=100, cursor=cursor)
         found += page.contexts
         cursor = page.next_cursor
         if cursor is None:
@@ -127,7 +128,7 @@ def test_members_are_the_samples_of_one_label_in_their_order(
     found = import_labels(any_store, written(tmp_path / "f", labels), Silent())
     given = np.array(labels["7"][0])
     number, _ = found.clusterings[7]
-    page = clusterings.list_clusters(any_store, number, ClusterFilter())
+    page = cluster_list.list_clusters(any_store, number, ClusterFilter())
     seen: list[int] = []
     for row in page.clusters:
         held = all_contexts(any_store, row.id)
@@ -145,10 +146,10 @@ def test_tokens_are_shown_exactly_as_they_were_given(any_store: Store, tmp_path:
     labels, contexts = labels_of(60, 4), contexts_of(60)
     found = import_labels(any_store, written(tmp_path / "f", labels, contexts), Silent())
     samples = list(contexts.items())
-    for row in clusterings.list_clusters(
+    for row in cluster_list.list_clusters(
         any_store, found.clusterings[4][0], ClusterFilter()
     ).clusters:
-        for item in clusters.contexts(any_store, row.id, context=64, limit=100).contexts:
+        for item in list_contexts(any_store, row.id, context=64, limit=100).contexts:
             name, sample = samples[item.row]
             texts = [value.token.text for value in item.tokens]
             assert texts == [*sample["context"], sample["answer"]]
@@ -171,7 +172,7 @@ def test_answers_and_patterns_are_counted_from_the_contexts(store: Store, tmp_pa
         tuple(np.flatnonzero(given == k)): [answers[i] for i in np.flatnonzero(given == k)]
         for k in range(5)
     }
-    page = clusterings.list_clusters(store, found.clusterings[5][0], ClusterFilter())
+    page = cluster_list.list_clusters(store, found.clusterings[5][0], ClusterFilter())
     for row in page.clusters:
         view = clusters.cluster(store, row.id)
         held = all_contexts(store, row.id)
@@ -186,7 +187,7 @@ def test_answers_and_patterns_are_counted_from_the_contexts(store: Store, tmp_pa
     chosen = page.clusters[0]
     assert chosen.top_answer is not None
     wanted = ClusterFilter(answer=chosen.top_answer.text)
-    names = clusterings.list_clusters(store, found.clusterings[5][0], wanted).clusters
+    names = cluster_list.list_clusters(store, found.clusterings[5][0], wanted).clusters
     assert chosen.id in {row.id for row in names}
 
 
@@ -201,7 +202,7 @@ def test_two_imported_clusterings_compare_and_have_no_similarity(
     assert (same.ari, same.n_common) == (1.0, 300)
     assert all(match.jaccard == 1 for match in same.matches)
     assert compare.compare(store, ids[6], ids[9]).ari < 0.2
-    cluster = clusterings.list_clusters(store, ids[6], ClusterFilter()).clusters[0]
+    cluster = cluster_list.list_clusters(store, ids[6], ClusterFilter()).clusters[0]
     with pytest.raises(NotFoundError, match="imported as labels"):
         clusters.sub_matrix(store, cluster.id)
     with store.session() as session:
@@ -225,7 +226,7 @@ def test_losses_of_the_samples_give_imported_clusters_their_curves(
     with any_store.session() as session:
         corpus, suite = corpus_named(session, found.corpus), suite_named(session, "sizes")
     classify(any_store, corpus, suite, Silent())
-    page = clusterings.list_clusters(any_store, found.clusterings[6][0], ClusterFilter())
+    page = cluster_list.list_clusters(any_store, found.clusterings[6][0], ClusterFilter())
     view = clusters.cluster(any_store, page.clusters[0].id)
     members = [item.prediction for item in all_contexts(any_store, view.row.id)]
     (band,) = view.curves

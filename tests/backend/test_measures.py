@@ -16,6 +16,7 @@ from backend.corpora.heat_scales import (
     heat_classes,
     histogram,
 )
+from backend.corpora.views import Measure
 from backend.errors import InvalidInputError, NotReadyError
 from backend.progress import Silent
 from backend.read.documents import read_all
@@ -23,7 +24,6 @@ from backend.read.measures import MEASURES as STORED
 from backend.read.measures import checked_measures, chunk_measure, stored_chunks
 from backend.read.targets import find_token
 from backend.read.tokens import vocabulary
-from backend.read.views import Measure
 from backend.settings import Settings
 from backend.stages.demo import is_built
 from backend.stages.evaluate import evaluate

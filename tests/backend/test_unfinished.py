@@ -5,9 +5,10 @@ from sqlalchemy import select
 
 from backend.corpora import predictions
 from backend.errors import NotFoundError
-from backend.quanta import clusterings, clusters, overview
+from backend.quanta import cluster_list, clusterings, clusters, overview
 from backend.quanta import comparison as compare
-from backend.quanta.clusterings import ClusterFilter
+from backend.quanta.cluster_list import ClusterFilter
+from backend.quanta.contexts import list_contexts
 from backend.store.database import Store
 from backend.store.tables import Cluster, ClusterMember, Discovery
 
@@ -45,9 +46,9 @@ def test_clusterings_of_an_unfinished_discovery_are_not_found(unfinished: Store)
     with pytest.raises(NotFoundError):
         clusterings.clustering(unfinished, home)
     with pytest.raises(NotFoundError):
-        clusterings.list_clusters(unfinished, home, ClusterFilter())
+        cluster_list.list_clusters(unfinished, home, ClusterFilter())
     with pytest.raises(NotFoundError):
         compare.compare(unfinished, home, home)
-    for query in (clusters.cluster, clusters.contexts, clusters.sub_matrix):
+    for query in (clusters.cluster, list_contexts, clusters.sub_matrix):
         with pytest.raises(NotFoundError):
             query(unfinished, cluster.id)

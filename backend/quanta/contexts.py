@@ -1,0 +1,189 @@
+"""Members of a cluster in their documents."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.errors import InvalidInputError, NotFoundError
+from backend.quanta.clusterings import (
+    finished_clustering,
+    selection_suite,
+)
+from backend.quanta.views import (
+    Context,
+    ContextPage,
+)
+from backend.read.loss_blocks import suite_losses
+from backend.read.reader import Place, Reader, limited, offset_of, paged, reader_if_text
+from backend.store.database import Store
+from backend.store.tables import Cluster, ClusterMember, Document, Selection
+
+Order = Literal["similarity", "loss", "document"]
+ORDERS = ("similarity", "loss", "document")
+MAX_CONTEXT = 4_096
+MAX_CONTEXTS = 100
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a cluster; in a corpus without text all but row and prediction is None."""
+
+    row: int
+    prediction: int
+    place: Place | None = None
+    last: int | None = None
+    answer: int | None = None
+
+
+def find_cluster(session: Session, cluster_id: int) -> tuple[Cluster, Selection]:
+    """Return a cluster of a finished discovery and its selection.
+
+    Raises:
+        NotFoundError: there is none with that id.
+    """
+    cluster = session.get(Cluster, cluster_id)
+    if cluster is None:
+        raise NotFoundError(
+            f"there is no cluster {cluster_id}",
+            "A clustering lists its clusters: GET /api/v1/clusterings/{id}/clusters",
+        )
+    clustering = finished_clustering(session, cluster.clustering_id)
+    return cluster, clustering.discovery.similarity.selection
+
+
+def list_members(session: Session, read: Reader | None, cluster_id: int) -> list[Member]:
+    """Return members, the most central first; imported ones in the order of the samples."""
+    rows = session.execute(
+        select(ClusterMember.row, ClusterMember.prediction)
+        .where(ClusterMember.cluster_id == cluster_id)
+        .order_by(ClusterMember.position)
+    ).all()
+    if read is None:
+        return [Member(row, prediction) for row, prediction in rows]
+    predictions = np.array([prediction for _, prediction in rows])
+    documents = np.searchsorted(read.predictions, predictions, side="right") - 1
+    positions = predictions - read.predictions[documents] + 1
+    at = read.starts[documents] + positions
+    facts = zip(
+        rows,
+        documents.tolist(),
+        positions.tolist(),
+        read.tokens[at - 1].tolist(),
+        read.tokens[at].tolist(),
+        strict=True,
+    )
+    return [
+        Member(row, prediction, Place(document, position), last, answer)
+        for (row, prediction), document, position, last, answer in facts
+    ]
+
+
+def _ordered(members: list[Member], order: str, losses: NDArray[np.float16] | None) -> list[Member]:
+    if order == "loss" and losses is not None:
+        return sorted(members, key=lambda m: (float(losses[m.prediction]), m.prediction))
+    if order == "document":
+        return sorted(members, key=lambda m: m.prediction)
+    return members
+
+
+def _losses(store: Store, session: Session, selection: Selection) -> NDArray[np.float16] | None:
+    """Return losses under the selection's checkpoint; for imported labels, the largest model's."""
+    suite = selection_suite(session, selection)
+    if suite is None:
+        return None
+    found = suite_losses(store, session, selection.corpus, suite)
+    evaluation = selection.evaluation
+    return found.column(evaluation.id) if evaluation else found.values[:, -1]
+
+
+def _context(
+    read: Reader | None,
+    member: Member,
+    documents: Mapping[int, Document],
+    losses: NDArray[np.float16] | None,
+    length: int,
+) -> Context:
+    place = member.place
+    loss = None if losses is None else float(losses[member.prediction])
+    if read is None or place is None:
+        return Context(
+            prediction=member.prediction,
+            row=member.row,
+            position=None,
+            document=None,
+            document_id="",
+            source="",
+            tokens=(),
+            answer=None,
+            loss_nats=loss,
+            truncated=False,
+        )
+    document = documents[place.document]
+    first = max(0, place.position - length)
+    tokens = read.shown(place.document, first, place.position + 1, losses)
+    return Context(
+        prediction=member.prediction,
+        row=member.row,
+        position=place.position,
+        document=place.document,
+        document_id=document.external_id,
+        source=document.source,
+        tokens=tokens,
+        answer=tokens[-1].token,
+        loss_nats=loss,
+        truncated=first > 0,
+    )
+
+
+def _documents(session: Session, corpus_id: int, members: Sequence[Member]) -> dict[int, Document]:
+    wanted = {member.place.document for member in members if member.place}
+    rows = session.scalars(
+        select(Document).where(Document.corpus_id == corpus_id, Document.index.in_(wanted))
+    )
+    return {row.index: row for row in rows}
+
+
+def list_contexts(
+    store: Store,
+    cluster_id: int,
+    *,
+    context: int = 64,
+    order: Order = "similarity",
+    answer: int | None = None,
+    last: int | None = None,
+    cursor: str | None = None,
+    limit: int = 20,
+) -> ContextPage:
+    """Return a page of a cluster's contexts, with losses under the selection's checkpoint.
+
+    Raises:
+        NotFoundError: there is no such cluster.
+        InvalidInputError: a parameter out of range.
+    """
+    offset = offset_of(cursor)
+    limited(limit, MAX_CONTEXTS)
+    if not 1 <= context <= MAX_CONTEXT:
+        raise InvalidInputError(f"context is {context}", f"Choose 1 to {MAX_CONTEXT}", "context")
+    if order not in ORDERS:
+        raise InvalidInputError(f"order {order!r}", f"Choose {', '.join(ORDERS)}", "order")
+    with store.session() as session:
+        _, selection = find_cluster(session, cluster_id)
+        read = reader_if_text(store, session, selection.corpus)
+        losses = _losses(store, session, selection)
+        held = [
+            member
+            for member in list_members(session, read, cluster_id)
+            if answer in {None, member.answer} and last in {None, member.last}
+        ]
+        page, following = paged(_ordered(held, order, losses), offset, limit)
+        documents = _documents(session, selection.corpus_id, page)
+    return ContextPage(
+        contexts=tuple(_context(read, m, documents, losses, context) for m in page),
+        n_members=len(held),
+        next_cursor=following,
+    )
