@@ -1,14 +1,14 @@
-"""Stores, servers and databases that tests share.
+"""Shared fixtures: stores, servers and databases.
 
-Nothing here reads the settings of the person who runs the tests: `QUANTA_*` variables are dropped
-before anything else is imported. `QUANTA_TEST_STORE` alone is kept: a folder that holds the
-miniature store between runs.
+`QUANTA_*` variables of the environment are removed before any other import, so that tests do not
+depend on them. Only `QUANTA_TEST_STORE` is read: a folder that keeps the miniature store between
+runs.
 """
 
 # ruff: noqa: E402 - the environment is set before any library reads it
 import os
 
-_KEPT_STORE = os.environ.get("QUANTA_TEST_STORE")
+_PERSISTENT_STORE = os.environ.get("QUANTA_TEST_STORE")
 for _name in [name for name in os.environ if name.startswith("QUANTA_")]:
     del os.environ[_name]
 # One thread everywhere, spawned processes included: results do not depend on the machine.
@@ -28,10 +28,10 @@ from backend.progress import WORK_LOG
 from backend.settings import Settings
 from backend.store.database import Store, open_store
 from tests import stores
-from tests.processes import Server, serving
+from tests.processes import Server, running_server
 
 base.IS_CHECKING = True  # figures are checked in tests, not at every request
-# How long an example takes says more of the machine's other work than of the code.
+# The duration of an example depends on the load of the machine.
 settings.register_profile("quanta", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quanta")
 
@@ -41,14 +41,14 @@ def _opened(folder: Path, database_url: str = "") -> Store:
 
 
 def _shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
-    """A folder that all processes of one run of pytest see."""
+    """A folder shared by all xdist processes of one pytest run."""
     base = factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     (root / name).mkdir(exist_ok=True)
     return root / name
 
 
-# Minutes in few tests: begun last, one process would work on them while the other one waits.
+# Long files first, so that the processes finish at about the same time.
 LONG_FILES = (
     *("test_kills.py", "test_faults.py", "test_train.py", "test_axe.py", "test_wheel.py"),
     "test_cli.py",
@@ -62,8 +62,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def mini_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """The demo on 60 documents; read-only, copy it with `writable_store` to change it."""
-    folder = Path(_KEPT_STORE) if _KEPT_STORE else _shared_folder(tmp_path_factory, "mini")
+    """The demo on 60 documents, read-only; use `writable_store` to change it."""
+    folder = (
+        Path(_PERSISTENT_STORE) if _PERSISTENT_STORE else _shared_folder(tmp_path_factory, "mini")
+    )
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         store = _opened(folder)
         stores.build_mini(store)
@@ -74,7 +76,7 @@ def mini_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture
 def writable_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
     """A copy of the miniature store for one test."""
-    store = _opened(stores.copied(mini_store, tmp_path / "copy"))
+    store = _opened(stores.copy_store(mini_store, tmp_path / "copy"))
     yield store
     store.engine.dispose()
 
@@ -82,20 +84,20 @@ def writable_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def server(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running `quanta serve` over a copy of the miniature store."""
-    folder = stores.copied(mini_store, tmp_path_factory.mktemp("served") / "data")
-    with serving(folder) as running:
+    folder = stores.copy_store(mini_store, tmp_path_factory.mktemp("served") / "data")
+    with running_server(folder) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def server_url(server: Server) -> str:
-    """The address of the running server."""
+    """URL of the running server."""
     return server.url
 
 
 @pytest.fixture(scope="session")
 def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store whose one corpus, `hostile`, is full of markup and split characters."""
+    """A store with one corpus, `hostile`, full of markup and split characters."""
     folder = tmp_path_factory.mktemp("hostile")
     store = _opened(folder / "data")
     stores.build_hostile(store, folder / "hostile.jsonl")
@@ -105,15 +107,15 @@ def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def hostile_url(hostile_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running server over a copy of the hostile store."""
-    folder = stores.copied(hostile_store, tmp_path_factory.mktemp("hostile-served") / "data")
-    with serving(folder) as running:
+    """URL of a running server on a copy of the hostile store."""
+    folder = stores.copy_store(hostile_store, tmp_path_factory.mktemp("hostile-served") / "data")
+    with running_server(folder) as running:
         yield running.url
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[stores.PostgresServer]:
-    """A real PostgreSQL server, for the whole run."""
+    """A real PostgreSQL server for the whole session."""
     with stores.postgres_server() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Small data with known answers, shared by tests."""
+"""Small data with known results, shared by tests."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,11 +38,11 @@ VOCABULARY = 96
 
 
 def tiny_model(architecture: str, *, seed: int = 0) -> Any:
-    """A random causal language model of one architecture, large enough in its weights to differ.
+    """A random causal language model of one architecture, with weights large enough to matter.
 
     Args:
-        architecture: "gpt_neox", "gpt2", "llama", or "gemma2", which caps its logits.
-        seed: of the weights.
+        architecture: "gpt_neox", "gpt2", "llama", or "gemma2" (soft-capped logits).
+        seed: seed of the weights.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -78,6 +78,6 @@ def tiny_model(architecture: str, *, seed: int = 0) -> Any:
 
 
 def random_documents(lengths: Sequence[int], seed: int = 0) -> list[NDArray[np.int64]]:
-    """Documents of random tokens of a tiny model's vocabulary."""
+    """Random documents over the vocabulary of the tiny models."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, VOCABULARY, n) for n in lengths]

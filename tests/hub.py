@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub on the loopback: its routes, small models, chosen faults."""
+"""A local stand-in for the Hugging Face hub: its routes, small models, injected faults."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ Files = dict[str, bytes]
 
 @cache
 def tokenizer_json() -> bytes:
-    """A tokenizer of printable ASCII, one token a character, and an unknown one."""
+    """A tokenizer of printable ASCII, one token per character, and an unknown token."""
     from tokenizers import Regex, Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Split
@@ -52,17 +52,17 @@ def model(hidden: int, seed: int) -> Any:
         bos_token_id=0,
         eos_token_id=0,
     )
-    built = GPTNeoXForCausalLM(config)
+    network = GPTNeoXForCausalLM(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in built.parameters():
+        for parameter in network.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.35, generator=generator)
-    return built
+    return network
 
 
 @cache
-def saved(hidden: int, seed: int, shard: str = "1GB") -> Files:
+def model_files(hidden: int, seed: int, shard: str = "1GB") -> Files:
     """The files of a model as `save_pretrained` writes them, with the tokenizer."""
     with TemporaryDirectory() as folder:
         model(hidden, seed).save_pretrained(folder, max_shard_size=shard)
@@ -71,7 +71,7 @@ def saved(hidden: int, seed: int, shard: str = "1GB") -> Files:
     return files | {"tokenizer.json": tokenizer_json()}
 
 
-def pickled(hidden: int, seed: int, **extra: Any) -> Files:
+def pickled_model_files(hidden: int, seed: int, **extra: Any) -> Files:
     """The same model as an old export: half precision in `.bin`, with its mask's constants."""
     state = {name: t.half() for name, t in model(hidden, seed).state_dict().items()}
     for layer in range(2):
@@ -80,23 +80,23 @@ def pickled(hidden: int, seed: int, **extra: Any) -> Files:
         state[f"{attention}.bias"] = torch.ones(1, 1, 64, 64, dtype=torch.bool).tril()
     buffer = io.BytesIO()
     torch.save(state | extra, buffer)
-    files = {k: v for k, v in saved(hidden, seed).items() if not k.endswith(".safetensors")}
+    files = {k: v for k, v in model_files(hidden, seed).items() if not k.endswith(".safetensors")}
     return files | {"pytorch_model.bin": buffer.getvalue()}
 
 
 @dataclass
-class StandIn:
-    """What the stand-in holds, and how it misbehaves.
+class StandInHub:
+    """Content of the stand-in hub and its injected faults.
 
     Attributes:
-        url: its address.
+        url: base URL.
         branches: {repository: {branch: commit}}.
         commits: {(repository, commit): files}.
-        refusals: {part of a path: [(status, headers), …]}, each answered once, in order.
-        cuts: {file name: [bytes after which the connection ends, …]}, each done once, in order.
-        stalls: {file name: bytes after which nothing more comes until `go_on` is set}.
-        lies: {file name: bytes sent instead}.
-        ranges: whether ranges are answered; without, the whole file comes.
+        refusals: {part of a path: [(status, headers), …]}, each sent once, in order.
+        cuts: {file name: [bytes after which the connection closes, …]}, each once, in order.
+        stalls: {file name: bytes after which the response stalls until `resume` is set}.
+        replaced_content: {file name: bytes sent instead}.
+        ranges: support Range requests; if False, send the whole file.
         requests: (path, Range header) of every request, in order.
     """
 
@@ -106,23 +106,23 @@ class StandIn:
     refusals: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
     cuts: dict[str, list[int]] = field(default_factory=dict)
     stalls: dict[str, int] = field(default_factory=dict)
-    go_on: threading.Event = field(default_factory=threading.Event)
-    lies: Files = field(default_factory=dict)
+    resume: threading.Event = field(default_factory=threading.Event)
+    replaced_content: Files = field(default_factory=dict)
     ranges: bool = True
     requests: list[tuple[str, str]] = field(default_factory=list)
     authorizations: set[str | None] = field(default_factory=set)
 
     def add(self, repository: str, branch: str, files: Files) -> str:
-        """Put files on a branch; return the commit."""
+        """Commit files to a branch; return the commit."""
         text = json.dumps({n: hashlib.sha256(b).hexdigest() for n, b in sorted(files.items())})
         commit = hashlib.sha1(f"{repository} {text}".encode()).hexdigest()
         self.branches.setdefault(repository, {})[branch] = commit
         self.commits[repository, commit] = files
         return commit
 
-    def fetched(self, name: str) -> Counter[str]:
-        """How often a file was sent from its start, by commit."""
-        starts = [path for path, asked in self.requests if not asked]
+    def count_downloads(self, name: str) -> Counter[str]:
+        """Count downloads of a file from its start, by commit."""
+        starts = [path for path, requested_range in self.requests if not requested_range]
         parts = [re.fullmatch(rf"/cdn/(\w+)/{re.escape(name)}", path) for path in starts]
         return Counter(match[1] for match in parts if match)
 
@@ -132,19 +132,19 @@ def _oid(content: bytes) -> str:
 
 
 def _sibling(name: str, content: bytes) -> dict[str, Any]:
-    facts = {"rfilename": name, "size": len(content), "blobId": _oid(content)}
+    description = {"rfilename": name, "size": len(content), "blobId": _oid(content)}
     if name.endswith(LARGE):
         digest = hashlib.sha256(content).hexdigest()
-        facts["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 130}
-    return facts
+        description["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 130}
+    return description
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    hub: StandIn
+    hub: StandInHub
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Silence the log."""
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -174,11 +174,11 @@ class _Handler(BaseHTTPRequestHandler):
         if repository not in self.hub.branches:
             self._missing("RepoNotFound")
             return
-        listed = [
+        branches = [
             {"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit}
             for name, commit in self.hub.branches[repository].items()
         ]
-        self._answer(200, json.dumps({"branches": listed, "tags": [], "converts": []}).encode())
+        self._answer(200, json.dumps({"branches": branches, "tags": [], "converts": []}).encode())
 
     def _revision(self, repository: str, commit: str) -> None:
         files = self.hub.commits.get((repository, commit))
@@ -186,16 +186,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._missing("RevisionNotFound")
             return
         siblings = [_sibling(name, content) for name, content in files.items()]
-        facts = {"id": repository, "sha": commit, "siblings": siblings}
-        self._answer(200, json.dumps(facts).encode())
+        description = {"id": repository, "sha": commit, "siblings": siblings}
+        self._answer(200, json.dumps(description).encode())
 
     def _resolve(self, repository: str, commit: str, name: str) -> None:
         files = self.hub.commits.get((repository, commit))
         if files is None or name not in files:
             self._missing("EntryNotFound" if files else "RevisionNotFound")
             return
-        facts = _sibling(name, files[name])
-        etag = facts["lfs"]["sha256"] if "lfs" in facts else facts["blobId"]
+        description = _sibling(name, files[name])
+        etag = description["lfs"]["sha256"] if "lfs" in description else description["blobId"]
         headers = {
             "Location": f"/cdn/{commit}/{name}",
             "X-Repo-Commit": commit,
@@ -205,16 +205,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(302, b"", headers)
 
     def _send(self, name: str, content: bytes) -> None:
-        content = self.hub.lies.get(name, content)
+        content = self.hub.replaced_content.get(name, content)
         first, status, headers = 0, 200, {}
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked and self.hub.ranges:
-            first, status = int(asked[1]), 206
+        requested_range = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if requested_range and self.hub.ranges:
+            first, status = int(requested_range[1]), 206
             headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
         body = content[first:]
-        if name in self.hub.stalls and not self.hub.go_on.is_set():
+        if name in self.hub.stalls and not self.hub.resume.is_set():
             self._answer(status, body, headers, sent=self.hub.stalls[name])
-            self.hub.go_on.wait(120)
+            self.hub.resume.wait(120)
             self.close_connection = True
             return
         cuts = self.hub.cuts.get(name)
@@ -246,12 +246,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: Any) -> None:
-        """Say nothing: a client that stops in the middle is one of the tests."""
+        """Silence errors: some tests abort a download."""
 
 
 @contextmanager
-def running(hub: StandIn) -> Iterator[StandIn]:
-    """Serve a stand-in for as long as the block lasts."""
+def serve_hub(hub: StandInHub) -> Iterator[StandInHub]:
+    """Serve a stand-in hub inside the block."""
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = _Server(("127.0.0.1", 0), handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
@@ -260,17 +260,17 @@ def running(hub: StandIn) -> Iterator[StandIn]:
     try:
         yield hub
     finally:
-        hub.go_on.set()
+        hub.resume.set()
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def with_pythia(hub: StandIn, steps: tuple[int, ...] = STEPS) -> StandIn:
-    """Fill a stand-in with three small models under Pythia's names."""
+def add_pythia(hub: StandInHub, steps: tuple[int, ...] = STEPS) -> StandInHub:
+    """Add three small models under Pythia's names."""
     for index, (size, hidden) in enumerate(SIZES.items()):
         for step in steps:
-            files = saved(hidden, 10_000 * index + step)
+            files = model_files(hidden, 10_000 * index + step)
             hub.add(f"EleutherAI/pythia-{size}", f"step{step}", files)
         hub.add(f"EleutherAI/pythia-{size}", "main", files)
     return hub

@@ -1,4 +1,4 @@
-"""The program as a person runs it: a process of its own."""
+"""Run the program as a separate process."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ START_SECONDS = 90.0
 
 
 def environment(data_dir: Path, **extra: str) -> dict[str, str]:
-    """This process's environment with the program's data directory set."""
+    """This process's environment with `QUANTA_DATA_DIR` set."""
     return {**os.environ, "QUANTA_DATA_DIR": str(data_dir), **extra}
 
 
@@ -30,7 +30,7 @@ def command(*arguments: str) -> list[str]:
 def quanta(
     data_dir: Path, *arguments: str, cwd: Path = ROOT, **extra: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `quanta arguments…` to its end."""
+    """Run `quanta arguments…` and wait for it."""
     return subprocess.run(
         command(*arguments),
         env=environment(data_dir, **extra),
@@ -44,7 +44,7 @@ def quanta(
 
 @dataclass(frozen=True)
 class Server:
-    """A running server; `log` is the file that takes its standard error."""
+    """A running server; `log` is the file of its standard error."""
 
     url: str
     data_dir: Path
@@ -53,29 +53,29 @@ class Server:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody uses now."""
+    """An unused loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"the server ended ({process.returncode}): {log.read_text()}")
+            raise RuntimeError(f"the server exited ({process.returncode}): {log.read_text()}")
         try:
-            with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
-                if answer.status == 200:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=5) as response:
+                if response.status == 200:
                     return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
-    raise RuntimeError(f"the server does not answer: {log.read_text()}")
+    raise RuntimeError(f"the server did not start: {log.read_text()}")
 
 
 @contextmanager
-def serving(
+def running_server(
     data_dir: Path,
     *,
     run: Sequence[str] | None = None,
@@ -87,7 +87,7 @@ def serving(
 
     Args:
         data_dir: the program's data directory.
-        run: how to start the program, `quanta` of this checkout if left out.
+        run: command that starts the program, default `quanta` of this checkout.
         cwd: working directory.
         options: more options of `quanta serve`.
         extra: more environment variables.
@@ -104,7 +104,7 @@ def serving(
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait(url, process, log)
+        _wait_until_ready(url, process, log)
         yield Server(url, data_dir, log, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)

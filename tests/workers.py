@@ -1,4 +1,4 @@
-"""Real worker processes, and what they have done."""
+"""Real worker processes and the units that they computed."""
 
 import subprocess
 import time
@@ -11,7 +11,7 @@ from tests.processes import ROOT, command, environment
 
 SECONDS = 240.0
 
-# What was committed, written as the lines of quanta.log are that say that it is computed.
+# Committed units, in the format of the lines of quanta.log.
 COMMITTED = """
 SELECT 'evaluate ' || substr(e.key, 1, 16) || ' chunk ' || c.chunk
     FROM loss_chunk c JOIN evaluation e ON e.id = c.evaluation_id
@@ -39,10 +39,10 @@ UNION SELECT 'target ' || substr(key, 1, 16) FROM target_loss
 
 
 @contextmanager
-def working(
+def running_worker(
     folder: Path, log: Path | None = None, **extra: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process over a data directory; `extra` are settings, `log` takes what it says."""
+    """A worker process on a data directory; `extra` are settings, `log` is its standard error."""
     with (log or folder / "worker.log").open("ab") as stderr:
         process = subprocess.Popen(
             command("worker", "--with-parent"),
@@ -60,15 +60,15 @@ def working(
         process.stdin.close()
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> None:
-    """Wait until something is true, however long that takes a busy machine."""
+def wait_until(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> None:
+    """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
 
 
-def work(folder: Path) -> list[str]:
-    """Units of work that were computed, in order."""
+def computed_units(folder: Path) -> list[str]:
+    """The computed units of work, in order."""
     log = folder / "quanta.log"
     return [line.split(" ", 2)[2] for line in log.read_text().splitlines()] if log.exists() else []

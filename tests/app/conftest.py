@@ -15,7 +15,7 @@ from backend.settings import Settings
 from backend.stages.experiments import run_experiment
 from backend.store.database import Store, open_store
 from tests.app.serving import served
-from tests.stores import ONE_CORE, SMALL_PARITY, copied
+from tests.stores import ONE_CORE, SMALL_PARITY, copy_store
 
 LOCAL = {"base_url": "http://127.0.0.1:8000", "client": ("127.0.0.1", 50_000)}
 
@@ -28,7 +28,7 @@ def local_client(app: FastAPI, **options: Any) -> TestClient:
 @pytest.fixture(scope="session")
 def app_store(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A copy of the miniature store, because annotations change it."""
-    folder = copied(mini_store, tmp_path_factory.mktemp("app") / "data")
+    folder = copy_store(mini_store, tmp_path_factory.mktemp("app") / "data")
     store = open_store(Settings(data_dir=folder))
     yield store
     store.engine.dispose()

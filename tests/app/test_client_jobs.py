@@ -24,7 +24,7 @@ from backend.store.tables import Job as JobRow
 from tests.app.faulty import DROP, PASS, Fault, faulty
 from tests.app.test_jobs import body
 from tests.processes import Server
-from tests.workers import until
+from tests.workers import wait_until
 
 SECONDS = 240.0
 
@@ -90,7 +90,7 @@ def test_a_job_without_a_stream_is_asked_for(over_http: Client, names: dict[str,
     ):
         job = client.submit(**flat(body(names, document=31)))
         ended = awaited(job)
-        until(lambda: p.n_asked(f"GET /api/v1/jobs/{job.id} ") > 1, "two questions")
+        wait_until(lambda: p.n_asked(f"GET /api/v1/jobs/{job.id} ") > 1, "two questions")
         over_http.job(job.id).cancel()
         with pytest.raises(JobCancelledError, match="resume"):
             raise ended()

@@ -10,8 +10,8 @@ import pytest
 
 from app.client import Client
 from backend.store.database import Store
-from tests.processes import ROOT, Server, environment, serving
-from tests.stores import copied
+from tests.processes import ROOT, Server, environment, running_server
+from tests.stores import copy_store
 
 BLOCK = re.compile(r"## From Python\n.*?```python\n(.*?)```", re.DOTALL)
 
@@ -19,7 +19,7 @@ BLOCK = re.compile(r"## From Python\n.*?```python\n(.*?)```", re.DOTALL)
 @pytest.fixture
 def alone(mini_store: Store, tmp_path: Path) -> Iterator[Server]:
     """A server that nobody else asks for anything: the example's job is still to be done."""
-    with serving(copied(mini_store, tmp_path / "data")) as server:
+    with running_server(copy_store(mini_store, tmp_path / "data")) as server:
         yield server
 
 

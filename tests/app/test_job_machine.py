@@ -32,7 +32,7 @@ from backend.store.tables import Job, JobRequest, JobUnit, Worker
 from backend.store.tables.base import now
 from tests.app.conftest import local_client
 from tests.app.job_rules import ENDED, OWN, URL, Watch
-from tests.workers import until, working
+from tests.workers import running_worker, wait_until
 
 CORPUS = "mini-held-out-60"
 DOCUMENTS = st.integers(0, 2)
@@ -342,7 +342,7 @@ def test_jobs_keep_their_rules_while_real_workers_are_killed(
     draw, folder = random.Random(number), writable_store.settings.data_dir
     with local_client(create_app(writable_store)) as client, ExitStack() as workers:
         watch = Watch(client)
-        running = [workers.enter_context(working(folder)) for _ in range(2)]
+        running = [workers.enter_context(running_worker(folder)) for _ in range(2)]
         for _ in range(60):
             name = draw.choice(sorted(watch.seen) or ["j0"])
             act = draw.choice(["submit", "submit", "cancel", "resume", "kill", "wait"])
@@ -354,14 +354,14 @@ def test_jobs_keep_their_rules_while_real_workers_are_killed(
                 assert answer.status_code in {202, 404, 409}, answer.text
             elif act == "kill":
                 os.kill(running.pop(0).pid, signal.SIGKILL)
-                running.append(workers.enter_context(working(folder)))
+                running.append(workers.enter_context(running_worker(folder)))
             else:
                 before = sum(job["done"] for job in watch.look().values())
                 open_now = [j for j in watch.seen.values() if j["state"] not in ENDED]
                 if open_now:
-                    until(lambda: _has_moved(watch, before), "progress")  # noqa: B023
+                    wait_until(lambda: _has_moved(watch, before), "progress")  # noqa: B023
             watch.look()
-        until(lambda: all(job["state"] in ENDED for job in watch.look().values()), "every end")
+        wait_until(lambda: all(job["state"] in ENDED for job in watch.look().values()), "every end")
         watch.agree()
         assert {job["state"] for job in watch.seen.values()} <= {"finished", "cancelled"}
         for name in watch.seen:

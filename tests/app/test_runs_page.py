@@ -19,7 +19,7 @@ from backend.settings import Settings
 from backend.store.database import Store, open_store
 from tests.app.conftest import local_client
 from tests.app.doors import csrf_of, door
-from tests.stores import MARKUP, copied
+from tests.stores import MARKUP, copy_store
 
 OWN = {"Origin": "http://127.0.0.1:8000"}
 CORPUS = "mini-held-out-60"
@@ -29,7 +29,7 @@ HOSTILE = "<img src=x onerror=alert(1)>.jsonl"
 @pytest.fixture(scope="module")
 def runs_store(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A copy whose jobs no other test sees, with files to import of which one has a bad name."""
-    folder = copied(mini_store, tmp_path_factory.mktemp("runs") / "data")
+    folder = copy_store(mini_store, tmp_path_factory.mktemp("runs") / "data")
     (folder / "imports").mkdir()
     line = '{"id": "1", "source": "s", "license": "l", "text": "some words"}\n'
     (folder / "imports" / HOSTILE).write_text(line)

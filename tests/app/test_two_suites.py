@@ -21,7 +21,7 @@ from backend.store.database import Store, open_store
 from backend.store.lookup import corpus_named, suite_named
 from backend.store.tables import CurveSet
 from tests.app.conftest import local_client
-from tests.stores import copied
+from tests.stores import copy_store
 
 # Two steps beside step 0: enough to be drawn by nobody.
 COLUMNS = [(1_000, 9), (10_000, 9), (100_000, 9), (100_000, 4), (100_000, 0)]
@@ -43,7 +43,7 @@ def _second_suite(store: Store, folder: Path, corpus: str, n_predictions: int) -
 def both(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """The miniature store with a second suite on its corpus."""
     folder = tmp_path_factory.mktemp("both")
-    store = open_store(Settings(data_dir=copied(mini_store, folder / "data")))
+    store = open_store(Settings(data_dir=copy_store(mini_store, folder / "data")))
     (row,) = list_corpora(store)
     _second_suite(store, folder, row.id, row.n_predictions)
     yield store

@@ -12,7 +12,7 @@ from backend.jobs import job_table as board
 from backend.settings import Settings
 from backend.store.database import Store, open_store
 from backend.store.tables import Claim
-from tests.workers import until
+from tests.workers import wait_until
 
 
 @pytest.fixture
@@ -99,5 +99,5 @@ def test_many_at_once_never_hold_one_together(shared: Store) -> None:
     threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
     for thread in threads:
         thread.start()
-    until(lambda: not any(thread.is_alive() for thread in threads), "the end")
+    wait_until(lambda: not any(thread.is_alive() for thread in threads), "the end")
     assert most == 1

@@ -18,7 +18,7 @@ from backend.settings import settings
 from backend.store.content_hash import content_hash
 from backend.store.database import Store
 from tests.processes import ROOT, command, environment, quanta
-from tests.stores import BUNDLED, TOKENIZER, copied, small_suite
+from tests.stores import BUNDLED, TOKENIZER, copy_store, small_suite
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -55,7 +55,7 @@ def run(
 @pytest.fixture
 def copy(mini_store: Store, data_dir: Path) -> Path:
     """A copy of the miniature store, where `run` looks for it."""
-    return copied(mini_store, data_dir)
+    return copy_store(mini_store, data_dir)
 
 
 def only_object(out: str) -> dict[str, Any]:

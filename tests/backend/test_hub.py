@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from backend.errors import InvalidInputError, NotFoundError, QuantaError
 from backend.weights.hub import Hub, Patience
 from backend.weights.hub_names import HubFile, HubLocation, checked_endpoint, parse_location
-from tests.hub import StandIn, running
+from tests.hub import StandInHub, serve_hub
 from tests.processes import free_port
 
 REPOSITORY = "EleutherAI/pythia-70m"
@@ -22,14 +22,14 @@ QUICK = Patience(tries=4, first_wait=0.01)
 
 
 @pytest.fixture
-def hub() -> Iterator[StandIn]:
-    with running(StandIn()) as served:
+def hub() -> Iterator[StandInHub]:
+    with serve_hub(StandInHub()) as served:
         served.add(REPOSITORY, "step0", {"model.safetensors": WEIGHTS, "config.json": b"{}"})
         yield served
 
 
 @pytest.fixture
-def location(hub: StandIn) -> HubLocation:
+def location(hub: StandInHub) -> HubLocation:
     return HubLocation(REPOSITORY, hub.branches[REPOSITORY]["step0"], hub.url)
 
 
@@ -39,11 +39,11 @@ def fetch(location: HubLocation, folder: Path, name: str = "model.safetensors") 
     return (folder / name).read_bytes()
 
 
-def ranges(hub: StandIn) -> list[str]:
+def ranges(hub: StandInHub) -> list[str]:
     return [asked for path, asked in hub.requests if path.startswith("/cdn/")]
 
 
-def test_branches_and_files_are_those_of_the_hub(hub: StandIn, location: HubLocation) -> None:
+def test_branches_and_files_are_those_of_the_hub(hub: StandInHub, location: HubLocation) -> None:
     client = Hub(hub.url, QUICK)
     assert client.branches(REPOSITORY) == hub.branches[REPOSITORY]
     files = client.files(location)
@@ -53,7 +53,7 @@ def test_branches_and_files_are_those_of_the_hub(hub: StandIn, location: HubLoca
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_a_file_arrives_as_it_lies_there(
-    hub: StandIn, location: HubLocation, tmp_path: Path, name: str
+    hub: StandInHub, location: HubLocation, tmp_path: Path, name: str
 ) -> None:
     files = hub.commits[REPOSITORY, location.commit]
     assert fetch(location, tmp_path, name) == files[name]
@@ -61,7 +61,7 @@ def test_a_file_arrives_as_it_lies_there(
 
 
 def test_a_connection_that_breaks_is_resumed_where_it_stopped(
-    hub: StandIn, location: HubLocation, tmp_path: Path
+    hub: StandInHub, location: HubLocation, tmp_path: Path
 ) -> None:
     hub.cuts["model.safetensors"] = [1_100_000, 1_100_000]
     assert fetch(location, tmp_path) == WEIGHTS
@@ -71,7 +71,7 @@ def test_a_connection_that_breaks_is_resumed_where_it_stopped(
 
 
 def test_a_fetch_that_ended_with_its_process_is_resumed_by_the_next(
-    hub: StandIn, location: HubLocation, tmp_path: Path
+    hub: StandInHub, location: HubLocation, tmp_path: Path
 ) -> None:
     (tmp_path / "model.safetensors.part").write_bytes(WEIGHTS[:1_000_000])
     reached: list[int] = []
@@ -85,7 +85,7 @@ def test_a_fetch_that_ended_with_its_process_is_resumed_by_the_next(
 
 
 def test_without_ranges_the_file_starts_again(
-    hub: StandIn, location: HubLocation, tmp_path: Path
+    hub: StandInHub, location: HubLocation, tmp_path: Path
 ) -> None:
     hub.ranges = False
     hub.cuts["model.safetensors"] = [1_500_000]
@@ -93,7 +93,7 @@ def test_without_ranges_the_file_starts_again(
 
 
 def test_a_part_of_other_bytes_is_thrown_away(
-    hub: StandIn, location: HubLocation, tmp_path: Path
+    hub: StandInHub, location: HubLocation, tmp_path: Path
 ) -> None:
     (tmp_path / "model.safetensors.part").write_bytes(b"\0" * 5000)
     assert fetch(location, tmp_path) == WEIGHTS
@@ -104,25 +104,25 @@ def test_a_part_of_other_bytes_is_thrown_away(
     "lie", [b"\1" * len(WEIGHTS), WEIGHTS + b"more"], ids=["other bytes", "too many"]
 )
 def test_a_wrong_hash_leaves_nothing_behind(
-    hub: StandIn, location: HubLocation, tmp_path: Path, lie: bytes
+    hub: StandInHub, location: HubLocation, tmp_path: Path, lie: bytes
 ) -> None:
-    hub.lies["model.safetensors"] = lie
+    hub.replaced_content["model.safetensors"] = lie
     with pytest.raises(QuantaError, match=r"model\.safetensors of .*pythia-70m@.* another hash"):
         fetch(location, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_fewer_bytes_than_announced_are_asked_for_until_patience_ends(
-    hub: StandIn, location: HubLocation, tmp_path: Path
+    hub: StandInHub, location: HubLocation, tmp_path: Path
 ) -> None:
-    hub.lies["model.safetensors"] = WEIGHTS[:1000]
+    hub.replaced_content["model.safetensors"] = WEIGHTS[:1000]
     with pytest.raises(QuantaError, match="cannot be reached"):
         fetch(location, tmp_path)
 
 
 @pytest.mark.parametrize("part", ["/refs", "/revision/", "/resolve/", "/cdn/"])
 def test_429_is_waited_out_as_long_as_the_hub_asks(
-    hub: StandIn, location: HubLocation, tmp_path: Path, part: str
+    hub: StandInHub, location: HubLocation, tmp_path: Path, part: str
 ) -> None:
     hub.refusals[part] = [(429, {"Retry-After": "1"}), (503, {})]
     started = time.monotonic()
@@ -131,7 +131,7 @@ def test_429_is_waited_out_as_long_as_the_hub_asks(
     assert 1 <= time.monotonic() - started < 20
 
 
-def test_a_limit_in_the_hubs_own_header_is_waited_out(hub: StandIn) -> None:
+def test_a_limit_in_the_hubs_own_header_is_waited_out(hub: StandInHub) -> None:
     said: list[str] = []
     hub.refusals["/refs"] = [(429, {"RateLimit": '"api";r=0;t=2'})]
     Hub(hub.url, QUICK, say=said.append).branches(REPOSITORY)
@@ -141,7 +141,7 @@ def test_a_limit_in_the_hubs_own_header_is_waited_out(hub: StandIn) -> None:
 @pytest.mark.parametrize(
     "wait", ["100000", "Fri, 01 Jan 2100 00:00:00 GMT"], ids=["seconds", "date"]
 )
-def test_a_hub_that_asks_for_hours_is_an_error_at_once(hub: StandIn, wait: str) -> None:
+def test_a_hub_that_asks_for_hours_is_an_error_at_once(hub: StandInHub, wait: str) -> None:
     hub.refusals["/refs"] = [(429, {"Retry-After": wait})]
     started = time.monotonic()
     with pytest.raises(QuantaError, match="answers 429"):
@@ -150,14 +150,14 @@ def test_a_hub_that_asks_for_hours_is_an_error_at_once(hub: StandIn, wait: str) 
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
-def test_patience_ends(hub: StandIn, status: int) -> None:
+def test_patience_ends(hub: StandInHub, status: int) -> None:
     hub.refusals["/refs"] = [(status, {})] * 9
     with pytest.raises(QuantaError, match=f"answers {status}"):
         Hub(hub.url, QUICK).branches(REPOSITORY)
     assert len(hub.refusals["/refs"]) == 9 - QUICK.tries
 
 
-def test_what_is_not_there_is_asked_for_once(hub: StandIn, location: HubLocation) -> None:
+def test_what_is_not_there_is_asked_for_once(hub: StandInHub, location: HubLocation) -> None:
     client = Hub(hub.url, QUICK)
     with pytest.raises(NotFoundError, match=r"pythia-9t.* does not have it"):
         client.branches("EleutherAI/pythia-9t")
@@ -168,7 +168,7 @@ def test_what_is_not_there_is_asked_for_once(hub: StandIn, location: HubLocation
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_refused_access_says_how_to_log_in(hub: StandIn, status: int) -> None:
+def test_refused_access_says_how_to_log_in(hub: StandInHub, status: int) -> None:
     hub.refusals["/refs"] = [(status, {})]
     with pytest.raises(QuantaError) as caught:
         Hub(hub.url, QUICK).branches(REPOSITORY)
@@ -182,21 +182,23 @@ def test_a_hub_that_cannot_be_reached_is_named() -> None:
     assert "HF_ENDPOINT" in caught.value.remedy
 
 
-def test_offline_mode_is_named(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_is_named(hub: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(QuantaError, match="HF_HUB_OFFLINE is set"):
         Hub(hub.url, QUICK).branches(REPOSITORY)
     assert hub.requests == []
 
 
-def test_an_address_that_is_no_hub_is_named(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_is_no_hub_is_named(
+    hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.refusals["/refs"] = [(200, {})]
     with pytest.raises(QuantaError, match=r"127\.0\.0\.1 is not a hub's list of branches"):
         Hub(hub.url, QUICK).branches(REPOSITORY)
 
 
 def test_a_full_disk_is_named_and_its_part_removed(
-    hub: StandIn, location: HubLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StandInHub, location: HubLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Path.open
 
@@ -225,7 +227,7 @@ def test_a_full_disk_is_named_and_its_part_removed(
 
 
 def test_the_persons_token_goes_to_the_usual_hub_alone(
-    hub: StandIn, monkeypatch: pytest.MonkeyPatch
+    hub: StandInHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     Hub(hub.url, QUICK).branches(REPOSITORY)

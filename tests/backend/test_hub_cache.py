@@ -15,7 +15,7 @@ from backend.weights.hub_cache import HubCache, prefetching
 from backend.weights.hub_names import HubLocation
 from compute.checkpoints import load_model, weight_files
 from tests import hub as stand_in
-from tests.hub import StandIn, pickled, running, saved
+from tests.hub import StandInHub, model_files, pickled_model_files, serve_hub
 
 REPOSITORY = "EleutherAI/pythia-70m"
 HIDDEN = 16
@@ -23,18 +23,18 @@ QUICK = Patience(tries=3, first_wait=0.01)
 
 
 @pytest.fixture
-def hub() -> Iterator[StandIn]:
-    with running(StandIn()) as served:
+def hub() -> Iterator[StandInHub]:
+    with serve_hub(StandInHub()) as served:
         for step in range(4):
-            served.add(REPOSITORY, f"step{step}", saved(HIDDEN, step))
+            served.add(REPOSITORY, f"step{step}", model_files(HIDDEN, step))
         yield served
 
 
-def at(hub: StandIn, branch: str) -> HubLocation:
+def at(hub: StandInHub, branch: str) -> HubLocation:
     return HubLocation(REPOSITORY, hub.branches[REPOSITORY][branch], hub.url)
 
 
-def size(hub: StandIn, branch: str) -> int:
+def size(hub: StandInHub, branch: str) -> int:
     files = hub.commits[REPOSITORY, hub.branches[REPOSITORY][branch]]
     return sum(len(files[name]) for name in ("config.json", "model.safetensors"))
 
@@ -54,30 +54,30 @@ def assert_is_model(folder: Path, seed: int, *, half: bool = False) -> None:
         assert torch.equal(loaded[name], wanted), name
 
 
-def test_weights_are_fetched_once(hub: StandIn, tmp_path: Path) -> None:
+def test_weights_are_fetched_once(hub: StandInHub, tmp_path: Path) -> None:
     for _ in range(2):  # the second is another process's cache
         with cache(tmp_path).open(at(hub, "step1")) as folder:
             assert_is_model(folder.path, 1)
-    assert list(hub.fetched("model.safetensors").values()) == [1]
-    assert list(hub.fetched("tokenizer.json").values()) == []
+    assert list(hub.count_downloads("model.safetensors").values()) == [1]
+    assert list(hub.count_downloads("tokenizer.json").values()) == []
 
 
-def test_shards_are_fetched_with_their_index(hub: StandIn, tmp_path: Path) -> None:
-    commit = hub.add(REPOSITORY, "sharded", saved(HIDDEN, 7, shard="8KB"))
+def test_shards_are_fetched_with_their_index(hub: StandInHub, tmp_path: Path) -> None:
+    commit = hub.add(REPOSITORY, "sharded", model_files(HIDDEN, 7, shard="8KB"))
     with cache(tmp_path).open(HubLocation(REPOSITORY, commit, hub.url)) as folder:
         assert len(weight_files(folder.path)) > 1
         assert_is_model(folder.path, 7)
 
 
-def test_safetensors_are_preferred_to_a_pickle(hub: StandIn, tmp_path: Path) -> None:
-    hub.add(REPOSITORY, "both", saved(HIDDEN, 1) | {"pytorch_model.bin": b"never fetched"})
+def test_safetensors_are_preferred_to_a_pickle(hub: StandInHub, tmp_path: Path) -> None:
+    hub.add(REPOSITORY, "both", model_files(HIDDEN, 1) | {"pytorch_model.bin": b"never fetched"})
     with cache(tmp_path).open(at(hub, "both")) as folder:
         assert_is_model(folder.path, 1)
-    assert not hub.fetched("pytorch_model.bin")
+    assert not hub.count_downloads("pytorch_model.bin")
 
 
-def test_an_old_pickle_is_rewritten_once_and_removed(hub: StandIn, tmp_path: Path) -> None:
-    hub.add(REPOSITORY, "old", pickled(HIDDEN, 5))
+def test_an_old_pickle_is_rewritten_once_and_removed(hub: StandInHub, tmp_path: Path) -> None:
+    hub.add(REPOSITORY, "old", pickled_model_files(HIDDEN, 5))
     for _ in range(2):
         with cache(tmp_path).open(at(hub, "old")) as folder:
             assert sorted(p.name for p in folder.path.iterdir()) == [
@@ -85,7 +85,7 @@ def test_an_old_pickle_is_rewritten_once_and_removed(hub: StandIn, tmp_path: Pat
                 "model.safetensors",
             ]
             assert_is_model(folder.path, 5, half=True)
-    assert list(hub.fetched("pytorch_model.bin").values()) == [1]
+    assert list(hub.count_downloads("pytorch_model.bin").values()) == [1]
 
 
 class Malicious:
@@ -98,10 +98,10 @@ class Malicious:
 
 @pytest.mark.parametrize("is_zipped", [True, False])
 def test_a_malicious_pickle_is_refused_and_nothing_in_it_is_run(
-    hub: StandIn, tmp_path: Path, is_zipped: bool
+    hub: StandInHub, tmp_path: Path, is_zipped: bool
 ) -> None:
     harm = tmp_path / "harm"
-    files = pickled(HIDDEN, 5, evil=Malicious(harm))
+    files = pickled_model_files(HIDDEN, 5, evil=Malicious(harm))
     if not is_zipped:
         files["pytorch_model.bin"] = pickle.dumps({"evil": Malicious(harm)})
     hub.add(REPOSITORY, "evil", files)
@@ -112,7 +112,7 @@ def test_a_malicious_pickle_is_refused_and_nothing_in_it_is_run(
     assert held(tmp_path) == set()
 
 
-def test_a_revision_without_weights_is_refused(hub: StandIn, tmp_path: Path) -> None:
+def test_a_revision_without_weights_is_refused(hub: StandInHub, tmp_path: Path) -> None:
     hub.add(REPOSITORY, "bare", {"config.json": b"{}"})
     with (
         pytest.raises(InvalidInputError, match=r"has no config\.json with"),
@@ -121,7 +121,7 @@ def test_a_revision_without_weights_is_refused(hub: StandIn, tmp_path: Path) -> 
         pass
 
 
-def test_the_longest_unused_is_evicted_first(hub: StandIn, tmp_path: Path) -> None:
+def test_the_longest_unused_is_evicted_first(hub: StandInHub, tmp_path: Path) -> None:
     opened = cache(tmp_path, int(2.5 * size(hub, "step0")))
     for branch in ("step0", "step1", "step0", "step2"):
         with opened.open(at(hub, branch)):
@@ -130,7 +130,7 @@ def test_the_longest_unused_is_evicted_first(hub: StandIn, tmp_path: Path) -> No
     assert opened.used_bytes <= opened.budget_bytes
 
 
-def test_the_budget_holds_at_every_moment(hub: StandIn, tmp_path: Path) -> None:
+def test_the_budget_holds_at_every_moment(hub: StandInHub, tmp_path: Path) -> None:
     opened = cache(tmp_path, int(2.5 * size(hub, "step0")))
     for _ in range(2):
         for step in range(4):
@@ -139,7 +139,7 @@ def test_the_budget_holds_at_every_moment(hub: StandIn, tmp_path: Path) -> None:
     assert len(held(tmp_path)) == 2
 
 
-def test_what_is_in_use_is_never_evicted(hub: StandIn, tmp_path: Path) -> None:
+def test_what_is_in_use_is_never_evicted(hub: StandInHub, tmp_path: Path) -> None:
     budget = int(1.5 * size(hub, "step0"))
     with cache(tmp_path, budget).open(at(hub, "step0")) as folder:
         other = cache(tmp_path, budget)
@@ -150,18 +150,18 @@ def test_what_is_in_use_is_never_evicted(hub: StandIn, tmp_path: Path) -> None:
         assert held(tmp_path) == {at(hub, "step1").commit}
 
 
-def test_a_checkpoint_larger_than_the_budget_is_refused(hub: StandIn, tmp_path: Path) -> None:
+def test_a_checkpoint_larger_than_the_budget_is_refused(hub: StandInHub, tmp_path: Path) -> None:
     opened = cache(tmp_path, size(hub, "step0") - 1)
     with (
         pytest.raises(InvalidInputError, match="QUANTA_HUB_CACHE_GB is"),
         opened.open(at(hub, "step0")),
     ):
         pass
-    assert not hub.fetched("model.safetensors")
+    assert not hub.count_downloads("model.safetensors")
 
 
 def test_a_disk_without_room_evicts_then_refuses(
-    hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = cache(tmp_path)
     with opened.open(at(hub, "step0")):
@@ -177,7 +177,9 @@ def test_a_disk_without_room_evicts_then_refuses(
     assert held(tmp_path) == set()
 
 
-def test_an_interrupted_fetch_counts_in_full_and_is_continued(hub: StandIn, tmp_path: Path) -> None:
+def test_an_interrupted_fetch_counts_in_full_and_is_continued(
+    hub: StandInHub, tmp_path: Path
+) -> None:
     opened = cache(tmp_path)
     hub.cuts["model.safetensors"] = [1000] + [0] * 9
     with pytest.raises(QuantaError, match="cannot be reached"), opened.open(at(hub, "step0")):
@@ -190,7 +192,7 @@ def test_an_interrupted_fetch_counts_in_full_and_is_continued(hub: StandIn, tmp_
 
 
 @pytest.mark.parametrize("damage", ["changed", "removed"])
-def test_damaged_weights_are_fetched_again(hub: StandIn, tmp_path: Path, damage: str) -> None:
+def test_damaged_weights_are_fetched_again(hub: StandInHub, tmp_path: Path, damage: str) -> None:
     with cache(tmp_path).open(at(hub, "step0")) as folder:
         path = folder.path / "model.safetensors"
     if damage == "changed":
@@ -199,10 +201,10 @@ def test_damaged_weights_are_fetched_again(hub: StandIn, tmp_path: Path, damage:
         path.unlink()
     with cache(tmp_path).open(at(hub, "step0")) as folder:
         assert_is_model(folder.path, 0)
-    assert list(hub.fetched("model.safetensors").values()) == [2]
+    assert list(hub.count_downloads("model.safetensors").values()) == [2]
 
 
-def test_two_at_once_fetch_once(hub: StandIn, tmp_path: Path) -> None:
+def test_two_at_once_fetch_once(hub: StandInHub, tmp_path: Path) -> None:
     found: list[bytes] = []
 
     def use() -> None:
@@ -216,10 +218,10 @@ def test_two_at_once_fetch_once(hub: StandIn, tmp_path: Path) -> None:
         thread.join()
     assert len(found) == 4
     assert len(set(found)) == 1
-    assert list(hub.fetched("model.safetensors").values()) == [1]
+    assert list(hub.count_downloads("model.safetensors").values()) == [1]
 
 
-def test_prefetching_leaves_what_opening_then_finds(hub: StandIn, tmp_path: Path) -> None:
+def test_prefetching_leaves_what_opening_then_finds(hub: StandInHub, tmp_path: Path) -> None:
     opened = cache(tmp_path)
     with prefetching(opened, at(hub, "step0")):
         deadline = threading.Event()
@@ -231,7 +233,7 @@ def test_prefetching_leaves_what_opening_then_finds(hub: StandIn, tmp_path: Path
     assert len(hub.requests) == asked
 
 
-def test_prefetching_that_fails_is_silent(hub: StandIn, tmp_path: Path) -> None:
+def test_prefetching_that_fails_is_silent(hub: StandInHub, tmp_path: Path) -> None:
     gone = HubLocation(REPOSITORY, "f" * 40, hub.url)
     with prefetching(cache(tmp_path), gone):
         pass

@@ -28,7 +28,16 @@ from backend.store.lookup import suite_named
 from backend.store.tables import Checkpoint, Evaluation, LossChunk, Model, Suite, TargetLoss
 from backend.weights.hub_names import parse_location
 from compute.losses import document_losses
-from tests.hub import SIZES, STEPS, StandIn, model, running, saved, tokenizer_json, with_pythia
+from tests.hub import (
+    SIZES,
+    STEPS,
+    StandInHub,
+    add_pythia,
+    model,
+    model_files,
+    serve_hub,
+    tokenizer_json,
+)
 from tests.processes import ROOT, command, environment, free_port, quanta
 
 Run = Callable[..., tuple[int, str, str]]
@@ -36,8 +45,8 @@ REPOSITORY = "EleutherAI/pythia-70m"
 
 
 @pytest.fixture
-def hub() -> Iterator[StandIn]:
-    with running(with_pythia(StandIn())) as served:
+def hub() -> Iterator[StandInHub]:
+    with serve_hub(add_pythia(StandInHub())) as served:
         yield served
 
 
@@ -93,13 +102,13 @@ def parsed(done: tuple[int, str, str]) -> dict[str, Any]:
 
 
 def test_the_whole_main_job_runs_on_pythia_by_name(
-    hub: StandIn, run: Run, store: Store, texts: Path, tmp_path: Path, monkeypatch: Any
+    hub: StandInHub, run: Run, store: Store, texts: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     largest = max(sum(len(b) for b in files.values()) for files in hub.commits.values())
     # Room for less than two of the largest of the twelve checkpoints.
     monkeypatch.setenv("QUANTA_HUB_CACHE_GB", str(1.9 * largest / 1e9))
     added = parsed(run("suite", "add", "pythia", "--endpoint", hub.url, "--json"))
-    assert not hub.fetched("model.safetensors")
+    assert not hub.count_downloads("model.safetensors")
     (suite,) = added["suites"]
     assert suite["models"] == {f"pythia-{size}": list(STEPS) for size in SIZES}
     parsed(
@@ -108,7 +117,7 @@ def test_the_whole_main_job_runs_on_pythia_by_name(
     )  # fmt: skip
     losses = parsed(run("evaluate", "pythia", "t", "--workers", "1", "--json"))["evaluations"]
     assert len(losses) == len(SIZES) * len(STEPS)
-    assert set(hub.fetched("model.safetensors").values()) == {1}
+    assert set(hub.count_downloads("model.safetensors").values()) == {1}
     kept = [p for p in (tmp_path / "data/hub").glob("*/*/model.safetensors")]
     assert 1 <= len(kept) < len(losses)
     sets = parsed(run("classify", "pythia", "t", "--json"))["curve_sets"]
@@ -137,7 +146,7 @@ def _assert_losses_are_the_models(store: Store) -> None:
 
 
 def test_an_interrupted_evaluation_fetches_nothing_again_that_it_needs_no_more(
-    hub: StandIn, run: Run, store: Store, texts: Path
+    hub: StandInHub, run: Run, store: Store, texts: Path
 ) -> None:
     parsed(run("suite", "add", "pythia", "--endpoint", hub.url, "--model", "70m", "--json"))
     parsed(run("corpus", "add", str(texts), "--name", "t", "--tokenizer", "pythia", "--json"))
@@ -151,13 +160,13 @@ def test_an_interrupted_evaluation_fetches_nothing_again_that_it_needs_no_more(
     hub.commits[REPOSITORY, gone] = files
     hub.requests.clear()
     assert len(parsed(run("evaluate", "pythia", "t", "--workers", "1", "--json"))) == 1
-    assert set(hub.fetched("model.safetensors")) <= {
+    assert set(hub.count_downloads("model.safetensors")) <= {
         hub.branches[REPOSITORY][f"step{step}"] for step in (1000, 2000)
     }
 
 
 def test_n_is_computed_and_a_published_one_that_differs_is_said(
-    hub: StandIn, run: Run, store: Store
+    hub: StandInHub, run: Run, store: Store
 ) -> None:
     code, out, _ = run("suite", "add", "pythia", "--endpoint", hub.url)
     assert code == 0
@@ -178,7 +187,7 @@ def test_n_is_computed_and_a_published_one_that_differs_is_said(
 
 
 def test_registering_again_changes_nothing_and_adds_what_is_new(
-    hub: StandIn, run: Run, store: Store
+    hub: StandInHub, run: Run, store: Store
 ) -> None:
     for step in ("0,1000", "0-1000:500", "0,1,2000"):
         parsed(
@@ -193,13 +202,13 @@ def test_registering_again_changes_nothing_and_adds_what_is_new(
 
 
 def test_a_branch_that_moved_keeps_the_commit_that_results_belong_to(
-    hub: StandIn, run: Run, store: Store
+    hub: StandInHub, run: Run, store: Store
 ) -> None:
     options = ("--endpoint", hub.url, "--model", "70m")
     parsed(run("suite", "add", "pythia", *options, "--step", "0,1", "--json"))
     with store.session() as session:
         before = {c.step: (c.key, c.location) for c in session.scalars(select(Checkpoint))}
-    hub.add(REPOSITORY, "step1", saved(16, 1) | {"README.md": b"changed"})
+    hub.add(REPOSITORY, "step1", model_files(16, 1) | {"README.md": b"changed"})
     code, out, err = run("suite", "add", "pythia", *options, "--step", "0,1,1000")
     assert code == 0, err
     assert "pythia-70m keeps the commits registered before for steps 1" in out + err
@@ -221,7 +230,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
 
 @pytest.mark.parametrize(("options", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_nothing_is_registered_after_a_refusal(
-    hub: StandIn, run: Run, store: Store, options: list[str], message: str
+    hub: StandInHub, run: Run, store: Store, options: list[str], message: str
 ) -> None:
     code, _, err = run("suite", "add", "pythia", "--endpoint", hub.url, *options)
     assert code == 2
@@ -239,10 +248,10 @@ def test_a_hub_that_cannot_be_reached_is_said_within_seconds(run: Run) -> None:
 
 
 def test_another_tokenizer_is_refused_another_file_of_the_same_is_not(
-    hub: StandIn, run: Run
+    hub: StandInHub, run: Run
 ) -> None:
     compact = json.dumps(json.loads(tokenizer_json())).encode()
-    hub.add("EleutherAI/pythia-160m", "step0", saved(32, 1) | {"tokenizer.json": compact})
+    hub.add("EleutherAI/pythia-160m", "step0", model_files(32, 1) | {"tokenizer.json": compact})
     options = ("--endpoint", hub.url, "--step", "0")
     parsed(run("suite", "add", "pythia", *options, "--json"))
     other = json.loads(tokenizer_json())
@@ -250,15 +259,15 @@ def test_another_tokenizer_is_refused_another_file_of_the_same_is_not(
         "a": other["model"]["vocab"]["b"],
         "b": other["model"]["vocab"]["a"],
     }
-    changed = saved(48, 1) | {"tokenizer.json": json.dumps(other).encode()}
+    changed = model_files(48, 1) | {"tokenizer.json": json.dumps(other).encode()}
     hub.add("EleutherAI/pythia-410m", "step0", changed)
     code, _, err = run("suite", "add", "pythia", "--name", "again", *options)
     assert code == 2
     assert "pythia-410m has another tokenizer" in err
 
 
-def test_a_revision_without_its_tokenizer_takes_that_of_main(hub: StandIn, run: Run) -> None:
-    files = {k: v for k, v in saved(16, 1).items() if k != "tokenizer.json"}
+def test_a_revision_without_its_tokenizer_takes_that_of_main(hub: StandInHub, run: Run) -> None:
+    files = {k: v for k, v in model_files(16, 1).items() if k != "tokenizer.json"}
     hub.add(REPOSITORY, "step1", files)
     parsed(
         run("suite", "add", "pythia", "--endpoint", hub.url, "--model", "70m", "--step", "1",
@@ -267,9 +276,9 @@ def test_a_revision_without_its_tokenizer_takes_that_of_main(hub: StandIn, run: 
 
 
 def test_weights_of_another_size_than_registered_are_refused(
-    hub: StandIn, run: Run, texts: Path
+    hub: StandInHub, run: Run, texts: Path
 ) -> None:
-    hub.add(REPOSITORY, "step0", saved(32, 1))
+    hub.add(REPOSITORY, "step0", model_files(32, 1))
     parsed(run("suite", "add", "pythia", "--endpoint", hub.url, "--model", "70m", "--json"))
     parsed(run("corpus", "add", str(texts), "--name", "t", "--tokenizer", "pythia", "--json"))
     code, _, err = run("evaluate", "pythia", "t", "--workers", "1")
@@ -277,16 +286,16 @@ def test_weights_of_another_size_than_registered_are_refused(
     assert "implies N = 17,152, pythia-70m is registered with 4,480" in err
 
 
-def test_seeds_are_registered_as_a_suite_each(hub: StandIn, run: Run, store: Store) -> None:
+def test_seeds_are_registered_as_a_suite_each(hub: StandInHub, run: Run, store: Store) -> None:
     for seed in range(1, 10):
-        hub.add(f"EleutherAI/pythia-14m-seed{seed}", "step1000", saved(16, seed))
+        hub.add(f"EleutherAI/pythia-14m-seed{seed}", "step1000", model_files(16, seed))
     added = parsed(run("suite", "add", "pythia-seeds", "--endpoint", hub.url, "--json"))
     assert [s["suite"] for s in added["suites"]] == [f"pythia-seed{k}" for k in range(1, 10)]
     code, _, err = run("suite", "add", "pythia-seeds", "--name", "x", "--endpoint", hub.url)
     assert (code, "would stand for 9 suites" in err) == (2, True)
 
 
-def test_a_name_that_is_both_or_neither_says_so(hub: StandIn, run: Run, tmp_path: Path) -> None:
+def test_a_name_that_is_both_or_neither_says_so(hub: StandInHub, run: Run, tmp_path: Path) -> None:
     code, _, err = run("suite", "add", "pythium")
     assert (code, "neither a folder nor a suite of the catalogue" in err) == (2, True)
     assert "pythia-deduped" in err
@@ -303,7 +312,7 @@ def test_a_name_that_is_both_or_neither_says_so(hub: StandIn, run: Run, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_a_command_that_ends_in_the_middle_of_a_file_is_continued_there(
-    hub: StandIn, run: Run, texts: Path, tmp_path: Path, end: signal.Signals
+    hub: StandInHub, run: Run, texts: Path, tmp_path: Path, end: signal.Signals
 ) -> None:
     parsed(
         run("suite", "add", "pythia", "--endpoint", hub.url, "--model", "70m", "--step", "1000",
@@ -327,7 +336,7 @@ def test_a_command_that_ends_in_the_middle_of_a_file_is_continued_there(
         time.sleep(0.05)
     process.send_signal(end)
     process.communicate(timeout=60)
-    hub.go_on.set()
+    hub.resume.set()
     hub.requests.clear()
     assert len(parsed(run("evaluate", "pythia", "t", "--workers", "1", "--json"))) == 1
     sent = [asked for path, asked in hub.requests if path.endswith("/model.safetensors")]
@@ -338,7 +347,7 @@ def test_a_command_that_ends_in_the_middle_of_a_file_is_continued_there(
 
 
 def test_jobs_fetch_weights_only_if_they_may(
-    hub: StandIn, run: Run, store: Store, texts: Path, tmp_path: Path
+    hub: StandInHub, run: Run, store: Store, texts: Path, tmp_path: Path
 ) -> None:
     parsed(
         run("suite", "add", "pythia", "--endpoint", hub.url, "--model", "70m", "--step", "1000",
@@ -367,23 +376,23 @@ def test_jobs_fetch_weights_only_if_they_may(
     assert "jobs may not fetch" in refused[0]
     assert hub.requests == []
     assert performed(jobs_fetch=True) is None
-    assert set(hub.fetched("model.safetensors").values()) == {1}
+    assert set(hub.count_downloads("model.safetensors").values()) == {1}
     with store.session() as session:
         assert len(session.scalars(select(TargetLoss)).all()) == 1
 
 
 @pytest.mark.slow
-def test_two_processes_share_what_one_fetched(hub: StandIn, run: Run, texts: Path) -> None:
+def test_two_processes_share_what_one_fetched(hub: StandInHub, run: Run, texts: Path) -> None:
     added = parsed(run("suite", "add", "pythia", "--endpoint", hub.url, "--model", "70m", "--json"))
     parsed(run("corpus", "add", str(texts), "--name", "t", "--tokenizer", "pythia", "--json"))
     assert added["suites"][0]["models"] == {"pythia-70m": list(STEPS)}
     done = parsed(run("evaluate", "pythia", "t", "--workers", "2", "--json"))
     assert [e["step"] for e in done["evaluations"]] == list(STEPS)
-    assert set(hub.fetched("model.safetensors").values()) == {1}
+    assert set(hub.count_downloads("model.safetensors").values()) == {1}
 
 
 @pytest.mark.slow
-def test_the_hub_of_the_environment_is_the_usual_one(hub: StandIn, tmp_path: Path) -> None:
+def test_the_hub_of_the_environment_is_the_usual_one(hub: StandInHub, tmp_path: Path) -> None:
     done = quanta(
         tmp_path / "data", "suite", "add", "pythia", "--model", "70m", "--json",
         HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "hf"),

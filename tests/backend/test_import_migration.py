@@ -16,7 +16,7 @@ from backend.store.content_hash import content_hash
 from backend.store.database import Store, alembic_config, upgrade
 from backend.store.lookup import corpus_named, suite_named
 from backend.store.tables import Base, ClusterMember
-from tests.stores import copied, small_corpus
+from tests.stores import copy_store, small_corpus
 
 
 def counts(store: Store) -> dict[str, int]:
@@ -74,7 +74,7 @@ def test_a_store_of_the_older_program_keeps_everything(
     from backend.settings import Settings
     from backend.store.database import open_store
 
-    store = open_store(Settings(data_dir=copied(pipeline_store[0], tmp_path / "old")))
+    store = open_store(Settings(data_dir=copy_store(pipeline_store[0], tmp_path / "old")))
     digest, before = content_hash(store), counts(store)
     alembic.command.downgrade(alembic_config(store.engine), "0001")
     assert upgrade(store.engine)

@@ -24,7 +24,7 @@ from backend.store.database import Store, open_store
 from backend.store.tables import Evaluation, JobUnit, LossChunk, Worker
 from backend.store.tables.base import now
 from tests import stores
-from tests.workers import until, work, working
+from tests.workers import computed_units, running_worker, wait_until
 
 EVALUATE: dict[str, Any] = {
     "suite": "mini",
@@ -75,7 +75,9 @@ def losses(store: Store) -> dict[tuple[str, int], str]:
 
 
 def assert_nothing_was_computed_twice(store: Store, in_flight: int = 0) -> None:
-    counts = Counter(line for line in work(store.settings.data_dir) if line.startswith("evaluate"))
+    counts = Counter(
+        line for line in computed_units(store.settings.data_dir) if line.startswith("evaluate")
+    )
     assert sum(counts.values()) - len(counts) <= in_flight
 
 
@@ -85,10 +87,10 @@ def test_a_cancelled_job_stops_at_once_keeps_what_is_committed_and_is_resumed(
     suite_store: Store,
 ) -> None:
     job = submit(suite_store, "evaluate", EVALUATE)
-    with working(suite_store.settings.data_dir, **extra(suite_store)):
-        until(lambda: board.job(suite_store, job.id).done >= 2, "two chunks")
+    with running_worker(suite_store.settings.data_dir, **extra(suite_store)):
+        wait_until(lambda: board.job(suite_store, job.id).done >= 2, "two chunks")
         assert board.cancel(suite_store, job.id).state in {"cancelling", "cancelled"}
-        until(ended(suite_store, job.id), "the end")
+        wait_until(ended(suite_store, job.id), "the end")
         stopped = board.job(suite_store, job.id)
         kept = losses(suite_store)
         assert stopped.state == "cancelled"
@@ -99,7 +101,7 @@ def test_a_cancelled_job_stops_at_once_keeps_what_is_committed_and_is_resumed(
         assert (again.id, again.attempt) == (job.id, 2)
         with pytest.raises(ConflictError):
             resume(suite_store, job.id)
-        until(ended(suite_store, job.id), "the rest")
+        wait_until(ended(suite_store, job.id), "the rest")
     done = board.job(suite_store, job.id)
     assert (done.state, done.done, done.problem) == ("finished", stopped.total, None)
     after = losses(suite_store)
@@ -115,14 +117,14 @@ def test_an_evaluation_a_classification_and_a_discovery_follow_each_other(
 ) -> None:
     with pytest.raises(NotReadyError, match="not evaluated"):
         submit(suite_store, "discover", DISCOVER)
-    with working(suite_store.settings.data_dir, **extra(suite_store)):
+    with running_worker(suite_store.settings.data_dir, **extra(suite_store)):
         for kind, asked in (
             ("evaluate", {**EVALUATE, "models": ["s1", "s2", "s3", "s4"], "steps": [2000]}),
             ("classify", {"suite": "mini", "corpus": "first-40"}),
             ("discover", DISCOVER),
         ):
             job = submit(suite_store, kind, asked)  # type: ignore[arg-type]
-            until(ended(suite_store, job.id), kind)
+            wait_until(ended(suite_store, job.id), kind)
             done = board.job(suite_store, job.id)
             assert (done.state, done.problem) == ("finished", None)
             assert done.page
@@ -135,10 +137,10 @@ def test_an_evaluation_a_classification_and_a_discovery_follow_each_other(
 def test_the_work_of_a_killed_worker_is_taken_over_without_help(suite_store: Store) -> None:
     folder, settings = suite_store.settings.data_dir, extra(suite_store)
     job = submit(suite_store, "evaluate", EVALUATE)
-    with working(folder, **settings) as first, working(folder, **settings):
-        until(lambda: len(_at_work(suite_store)) == 2, "both at work")
+    with running_worker(folder, **settings) as first, running_worker(folder, **settings):
+        wait_until(lambda: len(_at_work(suite_store)) == 2, "both at work")
         os.kill(first.pid, signal.SIGKILL)
-        until(ended(suite_store, job.id), "the job")
+        wait_until(ended(suite_store, job.id), "the job")
     done = board.job(suite_store, job.id)
     assert (done.state, done.done) == ("finished", done.total)
     assert len(losses(suite_store)) == done.total
@@ -153,14 +155,14 @@ def test_a_stopped_worker_is_replaced_and_writes_nothing_when_it_goes_on(
     """On SQLite a process that is stopped inside a write keeps the file locked: nothing helps."""
     folder, settings = suite_store.settings.data_dir, extra(suite_store)
     job = submit(suite_store, "evaluate", EVALUATE)
-    with working(folder, **settings) as first:
-        until(lambda: board.job(suite_store, job.id).done >= 2, "two chunks")
+    with running_worker(folder, **settings) as first:
+        wait_until(lambda: board.job(suite_store, job.id).done >= 2, "two chunks")
         os.kill(first.pid, signal.SIGSTOP)
         before = board.job(suite_store, job.id).done
-        with working(folder, **settings) as second:
+        with running_worker(folder, **settings) as second:
             # The child of the stopped worker may still commit what it computes.
-            until(lambda: board.job(suite_store, job.id).done >= before + 2, "the take-over")
-            until(ended(suite_store, job.id), "the job")
+            wait_until(lambda: board.job(suite_store, job.id).done >= before + 2, "the take-over")
+            wait_until(ended(suite_store, job.id), "the job")
             final = losses(suite_store)
             os.kill(first.pid, signal.SIGCONT)
             assert first.wait(timeout=120) == 3  # given up, and says so

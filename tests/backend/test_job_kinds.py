@@ -246,7 +246,9 @@ def test_a_discovery_in_parts_is_that_of_one_worker(
 ) -> None:
     found = []
     for n_workers in (1, 3):
-        store = open_store(Settings(data_dir=stores.copied(mini_store, tmp_path / str(n_workers))))
+        store = open_store(
+            Settings(data_dir=stores.copy_store(mini_store, tmp_path / str(n_workers)))
+        )
         asked = {
             **names_of(store),
             "model": "s1",

@@ -26,7 +26,7 @@ from backend.store.tables.base import now
 from backend.upkeep.prune import prune
 from tests import stores
 from tests.rows import NEW, OLD, Builder
-from tests.workers import until, working
+from tests.workers import running_worker, wait_until
 
 CORPUS = "mini-held-out-60"
 NEWLINE: dict[str, Any] = {"corpus": CORPUS, "document": 0, "target": "⏎", "checkpoints": "one"}
@@ -35,7 +35,7 @@ FAILURE = QuantaError("it failed", "try again")
 
 @pytest.fixture
 def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
-    store = open_store(Settings(data_dir=stores.copied(mini_store, tmp_path / "data")))
+    store = open_store(Settings(data_dir=stores.copy_store(mini_store, tmp_path / "data")))
     yield store
     engine.disconnect()
     store.engine.dispose()
@@ -170,25 +170,25 @@ def test_jobs_for_a_gpu_keep_nobody_from_working_without_one(jobs_store: Store) 
         submit(jobs_store, "measure", NEWLINE | {"document": number}, requires="cuda").id
         for number in range(engine.JOBS_AT_ONCE + 1)
     ]
-    with working(settings.data_dir, QUANTA_DEVICE="cpu"):
+    with running_worker(settings.data_dir, QUANTA_DEVICE="cpu"):
         other = submit(jobs_store, "measure", NEWLINE | {"document": 20})
-        until(lambda: board.job(jobs_store, other.id).state == "finished", "the other job")
+        wait_until(lambda: board.job(jobs_store, other.id).state == "finished", "the other job")
         assert {board.job(jobs_store, job).state for job in waiting} == {"queued"}
         assert set(engine.waiting(settings)) == set(waiting)
         for job in waiting:
             board.cancel(jobs_store, job)
-        until(lambda: not engine.waiting(settings), "an empty queue")
+        wait_until(lambda: not engine.waiting(settings), "an empty queue")
     assert engine.forget(settings, waiting) == waiting
 
 
 @pytest.mark.slow
 def test_a_job_whose_workflow_ended_without_it_is_not_left_running(jobs_store: Store) -> None:
     job = submit(jobs_store, "measure", NEWLINE)
-    with working(jobs_store.settings.data_dir):
-        until(lambda: board.job(jobs_store, job.id).state == "finished", "the job")
+    with running_worker(jobs_store.settings.data_dir):
+        wait_until(lambda: board.job(jobs_store, job.id).state == "finished", "the job")
         with jobs_store.begin() as session:
             session.execute(update(Job).values(state="running", finished_at=None))
-        until(lambda: board.job(jobs_store, job.id).state == "failed", "its end")
+        wait_until(lambda: board.job(jobs_store, job.id).state == "failed", "its end")
     assert "no result" in (board.job(jobs_store, job.id).problem or "")
 
 

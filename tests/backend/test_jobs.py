@@ -20,8 +20,8 @@ from backend.jobs.kinds.paste import MAX_TEXT
 from backend.jobs.queue import submit
 from backend.settings import Settings
 from backend.store.database import Store, open_store
-from tests.stores import MARKUP, copied
-from tests.workers import until, work, working
+from tests.stores import MARKUP, copy_store
+from tests.workers import computed_units, running_worker, wait_until
 
 CORPUS = "mini-held-out-60"
 NEWLINE: dict[str, Any] = {"corpus": CORPUS, "document": 0, "target": "⏎", "checkpoints": "all"}
@@ -29,7 +29,7 @@ NEWLINE: dict[str, Any] = {"corpus": CORPUS, "document": 0, "target": "⏎", "ch
 
 @pytest.fixture
 def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
-    store = open_store(Settings(data_dir=copied(mini_store, tmp_path / "data")))
+    store = open_store(Settings(data_dir=copy_store(mini_store, tmp_path / "data")))
     yield store
     engine.disconnect()
     store.engine.dispose()
@@ -42,19 +42,19 @@ def test_a_killed_worker_is_continued_by_the_next_and_computes_nothing_twice(
     folder = jobs_store.settings.data_dir
     job = submit(jobs_store, "measure", NEWLINE)  # no worker has ever run here
     assert job.state == "queued"
-    with working(folder) as first:
-        until(lambda: board.job(jobs_store, job.id).done >= 3, "three units")
+    with running_worker(folder) as first:
+        wait_until(lambda: board.job(jobs_store, job.id).done >= 3, "three units")
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
     half = board.job(jobs_store, job.id)
     assert half.state == "running"
     assert half.total is not None
     assert 3 <= half.done < half.total
-    with working(folder):
-        until(lambda: board.job(jobs_store, job.id).state == "finished", "the rest")
+    with running_worker(folder):
+        wait_until(lambda: board.job(jobs_store, job.id).state == "finished", "the rest")
     done = board.job(jobs_store, job.id)
     assert done.done == done.total == half.total
-    lines = work(folder)
+    lines = computed_units(folder)
     # The unit in flight may have been begun twice; what was committed never is.
     assert half.total <= len(lines) <= half.total + 1
     assert len(set(lines)) == half.total
@@ -69,8 +69,8 @@ def test_pasted_text_becomes_a_corpus_with_every_measure(jobs_store: Store) -> N
     job = submit(jobs_store, "paste", {"text": text, "corpus": CORPUS})
     again = submit(jobs_store, "paste", {"text": text, "corpus": CORPUS})
     assert again.id == job.id
-    with working(jobs_store.settings.data_dir):
-        until(lambda: board.job(jobs_store, job.id).state in {"finished", "failed"}, "the job")
+    with running_worker(jobs_store.settings.data_dir):
+        wait_until(lambda: board.job(jobs_store, job.id).state in {"finished", "failed"}, "the job")
     done = board.job(jobs_store, job.id)
     assert done.problem is None
     assert done.result is not None
@@ -96,8 +96,8 @@ def test_a_unit_that_cannot_be_done_fails_with_its_remedy_and_can_be_asked_again
         for checkpoint in session.query(Checkpoint):
             checkpoint.location = str(jobs_store.settings.data_dir / "gone")
     job = submit(jobs_store, "measure", {**NEWLINE, "checkpoints": "one"})
-    with working(jobs_store.settings.data_dir):
-        until(lambda: board.job(jobs_store, job.id).state == "failed", "the failure")
+    with running_worker(jobs_store.settings.data_dir):
+        wait_until(lambda: board.job(jobs_store, job.id).state == "failed", "the failure")
     failed = board.job(jobs_store, job.id)
     assert failed.problem is not None
     assert "gone" in failed.problem
@@ -185,8 +185,8 @@ def test_a_pickled_row_in_the_engines_tables_is_never_unpickled(
     folder = jobs_store.settings.data_dir
     job = submit(jobs_store, "measure", {**NEWLINE, "checkpoints": "one"})
     engine.prepare(jobs_store.settings)
-    with working(folder):
-        until(lambda: board.job(jobs_store, job.id).state == "finished", "a first job")
+    with running_worker(folder):
+        wait_until(lambda: board.job(jobs_store, job.id).state == "finished", "a first job")
     other = submit(jobs_store, "measure", {**NEWLINE, "document": 3, "checkpoints": "one"})
     inputs = base64.b64encode(pickle.dumps({"args": (Hostile(),), "kwargs": {}})).decode()
     with closing(sqlite3.connect(engine.sidecar(jobs_store.settings))) as connection, connection:
@@ -196,8 +196,8 @@ def test_a_pickled_row_in_the_engines_tables_is_never_unpickled(
             (inputs, other.id),
         )
         assert changed.rowcount == 1
-    with working(folder):
-        until(lambda: board.job(jobs_store, other.id).state == "failed", "the refusal")
+    with running_worker(folder):
+        wait_until(lambda: board.job(jobs_store, other.id).state == "failed", "the refusal")
     assert not witness.exists()
 
 

@@ -15,7 +15,7 @@ from backend.store.database import Store, open_store
 from backend.store.memo import MAX_KEPT, kept
 from backend.store.tables import Corpus
 from tests.rows import OLD, Builder
-from tests.stores import copied
+from tests.stores import copy_store
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_two_stores_keep_their_own(mini_store: Store, any_store: Store) -> None:
 def test_pages_after_a_change_are_those_of_a_fresh_program(
     mini_store: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = copied(mini_store, tmp_path_factory.mktemp("kept") / "data")
+    folder = copy_store(mini_store, tmp_path_factory.mktemp("kept") / "data")
     store = open_store(Settings(data_dir=folder))
     name = list_corpora(store)[0].id
     before = predictions.prediction(store, name, 500)

@@ -34,7 +34,7 @@ from backend.store.lookup import corpus_named
 from backend.store.tables import Corpus, Evaluation, LossChunk, MeasureChunk
 from compute.checkpoints import load_model
 from compute.measures import document_measures
-from tests.stores import MINI, ONE_CORE, Pipeline, checkpoint_ids, copied
+from tests.stores import MINI, ONE_CORE, Pipeline, checkpoint_ids, copy_store
 
 CORPUS = "mini-held-out-60"
 
@@ -47,7 +47,7 @@ def test_measures_come_after_losses_without_changing_them(
     pipeline_store: tuple[Store, Pipeline], tmp_path: Path, work_log: list[str]
 ) -> None:
     made, pipeline = pipeline_store
-    store = open_store(Settings(data_dir=copied(made, tmp_path / "data")))
+    store = open_store(Settings(data_dir=copy_store(made, tmp_path / "data")))
     with store.session() as session:
         row = session.get_one(Evaluation, pipeline.evaluations[-1])
         checkpoint, folder, key = row.checkpoint_id, row.checkpoint.location, row.key

@@ -33,7 +33,7 @@ from backend.upkeep import restore as restores
 from backend.upkeep.archives import JOBS, MANIFEST, STORE
 from backend.upkeep.backup import make_backup
 from backend.upkeep.restore import restore
-from tests.processes import quanta, serving
+from tests.processes import quanta, running_server
 
 NOTHING = Silent()
 
@@ -353,7 +353,7 @@ def test_a_restore_that_fails_in_the_middle_leaves_store_and_jobs(
 def test_a_served_store_is_backed_up_and_not_restored(embedded: Settings, tmp_path: Path) -> None:
     (embedded.data_dir / JOBS).unlink()
     file = tmp_path / "a.quanta"
-    with serving(embedded.data_dir):
+    with running_server(embedded.data_dir):
         made = quanta(embedded.data_dir, "backup", str(file), "--json")
         assert made.returncode == 0, made.stderr
         assert json.loads(made.stdout)["manifest"]["database"] == "sqlite"

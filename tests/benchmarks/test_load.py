@@ -15,7 +15,7 @@ from benchmarks.clients import Read, Sample, Throughput, closed_loop, one_by_one
 from benchmarks.load import Report, Row
 from benchmarks.reads import Mix, known
 from tests.processes import ROOT, Server
-from tests.stores import copied
+from tests.stores import copy_store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,7 +79,7 @@ def test_what_is_over_its_budget_is_a_fault(
 
 @pytest.mark.soak
 def test_the_benchmark_runs_beside_a_job(mini_store: Store, tmp_path: Path) -> None:
-    folder = copied(mini_store, tmp_path / "data")
+    folder = copy_store(mini_store, tmp_path / "data")
     before = (folder / "quanta.sqlite").read_bytes()
     short = ("--seconds", "2", "--warm-up", "1", "--clients", "4", "--step-seconds", "0.5")
     run = subprocess.run(

@@ -10,8 +10,8 @@ from backend.store.database import Store
 from tests.browser.conftest import Visit, _watch
 from tests.browser.test_axe import faults
 from tests.browser.test_views import first_cluster
-from tests.processes import Server, serving
-from tests.stores import copied
+from tests.processes import Server, running_server
+from tests.stores import copy_store
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def guarded(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of its own token."""
-    folder = copied(mini_store, tmp_path_factory.mktemp("guarded") / "data")
-    with serving(folder, options=("--token", "auto", "--no-worker")) as running:
+    folder = copy_store(mini_store, tmp_path_factory.mktemp("guarded") / "data")
+    with running_server(folder, options=("--token", "auto", "--no-worker")) as running:
         yield running
 
 

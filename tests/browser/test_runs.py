@@ -14,8 +14,8 @@ from backend.store.database import Store
 from tests.browser.conftest import Visit, _watch
 from tests.browser.test_axe import faults
 from tests.browser.test_hostile import INJECTED
-from tests.processes import serving
-from tests.stores import copied
+from tests.processes import running_server
+from tests.stores import copy_store
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -29,19 +29,19 @@ MARK = r"[✓✕◐○◌–]\s*"
 @pytest.fixture(scope="module")
 def runs_url(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a worker over a copy that no other test changes."""
-    folder = copied(mini_store, tmp_path_factory.mktemp("runs") / "data")
+    folder = copy_store(mini_store, tmp_path_factory.mktemp("runs") / "data")
     (folder / "imports").mkdir()
     line = '{"id": "1", "source": "s", "license": "l", "text": "some words to keep"}\n'
     (folder / "imports" / HOSTILE).write_text(line)
-    with serving(folder) as running:
+    with running_server(folder) as running:
         yield running.url
 
 
 @pytest.fixture(scope="module")
 def waiting_url(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server without a worker: what is asked for waits until a test changes it."""
-    folder = copied(mini_store, tmp_path_factory.mktemp("waiting") / "data")
-    with serving(folder, options=("--no-worker",)) as running:
+    folder = copy_store(mini_store, tmp_path_factory.mktemp("waiting") / "data")
+    with running_server(folder, options=("--no-worker",)) as running:
         yield running.url
 
 

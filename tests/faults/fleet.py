@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.processes import ROOT, command, environment, free_port
-from tests.workers import until
+from tests.workers import wait_until
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
@@ -126,7 +126,7 @@ class Fleet:
                 os.kill(target, signal.SIGKILL)
             except ProcessLookupError:  # it was the child of one that is dead by now
                 continue
-        until(lambda: not any(is_alive(target) for target in targets), "the end of the killed")
+        wait_until(lambda: not any(is_alive(target) for target in targets), "the end of the killed")
         # A process is a zombie before its last thread has ended: only then is it seen as ended, and
         # started again. For some cycles nothing ran at all.
         for process in self._running.values():

@@ -27,7 +27,7 @@ from backend.store.tables import JobUnit, Worker
 from tests import stores
 from tests.backend.importing import MODELS
 from tests.recipes import recipe_file, text_files
-from tests.workers import until, work, working
+from tests.workers import computed_units, running_worker, wait_until
 
 MOST_SECONDS = 2.0
 BASE, FRESH = "first-12", "first-13"
@@ -116,7 +116,7 @@ def working_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     ids = stores.checkpoint_ids(store, *wanted, suite="mini")
     evaluate(store, corpus, ids, stores.ONE_CORE, Silent())
     write_files(store)
-    with working(store.settings.data_dir):
+    with running_worker(store.settings.data_dir):
         yield store
     engine.disconnect()
     store.close()
@@ -142,22 +142,22 @@ def test_every_kind_of_job_stops_within_two_seconds_and_is_resumed_where_it_was(
 ) -> None:
     assert kind in CASES, f"write a case of a long job of kind {kind}"
     store, case = working_store, CASES[kind]
-    begun = len(work(store.settings.data_dir))
+    begun = len(computed_units(store.settings.data_dir))
     job = submit(store, kind, case.parameters).id
-    until(lambda: is_at_work(store, job, case.done), "the middle")
+    wait_until(lambda: is_at_work(store, job, case.done), "the middle")
     asked = time.monotonic()
     board.cancel(store, job)
-    until(lambda: board.job(store, job).state == "cancelled", "the stop")
+    wait_until(lambda: board.job(store, job).state == "cancelled", "the stop")
     seconds = time.monotonic() - asked
     kept, stopped = committed(store, job), board.job(store, job)
     assert stopped.total is not None
     assert case.done <= stopped.done == len(kept) < stopped.total
     resume(store, job)
-    until(lambda: board.job(store, job).state not in OPEN_STATES, "the rest")
+    wait_until(lambda: board.job(store, job).state not in OPEN_STATES, "the rest")
     done = board.job(store, job)
     assert (done.state, done.problem, done.done) == ("finished", None, stopped.total)
     assert kept.items() <= committed(store, job).items()
-    counts = Counter(work(store.settings.data_dir)[begun:])
+    counts = Counter(computed_units(store.settings.data_dir)[begun:])
     assert sum(counts.values()) - len(counts) <= 1, "the unit in flight alone was begun again"
     print(f"{kind}: stopped after {seconds:.2f} s with {stopped.done} of {stopped.total} units")
     assert seconds < MOST_SECONDS

@@ -14,7 +14,7 @@ from backend.jobs.worker import BATCH_SHARES, Worker
 from backend.store.database import Store
 from backend.store.tables import Job
 from backend.store.tables.base import now
-from tests.workers import until
+from tests.workers import wait_until
 
 
 def dying(file: Path, times: int) -> str:
@@ -73,7 +73,7 @@ def test_a_task_that_is_stopped_on_purpose_is_not_begun_again(tmp_path: Path) ->
     child, file = Child(), tmp_path / "begun"
 
     def stop() -> None:
-        until(file.exists, "the task")
+        wait_until(file.exists, "the task")
         child.kill()
 
     thread = threading.Thread(target=stop)

@@ -23,7 +23,7 @@ from backend.stages.suites import add_suite
 from backend.store.content_hash import content_hash
 from backend.store.database import Store, open_store
 from tests import stores
-from tests.workers import until, work, working
+from tests.workers import computed_units, running_worker, wait_until
 
 MODELS, STEPS = ("s1", "s2"), (0, 64, 2000)
 TMPFS_MB = 24
@@ -68,7 +68,7 @@ def begun(store: Store) -> str:
     """Ask for an evaluation and wait until it is under way."""
     asked: Any = {"suite": "mini", "corpus": "first-20"}
     job = submit(store, "evaluate", {**asked, "models": list(MODELS), "steps": list(STEPS)}).id
-    until(lambda: board.job(store, job).done >= 2, "two chunks")
+    wait_until(lambda: board.job(store, job).done >= 2, "two chunks")
     return job
 
 
@@ -81,7 +81,7 @@ def assert_as_undisturbed(store: Store, job: str, undisturbed: str, again: int) 
     done = board.job(store, job)
     assert (done.state, done.problem, done.done) == ("finished", None, done.total)
     assert content_hash(store)[0] == undisturbed
-    lines = work(store.settings.data_dir)
+    lines = computed_units(store.settings.data_dir)
     assert len(lines) - len(set(lines)) <= again
 
 
@@ -117,15 +117,15 @@ def test_a_job_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
 ) -> None:
     store = built(small_disk / "data")
     log = small_disk.parent / "worker.log"
-    with working(small_disk / "data", log=log):
+    with running_worker(small_disk / "data", log=log):
         job = begun(store)
         ballast = fill(small_disk)
-        until(lambda: has_ended(store, job) or " is full" in log.read_text(), "a refusal")
+        wait_until(lambda: has_ended(store, job) or " is full" in log.read_text(), "a refusal")
         # What is said cannot be written down while there is no room for that either.
         time.sleep(5)
         kept = board.job(store, job)
         ballast.unlink()
-        until(lambda: has_ended(store, job), "the end")
+        wait_until(lambda: has_ended(store, job), "the end")
         ended = board.job(store, job)
         print(f"full disk: {kept.state} while full ({kept.problem}), then {ended.state}")
         assert ended.done >= kept.done
@@ -133,7 +133,7 @@ def test_a_job_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
             assert "no room left" in str(ended.problem)
             assert "prune" in str(ended.remedy)
             resume(store, job)
-            until(lambda: has_ended(store, job), "the rest")
+            wait_until(lambda: has_ended(store, job), "the rest")
     assert_as_undisturbed(store, job, undisturbed, again=20)
     with store.session() as session:
         assert session.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
@@ -162,10 +162,13 @@ def test_a_job_outlives_a_restart_of_its_database(
         url = server.get_uri(database="jobs")
         store = built(tmp_path / "data", url)
         extra = {"QUANTA_DATABASE_URL": url}
-        with working(tmp_path / "data", **extra) as one, working(tmp_path / "data", **extra) as two:
+        with (
+            running_worker(tmp_path / "data", **extra) as one,
+            running_worker(tmp_path / "data", **extra) as two,
+        ):
             job = begun(store)
             restart(server, away)
-            until(lambda: has_ended(store, job), "the job")
+            wait_until(lambda: has_ended(store, job), "the job")
             assert (one.poll(), two.poll()) == (None, None)
             assert_as_undisturbed(store, job, undisturbed, again=2)
         engine.disconnect()
@@ -191,13 +194,13 @@ def test_a_job_waits_for_a_file_that_is_locked_for_twenty_seconds(
     tmp_path: Path, undisturbed: str
 ) -> None:
     store = built(tmp_path / "data")
-    with working(tmp_path / "data") as worker:
+    with running_worker(tmp_path / "data") as worker:
         job = begun(store)
         with locked(tmp_path / "data", 20):
             before = board.job(store, job)
             time.sleep(15)
             during = board.job(store, job)
-        until(lambda: has_ended(store, job), "the job")
+        wait_until(lambda: has_ended(store, job), "the job")
         print(f"locked: {before.done} units before, {during.done} after 15 s of 20")
         assert worker.poll() is None
     assert_as_undisturbed(store, job, undisturbed, again=0)

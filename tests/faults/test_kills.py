@@ -28,7 +28,7 @@ from backend.store.database import Store, open_store
 from backend.store.tables import Job
 from tests.faults import jobs
 from tests.faults.fleet import Fleet, fleet, users
-from tests.workers import COMMITTED, until, work, working
+from tests.workers import COMMITTED, computed_units, running_worker, wait_until
 
 VICTIMS = ("worker", "worker", "child", "server", "both")
 # Kills right after a start, when nothing is computed yet.
@@ -80,10 +80,10 @@ def undisturbed_run(folder: Path, queue: jobs.Queue) -> Undisturbed:
     for number in range(queue.count):
         kind, parameters = queue.request(number)
         submit(store, kind, parameters)
-    with working(folder / "data"):
-        until(lambda: has_ended(store), "the undisturbed run", 300 + 20 * queue.count)
+    with running_worker(folder / "data"):
+        wait_until(lambda: has_ended(store), "the undisturbed run", 300 + 20 * queue.count)
     assert states(store) == {"finished": queue.count}
-    lines = work(folder / "data")
+    lines = computed_units(folder / "data")
     assert len(set(lines)) == len(lines), "undisturbed, each unit is computed once"
     assert set(lines) <= committed(store)
     found = Undisturbed(queue, content_hash(store)[0], engine_rows(store))
@@ -137,7 +137,7 @@ class Client:
 
     def __call__(self) -> None:
         for number in range(self.queue.count):
-            until(lambda n=number: n < self.due and self._is_room(), "work to be done", 1800)
+            wait_until(lambda n=number: n < self.due and self._is_room(), "work to be done", 1800)
             self.ids.append(post(self.url, number, self.queue.request(number))["id"])
 
     def _is_room(self) -> bool:
@@ -149,11 +149,11 @@ def wait_for_a_moment(rng: random.Random, store: Store, folder: Path) -> None:
     if rng.random() < EARLY_SHARE:
         time.sleep(2 * rng.random())
         return
-    known, wanted = len(work(folder)), rng.randint(1, 3)
+    known, wanted = len(computed_units(folder)), rng.randint(1, 3)
     # Should nothing be open, the moment comes anyhow. Not so while a slow machine still starts
     # what was killed: kills that come faster than starts would let nothing ever be done.
     began = time.monotonic()
-    while len(work(folder)) < known + wanted and time.monotonic() < began + 300:
+    while len(computed_units(folder)) < known + wanted and time.monotonic() < began + 300:
         if time.monotonic() > began + 30 and not board.open_jobs(store):
             break
         time.sleep(0.02)
@@ -166,7 +166,7 @@ def cycle(running: Fleet, store: Store, rng: random.Random) -> tuple[set[str], i
     wait_for_a_moment(rng, store, running.folder)
     # In this order: what is committed was begun in a line before.
     kept = committed(store)
-    known = len(work(running.folder))
+    known = len(computed_units(running.folder))
     running.kill(rng.choice(VICTIMS), rng)
     return kept, known
 
@@ -186,10 +186,10 @@ def disturbed_run(store: Store, folder: Path, queue: jobs.Queue, cycles: int, se
         client.due = count
         running.start()
         asking.result()
-        until(lambda: has_ended(store), "the end of all jobs", 300 + 20 * count)
+        wait_until(lambda: has_ended(store), "the end of all jobs", 300 + 20 * count)
         seconds = time.monotonic() - began
     assert len(set(client.ids)) == count, "each request became one job"
-    lines = work(folder / "data")
+    lines = computed_units(folder / "data")
     for kept, known in moments:
         again = kept & set(lines[known:])
         assert not again, f"committed before a kill and computed again: {sorted(again)}"
@@ -226,8 +226,8 @@ def assert_nothing_is_left(store: Store, folder: Path) -> None:
     """No process, no lock, no part of a file, no damage."""
     assert users(folder / "data") == []
     # One more worker tidies what the last ones could not.
-    with working(folder / "data", QUANTA_DATABASE_URL=store.settings.database_url):
-        until(lambda: len(list((folder / "data").glob("worker-*.lock"))) == 1, "one lock")
+    with running_worker(folder / "data", QUANTA_DATABASE_URL=store.settings.database_url):
+        wait_until(lambda: len(list((folder / "data").glob("worker-*.lock"))) == 1, "one lock")
     assert not list((folder / "data").rglob("*.part"))
     for name in ("quanta.sqlite", "jobs.sqlite"):
         if (folder / "data" / name).exists():

@@ -27,7 +27,7 @@ from backend.store.tables import LossChunk, Worker
 from tests import stores
 from tests.faults.fleet import computing
 from tests.processes import ROOT, command, environment
-from tests.workers import until, work
+from tests.workers import computed_units, wait_until
 
 CORPUS, MODELS = "first-40", ("s1", "s2", "s3")
 TAKE_OVER_SECONDS = 60
@@ -42,7 +42,7 @@ class Machine:
     folder: Path
 
     def lines(self) -> list[str]:
-        return work(self.folder)
+        return computed_units(self.folder)
 
 
 def _apart() -> list[str]:
@@ -100,7 +100,7 @@ def machines(store: Store, folder: Path, count: int) -> Iterator[list[Machine]]:
     with ExitStack() as stack:
         url = store.settings.database_url
         found = [stack.enter_context(machine(folder, f"machine-{n}", url)) for n in range(count)]
-        until(lambda: len(hosts(store)) == count, "all machines")
+        wait_until(lambda: len(hosts(store)) == count, "all machines")
         yield found
 
 
@@ -161,16 +161,16 @@ def _killed(store: Store, folder: Path, count: int, steps: list[int]) -> float:
     """Kill one of some machines in its work; return after how long others had its work."""
     with machines(store, folder, count) as found:
         job = evaluation(store, steps)
-        until(lambda: all(one.lines() for one in found), "all at work")
+        wait_until(lambda: all(one.lines() for one in found), "all at work")
         lost = found[0]
         name = _name(store, lost)
-        until(lambda: held(store, name), "a slice of the first")
+        wait_until(lambda: held(store, name), "a slice of the first")
         lost.process.kill()
         killed, slices = time.monotonic(), held(store, name)
         lost.process.wait()
-        until(lambda: is_taken_over(store, slices, name), "the take-over")
+        wait_until(lambda: is_taken_over(store, slices, name), "the take-over")
         seconds = time.monotonic() - killed
-        until(lambda: not board.open_jobs(store), "the job")
+        wait_until(lambda: not board.open_jobs(store), "the job")
         assert_finished(store, job)
         assert_only_the_lost_was_repeated(found, lost)
         print(f"{count} machines: {len(slices)} slices taken over after {seconds:.1f} s")
@@ -202,22 +202,22 @@ def test_a_machine_that_was_stopped_for_two_minutes_overwrites_nothing(
     store = shared_store
     with machines(store, tmp_path, count) as found:
         job = evaluation(store, [0, 8, 64, 250, 500, 1000, 2000])
-        until(lambda: all(one.lines() for one in found), "all at work")
+        wait_until(lambda: all(one.lines() for one in found), "all at work")
         lost = found[0]
         name = _name(store, lost)
-        until(lambda: held(store, name), "a slice of the first")
+        wait_until(lambda: held(store, name), "a slice of the first")
         tell(lost.process.pid, signal.SIGSTOP)
         stopped, slices = time.monotonic(), held(store, name)
-        until(lambda: is_taken_over(store, slices, name), "the take-over")
+        wait_until(lambda: is_taken_over(store, slices, name), "the take-over")
         seconds = time.monotonic() - stopped
-        until(lambda: not board.open_jobs(store), "the job")
+        wait_until(lambda: not board.open_jobs(store), "the job")
         # The others have more to do when it comes back, which it must not touch.
         further = evaluation(store, [32, 128])
-        until(lambda: time.monotonic() - stopped > STOPPED_SECONDS, "two minutes")
+        wait_until(lambda: time.monotonic() - stopped > STOPPED_SECONDS, "two minutes")
         before = written(store)
         tell(lost.process.pid, signal.SIGCONT)
         assert lost.process.wait(timeout=240) == 3  # given up, and says so
-        until(lambda: not board.open_jobs(store), "the further job")
+        wait_until(lambda: not board.open_jobs(store), "the further job")
         assert before.items() <= written(store).items()
         assert_finished(store, job)
         assert_finished(store, further)
@@ -235,13 +235,13 @@ def test_jobs_that_share_parts_share_their_computing(shared_store: Store, tmp_pa
         shared: dict[str, Any] = {"suite": "mini", "corpus": CORPUS}
         for models in (["s1", "s2"], ["s2", "s3"], ["s2"], ["s3", "s1"]):
             submit(store, "evaluate", {**shared, "models": models, "steps": [0, 500, 2000]})
-        until(lambda: not board.open_jobs(store), "the evaluations")
+        wait_until(lambda: not board.open_jobs(store), "the evaluations")
         asked = {**shared, "model": "s3", "threshold_nats": 2.0, "limit": 900, "n_init": 2}
         for n_clusters in ([3], [4], [3, 5]):
             submit(
                 store, "discover", {**asked, "induction_filter": False, "n_clusters": n_clusters}
             )
-        until(lambda: not board.open_jobs(store), "the discoveries")
+        wait_until(lambda: not board.open_jobs(store), "the discoveries")
         jobs = board.list_jobs(store).jobs
         assert {(one.state, one.problem) for one in jobs} == {("finished", None)}
         counts = Counter(line for one in found for line in one.lines())

@@ -21,8 +21,8 @@ from backend.access import tokens as access_tokens
 from backend.settings import Settings
 from backend.store.database import Store, open_store
 from tests.app.doors import is_form
-from tests.processes import serving
-from tests.stores import DATABASE, copied
+from tests.processes import running_server
+from tests.stores import DATABASE, copy_store
 
 SECONDS = 120.0
 SETTINGS_TOKEN = "battery staple of the attacked"
@@ -151,12 +151,12 @@ def _tokens(store: Store) -> dict[str, str]:
 @contextmanager
 def attacked(mini: Store, folder: Path) -> Iterator[Target]:
     """Serve a copy of the miniature store, protected by tokens of every scope and state."""
-    store = open_store(Settings(data_dir=copied(mini, folder)))
+    store = open_store(Settings(data_dir=copy_store(mini, folder)))
     tokens = _tokens(store)
     store.close()
     run = [sys.executable, "-c", TALKATIVE]
     options = ("--no-worker",)
-    with serving(folder, run=run, options=options, QUANTA_TOKEN=SETTINGS_TOKEN) as server:
+    with running_server(folder, run=run, options=options, QUANTA_TOKEN=SETTINGS_TOKEN) as server:
         process = psutil.Process(server.pid)
         yield Target(server.url, folder, server.log, process, tokens, [*tokens.values()])
 
