@@ -171,7 +171,7 @@ def test_clusters_hold_every_member_with_its_context(
     names = ["cluster", "cluster_rank", "cluster_size", "prediction"]
     columns = [numbers(read, name).astype(int).tolist() for name in names]
     assert list(zip(*columns, strict=True)) == [tuple(row) for row in members]
-    first = contexts(mini_store, members[0][0], context=16, limit=20).contexts
+    first = list_contexts(mini_store, members[0][0], context=16, limit=20).contexts
     for row, item in zip(read.to_pylist(), first, strict=False):
         shown = "".join(value.token.shown for value in item.tokens[:-1])
         assert row["context"] == (escape_formula(shown) if format == "csv" else shown)
