@@ -11,7 +11,7 @@ from app.requests.search import SearchQuery
 from backend.exchange.exports import predictions_table
 from backend.exchange.table_files import Format, iter_bytes
 from backend.search.filters import TEXT_SECONDS
-from backend.search.search import found_rows
+from backend.search.search import rank_predictions
 
 MAX_CONTEXT = 64
 MEDIA_TYPES: dict[Format, str] = {
@@ -49,14 +49,14 @@ class ExportQuery(SearchQuery):
 
 @router.get("/export", response_model=ExportedRows, responses={200: {"content": _DOCUMENTED}})
 def export_predictions(
-    store: StoreDep, asked: Annotated[ExportQuery, Query()]
+    store: StoreDep, query: Annotated[ExportQuery, Query()]
 ) -> StreamingResponse:
     """All that the search finds, at most 20,000 rows; X-Truncated says that there are more."""
-    found = found_rows(store, asked.search(), MAX_EXPORT_ROWS, TEXT_SECONDS)
-    table = predictions_table(store, found, context=asked.context)
-    headers = {"Content-Disposition": f'attachment; filename="predictions.{asked.format}"'}
+    found = rank_predictions(store, query.request(), MAX_EXPORT_ROWS, TEXT_SECONDS)
+    table = predictions_table(store, found, context=query.context)
+    headers = {"Content-Disposition": f'attachment; filename="predictions.{query.format}"'}
     if found.truncated or found.n_matching > table.n_rows:
         headers["X-Truncated"] = "true"
     return StreamingResponse(
-        iter_bytes(table, asked.format), media_type=MEDIA_TYPES[asked.format], headers=headers
+        iter_bytes(table, query.format), media_type=MEDIA_TYPES[query.format], headers=headers
     )

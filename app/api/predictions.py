@@ -49,27 +49,27 @@ class MapPoints:
 
 @router.get("")
 def search_predictions(
-    request: Request, store: StoreDep, asked: Annotated[SearchQuery, Query()]
+    request: Request, store: StoreDep, query: Annotated[SearchQuery, Query()]
 ) -> SearchResult:
     """Predictions with the curve, text and scores asked for, the nearest first."""
-    found = search.search(store, asked.search())
+    found = search.search(store, query.request())
     if found.truncated:
         passing(request)
     return found
 
 
 @router.post("/search", responses=MUTATION_PROBLEMS)
-def search_predictions_by_body(store: StoreDep, asked: SearchBody) -> SearchResult:
+def search_predictions_by_body(store: StoreDep, query: SearchBody) -> SearchResult:
     """The same search with a JSON body; nothing is stored."""
-    return search.search(store, asked.search())
+    return search.search(store, query.request())
 
 
 @router.get("/map", response_model=MapPoints, responses={200: {"content": DOCUMENTED}})
 def map_of_curves(
-    request: Request, store: StoreDep, asked: Annotated[SearchQuery, Query()], arrow: WantsArrow
+    request: Request, store: StoreDep, query: Annotated[SearchQuery, Query()], arrow: WantsArrow
 ) -> MapPoints | Response:
     """At most 20,000 sampled curves on their two principal components, with those that match."""
-    found = search.curve_map(store, asked.search())
+    found = search.curve_map(store, query.request())
     if found.truncated:
         passing(request)
     return _stream(found) if arrow else _json(found)

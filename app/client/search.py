@@ -21,8 +21,8 @@ from app.client.types import (
     Order,
     Points,
     Preset,
-    SearchAsked,
     SearchFilters,
+    SearchParams,
     SearchResult,
     SearchSort,
     TableFormat,
@@ -33,7 +33,7 @@ def _pairs(points: Points) -> str:
     return ",".join(f"{x!r}:{y!r}" for x, y in points)
 
 
-def _asked(wanted: Mapping[str, Any]) -> dict[str, Any]:
+def _query_params(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return a search as the query of an address has it."""
     return {
         name: _pairs(value) if name in {"sketch", "lasso"} and value is not None else value
@@ -45,7 +45,7 @@ class SearchCalls(FileCalls):
     """Calls that find predictions."""
 
     def predictions(
-        self, *, page_size: int = 50, **asked: Unpack[SearchAsked]
+        self, *, page_size: int = 50, **asked: Unpack[SearchParams]
     ) -> Listing[Match, SearchResult]:
         """Return predictions with the curve, text and scores asked for, the nearest first.
 
@@ -53,9 +53,9 @@ class SearchCalls(FileCalls):
 
         Args:
             page_size: rows in a page.
-            asked: see `SearchAsked`.
+            asked: see `SearchParams`.
         """
-        query = {**_asked(asked), "limit": page_size}
+        query = {**_query_params(asked), "limit": page_size}
         return self._listing(Match, SearchResult, path_of("/predictions"), "matches", query)
 
     def search(
@@ -101,29 +101,29 @@ class SearchCalls(FileCalls):
             "model": model,
             "shape": shape or None,
             "invariances": None if invariances is None else list(invariances),
-            "filters": _asked(filters or {}),
+            "filters": _query_params(filters or {}),
             "sort": sort,
             "order": order,
             "limit": page_size,
         }
-        return Listing(partial(self._found, body), "matches")
+        return Listing(partial(self._fetch_page, body), "matches")
 
-    def _found(self, body: dict[str, Any], cursor: str | None) -> SearchResult:
+    def _fetch_page(self, body: dict[str, Any], cursor: str | None) -> SearchResult:
         # Nothing is stored by this POST: it is a read with a long question.
         sent = {**body, "cursor": cursor}
         return self._send(
             SearchResult, "POST", path_of("/predictions/search"), sent, is_repeatable=True
         )
 
-    def curve_map(self, **asked: Unpack[SearchAsked]) -> CurveMap:
+    def curve_map(self, **asked: Unpack[SearchParams]) -> CurveMap:
         """Return the map of at most 20,000 sampled curves, with those that match."""
-        query = {**_asked(asked), "format": "arrow"}
+        query = {**_query_params(asked), "format": "arrow"}
         answer = self._transport.read(path_of("/predictions/map"), query, accept=STREAM)
         points = streamed_table(answer.content)
         about = json.loads(facts(points)["about"])
         return replace(decoded(CurveMap, {**about, "points": None}), points=points)
 
-    def predictions_table(self, *, context: int = 32, **asked: Unpack[SearchAsked]) -> Any:
+    def predictions_table(self, *, context: int = 32, **asked: Unpack[SearchParams]) -> Any:
         """Return all that a search finds, at most 20,000 rows, as a `pyarrow.Table`.
 
         Its schema's metadata says of what the rows are; `is_whole` there is "false" if there are
@@ -131,9 +131,9 @@ class SearchCalls(FileCalls):
 
         Args:
             context: tokens before each answer; 0 leaves text out.
-            asked: see `SearchAsked`.
+            asked: see `SearchParams`.
         """
-        query = {**_asked(asked), "format": "arrow", "context": context}
+        query = {**_query_params(asked), "format": "arrow", "context": context}
         answer = self._transport.read(path_of("/predictions/export"), query, accept=FILE)
         table = file_table(answer.content)
         is_whole = str("x-truncated" not in answer.headers).lower()
@@ -145,7 +145,7 @@ class SearchCalls(FileCalls):
         *,
         format: TableFormat = "parquet",
         context: int = 32,
-        **asked: Unpack[SearchAsked],
+        **asked: Unpack[SearchParams],
     ) -> Download:
         """Write all that a search finds, at most 20,000 rows, to a file.
 
@@ -153,7 +153,7 @@ class SearchCalls(FileCalls):
             path: of the file; replaced once the new one is whole.
             format: of the file.
             context: tokens before each answer; 0 leaves text out.
-            asked: see `SearchAsked`.
+            asked: see `SearchParams`.
         """
-        query = {**_asked(asked), "format": format, "context": context}
+        query = {**_query_params(asked), "format": format, "context": context}
         return self._download(path_of("/predictions/export"), query, path)

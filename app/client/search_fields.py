@@ -68,7 +68,7 @@ class SearchFilters(TypedDict, total=False):
     lasso_of: str
 
 
-class SearchAsked(SearchFilters, total=False):
+class SearchParams(SearchFilters, total=False):
     """A search: filters, and at most one of `sketch`, `preset` and `like` as the curve.
 
     Attributes:

@@ -12,8 +12,8 @@ from app.client.search_fields import (
     ContextOrder,
     CurveClass,
     Points,
-    SearchAsked,
     SearchFilters,
+    SearchParams,
     TableFormat,
 )
 from backend.corpora.views import (
@@ -185,8 +185,8 @@ __all__ = [
     "Requires",
     "ScalingDetail",
     "ScalingPoint",
-    "SearchAsked",
     "SearchFilters",
+    "SearchParams",
     "SearchResult",
     "SearchSort",
     "SelectionRow",

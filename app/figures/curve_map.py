@@ -19,7 +19,7 @@ UNDEFINED = 127
 MATCHES = 128
 
 
-def packed(points: CurveMap) -> bytes:
+def pack_curve_map(points: CurveMap) -> bytes:
     """Return the map in the form that `static/js/map-data.js` reads."""
     bounds = [*_ends(points.x), *_ends(points.y)]
     header = json.dumps(

@@ -29,7 +29,7 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Pad:
+class SketchPad:
     """The sketch pad as drawn by the server; `data` (JSON) is what the script needs of it."""
 
     axis_name: str
@@ -50,7 +50,7 @@ class Pad:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class CurveDrawing:
     """One result's curve before the asked one, in the units of its drawing."""
 
     line: str
@@ -64,7 +64,7 @@ def log_shares(x: Sequence[float]) -> list[float]:
     return [(math.log(value) - first) / span for value in x]
 
 
-def places(
+def to_box(
     shares: Sequence[float], nats: Sequence[float], top: float, box: Box
 ) -> list[tuple[float, float]]:
     """Return the points of a curve in a box (left, top, right, bottom), 0 nats at its bottom."""
@@ -75,7 +75,7 @@ def places(
     ]
 
 
-def points(found: Sequence[tuple[float, float]]) -> str:
+def polyline(found: Sequence[tuple[float, float]]) -> str:
     """Return points as the attribute of an SVG polyline."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in found)
 
@@ -83,18 +83,18 @@ def points(found: Sequence[tuple[float, float]]) -> str:
 def preset_icon(nats: Sequence[float]) -> str:
     """Return the polyline of a preset's icon; values 0 (low loss) to 1."""
     shares = [i / (len(nats) - 1) for i in range(len(nats))]
-    return points(places(shares, nats, 1, ICON))
+    return polyline(to_box(shares, nats, 1, ICON))
 
 
-def drawn(
+def curve_drawing(
     x: Sequence[float], nats: Sequence[float], asked: Sequence[float] | None, top: float
-) -> Drawn:
+) -> CurveDrawing:
     """Return a result's drawing; `top` is the loss at its upper edge."""
     shares = log_shares(x)
-    line = places(shares, nats, top, SPARK)
+    line = to_box(shares, nats, top, SPARK)
     dots = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in line) if len(line) <= MAX_DOTS else ""
-    behind = points(places(shares, asked, top, SPARK)) if asked else ""
-    return Drawn(points(line), behind, dots)
+    behind = polyline(to_box(shares, asked, top, SPARK)) if asked else ""
+    return CurveDrawing(polyline(line), behind, dots)
 
 
 def _spaced(shares: Sequence[float], labels: Sequence[str]) -> list[str]:
@@ -109,7 +109,9 @@ def _spaced(shares: Sequence[float], labels: Sequence[str]) -> list[str]:
     return kept
 
 
-def pad(axis: str, model: str | None, axis_points: Sequence[ScalingPoint], knots: Knots) -> Pad:
+def sketch_pad(
+    axis: str, model: str | None, axis_points: Sequence[ScalingPoint], knots: Knots
+) -> SketchPad:
     """Return the sketch pad.
 
     Args:
@@ -122,8 +124,8 @@ def pad(axis: str, model: str | None, axis_points: Sequence[ScalingPoint], knots
     shares, box = log_shares(x), (float(LEFT), float(TOP), float(RIGHT), float(BOTTOM))
     top = max(LEAST_TOP_NATS, math.ceil(max((nats for _, nats in knots), default=0.0)))
     names = _spaced(shares, [point.label for point in axis_points])
-    mean = places(shares, [point.mean_loss_nats for point in axis_points], top, box)
-    return Pad(
+    mean = to_box(shares, [point.mean_loss_nats for point in axis_points], top, box)
+    return SketchPad(
         axis_name=axis,
         axis_words="model size N" if axis == "N" else f"training step of {model}",
         labels=tuple(point.label for point in axis_points),
@@ -135,9 +137,9 @@ def pad(axis: str, model: str | None, axis_points: Sequence[ScalingPoint], knots
             Tick(round(BOTTOM - (BOTTOM - TOP) * i / Y_TICKS, 1), f"{top * i / Y_TICKS:g}")
             for i in range(Y_TICKS + 1)
         ),
-        mean=points(mean),
+        mean=polyline(mean),
         mean_label_at=round(mean[-1][1] - 6, 1),
-        curve=points(places(*_line(x, knots), top, box)) if knots else "",
+        curve=polyline(to_box(*_line(x, knots), top, box)) if knots else "",
         data=json.dumps({"name": axis, "x": x, "top": top, "box": box, "knots": list(knots)}),
     )
 

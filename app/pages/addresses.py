@@ -7,7 +7,7 @@ Items = Sequence[tuple[str, str]]
 SHAPE = ("sketch", "preset", "at", "like")
 
 
-def given(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def non_empty_params(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the parameters that say something, without the place in the list."""
     return [(name, value) for name, value in items if value != "" and name != "cursor"]
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.figures.base import payload
-from app.figures.curve_map import packed
+from app.figures.curve_map import pack_curve_map
 from app.figures.prediction import prediction_figure
 from app.figures.quanta import (
     band_figure,
@@ -86,10 +86,10 @@ def curve_map_points(
     request: Request, store: StoreDep, asked: Annotated[SearchQuery, Query()]
 ) -> Response:
     """Return the map of curves as bytes."""
-    found = search.curve_map(store, asked.search())
+    found = search.curve_map(store, asked.request())
     if found.truncated:
         passing(request)
-    return Response(packed(found), media_type="application/octet-stream")
+    return Response(pack_curve_map(found), media_type="application/octet-stream")
 
 
 @router.get("/scaling")

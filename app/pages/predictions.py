@@ -119,7 +119,7 @@ def _nearest(store: StoreDep, view: PredictionView) -> SearchResult | None:
     """Return the predictions with the nearest curves, over size if there are such curves."""
     if not view.curves:
         return None
-    wanted = search.Search(
+    wanted = search.SearchRequest(
         corpus=view.corpus,
         suite=view.suite,
         axis=view.curves[0].axis,

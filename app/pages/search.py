@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from app.figures import curves
 from app.pages import search_parts as parts
-from app.pages.addresses import SHAPE, Items, address, given
+from app.pages.addresses import SHAPE, Items, address, non_empty_params
 from app.pages.scaling import ScalingChoice, scaling_choice
 from app.requests.dependencies import MAX_EXPORT_ROWS, StoreDep
 from app.requests.search import SearchQuery
@@ -47,16 +47,16 @@ HIDDEN = ("preset", "at", "like", "cluster", "lasso", "lasso_of")
 FORMATS = (("parquet", "Parquet"), ("arrow", "Arrow"), ("csv", "CSV"), ("json", "JSON"))
 SORTS = ("distance", "index", *SCORES)
 LEAST_TOP_NATS = 4.0
-MAX_EXCUSES = 6  # filters tried one by one when nothing matches
+MAX_FILTERS_TRIED = 6  # filters tried one by one when nothing matches
 
 
 @dataclass(frozen=True)
-class Hit:
+class MatchRow:
     """One match, ready to print."""
 
     match: Match
-    drawn: curves.Drawn
-    kind: parts.Kind | None
+    drawn: curves.CurveDrawing
+    kind: parts.LegendEntry | None
     facts: tuple[tuple[str, str], ...]
     href: str
     like: str
@@ -64,7 +64,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Question:
+class SearchForm:
     """What was asked for: parameters as sent, the same checked, and what they are asked of."""
 
     items: Items
@@ -93,13 +93,13 @@ def search_page(
     request: Request, store: StoreDep, asked: Annotated[SearchQuery, Query()]
 ) -> Response:
     """Search predictions by the shape of their curve, their text and their scores."""
-    items = given(request.query_params.multi_items())
+    items = non_empty_params(request.query_params.multi_items())
     # What is looked up in text has one limit, however many questions the page asks.
     ends = monotonic() + TEXT_SECONDS
     view: SearchResult | None = None
     refusal: InvalidInputError | None = None
     try:
-        view = searches.search(store, asked.search(limit=PAGE_SIZE))
+        view = searches.search(store, asked.request(limit=PAGE_SIZE))
     except InvalidInputError as error:
         if error.parameter not in FIELDS:
             raise
@@ -126,7 +126,7 @@ def search_page(
     )
 
 
-def _api(question: Question) -> str:
+def _api(question: SearchForm) -> str:
     """Return the call that gives the list, without what says only how the page shows it."""
     cursor = question.asked.cursor
     return address(API, question.searched, **({"cursor": cursor} if cursor else {}))
@@ -134,7 +134,7 @@ def _api(question: Question) -> str:
 
 def _question(
     store: Store, items: Items, asked: SearchQuery, view: SearchResult | None
-) -> Question:
+) -> SearchForm:
     corpus, suite = (view.corpus, view.suite) if view else (asked.corpus, asked.suite)
     choice = scaling_choice(store, corpus, suite)
     scaling = None
@@ -144,11 +144,11 @@ def _question(
         except NotReadyError:
             if items:
                 raise
-    return Question(items, asked, choice, scaling)
+    return SearchForm(items, asked, choice, scaling)
 
 
 def _asked_context(
-    question: Question, view: SearchResult | None, refusal: InvalidInputError | None
+    question: SearchForm, view: SearchResult | None, refusal: InvalidInputError | None
 ) -> dict[str, Any]:
     """Return what the form, the presets and the chips need."""
     form, pad = question.form, _pad(question, view)
@@ -164,7 +164,7 @@ def _asked_context(
         "at": int(form["at"]) if form["at"].isdigit() else len(pad.labels) // 2 + 1 if pad else 0,
         "presets": parts.presets(question.items, len(pad.labels)) if pad else [],
         "chips": _chips(question, pad),
-        "kinds": parts.kinds(question.items),
+        "kinds": parts.class_legend(question.items),
         "invariances": parts.INVARIANCES,
         "asked_inv": view.invariances if view else ",".join(question.all("inv")).split(","),
         "asked_classes": question.all("cls"),
@@ -179,7 +179,7 @@ def _sources(choice: ScalingChoice) -> list[str]:
     return [source.source for row in rows for source in row.sources]
 
 
-def _literal(question: Question, refusal: InvalidInputError | None) -> str | None:
+def _literal(question: SearchForm, refusal: InvalidInputError | None) -> str | None:
     """Return the address that looks for the characters of a pattern that is none."""
     plain = {"regex": "text", "token_pattern": "token"}
     if refusal is None or refusal.parameter not in plain:
@@ -189,7 +189,7 @@ def _literal(question: Question, refusal: InvalidInputError | None) -> str | Non
     return address(parts.PATH, question.items, (name,), **{plain[name]: value})
 
 
-def _knots(question: Question, view: SearchResult | None) -> list[tuple[float, float]]:
+def _knots(question: SearchForm, view: SearchResult | None) -> list[tuple[float, float]]:
     """Return the drawn curve, or the points of the preset or example that stands in for it."""
     if question.asked.sketch:
         try:
@@ -202,54 +202,56 @@ def _knots(question: Question, view: SearchResult | None) -> list[tuple[float, f
     return []
 
 
-def _pad(question: Question, view: SearchResult | None) -> curves.Pad | None:
+def _pad(question: SearchForm, view: SearchResult | None) -> curves.SketchPad | None:
     found = question.scaling
     if found is None:
         return None
-    return curves.pad(found.axis, found.model, found.points, _knots(question, view))
+    return curves.sketch_pad(found.axis, found.model, found.points, _knots(question, view))
 
 
-def _chips(question: Question, pad: curves.Pad | None) -> list[parts.Chip]:
+def _chips(question: SearchForm, pad: curves.SketchPad | None) -> list[parts.Chip]:
     labels = pad.labels if pad else ()
     return parts.shape_chips(question.items, labels) + parts.filter_chips(question.items)
 
 
 def _found_context(
-    store: Store, question: Question, view: SearchResult | None, ends: float
+    store: Store, question: SearchForm, view: SearchResult | None, ends: float
 ) -> dict[str, Any]:
     """Return what the list and the map need; `ends` is when text is not looked through any more."""
     items = question.items
     following = view.next_cursor if view else None
     return {
-        "hits": _hits(question, view) if view else [],
-        "clear": _excuses(store, question, view, ends) if view and not view.n_matching else [],
+        "hits": _match_rows(question, view) if view else [],
+        "clear": _blocking_filters(store, question, view, ends)
+        if view and not view.n_matching
+        else [],
         "next_page": address(parts.PATH, items, cursor=following) if following else None,
         "first_page": address(parts.PATH, items) if question.asked.cursor else None,
         "exports": [(words, _export(question, name)) for name, words in FORMATS] if view else [],
         "map_src": address(MAP, question.searched) if view else None,
-        "shapes": json.dumps([kind.shape for kind in parts.KINDS]),
+        "shapes": json.dumps([kind.shape for kind in parts.CLASS_LEGEND]),
     }
 
 
-def _export(question: Question, name: str) -> str:
+def _export(question: SearchForm, name: str) -> str:
     return address(f"{API}/export", question.searched, format=name)
 
 
-def _hits(question: Question, view: SearchResult) -> list[Hit]:
+def _match_rows(question: SearchForm, view: SearchResult) -> list[MatchRow]:
     asked = view.query_nats
     highest = max((max(match.loss_nats) for match in view.matches), default=0.0)
     top = max(LEAST_TOP_NATS, highest, *(asked or (0.0,)))
-    return [_hit(question, view, match, top) for match in view.matches]
+    return [_match_row(question, view, match, top) for match in view.matches]
 
 
-def _hit(question: Question, view: SearchResult, match: Match, top: float) -> Hit:
+def _match_row(question: SearchForm, view: SearchResult, match: Match, top: float) -> MatchRow:
     suite = [item for item in question.items if item[0] == "suite"]
     here = f"/predictions/{view.corpus}/{match.index}"
     place = f"/documents/{view.corpus}/{match.document}"
-    return Hit(
+    return MatchRow(
         match=match,
-        drawn=curves.drawn(view.x, match.loss_nats, view.query_nats, top),
-        kind=parts.BY_NAME.get(match.curve_class),
+        drawn=curves.curve_drawing(view.x, match.loss_nats, view.query_nats, top),
+        kind=parts.LEGEND_BY_CLASS.get(match.curve_class),
         facts=tuple(_facts(view, match)),
         href=address(here, suite),
         like=address(parts.PATH, question.items, (*SHAPE, "sort", "order"), like=match.index),
@@ -273,16 +275,18 @@ def _facts(view: SearchResult, match: Match) -> Sequence[tuple[str, str]]:
     return facts
 
 
-def _excuses(store: Store, question: Question, view: SearchResult, ends: float) -> list[parts.Chip]:
+def _blocking_filters(
+    store: Store, question: SearchForm, view: SearchResult, ends: float
+) -> list[parts.Chip]:
     """Return the filters without which something would match; all of them if none alone helps."""
     chips = parts.filter_chips(question.items)
     if view.truncated:  # what was not looked through may match: no filter is to blame for certain
         return chips
     fields = SearchQuery.model_fields
     helpful = []
-    for chip in chips[:MAX_EXCUSES]:
+    for chip in chips[:MAX_FILTERS_TRIED]:
         changes = {name: fields[name].default for name in (*chip.fields, "cursor")}
         eased = question.asked.model_copy(update=changes)
-        if searches.any_matches(store, eased.search(limit=1), max(0.0, ends - monotonic())):
+        if searches.has_matches(store, eased.request(limit=1), max(0.0, ends - monotonic())):
             helpful.append(chip)
     return helpful or chips

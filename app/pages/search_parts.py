@@ -20,7 +20,7 @@ OF_STEPS = (
 
 
 @dataclass(frozen=True)
-class Kind:
+class LegendEntry:
     """A class of curves; `shape` is an SVG path around (0, 0), the second cue beside colour."""
 
     name: str
@@ -30,29 +30,31 @@ class Kind:
 
 
 # In the order of the class codes, the same for every reader.
-KINDS = (
-    Kind("learned", "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0Z", "below 0.3 nats everywhere"),
-    Kind("flat-high", "M-5.5-2H5.5V2H-5.5Z", "above 3 nats everywhere, moves by less than 1 nat"),
-    Kind(
+CLASS_LEGEND = (
+    LegendEntry("learned", "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0Z", "below 0.3 nats everywhere"),
+    LegendEntry(
+        "flat-high", "M-5.5-2H5.5V2H-5.5Z", "above 3 nats everywhere, moves by less than 1 nat"
+    ),
+    LegendEntry(
         "monogenic",
         "M-4.5-4.5H4.5V4.5H-4.5Z",
         "falls by 2 nats or more, at least 70 % of it in half a decade",
     ),
-    Kind("polygenic", "M-5.2-4.4H5.2L0 5Z", "falls by 1 nat or more, gradually"),
-    Kind("inverse", "M-5.2 4.4H5.2L0-5Z", "rises by 1 nat or more from first to last point"),
-    Kind("u-shaped", "M0-5.8L5.8 0L0 5.8L-5.8 0Z", "an inner point 1 nat below both ends"),
-    Kind(
+    LegendEntry("polygenic", "M-5.2-4.4H5.2L0 5Z", "falls by 1 nat or more, gradually"),
+    LegendEntry("inverse", "M-5.2 4.4H5.2L0-5Z", "rises by 1 nat or more from first to last point"),
+    LegendEntry("u-shaped", "M0-5.8L5.8 0L0 5.8L-5.8 0Z", "an inner point 1 nat below both ends"),
+    LegendEntry(
         "hump",
         "M-1.8-5H1.8V-1.8H5V1.8H1.8V5H-1.8V1.8H-5V-1.8H-1.8Z",
         "an inner point 1 nat above both ends",
     ),
-    Kind(
+    LegendEntry(
         "irregular",
         "M-3.4-5.4L0-2L3.4-5.4L5.4-3.4L2 0L5.4 3.4L3.4 5.4L0 2L-3.4 5.4L-5.4 3.4L-2 0L-5.4-3.4Z",
         "none of the other classes",
     ),
 )
-BY_NAME = {kind.name: kind for kind in KINDS}
+LEGEND_BY_CLASS = {entry.name: entry for entry in CLASS_LEGEND}
 
 
 @dataclass(frozen=True)
@@ -172,9 +174,9 @@ def shape_chips(items: Items, labels: Sequence[str]) -> list[Chip]:
     return chips
 
 
-def kinds(items: Items) -> list[Kind]:
+def class_legend(items: Items) -> list[LegendEntry]:
     """Return the classes, each with the address that asks for it alone."""
     return [
-        Kind(kind.name, kind.shape, kind.meaning, address(PATH, items, cls=kind.name))
-        for kind in KINDS
+        LegendEntry(entry.name, entry.shape, entry.meaning, address(PATH, items, cls=entry.name))
+        for entry in CLASS_LEGEND
     ]

@@ -15,7 +15,7 @@ from backend.errors import InvalidInputError
 from backend.read.views import Axis
 from backend.schemas.json_numbers import number_check
 from backend.search.filters import RIGHT_NATS
-from backend.search.search import MAX_MATCHES, SEARCH_FORMULAS, Search, SearchFilters, Shape
+from backend.search.search import MAX_MATCHES, SEARCH_FORMULAS, SearchFilters, SearchRequest, Shape
 from backend.search.text_filters import TextFilter
 from backend.search.views import Invariance, Order, Preset, Sort
 
@@ -216,13 +216,13 @@ class SearchQuery(FilterFields):
         sketch = _pairs(self.sketch, "sketch", 2, MAX_KNOTS) or None
         return Shape(sketch, self.preset, self.at, self.like)
 
-    def search(self, limit: int | None = None) -> Search:
+    def request(self, limit: int | None = None) -> SearchRequest:
         """Return the question; `limit` stands in for the one given.
 
         Raises:
             InvalidInputError: parameters that do not go together, by their name.
         """
-        return Search(
+        return SearchRequest(
             corpus=self.corpus,
             suite=self.suite,
             axis=self.axis,
@@ -304,14 +304,14 @@ class SearchBody(BaseModel):
     limit: Limit = 50
     cursor: Cursor = None
 
-    def search(self) -> Search:
+    def request(self) -> SearchRequest:
         """Return the question.
 
         Raises:
             InvalidInputError: parameters that do not go together, by their name.
         """
         shape = self.shape
-        return Search(
+        return SearchRequest(
             corpus=self.corpus,
             suite=self.suite,
             axis=self.axis,

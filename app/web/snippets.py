@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from app.client import Client, Job
 from app.client.paging import Listing
 from app.client.transport import API
-from app.client.types import SearchAsked
+from app.client.types import SearchParams
 
 ROUTES = {
     "/suites": "suites",
@@ -84,7 +84,7 @@ def _hints(name: str) -> dict[str, Any]:
     method = getattr(Client, name)
     hints = get_type_hints(method)
     takes_more = "asked" in inspect.signature(method).parameters
-    return {**hints, **(get_type_hints(SearchAsked) if takes_more else {})}
+    return {**hints, **(get_type_hints(SearchParams) if takes_more else {})}
 
 
 def _call(name: str, places: Sequence[str], query: Sequence[tuple[str, str]]) -> str:

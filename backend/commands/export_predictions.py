@@ -18,7 +18,7 @@ from backend.commands.export import (
 )
 
 if TYPE_CHECKING:
-    from backend.search.search import Search, Shape
+    from backend.search.search import SearchRequest, Shape
 
 __all__ = ["export_cli"]
 
@@ -91,12 +91,12 @@ def export_predictions(
 
 def _export(given: dict[str, Any]) -> None:
     from backend.exchange.exports import predictions_table
-    from backend.search.search import found_rows
+    from backend.search.search import rank_predictions
 
     wanted, limit = _search(given), given["limit"]
     write_export(
         lambda store: predictions_table(
-            store, found_rows(store, wanted, limit, TEXT_SECONDS), context=given["context"]
+            store, rank_predictions(store, wanted, limit, TEXT_SECONDS), context=given["context"]
         ),
         *(given[name] for name in ("out", "format", "force", "as_json")),
     )
@@ -134,11 +134,11 @@ def _knots(text: str) -> tuple[tuple[float, float], ...]:
         ) from error
 
 
-def _search(given: dict[str, Any]) -> "Search":
+def _search(given: dict[str, Any]) -> "SearchRequest":
     from typing import get_args
 
     from backend.search.filters import RIGHT_NATS
-    from backend.search.search import Search, SearchFilters
+    from backend.search.search import SearchFilters, SearchRequest
     from backend.search.text_filters import TextFilter
     from backend.search.views import Invariance, Sort
 
@@ -146,7 +146,7 @@ def _search(given: dict[str, Any]) -> "Search":
     others: dict[str, Any] = {n: given[n] for n in ("published", "only_largest", "cluster")}
     of_text = ("text", "regex", "token", "token_pattern", "source", "document")
     invariances = [_choice(name, get_args(Invariance), "--inv") for name in given["inv"] or ()]
-    return Search(
+    return SearchRequest(
         **{name: given[name] for name in ("corpus", "suite", "model")},
         axis=_choice(given["axis"], ("N", "S"), "--axis"),
         shape=_shape(given),

@@ -23,7 +23,7 @@ from backend.read.curve_sets import curve_sets
 from backend.read.loss_blocks import SuiteLosses, suite_losses
 from backend.read.losses import loss_matrix
 from backend.read.reader import reader_if_text
-from backend.search.search import FoundRows
+from backend.search.search import RankedRows
 from backend.stages.provenance import program_version
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, model_named, suite_named
@@ -197,7 +197,7 @@ def curves_table(store: Store, curve_set_id: int, prediction_range: Range) -> Ta
     return Table(table_columns, _blocks(first, last), last - first, metadata)
 
 
-def predictions_table(store: Store, result: FoundRows, *, context: int = 32) -> Table:
+def predictions_table(store: Store, result: RankedRows, *, context: int = 32) -> Table:
     """Return the predictions of a search result, in its order, with their contexts.
 
     Args:

@@ -74,7 +74,7 @@ class CurveIndex:
         found: NearestCurves = search(self.blocks, self.n_predictions, asked, limit, mask, after)
         return found
 
-    def only_from(self, first: int, below: float) -> NDArray[np.bool_]:
+    def low_from(self, first: int, below: float) -> NDArray[np.bool_]:
         """Return which curves are below a loss from point `first` on and not below it before."""
         # Bits of float16 numbers >= 0 have the order of the numbers, filling (NaN) the last place.
         bits, edge = self.blocks.view(np.uint16), np.uint16(half_bits(below))
@@ -136,12 +136,12 @@ def compiled_search(*, wait: bool) -> "Callable[..., NearestCurves] | None":
 @lru_cache(maxsize=1)
 def _loading() -> "Future[Callable[..., NearestCurves] | None]":
     pool = ThreadPoolExecutor(1, thread_name_prefix="load-search")
-    future = pool.submit(loaded_search)
+    future = pool.submit(load_search)
     pool.shutdown(wait=False)
     return future
 
 
-def loaded_search() -> "Callable[..., NearestCurves] | None":
+def load_search() -> "Callable[..., NearestCurves] | None":
     """Return the compiled search, compiling it if need be; None if that is not possible."""
     try:
         from compute.curve_block_search import load_compiled_search

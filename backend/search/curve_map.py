@@ -18,7 +18,7 @@ from backend.store.database import Store
 from backend.store.tables import CurveSet
 
 if TYPE_CHECKING:
-    from backend.search.filters import Matching
+    from backend.search.filters import FilterResult
 
 MAX_POINTS = 20_000
 SEED = 0
@@ -48,7 +48,7 @@ class Plane:
         return placed
 
 
-def sampled(n_predictions: int) -> NDArray[np.int64]:
+def sample_predictions(n_predictions: int) -> NDArray[np.int64]:
     """Return the predictions on the map, ascending: all, or a fixed sample."""
     if n_predictions <= MAX_POINTS:
         return np.arange(n_predictions)
@@ -58,7 +58,7 @@ def sampled(n_predictions: int) -> NDArray[np.int64]:
 
 def curve_plane(store: Store, curve_set: CurveSet, index: CurveIndex) -> Plane:
     """Return the plane of a curve set, from the cache."""
-    sample = sampled(index.n_predictions)
+    sample = sample_predictions(index.n_predictions)
     n_points = len(index.axis)
 
     def fill(array: NDArray[Any]) -> None:
@@ -81,7 +81,7 @@ def curve_plane(store: Store, curve_set: CurveSet, index: CurveIndex) -> Plane:
     return Plane(stored[0], stored[1:3].T, (float(stored[3, 0]), float(stored[3, 1])), sample)
 
 
-def inside_lasso(
+def lasso_mask(
     store: Store,
     curve_set: CurveSet,
     index: CurveIndex,
@@ -160,14 +160,14 @@ class CurveMap:
 
 
 def map_points(
-    store: Store, curve_set: CurveSet, index: CurveIndex, passing: "Matching"
+    store: Store, curve_set: CurveSet, index: CurveIndex, filtered: "FilterResult"
 ) -> CurveMap:
-    """Return the points of the map; `passing` says which of them match."""
+    """Return the points of the map; `filtered` says which of them match."""
     from compute.curve_classes import CURVE_CLASSES
 
     plane = curve_plane(store, curve_set, index)
     places = plane.places(index.rows(plane.sample)).astype(np.float32)
-    mask = passing.mask
+    mask = filtered.mask
     return CurveMap(
         corpus=curve_set.corpus.name,
         suite=curve_set.suite.name,
@@ -175,8 +175,8 @@ def map_points(
         model=curve_set.model.name if curve_set.model else None,
         curves=curve_set.key[:HASH_DIGITS],
         n_predictions=index.n_predictions,
-        n_matching=passing.n_matching,
-        truncated=passing.truncated,
+        n_matching=filtered.n_matching,
+        truncated=filtered.truncated,
         shares=plane.shares,
         classes=CURVE_CLASSES,
         index=plane.sample,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from backend.errors import InvalidInputError, NotFoundError
 from backend.read.curve_index import CurveIndex, half_bits
 from backend.read.losses import curve_scores
-from backend.search.curve_map import inside_lasso
+from backend.search.curve_map import lasso_mask
 from backend.search.text_filters import TextFilter, TextMatches, text_mask
 from backend.store.database import Store
 from backend.store.tables import (
@@ -26,7 +26,7 @@ from backend.store.tables import (
 )
 
 TEXT_SECONDS = 2.0
-KEPT_BYTES = 256 << 20
+CACHE_BYTES = 256 << 20
 # A loss below ln 2 is p > 1/2: certainly the model's first choice.
 RIGHT_NATS = float(np.log(2))
 Range = tuple[float | None, float | None]
@@ -68,7 +68,7 @@ class SearchFilters:
 
 
 @dataclass(frozen=True)
-class Matching:
+class FilterResult:
     """Which predictions match (None: all), how many, and what was left out of a text search."""
 
     mask: Mask | None
@@ -76,14 +76,14 @@ class Matching:
     truncated: str | None = None
 
 
-class Recent:
+class FilterCache:
     """The last few answers of filters: pages and redrawn curves mostly ask for the same again."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._found: OrderedDict[str, Matching] = OrderedDict()
+        self._found: OrderedDict[str, FilterResult] = OrderedDict()
 
-    def get(self, key: str) -> Matching | None:
+    def get(self, key: str) -> FilterResult | None:
         """Return an answer that is kept."""
         with self._lock:
             found = self._found.get(key)
@@ -91,30 +91,30 @@ class Recent:
                 self._found.move_to_end(key)
             return found
 
-    def put(self, key: str, found: Matching) -> None:
-        """Keep an answer in place of the oldest ones, within `KEPT_BYTES`."""
-        if found.mask is None or found.mask.nbytes > KEPT_BYTES:
+    def put(self, key: str, found: FilterResult) -> None:
+        """Keep an answer in place of the oldest ones, within `CACHE_BYTES`."""
+        if found.mask is None or found.mask.nbytes > CACHE_BYTES:
             return
         found.mask.flags.writeable = False
         with self._lock:
             self._found[key] = found
             while sum(one.mask.nbytes for one in self._found.values() if one.mask is not None) > (
-                KEPT_BYTES
+                CACHE_BYTES
             ):
                 self._found.popitem(last=False)
 
 
-_recent = Recent()
+_cache = FilterCache()
 
 
-def matching(
+def apply_filters(
     store: Store,
     session: Session,
     curve_set: CurveSet,
     index: CurveIndex,
     wanted: SearchFilters,
     text_seconds: float = TEXT_SECONDS,
-) -> Matching:
+) -> FilterResult:
     """Return which predictions have all that `wanted` asks for, text within `text_seconds`.
 
     Raises:
@@ -122,25 +122,25 @@ def matching(
         NotFoundError: an unknown document or cluster.
     """
     if wanted == SearchFilters():
-        return Matching(None, index.n_predictions)
-    key = f"{_home(store)}|{curve_set.key}|{wanted!r}"
-    found = _recent.get(key)
+        return FilterResult(None, index.n_predictions)
+    key = f"{_store_name(store)}|{curve_set.key}|{wanted!r}"
+    found = _cache.get(key)
     if found is None:
-        found = _matching(store, session, curve_set, index, wanted, text_seconds)
+        found = _combine_masks(store, session, curve_set, index, wanted, text_seconds)
         # What a time limit cut off may be whole the next time.
         if found.truncated is None:
-            _recent.put(key, found)
+            _cache.put(key, found)
     return found
 
 
-def _matching(
+def _combine_masks(
     store: Store,
     session: Session,
     curve_set: CurveSet,
     index: CurveIndex,
     wanted: SearchFilters,
     text_seconds: float,
-) -> Matching:
+) -> FilterResult:
     corpus, document = curve_set.corpus, wanted.text.document
     if corpus.has_text and document is not None and document >= corpus.n_documents:
         raise NotFoundError(
@@ -165,24 +165,24 @@ def _matching(
         if one is not None:
             mask = one if mask is None else mask & one
     n_matching = index.n_predictions if mask is None else int(np.count_nonzero(mask))
-    return Matching(mask, n_matching, found.truncated)
+    return FilterResult(mask, n_matching, found.truncated)
 
 
 def _text_matches(
     store: Store, session: Session, curve_set: CurveSet, wanted: TextFilter, text_seconds: float
 ) -> TextMatches:
     """Return what a text is found in; kept, for the same text is asked for with other filters."""
-    key = f"{_home(store)}|{curve_set.corpus.key}|{wanted!r}"
-    known = _recent.get(key)
+    key = f"{_store_name(store)}|{curve_set.corpus.key}|{wanted!r}"
+    known = _cache.get(key)
     if known is not None:
         return TextMatches(known.mask)
     found = text_mask(store, session, curve_set.corpus, wanted, text_seconds)
     if found.mask is not None and found.truncated is None:
-        _recent.put(key, Matching(found.mask, int(np.count_nonzero(found.mask))))
+        _cache.put(key, FilterResult(found.mask, int(np.count_nonzero(found.mask))))
     return found
 
 
-def _home(store: Store) -> str:
+def _store_name(store: Store) -> str:
     return f"{store.settings.cache_dir.resolve()}|{store.engine.url}"
 
 
@@ -198,7 +198,7 @@ def _lasso_mask(
             "Remove it, and draw it again on this map",
             "lasso",
         )
-    return inside_lasso(store, curve_set, index, wanted.lasso)
+    return lasso_mask(store, curve_set, index, wanted.lasso)
 
 
 def _class_mask(store: Store, curve_set: CurveSet, classes: tuple[str, ...]) -> Mask | None:
@@ -275,7 +275,7 @@ def _largest_mask(curve_set: CurveSet, index: CurveIndex, wanted: SearchFilters)
             "only_largest",
         )
     first = max(0, len(index.axis) - wanted.only_largest)
-    return index.only_from(first, wanted.right_nats)
+    return index.low_from(first, wanted.right_nats)
 
 
 def _cluster_mask(session: Session, curve_set: CurveSet, cluster: int | None) -> Mask | None:

@@ -44,7 +44,7 @@ class Rows:
         )
 
 
-def described(
+def describe_matches(
     store: Store, read: Reader | None, curve_set: CurveSet, index: CurveIndex, rows: Rows
 ) -> tuple[Match, ...]:
     """Return found predictions with their curves, scores and texts."""

@@ -34,19 +34,19 @@ ROWS_AT_ONCE = 1 << 20
 _CURSOR = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{16})\.([0-9]{1,15})")
 
 
-def question_hash(*parts: object) -> str:
+def query_hash(*parts: object) -> str:
     """Return a short hash of what a cursor belongs to."""
     # repr gives every float to its last bit.
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
-def cursor_behind(rows: Rows, question: str) -> str:
+def cursor_after(rows: Rows, question: str) -> str:
     """Return the cursor of the page behind the last of some rows."""
     key = struct.pack(">d", rows.keys[-1]).hex()
     return f"{question}.{key}.{int(rows.indices[-1])}"
 
 
-def place_of(cursor: str | None, question: str) -> After | None:
+def parse_cursor(cursor: str | None, question: str) -> After | None:
     """Return the (key, index) that a cursor stands behind.
 
     Raises:

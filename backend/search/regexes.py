@@ -106,7 +106,7 @@ def check_text(text: str, most: int, field: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def compiled(pattern: str, field: str) -> Pattern:
+def compile_pattern(pattern: str, field: str) -> Pattern:
     """Return a pattern that a person sent, compiled.
 
     Args:

@@ -17,12 +17,12 @@ from backend.read.reader import limited, reader_if_text
 from backend.read.suite_rows import KnownCurves, known_curves_of
 from backend.read.views import Axis
 from backend.search.curve_map import CurveMap, map_points
-from backend.search.filters import TEXT_SECONDS, Mask, SearchFilters, matching
-from backend.search.matches import Rows, described
+from backend.search.filters import TEXT_SECONDS, Mask, SearchFilters, apply_filters
+from backend.search.matches import Rows, describe_matches
 from backend.search.order import (
-    cursor_behind,
-    place_of,
-    question_hash,
+    cursor_after,
+    parse_cursor,
+    query_hash,
     rows_by_distance,
     rows_by_index,
     rows_by_score,
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SEARCH_FORMULAS",
-    "FoundRows",
     "Match",
     "MatchScores",
-    "Search",
+    "RankedRows",
     "SearchFilters",
+    "SearchRequest",
     "SearchResult",
     "Shape",
-    "any_matches",
     "curve_map",
-    "found_rows",
+    "has_matches",
+    "rank_predictions",
     "search",
 ]
 
@@ -86,7 +86,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchRequest:
     """One question; None stands for the default.
 
     Attributes:
@@ -116,7 +116,9 @@ class Search:
     cursor: str | None = None
 
 
-def search(store: Store, wanted: Search, text_seconds: float = TEXT_SECONDS) -> SearchResult:
+def search(
+    store: Store, request: SearchRequest, text_seconds: float = TEXT_SECONDS
+) -> SearchResult:
     """Return the page of predictions that a question asks for, text within `text_seconds`.
 
     Raises:
@@ -124,24 +126,24 @@ def search(store: Store, wanted: Search, text_seconds: float = TEXT_SECONDS) -> 
         InvalidInputError: a parameter that cannot be used, by its name.
         NotReadyError: there are no curves yet.
     """
-    limited(wanted.limit, MAX_MATCHES)
-    known = _known(store, wanted)
+    limited(request.limit, MAX_MATCHES)
+    known = _known(store, request)
     curve_set = known.curve_set
     with store.session() as session:
         index = curve_index(store, session, curve_set, known.evaluations)
-        asked = _asked(index, wanted)
-        sort = _sort(wanted)
-        invariances = _invariances(wanted)
-        question = question_hash(
-            curve_set.key, wanted.shape, invariances, wanted.filters, sort, wanted.order
+        asked = _asked(index, request)
+        sort = _sort(request)
+        invariances = _invariances(request)
+        question = query_hash(
+            curve_set.key, request.shape, invariances, request.filters, sort, request.order
         )
-        place = place_of(wanted.cursor, question)
-        passing = matching(store, session, curve_set, index, wanted.filters, text_seconds)
-        ask = _Asked(store, curve_set, index, asked, sort, wanted.order == "desc")
+        place = parse_cursor(request.cursor, question)
+        filtered = apply_filters(store, session, curve_set, index, request.filters, text_seconds)
+        ask = _Asked(store, curve_set, index, asked, sort, request.order == "desc")
         # One more than a page: it says whether there is a next one.
-        rows = ask.rows(passing.mask, wanted.limit + 1, place)
-        page = rows.first(wanted.limit)
-        is_last = len(rows.indices) <= wanted.limit
+        rows = ask.rows(filtered.mask, request.limit + 1, place)
+        page = rows.first(request.limit)
+        is_last = len(rows.indices) <= request.limit
         read = reader_if_text(store, session, curve_set.corpus)
         return SearchResult(
             corpus=curve_set.corpus.name,
@@ -153,17 +155,17 @@ def search(store: Store, wanted: Search, text_seconds: float = TEXT_SECONDS) -> 
             query_nats=None if asked is None else tuple(asked.curve.tolist()),
             invariances=invariances,
             sort=sort,
-            order=wanted.order,
-            n_matching=passing.n_matching,
+            order=request.order,
+            n_matching=filtered.n_matching,
             n_predictions=index.n_predictions,
-            truncated=passing.truncated,
-            matches=described(store, read, curve_set, index, page),
-            next_cursor=None if is_last else cursor_behind(page, question),
+            truncated=filtered.truncated,
+            matches=describe_matches(store, read, curve_set, index, page),
+            next_cursor=None if is_last else cursor_after(page, question),
         )
 
 
 @dataclass(frozen=True)
-class FoundRows:
+class RankedRows:
     """Found predictions without what is known of them; see `SearchResult`.
 
     Attributes:
@@ -179,81 +181,87 @@ class FoundRows:
     truncated: str | None
 
 
-def found_rows(store: Store, wanted: Search, limit: int | None, text_seconds: float) -> FoundRows:
+def rank_predictions(
+    store: Store, request: SearchRequest, limit: int | None, text_seconds: float
+) -> RankedRows:
     """Return the first `limit` predictions that a question asks for, all of them for None.
 
     Raises:
         NotFoundError, InvalidInputError, NotReadyError: as `search`.
     """
-    known = _known(store, wanted)
+    known = _known(store, request)
     curve_set = known.curve_set
     with store.session() as session:
         index = curve_index(store, session, curve_set, known.evaluations)
-        asked, sort = _asked(index, wanted), _sort(wanted)
-        passing = matching(store, session, curve_set, index, wanted.filters, text_seconds)
-    ask = _Asked(store, curve_set, index, asked, sort, wanted.order == "desc")
+        asked, sort = _asked(index, request), _sort(request)
+        filtered = apply_filters(store, session, curve_set, index, request.filters, text_seconds)
+    ask = _Asked(store, curve_set, index, asked, sort, request.order == "desc")
     # Never 0: the search of nearest curves wants a number of them.
-    most = max(1, passing.n_matching if limit is None else min(limit, passing.n_matching))
-    rows = ask.rows(passing.mask, most, None)
-    return FoundRows(curve_set.id, rows, passing.n_matching, passing.truncated)
+    most = max(1, filtered.n_matching if limit is None else min(limit, filtered.n_matching))
+    rows = ask.rows(filtered.mask, most, None)
+    return RankedRows(curve_set.id, rows, filtered.n_matching, filtered.truncated)
 
 
-def any_matches(store: Store, wanted: Search, text_seconds: float) -> bool:
+def has_matches(store: Store, request: SearchRequest, text_seconds: float) -> bool:
     """Return whether a search finds anything within `text_seconds` of looking through text.
 
     Raises:
         NotFoundError, InvalidInputError, NotReadyError: as `search`.
     """
-    known = _known(store, wanted)
+    known = _known(store, request)
     curve_set = known.curve_set
     with store.session() as session:
         index = curve_index(store, session, curve_set, known.evaluations)
         return (
-            matching(store, session, curve_set, index, wanted.filters, text_seconds).n_matching > 0
+            apply_filters(
+                store, session, curve_set, index, request.filters, text_seconds
+            ).n_matching
+            > 0
         )
 
 
-def curve_map(store: Store, wanted: Search) -> CurveMap:
+def curve_map(store: Store, request: SearchRequest) -> CurveMap:
     """Return the map of the curves that a question is about, with those that pass its filters.
 
     Raises:
         NotFoundError, InvalidInputError, NotReadyError: as `search`.
     """
-    known = _known(store, wanted)
+    known = _known(store, request)
     curve_set = known.curve_set
     with store.session() as session:
         index = curve_index(store, session, curve_set, known.evaluations)
-        passing = matching(store, session, curve_set, index, wanted.filters)
-        return map_points(store, curve_set, index, passing)
+        filtered = apply_filters(store, session, curve_set, index, request.filters)
+        return map_points(store, curve_set, index, filtered)
 
 
-def _known(store: Store, wanted: Search) -> KnownCurves:
+def _known(store: Store, request: SearchRequest) -> KnownCurves:
     def make() -> KnownCurves:
         with store.session() as session:
-            return known_curves_of(session, _curve_set(session, wanted))
+            return known_curves_of(session, _curve_set(session, request))
 
-    place = (wanted.corpus, wanted.suite, wanted.axis, wanted.model)
+    place = (request.corpus, request.suite, request.axis, request.model)
     return kept(store, ("curves", *place), make)
 
 
-def _curve_set(session: Session, wanted: Search) -> CurveSet:
-    corpus, suite = _corpus_and_suite(session, wanted)
-    model = model_named(suite, wanted.model).id if wanted.model and wanted.axis == "S" else None
+def _curve_set(session: Session, request: SearchRequest) -> CurveSet:
+    corpus, suite = _corpus_and_suite(session, request)
+    model = model_named(suite, request.model).id if request.model and request.axis == "S" else None
     sets = curve_sets(session, corpus, suite)
-    rows = [row for row in sets if row.axis == wanted.axis and model in {None, row.model_id}]
+    rows = [row for row in sets if row.axis == request.axis and model in {None, row.model_id}]
     if rows:
         return rows[-1]
-    other = [row.axis for row in sets if row.axis != wanted.axis]
+    other = [row.axis for row in sets if row.axis != request.axis]
     raise NotReadyError(
-        f"there are no curves of {wanted.model or suite.name} on {corpus.name} over {wanted.axis}",
+        f"there are no curves of {request.model or suite.name} on {corpus.name} "
+        f"over {request.axis}",
         f"Choose axis={other[0]}" if other else f"Run `quanta classify {suite.name} {corpus.name}`",
     )
 
 
-def _corpus_and_suite(session: Session, wanted: Search) -> tuple[Corpus, Suite]:
+def _corpus_and_suite(session: Session, request: SearchRequest) -> tuple[Corpus, Suite]:
     """Return those asked for; where a name is left out, the first ones that have curves."""
-    corpus = corpus_named(session, wanted.corpus) if wanted.corpus else None
-    suite = suite_named(session, wanted.suite) if wanted.suite else None
+    corpus = corpus_named(session, request.corpus) if request.corpus else None
+    suite = suite_named(session, request.suite) if request.suite else None
     if corpus is not None and suite is not None:
         return corpus, suite
     query = select(CurveSet).where(CurveSet.completed_at.is_not(None))
@@ -263,24 +271,24 @@ def _corpus_and_suite(session: Session, wanted: Search) -> tuple[Corpus, Suite]:
         query = query.where(CurveSet.suite_id == suite.id)
     first = session.scalars(query.order_by(CurveSet.corpus_id, CurveSet.suite_id).limit(1)).first()
     if first is None:
-        where = " ".join(name for name in (wanted.suite or "SUITE", wanted.corpus or "CORPUS"))
+        where = " ".join(name for name in (request.suite or "SUITE", request.corpus or "CORPUS"))
         raise NotReadyError("there are no curves to search yet", f"Run `quanta classify {where}`")
     return first.corpus, first.suite
 
 
-def _invariances(wanted: Search) -> tuple[Invariance, ...]:
-    if wanted.shape is None:
+def _invariances(request: SearchRequest) -> tuple[Invariance, ...]:
+    if request.shape is None:
         return ()
-    if wanted.invariances is not None:
-        return wanted.invariances
-    return PRESET_INVARIANCES if wanted.shape.preset else ()
+    if request.invariances is not None:
+        return request.invariances
+    return PRESET_INVARIANCES if request.shape.preset else ()
 
 
-def _asked(index: CurveIndex, wanted: Search) -> "QueryCurve | None":
+def _asked(index: CurveIndex, request: SearchRequest) -> "QueryCurve | None":
     from compute.curve_search import query_curve
     from compute.curve_shapes import preset_curve, sketched_curve
 
-    shape = wanted.shape
+    shape = request.shape
     if shape is None:
         return None
     name = "sketch" if shape.sketch else "at" if shape.preset else "like"
@@ -292,7 +300,7 @@ def _asked(index: CurveIndex, wanted: Search) -> "QueryCurve | None":
         else:
             curve = index.curve(_example(index, shape.example))
         name = "inv"
-        return query_curve(curve, index.axis, _invariances(wanted))
+        return query_curve(curve, index.axis, _invariances(request))
     except ValueError as error:
         raise InvalidInputError(str(error), "Change it and search again", name) from error
 
@@ -306,16 +314,16 @@ def _example(index: CurveIndex, example: int | None) -> int:
     return example
 
 
-def _sort(wanted: Search) -> Sort:
-    if wanted.sort is None:
-        return "distance" if wanted.shape else "index"
-    if wanted.sort == "distance" and wanted.shape is None:
+def _sort(request: SearchRequest) -> Sort:
+    if request.sort is None:
+        return "distance" if request.shape else "index"
+    if request.sort == "distance" and request.shape is None:
         raise InvalidInputError(
             "sort=distance needs a curve to measure from",
             "Give a sketch, a preset or an example, or choose another order",
             "sort",
         )
-    return wanted.sort
+    return request.sort
 
 
 @dataclass(frozen=True)

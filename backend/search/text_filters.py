@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from backend.errors import InvalidInputError
 from backend.read.reader import Reader, reader
 from backend.read.token_spans import TokenPlaces, token_places
-from backend.search.regexes import Pattern, check_text, compiled
+from backend.search.regexes import Pattern, check_text, compile_pattern
 from backend.search.token_filters import Deadline, token_mask
 from backend.store.database import Store
 from backend.store.lookup import tokenizer_of
@@ -150,7 +150,7 @@ def _searches(wanted: TextFilter) -> list[_Text | _Regex]:
         check_text(wanted.text, MAX_TEXT_CHARACTERS, "text")
         searches.append(_Text(wanted.text))
     if wanted.regex is not None:
-        searches.append(_Regex(compiled(wanted.regex, "regex")))
+        searches.append(_Regex(compile_pattern(wanted.regex, "regex")))
     return searches
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from backend.errors import InvalidInputError
 from backend.read.reader import Reader
 from backend.read.tokens import Vocabulary
-from backend.search.regexes import check_text, compiled
+from backend.search.regexes import check_text, compile_pattern
 from backend.store.cache import cache_name, memory_map
 from backend.store.database import Store
 
@@ -95,7 +95,7 @@ def _pattern_table(
     table = _tables.get((words, pattern))
     if table is not None:
         return table, None
-    search = compiled(pattern, "token_pattern")
+    search = compile_pattern(pattern, "token_pattern")
     table = np.zeros(len(words.bytes) + 1, np.bool_)
     for token_id in range(len(words.bytes)):
         if deadline.is_over():

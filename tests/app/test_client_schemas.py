@@ -15,8 +15,8 @@ from app.client.types import (
     CurveMap,
     JobView,
     LogPage,
-    SearchAsked,
     SearchFilters,
+    SearchParams,
     UnitPage,
 )
 
@@ -106,7 +106,7 @@ def hints_of(name: str) -> dict[str, Any]:
     hints = get_type_hints(method)
     if "asked" in inspect.signature(method).parameters:
         del hints["asked"]
-        hints |= get_type_hints(SearchAsked)
+        hints |= get_type_hints(SearchParams)
     return hints
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.figures.curve_map import packed
-from app.figures.curves import drawn, log_shares
-from app.pages.addresses import address, given
-from app.pages.search_parts import KINDS, filter_chips
+from app.figures.curve_map import pack_curve_map
+from app.figures.curves import curve_drawing, log_shares
+from app.pages.addresses import address, non_empty_params
+from app.pages.search_parts import CLASS_LEGEND, filter_chips
 from backend.search import filters as search_filters
 from backend.search.curve_map import CurveMap
 from backend.search.filters import TEXT_SECONDS
@@ -271,8 +271,8 @@ def test_the_page_is_small(client: TestClient) -> None:
 
 
 def test_classes_are_in_the_order_of_their_codes() -> None:
-    assert tuple(kind.name for kind in KINDS) == CURVE_CLASSES
-    assert len({kind.shape for kind in KINDS}) == len(KINDS)
+    assert tuple(kind.name for kind in CLASS_LEGEND) == CURVE_CLASSES
+    assert len({kind.shape for kind in CLASS_LEGEND}) == len(CLASS_LEGEND)
 
 
 def _unpacked(body: bytes) -> dict[str, Any]:
@@ -316,7 +316,7 @@ def test_the_map_survives_packing_within_its_budget() -> None:
         curve_class=rng.choice([0, 3, 7, 255], n).astype(np.uint8),
         matching=rng.random(n) < 0.1,
     )
-    body = packed(points)
+    body = pack_curve_map(points)
     assert len(body) <= 170_000
     found = _unpacked(body)
     assert (found["index"] == points.index).all()
@@ -372,7 +372,7 @@ def test_a_lasso_belongs_to_the_map_it_was_drawn_on(client: TestClient) -> None:
 
 
 def test_addresses_keep_what_is_not_taken_away() -> None:
-    items = given([("a", "1"), ("b", ""), ("c", "x"), ("c", "y"), ("cursor", "9")])
+    items = non_empty_params([("a", "1"), ("b", ""), ("c", "x"), ("c", "y"), ("cursor", "9")])
     assert address("/p", items) == "/p?a=1&c=x&c=y"
     assert address("/p", items, (("c", "x"),)) == "/p?a=1&c=y"
     assert address("/p", items, ("c",), a=2) == "/p?a=2"
@@ -388,5 +388,5 @@ def test_chips_name_each_filter_once() -> None:
 
 def test_small_curves_are_drawn_over_the_log_axis() -> None:
     assert log_shares([1, 10, 1000]) == pytest.approx([0, 1 / 3, 1])
-    line = drawn([1, 10, 1000], (8, 4, 0), None, 8).line
+    line = curve_drawing([1, 10, 1000], (8, 4, 0), None, 8).line
     assert line == "4.0,4.0 45.3,22.0 128.0,40.0"

@@ -30,7 +30,7 @@ from backend.exchange.spreadsheet import FORMULA_STARTS, escape_formula
 from backend.exchange.table_files import FORMATS, Column, Format, Table, iter_bytes, write_table
 from backend.read.loss_blocks import suite_losses
 from backend.read.losses import SCORE_DTYPES, curve_scores
-from backend.search.search import Search, SearchFilters, Shape, found_rows, search
+from backend.search.search import SearchFilters, SearchRequest, Shape, rank_predictions, search
 from backend.search.text_filters import TextFilter
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, suite_named
@@ -114,8 +114,10 @@ def test_curves_are_those_stored(
 
 
 def test_found_predictions_are_shown_as_on_their_pages(mini_store: Store, tmp_path: Path) -> None:
-    wanted = Search(filters=SearchFilters(text=TextFilter(token_pattern="the")), sort="final")
-    found = found_rows(mini_store, wanted, 5, 60)
+    wanted = SearchRequest(
+        filters=SearchFilters(text=TextFilter(token_pattern="the")), sort="final"
+    )
+    found = rank_predictions(mini_store, wanted, 5, 60)
     table = predictions_table(mini_store, found, context=8)
     rows = written(table, tmp_path, "parquet").to_pylist()
     assert [row["prediction"] for row in rows] == [
@@ -135,8 +137,8 @@ def test_found_predictions_are_shown_as_on_their_pages(mini_store: Store, tmp_pa
 
 
 def test_the_nearest_curves_come_with_their_distances(mini_store: Store, tmp_path: Path) -> None:
-    wanted = Search(shape=Shape(example=17), limit=20)
-    table = predictions_table(mini_store, found_rows(mini_store, wanted, 20, 60), context=0)
+    wanted = SearchRequest(shape=Shape(example=17), limit=20)
+    table = predictions_table(mini_store, rank_predictions(mini_store, wanted, 20, 60), context=0)
     read = written(table, tmp_path, "arrow")
     matches = search(mini_store, wanted).matches
     assert read["prediction"].to_pylist() == [m.index for m in matches]
@@ -147,7 +149,7 @@ def test_the_nearest_curves_come_with_their_distances(mini_store: Store, tmp_pat
 def test_nothing_found_is_a_table_without_rows(mini_store: Store, tmp_path: Path) -> None:
     filters = SearchFilters(text=TextFilter(text="no document says this"))
     for shape in (None, Shape(example=0)):
-        found = found_rows(mini_store, Search(shape=shape, filters=filters), None, 60)
+        found = rank_predictions(mini_store, SearchRequest(shape=shape, filters=filters), None, 60)
         path = tmp_path / f"{shape is None}.json"
         write_table(predictions_table(mini_store, found), path, "json")
         document = json.loads(path.read_text())

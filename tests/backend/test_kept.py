@@ -89,7 +89,7 @@ def test_pages_after_a_change_are_those_of_a_fresh_program(
     store = open_store(Settings(data_dir=folder))
     name = list_corpora(store)[0].id
     before = predictions.prediction(store, name, 500)
-    found = search.search(store, search.Search(corpus=name, limit=3))
+    found = search.search(store, search.SearchRequest(corpus=name, limit=3))
     with store.begin() as session:  # every name in them is another one now
         session.execute(update(Corpus).values(name="renamed", created_at=OLD))
     with pytest.raises(NotFoundError):
@@ -97,6 +97,6 @@ def test_pages_after_a_change_are_those_of_a_fresh_program(
     fresh = open_store(Settings(data_dir=folder))
     for one in (store, fresh):
         assert predictions.prediction(one, "renamed", 500).curves == before.curves
-        assert search.search(one, search.Search(limit=3)).matches == found.matches
+        assert search.search(one, search.SearchRequest(limit=3)).matches == found.matches
     for one in (store, fresh):
         one.close()

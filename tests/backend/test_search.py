@@ -15,7 +15,7 @@ from backend.read import curve_index as indexes
 from backend.read.losses import curve_scores, evaluation_losses
 from backend.search.curve_map import CurveMap
 from backend.search.filters import SearchFilters
-from backend.search.search import Search, SearchResult, Shape, curve_map, search
+from backend.search.search import SearchRequest, SearchResult, Shape, curve_map, search
 from backend.search.text_filters import TextFilter
 from backend.store.database import Store
 from backend.store.tables import Cluster, ClusterMember, CurveSet, Evaluation
@@ -24,7 +24,7 @@ from compute.curve_search import nearest_by_brute_force, query_curve, shape_dist
 from compute.curve_shapes import preset_curve
 from tests.stores import run_pipeline
 
-STEP = Search(shape=Shape(preset="step", at=2))
+STEP = SearchRequest(shape=Shape(preset="step", at=2))
 
 
 class Stored:
@@ -68,7 +68,7 @@ def indices(result: SearchResult) -> list[int]:
     return [match.index for match in result.matches]
 
 
-def all_pages(store: Store, wanted: Search) -> list[SearchResult]:
+def all_pages(store: Store, wanted: SearchRequest) -> list[SearchResult]:
     pages = [search(store, wanted)]
     while (cursor := pages[-1].next_cursor) is not None:
         pages.append(search(store, replace(wanted, cursor=cursor)))
@@ -110,12 +110,12 @@ def test_a_match_shows_what_the_page_of_its_prediction_shows(mini_store: Store) 
 def test_presets_ignore_the_level_unless_told_otherwise(mini_store: Store) -> None:
     assert search(mini_store, STEP).invariances == ("level",)
     assert search(mini_store, replace(STEP, invariances=())).invariances == ()
-    like = Search(shape=Shape(example=7))
+    like = SearchRequest(shape=Shape(example=7))
     assert search(mini_store, like).invariances == ()
 
 
 def test_an_example_finds_itself_first(mini_store: Store, stored: Stored) -> None:
-    result = search(mini_store, Search(shape=Shape(example=123), limit=1))
+    result = search(mini_store, SearchRequest(shape=Shape(example=123), limit=1))
     same = np.flatnonzero((stored.losses == stored.losses[123]).all(axis=1))
     assert indices(result) == [same[0]]
     assert result.matches[0].distance == 0
@@ -163,7 +163,7 @@ FILTERS = {
 @pytest.mark.parametrize("name", FILTERS)
 def test_a_filter_lets_through_what_it_says(mini_store: Store, stored: Stored, name: str) -> None:
     mask = expected_mask(stored, name)
-    result = search(mini_store, Search(filters=FILTERS[name], limit=200))
+    result = search(mini_store, SearchRequest(filters=FILTERS[name], limit=200))
     assert result.n_matching == np.count_nonzero(mask)
     assert indices(result) == np.flatnonzero(mask)[:200].tolist()
     shaped = search(mini_store, replace(STEP, filters=FILTERS[name], limit=200))
@@ -191,7 +191,7 @@ def test_members_of_a_cluster(mini_store: Store) -> None:
             select(ClusterMember.prediction).where(ClusterMember.cluster_id == cluster.id)
         ).all()
     filters = SearchFilters(cluster=cluster.id)
-    result = search(mini_store, Search(filters=filters, limit=200))
+    result = search(mini_store, SearchRequest(filters=filters, limit=200))
     assert indices(result) == sorted(members)[:200]
     assert result.n_matching == len(members)
 
@@ -210,7 +210,7 @@ def test_pages_by_score_are_one_stable_order(
     mini_store: Store, stored: Stored, sort: Any, order: Any
 ) -> None:
     mask = expected_mask(stored, "classes")
-    wanted = Search(filters=FILTERS["classes"], sort=sort, order=order, limit=200)
+    wanted = SearchRequest(filters=FILTERS["classes"], sort=sort, order=order, limit=200)
     found = [i for page in all_pages(mini_store, wanted) for i in indices(page)]
     rows = np.flatnonzero(mask)
     if sort == "index":
@@ -253,22 +253,22 @@ def test_a_cursor_belongs_to_one_question(mini_store: Store) -> None:
 @pytest.mark.parametrize(
     ("wanted", "parameter"),
     [
-        (Search(limit=0), "limit"),
-        (Search(limit=201), "limit"),
-        (Search(sort="distance"), "sort"),
+        (SearchRequest(limit=0), "limit"),
+        (SearchRequest(limit=201), "limit"),
+        (SearchRequest(sort="distance"), "sort"),
         (replace(STEP, order="desc"), "order"),
-        (Search(shape=Shape(preset="step", at=9)), "at"),
-        (Search(shape=Shape(sketch=((0.0, 1.0), (1.0, 1.0)))), "sketch"),
-        (Search(shape=Shape(preset="flat"), invariances=("scale",)), "inv"),
-        (Search(filters=SearchFilters(classes=("no such",))), "cls"),
-        (Search(filters=SearchFilters(drop=(2, 1))), "drop_min"),
-        (Search(filters=SearchFilters(published="both")), "published"),
-        (Search(axis="S", filters=SearchFilters(only_largest=1)), "only_largest"),
-        (Search(filters=SearchFilters(text=TextFilter(regex="("))), "regex"),
+        (SearchRequest(shape=Shape(preset="step", at=9)), "at"),
+        (SearchRequest(shape=Shape(sketch=((0.0, 1.0), (1.0, 1.0)))), "sketch"),
+        (SearchRequest(shape=Shape(preset="flat"), invariances=("scale",)), "inv"),
+        (SearchRequest(filters=SearchFilters(classes=("no such",))), "cls"),
+        (SearchRequest(filters=SearchFilters(drop=(2, 1))), "drop_min"),
+        (SearchRequest(filters=SearchFilters(published="both")), "published"),
+        (SearchRequest(axis="S", filters=SearchFilters(only_largest=1)), "only_largest"),
+        (SearchRequest(filters=SearchFilters(text=TextFilter(regex="("))), "regex"),
     ],
 )
 def test_what_cannot_be_asked_names_its_parameter(
-    mini_store: Store, wanted: Search, parameter: str
+    mini_store: Store, wanted: SearchRequest, parameter: str
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
         search(mini_store, wanted)
@@ -278,30 +278,30 @@ def test_what_cannot_be_asked_names_its_parameter(
 @pytest.mark.parametrize(
     "wanted",
     [
-        Search(corpus="none"),
-        Search(suite="none"),
-        Search(axis="S", model="none"),
-        Search(shape=Shape(example=10**9)),
-        Search(filters=SearchFilters(cluster=10**9)),
-        Search(filters=SearchFilters(text=TextFilter(document=10**9))),
+        SearchRequest(corpus="none"),
+        SearchRequest(suite="none"),
+        SearchRequest(axis="S", model="none"),
+        SearchRequest(shape=Shape(example=10**9)),
+        SearchRequest(filters=SearchFilters(cluster=10**9)),
+        SearchRequest(filters=SearchFilters(text=TextFilter(document=10**9))),
     ],
 )
-def test_unknown_names_are_not_found(mini_store: Store, wanted: Search) -> None:
+def test_unknown_names_are_not_found(mini_store: Store, wanted: SearchRequest) -> None:
     with pytest.raises(NotFoundError):
         search(mini_store, wanted)
 
 
 def test_without_curves_there_is_nothing_to_search(store: Store) -> None:
     with pytest.raises(NotReadyError, match="quanta classify"):
-        search(store, Search())
+        search(store, SearchRequest())
 
 
 def test_axes_without_curves_say_what_there_is(mini_store: Store) -> None:
-    result = search(mini_store, Search(axis="S", shape=Shape(preset="late")))
+    result = search(mini_store, SearchRequest(axis="S", shape=Shape(preset="late")))
     assert result.axis == "S"
     assert result.model is not None
     with pytest.raises(NotReadyError, match="axis=N"):
-        search(mini_store, Search(axis="S", model="s5"))
+        search(mini_store, SearchRequest(axis="S", model="s5"))
 
 
 def test_the_same_on_both_databases(
@@ -311,16 +311,16 @@ def test_the_same_on_both_databases(
     stored = Stored(any_store)
     for invariances in ((), ("level", "scale", "shift")):
         asked = query_curve(preset_curve("smooth", stored.axis), stored.axis, invariances)
-        wanted = Search(shape=Shape(preset="smooth"), invariances=invariances, limit=100)
+        wanted = SearchRequest(shape=Shape(preset="smooth"), invariances=invariances, limit=100)
         found = search(any_store, wanted)
         expected = nearest_by_brute_force(stored.losses, asked, 100)
         assert indices(found) == expected.indices.tolist()
         assert [match.distance for match in found.matches] == expected.distances.tolist()
-    assert curve_map(any_store, Search()).n_predictions == len(stored.losses)
+    assert curve_map(any_store, SearchRequest()).n_predictions == len(stored.losses)
 
 
 def test_the_map_is_the_principal_components(mini_store: Store, stored: Stored) -> None:
-    found = curve_map(mini_store, Search(filters=FILTERS["classes"]))
+    found = curve_map(mini_store, SearchRequest(filters=FILTERS["classes"]))
     assert found.index.tolist() == list(range(len(stored.losses)))  # all of them: few enough
     curves = stored.losses.astype(np.float64)
     centred = curves - curves.mean(axis=0)
@@ -339,11 +339,11 @@ def _corners(found: CurveMap) -> tuple[tuple[float, float], ...]:
 
 
 def test_a_lasso_takes_what_is_inside(mini_store: Store) -> None:
-    found = curve_map(mini_store, Search())
+    found = curve_map(mini_store, SearchRequest())
     corners = _corners(found)
     (low, left), (high, right) = corners[0], corners[2]
     inside = (found.x > low) & (found.x < high) & (found.y > left) & (found.y < right)
-    result = search(mini_store, Search(filters=SearchFilters(lasso=corners), limit=200))
+    result = search(mini_store, SearchRequest(filters=SearchFilters(lasso=corners), limit=200))
     edge = 1e-4  # the map is float32
     near = np.abs(found.x - low) + np.abs(found.x - high) < edge
     assert abs(result.n_matching - np.count_nonzero(inside)) <= 4 + np.count_nonzero(near)

@@ -10,17 +10,17 @@ from backend.read import curve_index as indexes
 from backend.search import curve_map as curve_map_module
 from backend.search import filters as search_filters
 from backend.search import order as search_order
-from backend.search.filters import Matching, SearchFilters
-from backend.search.search import Search, search
+from backend.search.filters import FilterResult, SearchFilters
+from backend.search.search import SearchRequest, search
 from backend.search.text_filters import TextFilter, TextMatches
 from backend.store.database import Store
 
 
 def test_a_large_corpus_is_sampled_once_and_for_all() -> None:
-    sample = curve_map_module.sampled(10**6)
+    sample = curve_map_module.sample_predictions(10**6)
     assert len(sample) == len(set(sample.tolist())) == 20_000
     assert sample.tolist() == sorted(sample.tolist())
-    assert sample.tolist() == curve_map_module.sampled(10**6).tolist()
+    assert sample.tolist() == curve_map_module.sample_predictions(10**6).tolist()
 
 
 @pytest.mark.parametrize("is_descending", [False, True])
@@ -65,7 +65,9 @@ def test_an_answer_of_filters_serves_the_next_page(
         return replace(result, mask=mask)
 
     monkeypatch.setattr(search_filters, "text_mask", found)
-    wanted = Search(filters=SearchFilters(text=TextFilter(text="asked for in this test only")))
+    wanted = SearchRequest(
+        filters=SearchFilters(text=TextFilter(text="asked for in this test only"))
+    )
     first = search(mini_store, wanted)
     assert (first.truncated, first.n_matching) == ("cut off", 1)
     again = [search(mini_store, replace(wanted, limit=limit)).n_matching for limit in (1, 2, 3)]
@@ -74,11 +76,11 @@ def test_an_answer_of_filters_serves_the_next_page(
 
 
 def test_filters_keep_a_bounded_amount(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_filters, "KEPT_BYTES", 250)
-    recent = search_filters.Recent()
+    monkeypatch.setattr(search_filters, "CACHE_BYTES", 250)
+    recent = search_filters.FilterCache()
     for number in range(4):
-        recent.put(str(number), Matching(np.ones(100, np.bool_), 100))
-    recent.put("large", Matching(np.ones(251, np.bool_), 251))
+        recent.put(str(number), FilterResult(np.ones(100, np.bool_), 100))
+    recent.put("large", FilterResult(np.ones(251, np.bool_), 251))
     kept = [key for key in ("0", "1", "2", "3", "large") if recent.get(key)]
     assert kept == ["2", "3"]
 
@@ -88,7 +90,7 @@ def test_without_compiled_code_everything_is_compared(monkeypatch: pytest.Monkey
         raise RuntimeError("no place for compiled code")
 
     monkeypatch.setattr("compute.curve_block_search.load_compiled_search", missing)
-    assert indexes.loaded_search() is None
+    assert indexes.load_search() is None
 
 
 def test_half_floats_are_compared_as_numbers() -> None:
