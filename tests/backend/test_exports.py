@@ -28,6 +28,7 @@ from backend.exchange.exports import (
 )
 from backend.exchange.spreadsheet import FORMULA_STARTS, escape_formula
 from backend.exchange.table_files import FORMATS, Column, Format, Table, iter_bytes, write_table
+from backend.quanta.contexts import list_contexts
 from backend.read.loss_blocks import suite_losses
 from backend.read.losses import SCORE_DTYPES, curve_scores
 from backend.search.search import SearchFilters, SearchRequest, Shape, rank_predictions, search
