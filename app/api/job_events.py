@@ -9,8 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter
 
 from app.web.security import is_still_allowed
-from backend.jobs import job_log as notes
-from backend.jobs import job_table as board
+from backend.jobs import job_log, job_table
 from backend.read.job_views import OPEN_STATES, JobView, LogPage
 from backend.store.database import Store
 
@@ -32,10 +31,10 @@ def _log_event(page: LogPage) -> bytes:
 
 def _news(store: Store, job_id: str, cursor: int | None) -> tuple[JobView, LogPage | None]:
     # The log second: whoever hears of the job's end has heard its last line too.
-    view = board.job(store, job_id)
+    view = job_table.get_job(store, job_id)
     if cursor is None:
         return view, None
-    page = notes.log(store, job_id, after=cursor, limit=LINES_AT_ONCE)
+    page = job_log.read_log(store, job_id, after=cursor, limit=LINES_AT_ONCE)
     return view, page if page.lines else None
 
 

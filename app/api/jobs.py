@@ -12,9 +12,8 @@ from app.api.job_bodies import AnyJob, KindList, kind_list
 from app.api.job_events import events
 from app.api.openapi import MUTATION_PROBLEMS
 from app.requests.dependencies import Cursor, JobId, KindName, StoreDep
-from backend.jobs import estimates, queue
-from backend.jobs import job_log as notes
-from backend.jobs import job_table as board
+from backend.jobs import estimates, job_table, queue
+from backend.jobs.job_log import list_units, read_log
 from backend.read.job_views import Estimate, JobPage, JobView, LogPage, State, UnitPage
 from backend.read.reader import left_of
 
@@ -60,7 +59,7 @@ def list_jobs(
     kind: Annotated[KindName | None, Query(description="Only jobs of this kind")] = None,
 ) -> JobPage:
     """Jobs, newest first; long parameters are cut."""
-    return board.list_jobs(store, left=left_of(cursor), limit=limit, state=state, kind=kind)
+    return job_table.list_jobs(store, left=left_of(cursor), limit=limit, state=state, kind=kind)
 
 
 @router.get("/kinds")
@@ -79,7 +78,7 @@ def estimate_job(store: StoreDep, body: Annotated[AnyJob, Body()]) -> Estimate:
 @router.get("/{job}")
 def job_by_id(store: StoreDep, job: JobId) -> JobView:
     """One job: state, progress, and its result or what went wrong."""
-    return board.job(store, job)
+    return job_table.get_job(store, job)
 
 
 @router.post("/{job}/cancel", status_code=202, responses=MUTATION_PROBLEMS)
@@ -88,7 +87,7 @@ def cancel_job(store: StoreDep, job: JobId) -> JobView:
 
     It is `cancelling` until its workers have stopped, which takes a moment.
     """
-    return board.cancel(store, job)
+    return job_table.cancel(store, job)
 
 
 @router.post("/{job}/resume", status_code=202, responses=MUTATION_PROBLEMS)
@@ -105,7 +104,7 @@ def job_log(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> LogPage:
     """The last lines of a job's log after `cursor`, oldest first; for a look at what is new."""
-    return notes.log(store, job, after=int(cursor), limit=limit)
+    return read_log(store, job, after=int(cursor), limit=limit)
 
 
 @router.get("/{job}/units")
@@ -116,7 +115,7 @@ def job_units(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> UnitPage:
     """Units of a job that are committed, newest first: by which worker, in how many seconds."""
-    return notes.units(store, job, left=left_of(cursor), limit=limit)
+    return list_units(store, job, left=left_of(cursor), limit=limit)
 
 
 @router.get(
@@ -126,7 +125,7 @@ def job_units(
 )
 def job_file(store: StoreDep, job: JobId) -> FileResponse:
     """The file that a finished export made."""
-    path = board.file_of(store, job)
+    path = job_table.exported_file(store, job)
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 
@@ -147,7 +146,7 @@ async def job_events(
     With `cursor`, or where a browser comes back after its last event, also `log` with the lines
     after that one. The stream ends with the job, or after ten minutes: a client then asks again.
     """
-    await run_in_threadpool(board.job, store, job)  # an unknown job is a 404
+    await run_in_threadpool(job_table.get_job, store, job)  # an unknown job is a 404
     known = last_event_id if last_event_id and _CURSOR.fullmatch(last_event_id) else cursor
     return StreamingResponse(
         events(request, store, job, None if known is None else int(known)),

@@ -16,8 +16,8 @@ from backend.experiments import queries as experiments
 from backend.experiments.registry import ExperimentKind, experiment_kind
 from backend.experiments.views import ExperimentRow
 from backend.jobs import queue
-from backend.jobs import workers as crew
 from backend.jobs.kinds import kind_named
+from backend.jobs.workers import list_workers
 from backend.store.database import Store
 
 router = APIRouter(include_in_schema=False)
@@ -120,7 +120,7 @@ def runs_of(
             Run(row.id, _words(row), current is not None and row.id == current.id) for row in rows
         ],
         current=current,
-        job=job_views.row(job, crew.live(store)) if job else None,
+        job=job_views.row(job, list_workers(store)) if job else None,
         form="/jobs" + query_string(new=kind.name),
         again=_again(kind, current) if current else {},
     )

@@ -21,12 +21,10 @@ from app.requests.forms import FormFields
 from app.requests.pages import Blank
 from app.web.templating import query_string, render
 from backend.errors import InvalidInputError, NotFoundError, QuantaError, StoreError
-from backend.jobs import estimates, queue
-from backend.jobs import job_log as notes
-from backend.jobs import job_table as board
-from backend.jobs import workers as crew
-from backend.jobs.clone import Again, again, asked_of
+from backend.jobs import estimates, job_log, job_table, queue
+from backend.jobs.clone import Clone, clone, clone_params
 from backend.jobs.kinds import KINDS, JobKind, kind_named
+from backend.jobs.workers import list_workers
 from backend.read.job_views import Estimate, JobView, Requires, State
 from backend.read.reader import left_of
 
@@ -58,7 +56,7 @@ class RunsQuery(BaseModel):
 
 @dataclass(frozen=True)
 class FormView:
-    """The form of a kind; `problem` is of no field, `again` says what a clone cannot say."""
+    """The form of a kind; `problem` is of no field, `clone` says what a clone cannot say."""
 
     kind: JobKind
     fields: list[job_form.FormField]
@@ -66,7 +64,7 @@ class FormView:
     is_open: bool
     problem: str = ""
     estimate: Estimate | None = None
-    again: Again | None = None
+    clone: Clone | None = None
 
 
 def _form(
@@ -125,31 +123,31 @@ def jobs(request: Request, store: StoreDep, asked: Annotated[RunsQuery, Query()]
 
 def _asked_form(request: Request, store: StoreDep, asked: RunsQuery) -> FormView:
     """Return the form that an address asks for: empty, filled in, or filled in after a job."""
-    before = board.job(store, asked.of) if asked.of else None
+    before = job_table.get_job(store, asked.of) if asked.of else None
     name = asked.new or (before.kind if before else asked.kind if asked.kind in ON_FORM else None)
     kind = kind_named(name or next(iter(ON_FORM)))
     if not kind.on_form:
         raise InvalidInputError(
             f"{kind.name} jobs have no form here", f"Choose from {', '.join(ON_FORM)}", "new"
         )
-    known = again(store, before) if before is not None and before.kind == kind.name else None
+    known = clone(store, before) if before is not None and before.kind == kind.name else None
     values: dict[str, str] = {"requires": before.requires} if before else {}
     values |= job_form.entered(known.parameters) if known else {}
     values |= dict(request.query_params)
-    return _form(store, kind, values, is_open=bool(asked.new or before), again=known)
+    return _form(store, kind, values, is_open=bool(asked.new or before), clone=known)
 
 
 def _page(
     request: Request, store: StoreDep, asked: RunsQuery, form: FormView, status: int = 200
 ) -> Response:
-    page = board.list_jobs(
+    page = job_table.list_jobs(
         store,
         left=left_of(asked.cursor),
         limit=JOBS_A_PAGE,
         state=asked.state,
         kind=asked.kind,
     )
-    workers = crew.live(store)
+    workers = list_workers(store)
     return render(
         request,
         "jobs.html",
@@ -177,7 +175,9 @@ def _compared(store: StoreDep, ids: str) -> job_views.Comparison:
         raise InvalidInputError(
             f"cmp names {len(found)} jobs", "Choose two to compare: cmp=JOB,JOB", "cmp"
         )
-    return job_views.compared(board.job(store, found[0]), board.job(store, found[1]))
+    return job_views.compared(
+        job_table.get_job(store, found[0]), job_table.get_job(store, found[1])
+    )
 
 
 @router.post("/jobs")
@@ -209,7 +209,7 @@ def submit_job(request: Request, store: StoreDep, fields: FormFields) -> Respons
 def cancel(store: StoreDep, job: JobId, fields: FormFields) -> Response:
     """Cancel a job, from its page."""
     del fields  # read for the session's proof alone
-    return RedirectResponse(f"/jobs/{board.cancel(store, job).id}", 303)
+    return RedirectResponse(f"/jobs/{job_table.cancel(store, job).id}", 303)
 
 
 @router.post("/jobs/{job}/resume")
@@ -219,21 +219,21 @@ def resume(store: StoreDep, job: JobId, fields: FormFields) -> Response:
     return RedirectResponse(f"/jobs/{queue.resume(store, job).id}", 303)
 
 
-def _clone(job: JobView) -> str | None:
+def _clone_link(job: JobView) -> str | None:
     """Return the address of the form filled in after a job, None if there is none here."""
     if not KINDS[job.kind].on_form:
         return None
     own = {"new": job.kind, "from": job.id}
-    whole = query_string(**own, **job_form.entered(asked_of(job)))
+    whole = query_string(**own, **job_form.entered(clone_params(job)))
     return "/jobs" + (whole if len(whole) <= MAX_QUERY else query_string(**own))
 
 
 @router.get("/jobs/{job}")
 def job(request: Request, store: StoreDep, job: JobId) -> Response:
     """Show one job."""
-    view = board.job(store, job)
-    workers = crew.live(store)
-    others = board.list_jobs(store, kind=view.kind, limit=OTHERS_SHOWN + 1).jobs
+    view = job_table.get_job(store, job)
+    workers = list_workers(store)
+    others = job_table.list_jobs(store, kind=view.kind, limit=OTHERS_SHOWN + 1).jobs
     return render(
         request,
         "job.html",
@@ -247,11 +247,11 @@ def job(request: Request, store: StoreDep, job: JobId) -> Response:
         shown=job_views.parameter_lines(view),
         made=job_views.result_lines(view),
         result=job_views.result_link(view),
-        steps=notes.units(store, job, limit=STEPS_SHOWN),
+        steps=job_log.list_units(store, job, limit=STEPS_SHOWN),
         unit_words=job_views.unit_words,
         duration=job_views.duration,
-        log=notes.log(store, job),
-        clone=_clone(view),
+        log=job_log.read_log(store, job),
+        clone=_clone_link(view),
         others=[job_views.row(one, workers) for one in others if one.id != view.id],
         api=f"/api/v1/jobs/{view.id}",
     )

@@ -53,17 +53,17 @@ def _line(view: JobView) -> str:
 
 def _followed(store: Store, job_id: str, as_json: bool) -> JobView:
     """Draw a job's progress until it has ended."""
-    from backend.jobs import job_table as board
+    from backend.jobs import job_table
 
-    view = board.job(store, job_id)
+    view = job_table.get_job(store, job_id)
     while view.total is None and view.state in OPEN_STATES:
         time.sleep(POLL_SECONDS)
-        view = board.job(store, job_id)
+        view = job_table.get_job(store, job_id)
     total = view.total or 0
     with bars(as_json).task(view.kind, total=total, unit=view.unit, done=view.done) as bar:
         while view.state in OPEN_STATES:
             time.sleep(POLL_SECONDS)
-            done, view = view.done, board.job(store, job_id)
+            done, view = view.done, job_table.get_job(store, job_id)
             bar.advance(max(0, view.done - done))
     return view
 
@@ -144,13 +144,13 @@ def list_(
     """Jobs, newest first."""
     from typing import cast, get_args
 
-    from backend.jobs import job_table as board
+    from backend.jobs import job_table
 
     if state is not None and state not in get_args(State):
         raise InvalidInputError(
             f"--state {state}", f"Choose from {', '.join(get_args(State))}", "state"
         )
-    found = board.list_jobs(opened_store(), limit=limit, state=cast(State | None, state)).jobs
+    found = job_table.list_jobs(opened_store(), limit=limit, state=cast(State | None, state)).jobs
     lines = [_line(view) for view in found] or ["no jobs"]
     result(as_json, "\n".join(lines), jobs=[_shown(view) for view in found])
 
@@ -158,10 +158,10 @@ def list_(
 @job_cli.command("show")
 def show(job: JobId, wait: Wait = False, as_json: Json = False) -> None:
     """One job."""
-    from backend.jobs import job_table as board
+    from backend.jobs import job_table
 
     store = opened_store()
-    _told(store, board.job(store, job), wait, as_json)
+    _told(store, job_table.get_job(store, job), wait, as_json)
 
 
 @job_cli.command("log")
@@ -171,9 +171,9 @@ def log(
     """The last lines of a job's log."""
     from dataclasses import asdict
 
-    from backend.jobs import job_log as notes
+    from backend.jobs import job_log
 
-    lines = notes.log(opened_store(), job, limit=limit).lines
+    lines = job_log.read_log(opened_store(), job, limit=limit).lines
     text = "\n".join(f"{line.at} {line.text}" for line in lines) or "no lines"
     result(as_json, text, lines=[asdict(line) for line in lines])
 
@@ -181,9 +181,9 @@ def log(
 @job_cli.command("cancel")
 def cancel(job: JobId, as_json: Json = False) -> None:
     """End a job; what is committed stays."""
-    from backend.jobs import job_table as board
+    from backend.jobs import job_table
 
-    view = board.cancel(opened_store(), job)
+    view = job_table.cancel(opened_store(), job)
     result(as_json, _line(view), **_shown(view))
 
 

@@ -10,7 +10,7 @@ from backend.store.database import Store
 
 
 @dataclass(frozen=True)
-class Again:
+class Clone:
     """A request for what a job was asked for.
 
     Attributes:
@@ -25,7 +25,7 @@ class Again:
     problem: str | None = None
 
 
-def asked_of(job: JobView) -> dict[str, Any]:
+def clone_params(job: JobView) -> dict[str, Any]:
     """Return a request for what a job was asked for; what is as it is by default is left out."""
     kind = KINDS[job.kind]
     fields = kind.schema.model_fields
@@ -36,15 +36,15 @@ def asked_of(job: JobView) -> dict[str, Any]:
     }
 
 
-def again(store: Store, job: JobView) -> Again:
+def clone(store: Store, job: JobView) -> Clone:
     """Return a request for what a job was asked for, and how it would come out now."""
-    asked = asked_of(job)
+    asked = clone_params(job)
     try:
         with store.session() as session:
             now = checked(store, session, job.kind, asked)
     except StoreError:
         raise
     except QuantaError as error:
-        return Again(asked, problem=f"{error.problem}. {error.remedy}")
+        return Clone(asked, problem=f"{error.problem}. {error.remedy}")
     names = dict.fromkeys((*job.parameters, *now))
-    return Again(asked, tuple(n for n in names if job.parameters.get(n) != now.get(n)))
+    return Clone(asked, tuple(n for n in names if job.parameters.get(n) != now.get(n)))

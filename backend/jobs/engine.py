@@ -31,8 +31,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from backend.errors import QuantaError
-from backend.jobs import workflows as flows
-from backend.jobs.leases import LostLeaseError, end_lost
+from backend.jobs import workflows
+from backend.jobs.leases import LostLeaseError, exit_on_lost_lease
 from backend.jobs.workflows import flow_id
 from backend.settings import Settings
 
@@ -47,14 +47,14 @@ JOBS, SLICES, CUDA_JOBS, CUDA_SLICES = (
     *("quanta-jobs-cuda", "quanta-slices-cuda"),
 )
 WORKFLOW, SLICE = "job", "slice"
-JOBS_AT_ONCE = 8
+JOB_CONCURRENCY = 8
 # Slices of a job that wait in the queue: enough for a number of workers, few to drop.
-AHEAD = 16
+MAX_QUEUED_SLICES = 16
 POLL_SECONDS = 0.25
 # The engine counts every end of a worker under each of its jobs, a machine's nightly end too. What
-# ends worker after worker is found by `board.take` and `board.begin` long before.
-RECOVERIES = 1000
-RETRIED: Any = {
+# ends worker after worker is found by `job_table.MAX_CRASHES` long before.
+MAX_RECOVERIES = 1000
+RETRY_OPTIONS: Any = {
     "retries_allowed": True,
     # About four minutes, each pause twice the one before.
     "max_attempts": 10,
@@ -94,11 +94,11 @@ def system_url(settings: Settings) -> str:
     """Return the address of the engine's own tables."""
     url = make_url(settings.url)
     if url.get_backend_name() == "sqlite":
-        return f"sqlite:///{sidecar(settings)}"
+        return f"sqlite:///{sidecar_path(settings)}"
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def sidecar(settings: Settings) -> Path:
+def sidecar_path(settings: Settings) -> Path:
     """Return the file that holds the engine's tables beside an embedded store."""
     return settings.data_dir.resolve() / "jobs.sqlite"
 
@@ -111,7 +111,7 @@ def prepare(settings: Settings) -> None:
     """Create the sidecar file: readable by its owner alone, with a write-ahead log."""
     if not _is_embedded(settings):
         return
-    path = sidecar(settings)
+    path = sidecar_path(settings)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     connection = sqlite3.connect(path, timeout=30)
     try:
@@ -157,7 +157,7 @@ def enqueue(settings: Settings, job_id: str, attempt: int, requires: str = "any"
         Whether the engine has it. It has not while no worker ever made its tables: the first
         worker then takes the job from the job table.
     """
-    if _is_embedded(settings) and not sidecar(settings).is_file():
+    if _is_embedded(settings) and not sidecar_path(settings).is_file():
         return False
     try:
         _client(system_url(settings)).enqueue(
@@ -175,43 +175,43 @@ def enqueue(settings: Settings, job_id: str, attempt: int, requires: str = "any"
     return True
 
 
-def state(settings: Settings, job_id: str, attempt: int) -> str | None:
+def workflow_state(settings: Settings, job_id: str, attempt: int) -> str | None:
     """Return what the engine says of an attempt of a job, None if it does not know it.
 
     A row in another form than JSON is never executed, and would wait for ever: it is `REFUSED`.
     """
     flow = flow_id(job_id, attempt)
-    return states(settings, [flow]).get(flow)
+    return workflow_states(settings, [flow]).get(flow)
 
 
-def states(settings: Settings, names: Sequence[str]) -> dict[str, str]:
+def workflow_states(settings: Settings, names: Sequence[str]) -> dict[str, str]:
     """Return what the engine says of workflows, by id, without those that it does not know."""
-    return flows.statuses(_client(system_url(settings)), SERIALIZER.name(), names)
+    return workflows.load_statuses(_client(system_url(settings)), SERIALIZER.name(), names)
 
 
-def drop(settings: Settings, names: Sequence[str]) -> None:
+def cancel_workflows(settings: Settings, names: Sequence[str]) -> None:
     """Take workflows that nobody has begun out of their queue."""
     client = _client(system_url(settings))
     for flow in names:
         client.cancel_workflow(flow)
 
 
-def waiting(settings: Settings) -> list[str]:
+def list_queued_workflows(settings: Settings) -> list[str]:
     """Return the workflows that nobody has begun."""
-    return flows.waiting(_client(system_url(settings)))
+    return workflows.list_queued(_client(system_url(settings)))
 
 
-def forget(settings: Settings, job_ids: Sequence[str]) -> list[str]:
+def delete_workflows(settings: Settings, job_ids: Sequence[str]) -> list[str]:
     """Delete the engine's own rows of jobs that it has ended.
 
     Returns:
         The jobs that it does not know, or no longer: one that it may still carry on is left.
     """
-    if _is_embedded(settings) and not sidecar(settings).is_file():
+    if _is_embedded(settings) and not sidecar_path(settings).is_file():
         return list(job_ids)
     client = _new_client(system_url(settings))
     try:
-        return flows.forgotten(client, SERIALIZER.name(), job_ids)
+        return workflows.delete_ended(client, SERIALIZER.name(), job_ids)
     except (ProgrammingError, OperationalError) as error:
         if isinstance(error, OperationalError) and "no such table" not in str(error.orig):
             raise
@@ -221,7 +221,7 @@ def forget(settings: Settings, job_ids: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Work:
+class JobSteps:
     """What a worker does when the engine asks; everything that passes through is small JSON.
 
     Attributes:
@@ -250,34 +250,34 @@ def _leased(step: Callable[P, R]) -> Callable[P, R]:
         try:
             return step(*arguments, **named)
         except LostLeaseError as error:
-            end_lost(error)
+            exit_on_lost_lease(error)
 
     return run
 
 
-def _flows(work: Work) -> None:
+def _flows(work: JobSteps) -> None:
     """Declare the workflows of jobs and of their slices."""
 
-    @DBOS.step(name="plan", **RETRIED)
+    @DBOS.step(name="plan", **RETRY_OPTIONS)
     @_leased
     def plan_step(job_id: str, attempt: int) -> list[Any]:
         return list(work.plan(job_id, attempt))
 
-    @DBOS.step(name="unit", **RETRIED)
+    @DBOS.step(name="unit", **RETRY_OPTIONS)
     @_leased
     def unit_step(job_id: str, attempt: int, unit: Any) -> bool:
         return work.perform(job_id, attempt, unit)
 
-    @DBOS.step(name="finish", **RETRIED)
+    @DBOS.step(name="finish", **RETRY_OPTIONS)
     @_leased
     def finish_step(job_id: str) -> None:
         work.finish(job_id)
 
-    @DBOS.workflow(name=SLICE, max_recovery_attempts=RECOVERIES)
+    @DBOS.workflow(name=SLICE, max_recovery_attempts=MAX_RECOVERIES)
     def run_slice(job_id: str, attempt: int, slice_: Any) -> bool:
         return all(unit_step(job_id, attempt, unit) for unit in work.units(slice_))
 
-    @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=RECOVERIES)
+    @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_RECOVERIES)
     def run_job(job_id: str, attempt: int) -> None:
         queue, phases = plan_step(job_id, attempt)
         for number, slices in enumerate(phases):
@@ -298,7 +298,7 @@ def _phase(
     waiting: deque[WorkflowHandle[bool]] = deque()
     is_good = True
     for number, arguments in enumerate(slices):
-        if len(waiting) == AHEAD:
+        if len(waiting) == MAX_QUEUED_SLICES:
             is_good = _outcome(waiting.popleft())
         if not is_good:
             break
@@ -316,7 +316,7 @@ def _outcome(slice_: WorkflowHandle[bool]) -> bool:
         return False
 
 
-def launch(settings: Settings, executor_id: str, work: Work, *, has_cuda: bool = False) -> None:
+def launch(settings: Settings, executor_id: str, work: JobSteps, *, has_cuda: bool = False) -> None:
     """Start executing jobs in this process.
 
     Args:
@@ -337,16 +337,16 @@ def launch(settings: Settings, executor_id: str, work: Work, *, has_cuda: bool =
     DBOS(config=config)
     _flows(work)
     # Jobs only wait for their slices; slices are computed one at a time.
-    queues = {JOBS: JOBS_AT_ONCE, SLICES: 1}
+    queues = {JOBS: JOB_CONCURRENCY, SLICES: 1}
     if has_cuda:
-        queues |= {CUDA_JOBS: JOBS_AT_ONCE, CUDA_SLICES: 1}
+        queues |= {CUDA_JOBS: JOB_CONCURRENCY, CUDA_SLICES: 1}
     DBOS.listen_queues(list(queues))
     DBOS.launch()
     for queue, most in queues.items():
         DBOS.register_queue(queue, worker_concurrency=most, polling_interval_sec=POLL_SECONDS)
 
 
-def holders() -> set[str]:
+def list_executors() -> set[str]:
     """Return the workers that have begun a job or a slice and not ended it."""
     begun = DBOS.list_workflows(
         status="PENDING", app_version=VERSION, load_input=False, load_output=False
@@ -357,7 +357,7 @@ def holders() -> set[str]:
 _missed: set[str] = set()
 
 
-def take_up_dropped(own: str) -> None:
+def requeue_orphans(own: str) -> None:
     """Queue again what this worker has begun and its engine has let go.
 
     That happens where an outcome cannot be written: the job would be "running" for ever. Asked
@@ -374,12 +374,12 @@ def take_up_dropped(own: str) -> None:
     _missed.update(missed)
 
 
-def recover(executor_id: str) -> int:
+def recover_executor(executor_id: str) -> int:
     """Take over what a dead executor left unfinished; return how many jobs that is."""
     return len(DBOS._recover_pending_workflows([executor_id]))
 
 
-class WorkerEndedError(QuantaError):
+class AbandonedJobError(QuantaError):
     """The engine gave up a job: its worker died on it again and again."""
 
     def __init__(self, status: str) -> None:

@@ -30,7 +30,7 @@ def _check(session: Session, job_id: str) -> None:
         raise NotFoundError(f"there is no job {job_id!r}", "GET /api/v1/jobs lists them")
 
 
-def log(store: Store, job_id: str, *, after: int = 0, limit: int = 100) -> LogPage:
+def read_log(store: Store, job_id: str, *, after: int = 0, limit: int = 100) -> LogPage:
     """Return the last `limit` lines of a job's log that come after line `after`, oldest first.
 
     Raises:
@@ -48,7 +48,7 @@ def log(store: Store, job_id: str, *, after: int = 0, limit: int = 100) -> LogPa
     return LogPage(lines, str(lines[-1].id if lines else after))
 
 
-def units(store: Store, job_id: str, *, left: int | None = None, limit: int = 50) -> UnitPage:
+def list_units(store: Store, job_id: str, *, left: int | None = None, limit: int = 50) -> UnitPage:
     """Return committed units of a job, newest first; the last `left` of them, if given.
 
     Raises:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.errors import ConflictError, NotFoundError, QuantaError
-from backend.jobs import job_log as notes
+from backend.jobs import job_log
 from backend.read.job_views import OPEN_STATES, JobPage, JobView, State
 from backend.read.jobs import view_of
 from backend.read.reader import left_behind
@@ -22,10 +22,10 @@ from backend.store.tables.base import now
 MAX_JOBS = 200
 # Workers that began with a job and ended before any came back from it: then it is the job that ends
 # them. More than chance brings about on machines that come and go.
-MOST_IN_VAIN = 25
+MAX_CRASHES = 25
 
 
-def job(store: Store, job_id: str) -> JobView:
+def get_job(store: Store, job_id: str) -> JobView:
     """Return one job.
 
     Raises:
@@ -63,13 +63,13 @@ def list_jobs(
     return JobPage(tuple(view_of(row, whole=False) for row in rows), following)
 
 
-def file_of(store: Store, job_id: str) -> Path:
+def exported_file(store: Store, job_id: str) -> Path:
     """Return the path of the file that a finished job made.
 
     Raises:
         NotFoundError: there is no such job, or no file of it (any more).
     """
-    view = job(store, job_id)
+    view = get_job(store, job_id)
     path = files.exports(store) / str((view.result or {}).get("file"))
     if view.state != "finished" or not path.is_file():
         raise NotFoundError(
@@ -78,7 +78,7 @@ def file_of(store: Store, job_id: str) -> Path:
     return path
 
 
-def open_jobs(store: Store) -> tuple[JobView, ...]:
+def list_open_jobs(store: Store) -> tuple[JobView, ...]:
     """Return jobs that have not ended, oldest first."""
     with store.session() as session:
         rows = session.scalars(
@@ -87,7 +87,7 @@ def open_jobs(store: Store) -> tuple[JobView, ...]:
         return tuple(view_of(row) for row in rows)
 
 
-def _locked(session: Session, job_id: str) -> Job:
+def _lock_row(session: Session, job_id: str) -> Job:
     row = session.scalars(select(Job).where(Job.id == job_id).with_for_update()).one_or_none()
     if row is None:
         raise NotFoundError(f"there is no job {job_id!r}", "GET /api/v1/jobs lists them")
@@ -104,12 +104,12 @@ def cancel(store: Store, job_id: str) -> JobView:
         NotFoundError: there is none of that id.
     """
     with store.begin() as session:
-        row = _locked(session, job_id)
+        row = _lock_row(session, job_id)
         if row.state == "queued":
             _end(session, row, "cancelled")
         elif row.state == "running":
             row.state, row.updated_at = "cancelling", now()
-            notes.write(session, job_id, "asked to stop")
+            job_log.write(session, job_id, "asked to stop")
             _stop_if_idle(session, row)
         return view_of(row)
 
@@ -138,7 +138,7 @@ def resume(store: Store, job_id: str) -> JobView:
 
 def _resumed(store: Store, job_id: str) -> JobView:
     with store.begin() as session:
-        row = _locked(session, job_id)
+        row = _lock_row(session, job_id)
         if row.state not in {"failed", "cancelled"}:
             raise ConflictError(
                 f"job {job_id} is {row.state}", "Only a failed or cancelled job can be resumed"
@@ -149,38 +149,38 @@ def _resumed(store: Store, job_id: str) -> JobView:
                 f"job {equal} was asked the same after {job_id} had ended", f"Look at {equal}"
             )
         row.state, row.claim, row.attempt = "queued", row.key, row.attempt + 1
-        row.begun_in_vain = 0
+        row.crash_count = 0
         row.problem = row.remedy = row.finished_at = row.started_at = row.activity = None
         row.updated_at = now()
-        notes.write(session, job_id, f"queued again: attempt {row.attempt}")
+        job_log.write(session, job_id, f"queued again: attempt {row.attempt}")
         return view_of(row)
 
 
-def begin(store: Store, job_id: str, attempt: int, worker_id: str) -> bool:
+def start_attempt(store: Store, job_id: str, attempt: int, worker_id: str) -> bool:
     """Note that an attempt of a job runs; False if it is not to run (any more)."""
     with store.begin() as session:
-        row = _locked(session, job_id)
+        row = _lock_row(session, job_id)
         if row.attempt != attempt or not _counts(session, row):
             return False
         if row.state == "queued":
             row.state, row.started_at, row.done_before = "running", now(), row.done
-            notes.write(session, job_id, f"begun by {worker_id}")
+            job_log.write(session, job_id, f"begun by {worker_id}")
         row.updated_at = now()
         return row.state == "running"
 
 
-def expect(store: Store, job_id: str, units: Collection[str]) -> None:
+def set_units(store: Store, job_id: str, units: Collection[str]) -> None:
     """Note of which units this attempt of a job consists; others that are done count no more."""
     with store.begin() as session:
-        row = _locked(session, job_id)
+        row = _lock_row(session, job_id)
         done = session.scalars(select(JobUnit.unit).where(JobUnit.job_id == job_id))
         row.done = row.done_before = len(set(done) & set(units))
         row.total, row.updated_at = len(units), now()
-        row.begun_in_vain = 0
+        row.crash_count = 0
 
 
 @dataclass(frozen=True)
-class Done:
+class CompletedUnit:
     """A unit that is committed; `is_stored`: nothing was computed for it, None if not known."""
 
     unit: str
@@ -189,7 +189,7 @@ class Done:
     is_stored: bool | None
 
 
-class EndsWorkersError(QuantaError):
+class RepeatedCrashError(QuantaError):
     """Worker after worker ended on a job."""
 
     def __init__(self, times: int) -> None:
@@ -201,17 +201,17 @@ class EndsWorkersError(QuantaError):
 
 def _counts(session: Session, row: Job) -> bool:
     """Count that a worker begins with a job; False if it ended too many already."""
-    if row.begun_in_vain >= MOST_IN_VAIN:
-        _fail(session, row, EndsWorkersError(row.begun_in_vain))
+    if row.crash_count >= MAX_CRASHES:
+        _fail(session, row, RepeatedCrashError(row.crash_count))
         return False
-    row.begun_in_vain += 1
+    row.crash_count += 1
     return True
 
 
-def take(store: Store, job_id: str, attempt: int, worker_id: str) -> bool:
+def start_unit(store: Store, job_id: str, attempt: int, worker_id: str) -> bool:
     """Note that a worker begins a unit; False if units of this attempt are not wanted."""
     with store.begin() as session:
-        row = _locked(session, job_id)
+        row = _lock_row(session, job_id)
         if row.state != "running" or row.attempt != attempt:
             return False
         if not _counts(session, row):
@@ -220,11 +220,11 @@ def take(store: Store, job_id: str, attempt: int, worker_id: str) -> bool:
         return True
 
 
-def put_down(store: Store, job_id: str, worker_id: str) -> None:
+def release_unit(store: Store, job_id: str, worker_id: str) -> None:
     """Note that a worker computes no unit any more."""
     with store.begin() as session:
-        row = _locked(session, job_id)
-        row.begun_in_vain = 0  # it came back
+        row = _lock_row(session, job_id)
+        row.crash_count = 0  # it came back
         session.get_one(Worker, worker_id).job_id = None
         # Its computing process may have been ended while it held one.
         session.execute(delete(Claim).where(Claim.worker == worker_id))
@@ -232,29 +232,31 @@ def put_down(store: Store, job_id: str, worker_id: str) -> None:
         _stop_if_idle(session, row)
 
 
-def stop_idle(store: Store) -> None:
+def finish_cancellations(store: Store) -> None:
     """Call jobs cancelled whose workers ended while they were being cancelled."""
     with store.begin() as session:
         for row in session.scalars(select(Job).where(Job.state == "cancelling").with_for_update()):
             _stop_if_idle(session, row)
 
 
-def is_wanted(store: Store, job_id: str) -> bool:
+def is_running(store: Store, job_id: str) -> bool:
     """Return whether a job is to go on."""
     with store.session() as session:
         return session.scalars(select(Job.state).where(Job.id == job_id)).one() == "running"
 
 
-def is_done(store: Store, job_id: str, unit: str) -> bool:
+def is_unit_completed(store: Store, job_id: str, unit: str) -> bool:
     """Return whether a unit of a job is committed."""
     with store.session() as session:
         return session.get(JobUnit, (job_id, unit)) is not None
 
 
-def advance(store: Store, job_id: str, done: Done, made: dict[str, Any] | None) -> None:
+def complete_unit(
+    store: Store, job_id: str, done: CompletedUnit, made: dict[str, Any] | None
+) -> None:
     """Note that a unit of a job is committed, and what it made; twice is once."""
     with store.begin() as session:
-        row = _locked(session, job_id)
+        row = _lock_row(session, job_id)
         if session.get(JobUnit, (job_id, done.unit)) is not None:
             return
         session.add(JobUnit(job_id=job_id, finished_at=now(), **asdict(done)))
@@ -264,7 +266,7 @@ def advance(store: Store, job_id: str, done: Done, made: dict[str, Any] | None) 
             row.result = {**(row.result or {}), **made}
 
 
-def tell(store: Store, job_id: str, activity: str, part: int, parts: int) -> None:
+def update_activity(store: Store, job_id: str, activity: str, part: int, parts: int) -> None:
     """Note what is done just now, and how far that is."""
     with store.begin() as session:
         row = session.get_one(Job, job_id)
@@ -272,7 +274,7 @@ def tell(store: Store, job_id: str, activity: str, part: int, parts: int) -> Non
 
 
 def _end(session: Session, row: Job, state: State) -> None:
-    notes.write(session, row.id, state)
+    job_log.write(session, row.id, state)
     row.state, row.activity = state, None
     row.part = row.parts = None
     row.updated_at = row.finished_at = now()
@@ -284,7 +286,7 @@ def _end(session: Session, row: Job, state: State) -> None:
 def finish(store: Store, job_id: str, result: dict[str, Any]) -> None:
     """Note a job's result."""
     with store.begin() as session:
-        row = _locked(session, job_id)
+        row = _lock_row(session, job_id)
         if row.state == "running":
             row.result = {**result, **(row.result or {})}
             _end(session, row, "finished")
@@ -293,14 +295,14 @@ def finish(store: Store, job_id: str, result: dict[str, Any]) -> None:
 def fail(store: Store, job_id: str, error: QuantaError) -> None:
     """Note why a job ended without a result; it can then be resumed, or asked for again."""
     with store.begin() as session:
-        row = _locked(session, job_id)
+        row = _lock_row(session, job_id)
         _fail(session, row, error)
 
 
 def fail_attempt(store: Store, job_id: str, attempt: int, error: QuantaError) -> None:
     """Note that an attempt of a job will never go on, if it is still the present one."""
     with store.begin() as session:
-        row = _locked(session, job_id)
+        row = _lock_row(session, job_id)
         if row.attempt == attempt:
             _fail(session, row, error)
 
@@ -311,6 +313,6 @@ def _fail(session: Session, row: Job, error: QuantaError) -> None:
     if row.state == "cancelling":
         _end(session, row, "cancelled")
         return
-    notes.write(session, row.id, error.problem)
+    job_log.write(session, row.id, error.problem)
     _end(session, row, "failed")
     row.problem, row.remedy = error.problem, error.remedy

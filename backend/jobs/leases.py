@@ -30,7 +30,7 @@ from backend.store.database import Store
 from backend.store.tables import Claim, Worker
 from backend.store.tables.base import utc
 
-BEAT_SECONDS, TTL_SECONDS = 5.0, 30.0
+RENEW_SECONDS, TTL_SECONDS = 5.0, 30.0
 IDLE_MS = 20_000
 # A name is kept for a while after its jobs have gone on, to be seen in what it computed.
 _KEPT = timedelta(days=7)
@@ -51,7 +51,7 @@ class LostLeaseError(QuantaError):
         )
 
 
-def end_lost(error: LostLeaseError) -> NoReturn:
+def exit_on_lost_lease(error: LostLeaseError) -> NoReturn:
     """End this process, and what it computes: nothing that it does may count any more."""
     _log.error("%s", error)
     for process in active_children():
@@ -65,11 +65,11 @@ def database_time(session: Session) -> datetime:
     return utc(found)
 
 
-def _path(folder: Path, worker_id: str) -> Path:
+def _lock_path(folder: Path, worker_id: str) -> Path:
     return folder / f"worker-{worker_id.replace(':', '-')}.lock"
 
 
-def _locked(path: Path) -> int | None:
+def _try_lock(path: Path) -> int | None:
     """Return a descriptor that holds the file's lock, None while another holds it."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
@@ -80,7 +80,7 @@ def _locked(path: Path) -> int | None:
     return descriptor
 
 
-def register(store: Store, device: str) -> str:
+def register_worker(store: Store, device: str) -> str:
     """Take a name that nobody had before, with a lease, and hold its lock until the process ends.
 
     Returns:
@@ -113,22 +113,25 @@ def _new_name(folder: Path, device: str) -> str:
     while True:
         worker_id = f"{socket.gethostname()}:{device}:{secrets.token_hex(4)}"
         # Another that tidies may have taken the file away before it was locked.
-        if _locked(_path(folder, worker_id)) is not None and _path(folder, worker_id).is_file():
+        if (
+            _try_lock(_lock_path(folder, worker_id)) is not None
+            and _lock_path(folder, worker_id).is_file()
+        ):
             return worker_id
 
 
 def _tidy(folder: Path, known: set[str]) -> None:
     """Remove lock files of workers that ended before they had a lease, or on another's watch."""
-    kept = {_path(folder, worker_id) for worker_id in known}
+    kept = {_lock_path(folder, worker_id) for worker_id in known}
     for path in set(folder.glob("worker-*.lock")) - kept:
         with suppress(OSError):
-            descriptor = _locked(path)
+            descriptor = _try_lock(path)
             if descriptor is not None:
                 path.unlink()
                 os.close(descriptor)
 
 
-def beat(store: Store, worker_id: str) -> None:
+def renew_lease(store: Store, worker_id: str) -> None:
     """Renew a lease.
 
     Raises:
@@ -155,18 +158,18 @@ def _note_gap(session: Session, own: str) -> None:
     """
     seen = session.scalars(select(Worker.heartbeat_at).where(Worker.id == own)).one_or_none()
     if seen is not None and database_time(session) - utc(seen) > timedelta(
-        seconds=2 * BEAT_SECONDS
+        seconds=2 * RENEW_SECONDS
     ):
         _patient[own] = time.monotonic() + TTL_SECONDS
 
 
-def live(store: Store) -> set[str]:
+def live_workers(store: Store) -> set[str]:
     """Return the workers that have a lease."""
     with store.session() as session:
         return set(session.scalars(select(Worker.id).where(Worker.state == "live")))
 
 
-def n_live(store: Store, requires: str = "any") -> int:
+def n_live_workers(store: Store, requires: str = "any") -> int:
     """Return how many workers have a lease, with a GPU if one is required."""
     query = select(func.count()).where(Worker.state == "live")
     if requires == "cuda":
@@ -175,7 +178,7 @@ def n_live(store: Store, requires: str = "any") -> int:
         return session.scalar(query) or 0
 
 
-def fence(worker_id: str) -> Callable[[Session], None]:
+def make_fence(worker_id: str) -> Callable[[Session], None]:
     """Return a check for the start of a transaction: this worker is alive until it commits.
 
     The worker's row stays locked to the end of the transaction, so that giving the worker up waits
@@ -200,7 +203,7 @@ def fence(worker_id: str) -> Callable[[Session], None]:
     return check
 
 
-def give_up_lost(store: Store, own: str) -> tuple[str, ...]:
+def expire_leases(store: Store, own: str) -> tuple[str, ...]:
     """Mark workers dead whose lease ran out or whose process has ended on this machine.
 
     Returns:
@@ -234,33 +237,33 @@ def _mark(session: Session, worker_id: str, seen: datetime) -> None:
 
 def has_ended(folder: Path, worker: Worker) -> bool:
     """Return whether a worker of this machine has ended: nobody holds the lock of its file."""
-    path = _path(folder, worker.id)
+    path = _lock_path(folder, worker.id)
     if worker.host != socket.gethostname() or not path.is_file():
         return False
-    descriptor = _locked(path)
+    descriptor = _try_lock(path)
     if descriptor is not None:
         os.close(descriptor)
     return descriptor is not None
 
 
-def busy(folder: Path) -> bool:
+def has_running_worker(folder: Path) -> bool:
     """Return whether any worker of this machine lives on a data directory."""
     for path in folder.glob("worker-*.lock"):
-        descriptor = _locked(path)
+        descriptor = _try_lock(path)
         if descriptor is None:
             return True
         os.close(descriptor)
     return False
 
 
-def leave(store: Store, worker_id: str) -> None:
+def release_lease(store: Store, worker_id: str) -> None:
     """Give oneself up: others may go on at once."""
     with store.session() as session:
         session.execute(update(Worker).where(Worker.id == worker_id).values(state="dead"))
         session.commit()
 
 
-def settle(store: Store, worker_ids: Sequence[str]) -> None:
+def retire_workers(store: Store, worker_ids: Sequence[str]) -> None:
     """Note that the jobs of dead workers have gone to others."""
     if not worker_ids:
         return
@@ -269,4 +272,4 @@ def settle(store: Store, worker_ids: Sequence[str]) -> None:
         session.execute(delete(Claim).where(Claim.worker.in_(worker_ids)))
     for worker_id in worker_ids:
         with suppress(OSError):
-            _path(store.settings.data_dir, worker_id).unlink()
+            _lock_path(store.settings.data_dir, worker_id).unlink()

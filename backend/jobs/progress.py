@@ -4,8 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backend.jobs import job_log as notes
-from backend.jobs import job_table as board
+from backend.jobs import job_log, job_table
 from backend.progress import Task
 from backend.store.database import Store
 
@@ -28,13 +27,13 @@ class JobProgress:
     def say(self, text: str) -> None:
         """Add a line to the job's log."""
         if not self._store.is_writing:
-            notes.add(self._store, self._job_id, text)
+            job_log.add(self._store, self._job_id, text)
 
     def tell(self, activity: str, part: int, parts: int) -> None:
         """Write it down unless that was done a moment ago."""
         # A stage that reports from inside its own transaction would wait for itself on SQLite.
         if time.monotonic() - self._told >= SECONDS and not self._store.is_writing:
-            board.tell(self._store, self._job_id, activity, part, parts)
+            job_table.update_activity(self._store, self._job_id, activity, part, parts)
             self._told = time.monotonic()
 
 

@@ -4,8 +4,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from backend.jobs import job_table as board
-from backend.jobs import submission as asking
+from backend.jobs import job_table, submission
 from backend.read.job_views import JobView, Requires
 from backend.store.database import Store
 
@@ -24,7 +23,7 @@ def submit(
     """
     from backend.jobs import engine
 
-    view, is_new = asking.submit(store, kind, asked, idempotency_key, requires)
+    view, is_new = submission.submit(store, kind, asked, idempotency_key, requires)
     if is_new:
         # Should this not reach the engine, a worker finds the row and hands it in itself.
         engine.enqueue(store.settings, view.id, view.attempt, view.requires)
@@ -40,7 +39,7 @@ def resume(store: Store, job_id: str) -> JobView:
     """
     from backend.jobs import engine
 
-    view = board.resume(store, job_id)
+    view = job_table.resume(store, job_id)
     engine.enqueue(store.settings, view.id, view.attempt, view.requires)
     return view
 

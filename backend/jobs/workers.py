@@ -23,7 +23,7 @@ class WorkerView:
     job: str | None
 
 
-def live(store: Store) -> tuple[WorkerView, ...]:
+def list_workers(store: Store) -> tuple[WorkerView, ...]:
     """Return workers that live, the oldest first.
 
     A lease that ran out counts as the end of its worker, also where no other worker is there to

@@ -24,7 +24,7 @@ def attempt_of(flow: str) -> tuple[str, int]:
     return job_id, int(attempt or 1)
 
 
-def statuses(client: Any, form: str, names: Sequence[str]) -> dict[str, str]:
+def load_statuses(client: Any, form: str, names: Sequence[str]) -> dict[str, str]:
     """Return the states of workflows, without those that are not known.
 
     A row in another form than `form` is never executed: it is `REFUSED`.
@@ -42,7 +42,7 @@ def statuses(client: Any, form: str, names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def waiting(client: Any) -> list[str]:
+def list_queued(client: Any) -> list[str]:
     """Return the workflows that nobody has begun."""
     table = client._sys_db.tables.workflow_status
     query = select(table.c.workflow_uuid).where(table.c.status == "ENQUEUED")
@@ -50,7 +50,7 @@ def waiting(client: Any) -> list[str]:
         return list(connection.scalars(query))
 
 
-def forgotten(client: Any, form: str, job_ids: Sequence[str]) -> list[str]:
+def delete_ended(client: Any, form: str, job_ids: Sequence[str]) -> list[str]:
     """Delete workflows of jobs that have all ended; return those jobs."""
     gone = []
     for job_id in job_ids:
@@ -60,7 +60,7 @@ def forgotten(client: Any, form: str, job_ids: Sequence[str]) -> list[str]:
             for mark in (".", "-")
             for found in client.list_workflows(workflow_id_prefix=f"{job_id}{mark}")
         ]
-        known = statuses(client, form, [job_id, *flows])
+        known = load_statuses(client, form, [job_id, *flows])
         if all(state in ENDED for state in known.values()):
             for flow in known:
                 client.delete_workflow(flow)

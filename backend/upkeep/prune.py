@@ -140,7 +140,7 @@ def _forget(store: Store, jobs: Sequence[str]) -> list[str]:
     """Have the engine forget ended jobs; returns those that it no longer knows."""
     from backend.jobs import engine
 
-    return engine.forget(store.settings, jobs) if jobs else []
+    return engine.delete_workflows(store.settings, jobs) if jobs else []
 
 
 def _drop(store: Store, kind: _Kind, key: int, before: datetime) -> tuple[int, int] | None:

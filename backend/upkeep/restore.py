@@ -50,7 +50,7 @@ def restore(settings: Settings, file: Path, progress: Progress) -> Restored:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with Archive(file) as archive, presence.alone(folder):
-            if leases.busy(folder):
+            if leases.has_running_worker(folder):
                 raise presence.in_use(folder)
             engine = make_engine(settings.url)
             try:

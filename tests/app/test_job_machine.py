@@ -25,8 +25,7 @@ from sqlalchemy import delete, update
 
 from app.main import create_app
 from backend.errors import QuantaError
-from backend.jobs import engine, leases
-from backend.jobs import job_table as board
+from backend.jobs import engine, job_table, leases
 from backend.store.database import Store
 from backend.store.tables import Job, JobRequest, JobUnit, Worker
 from backend.store.tables.base import now
@@ -99,7 +98,7 @@ class Jobs(RuleBasedStateMachine):
     def as_worker(self, name: str) -> Store:
         """The store as a worker has it: it commits only while it lives."""
         fenced = Store(self.store.engine, self.store.settings)
-        fenced.fence = leases.fence(name)
+        fenced.fence = leases.make_fence(name)
         return fenced
 
     def claimant(self, document: int) -> str | None:
@@ -160,7 +159,7 @@ class Jobs(RuleBasedStateMachine):
     @precondition(lambda self: len(self.live) < MOST_WORKERS)
     @rule()
     def a_worker_comes(self) -> None:
-        self.live[leases.register(self.store, "cpu")] = None
+        self.live[leases.register_worker(self.store, "cpu")] = None
 
     @precondition(lambda self: self.live and self.jobs)
     @rule(pick=PICK, who=PICK)
@@ -171,9 +170,9 @@ class Jobs(RuleBasedStateMachine):
         store = self.as_worker(worker)
         if job.state == "queued":
             job.state = "running"
-        if board.begin(store, name, job.attempt, worker):
-            board.expect(store, name, [f"u{unit}" for unit in range(UNITS)])
-        assert (job.state == "running") == board.is_wanted(store, name)
+        if job_table.start_attempt(store, name, job.attempt, worker):
+            job_table.set_units(store, name, [f"u{unit}" for unit in range(UNITS)])
+        assert (job.state == "running") == job_table.is_running(store, name)
 
     @precondition(lambda self: self.live and self.jobs)
     @rule(pick=PICK, who=PICK, late=st.sampled_from([False, False, False, True]))
@@ -184,7 +183,7 @@ class Jobs(RuleBasedStateMachine):
         if self.live[worker] is not None:
             return
         attempt = job.attempt - 1 if late else job.attempt
-        taken = board.take(self.as_worker(worker), name, attempt, worker)
+        taken = job_table.start_unit(self.as_worker(worker), name, attempt, worker)
         assert taken == (job.state == "running" and not late)
         if taken:
             self.live[worker] = name
@@ -193,7 +192,7 @@ class Jobs(RuleBasedStateMachine):
     @rule(
         who=PICK, unit=st.integers(0, UNITS - 1), outcome=st.sampled_from(["done", "done", "not"])
     )
-    def put_down(self, who: int, unit: int, outcome: str) -> None:
+    def release_unit(self, who: int, unit: int, outcome: str) -> None:
         """A worker commits its unit, perhaps one that another has, or fails; then it is idle."""
         busy = sorted(worker for worker, name in self.live.items() if name)
         self.commit(busy[who % len(busy)], unit, outcome)
@@ -205,7 +204,7 @@ class Jobs(RuleBasedStateMachine):
         name, job = self.job(pick, "running")
         if len(job.units) < UNITS or name in self.live.values():
             return
-        board.finish(self.as_worker(self.worker(who)), name, {"page": "/documents"})
+        job_table.finish(self.as_worker(self.worker(who)), name, {"page": "/documents"})
         if job.state == "running":
             job.end("finished")
 
@@ -216,16 +215,16 @@ class Jobs(RuleBasedStateMachine):
         worker = self.worker(who)
         del self.live[worker]
         if by_itself:
-            leases.leave(self.store, worker)
+            leases.release_lease(self.store, worker)
         else:
             with self.store.begin() as session:
                 old = now() - timedelta(seconds=2 * leases.TTL_SECONDS)
                 session.execute(update(Worker).where(Worker.id == worker).values(heartbeat_at=old))
         other = self.worker(0)
-        lost = leases.give_up_lost(self.as_worker(other), other)
+        lost = leases.expire_leases(self.as_worker(other), other)
         assert worker in lost
-        leases.settle(self.as_worker(other), lost)
-        board.stop_idle(self.as_worker(other))
+        leases.retire_workers(self.as_worker(other), lost)
+        job_table.finish_cancellations(self.as_worker(other))
         self.dead.append(worker)
         self.settle_cancelling()
 
@@ -236,14 +235,14 @@ class Jobs(RuleBasedStateMachine):
         name, _ = self.job(pick)
         worker = self.dead[who % len(self.dead)]
         store = self.as_worker(worker)
-        late_unit = board.Done("late", worker, 0.1, is_stored=False)
+        late_unit = job_table.CompletedUnit("late", worker, 0.1, is_stored=False)
         late: list[Callable[[], object]] = [
-            lambda: leases.beat(self.store, worker),
-            lambda: board.begin(store, name, 1, worker),
-            lambda: board.take(store, name, 1, worker),
-            lambda: board.advance(store, name, late_unit, None),
-            lambda: board.finish(store, name, {}),
-            lambda: board.fail(store, name, QuantaError("late", "late")),
+            lambda: leases.renew_lease(self.store, worker),
+            lambda: job_table.start_attempt(store, name, 1, worker),
+            lambda: job_table.start_unit(store, name, 1, worker),
+            lambda: job_table.complete_unit(store, name, late_unit, None),
+            lambda: job_table.finish(store, name, {}),
+            lambda: job_table.fail(store, name, QuantaError("late", "late")),
         ]
         for act in late:
             with pytest.raises(leases.LostLeaseError):
@@ -274,13 +273,13 @@ class Jobs(RuleBasedStateMachine):
         assert name is not None
         job, store = self.jobs[name], self.as_worker(worker)
         if outcome == "done":
-            done = board.Done(f"u{unit}", worker, 0.1, is_stored=False)
-            board.advance(store, name, done, None)
+            done = job_table.CompletedUnit(f"u{unit}", worker, 0.1, is_stored=False)
+            job_table.complete_unit(store, name, done, None)
             job.units.add(f"u{unit}")
-        elif board.is_wanted(store, name):
-            board.fail(store, name, QuantaError("it failed", "try again"))
+        elif job_table.is_running(store, name):
+            job_table.fail(store, name, QuantaError("it failed", "try again"))
             job.end("failed")
-        board.put_down(store, name, worker)
+        job_table.release_unit(store, name, worker)
         self.live[worker] = None
         self.settle_cancelling()
 
@@ -299,7 +298,7 @@ class Jobs(RuleBasedStateMachine):
 
 @pytest.fixture
 def machine(writable_store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Jobs]]:
-    monkeypatch.setattr(board, "MOST_IN_VAIN", 10_000)  # the model does not count them
+    monkeypatch.setattr(job_table, "MAX_CRASHES", 10_000)  # the model does not count them
     with local_client(create_app(writable_store)) as client:
 
         class Here(Jobs):

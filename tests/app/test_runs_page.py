@@ -11,9 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from backend.jobs import job_table as board
-from backend.jobs import leases
-from backend.jobs import submission as asking
+from backend.jobs import job_table, leases, submission
 from backend.jobs.kinds import KINDS
 from backend.settings import Settings
 from backend.store.database import Store, open_store
@@ -46,7 +44,7 @@ def runs(runs_store: Store) -> Iterator[TestClient]:
 
 
 def submitted(store: Store, kind: str, **asked: Any) -> str:
-    return asking.submit(store, kind, {"suite": "mini", "corpus": CORPUS, **asked})[0].id
+    return submission.submit(store, kind, {"suite": "mini", "corpus": CORPUS, **asked})[0].id
 
 
 def discovery(store: Store, **asked: Any) -> str:
@@ -168,10 +166,10 @@ def test_an_estimate_queues_nothing_and_names_an_equal_job(
     runs: TestClient, runs_store: Store
 ) -> None:
     sent = {"kind": "evaluate", "suite": "mini", "corpus": CORPUS, "models": "s1, s2"}
-    before = board.list_jobs(runs_store)
+    before = job_table.list_jobs(runs_store)
     answer = runs.post("/jobs", data={**sent, "act": "estimate"})
     assert answer.status_code == 200
-    assert board.list_jobs(runs_store) == before
+    assert job_table.list_jobs(runs_store) == before
     assert "FLOP" in answer.text
     assert " chunks · " in answer.text
     assert "no job of this kind has finished here yet" in answer.text
@@ -180,8 +178,8 @@ def test_an_estimate_queues_nothing_and_names_an_equal_job(
     job = runs.post("/jobs", data=sent).headers["location"]
     answer = runs.post("/jobs", data={**sent, "act": "estimate"})
     assert f'Equal config → <a href="{job}">the same job, queued</a>' in answer.text
-    board.begin(runs_store, job.removeprefix("/jobs/"), 1, "nobody")
-    board.finish(runs_store, job.removeprefix("/jobs/"), {})
+    job_table.start_attempt(runs_store, job.removeprefix("/jobs/"), 1, "nobody")
+    job_table.finish(runs_store, job.removeprefix("/jobs/"), {})
     answer = runs.post("/jobs", data={**sent, "act": "estimate"})
     assert f'Equal config → <a href="{job}">cached result</a>' in answer.text
     assert "Done" in runs.get(job).text  # a finished job stays to be seen
@@ -189,7 +187,7 @@ def test_an_estimate_queues_nothing_and_names_an_equal_job(
 
 def test_the_list_is_filtered_by_state_and_kind(runs: TestClient, runs_store: Store) -> None:
     stopped, waits = discovery(runs_store, stride=11), discovery(runs_store, stride=12)
-    board.cancel(runs_store, stopped)
+    job_table.cancel(runs_store, stopped)
 
     def shown(**asked: str) -> set[str]:
         page = runs.get("/jobs", params=asked).text
@@ -204,20 +202,20 @@ def test_the_list_is_filtered_by_state_and_kind(runs: TestClient, runs_store: St
 
 
 def test_a_queued_job_says_what_it_waits_for(runs: TestClient, runs_store: Store) -> None:
-    job = asking.submit(runs_store, "classify", {"suite": "mini", "corpus": CORPUS}, None, "cuda")[
-        0
-    ].id
+    job = submission.submit(
+        runs_store, "classify", {"suite": "mini", "corpus": CORPUS}, None, "cuda"
+    )[0].id
     assert "waits for a worker<" in runs.get("/jobs?kind=classify").text
-    worker = leases.register(runs_store, "cpu")
+    worker = leases.register_worker(runs_store, "cpu")
     try:
         page = runs.get("/jobs?kind=classify").text
         assert "waits for a worker with CUDA" in page
         assert "waits for work" in page  # the worker's own row
         assert "Waits for a worker with CUDA" in runs.get(f"/jobs/{job}").text
-        board.begin(runs_store, job, 1, worker)
+        job_table.start_attempt(runs_store, job, 1, worker)
         assert "waits for a worker with CUDA" in runs.get("/jobs?kind=classify").text
     finally:
-        leases.leave(runs_store, worker)
+        leases.release_lease(runs_store, worker)
     assert "interrupted, waits for a worker" in runs.get("/jobs?kind=classify").text
 
 
@@ -263,7 +261,7 @@ def test_a_clone_asks_for_the_same_job(runs: TestClient, runs_store: Store) -> N
 
 def test_a_clone_says_what_changed_since(runs: TestClient, runs_store: Store) -> None:
     known = {"name": "mine", "files": [HOSTILE], "tokenizer": "mini"}
-    job = asking.submit(runs_store, "add_corpus", known)[0].id
+    job = submission.submit(runs_store, "add_corpus", known)[0].id
     page = cloned(runs, job)
     assert value(page, "files") == HOSTILE
     assert value(page, "tokenizer") == "mini"
@@ -279,11 +277,11 @@ def test_a_clone_says_what_changed_since(runs: TestClient, runs_store: Store) ->
 
 def test_what_jobs_hold_is_text_on_their_pages(runs: TestClient, runs_store: Store) -> None:
     text = f"words {MARKUP} and more"
-    job = asking.submit(runs_store, "paste", {"text": text})[0].id
-    board.begin(runs_store, job, 1, f"worker {MARKUP}")
-    board.tell(runs_store, job, f"now {MARKUP}", 1, 3)
-    done = board.Done(f'["{MARKUP}"]', f"on {MARKUP}", 1.5, is_stored=False)
-    board.advance(runs_store, job, done, {"corpus": MARKUP})
+    job = submission.submit(runs_store, "paste", {"text": text})[0].id
+    job_table.start_attempt(runs_store, job, 1, f"worker {MARKUP}")
+    job_table.update_activity(runs_store, job, f"now {MARKUP}", 1, 3)
+    done = job_table.CompletedUnit(f'["{MARKUP}"]', f"on {MARKUP}", 1.5, is_stored=False)
+    job_table.complete_unit(runs_store, job, done, {"corpus": MARKUP})
     for path in (f"/jobs/{job}", "/jobs", f"/jobs?cmp={job},{job}"):
         page = runs.get(path).text
         assert MARKUP not in page
@@ -309,10 +307,10 @@ def test_lines_of_the_log_come_as_events_after_a_cursor(
     runs: TestClient, runs_store: Store
 ) -> None:
     job = discovery(runs_store, stride=31)
-    board.begin(runs_store, job, 1, "someone")
+    job_table.start_attempt(runs_store, job, 1, "someone")
     page = runs.get(f"/jobs/{job}").text
     cursor = re.findall(r'data-cursor="(\d+)"', page)[0]
-    board.cancel(runs_store, job)
+    job_table.cancel(runs_store, job)
     address = f"/api/v1/jobs/{job}/events"
     assert "event: log" not in runs.get(address).text
     whole, rest = runs.get(f"{address}?cursor=0").text, runs.get(f"{address}?cursor={cursor}").text

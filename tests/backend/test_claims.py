@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from backend.jobs import claims, leases
-from backend.jobs import job_table as board
+from backend.jobs import claims, job_table, leases
 from backend.settings import Settings
 from backend.store.database import Store, open_store
 from backend.store.tables import Claim
@@ -28,7 +27,7 @@ def held(store: Store) -> dict[str, str]:
 
 
 def test_one_waits_until_the_other_has_done_it(shared: Store) -> None:
-    first, second = (claims.claims(shared, leases.register(shared, "cpu")) for _ in range(2))
+    first, second = (claims.claims(shared, leases.register_worker(shared, "cpu")) for _ in range(2))
     order: list[str] = []
 
     def other() -> None:
@@ -49,30 +48,30 @@ def test_one_waits_until_the_other_has_done_it(shared: Store) -> None:
 
 
 def test_a_claim_is_let_go_when_what_it_is_for_fails(shared: Store) -> None:
-    own = claims.claims(shared, leases.register(shared, "cpu"))
+    own = claims.claims(shared, leases.register_worker(shared, "cpu"))
     with pytest.raises(ZeroDivisionError), own("chunk"):
         raise ZeroDivisionError
     assert held(shared) == {}
 
 
 def test_a_dead_workers_claim_is_taken_over(shared: Store) -> None:
-    first, second = (leases.register(shared, "cpu") for _ in range(2))
+    first, second = (leases.register_worker(shared, "cpu") for _ in range(2))
     assert claims._take(shared, "chunk", first)
     assert not claims._take(shared, "chunk", second)
     assert claims._take(shared, "chunk", first), "its own: of a process that was killed"
-    leases.leave(shared, first)
+    leases.release_lease(shared, first)
     assert claims._take(shared, "chunk", second)
     assert held(shared) == {"chunk": second}
-    leases.settle(shared, [second])
+    leases.retire_workers(shared, [second])
     assert held(shared) == {}
 
 
 def test_a_unit_that_is_put_down_holds_nothing(shared: Store) -> None:
-    worker = leases.register(shared, "cpu")
+    worker = leases.register_worker(shared, "cpu")
     job = _running(shared)
-    assert board.take(shared, job, 1, worker)
+    assert job_table.start_unit(shared, job, 1, worker)
     assert claims._take(shared, "chunk", worker)
-    board.put_down(shared, job, worker)
+    job_table.release_unit(shared, job, worker)
     assert held(shared) == {}
 
 
@@ -84,7 +83,7 @@ def _running(store: Store) -> str:
 
 def test_many_at_once_never_hold_one_together(shared: Store) -> None:
     inside, most, lock = 0, 0, threading.Lock()
-    workers = [leases.register(shared, "cpu") for _ in range(4)]
+    workers = [leases.register_worker(shared, "cpu") for _ in range(4)]
 
     def work(worker: str) -> None:
         nonlocal inside, most

@@ -359,7 +359,7 @@ def test_jobs_fetch_weights_only_if_they_may(
     asked = {"corpus": "t", "document": 1, "token": 5, "suite": "pythia"}
     asked |= {"checkpoints": [unit[1:]]}
 
-    worker = leases.register(store, "cpu")
+    worker = leases.register_worker(store, "cpu")
     job = submit(store, "measure", {"corpus": "t", "document": 1, "target": "id:5"})
 
     def performed(**changes: Any) -> list[str] | None:

@@ -13,8 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from backend.errors import ConflictError, InvalidInputError, NotReadyError
-from backend.jobs import engine, leases
-from backend.jobs import job_table as board
+from backend.jobs import engine, job_table, leases
 from backend.jobs.queue import resume, submit
 from backend.progress import Silent
 from backend.read.job_views import OPEN_STATES
@@ -56,7 +55,7 @@ def suite_store(tmp_path: Path, suite_folder: Path, database_url: str) -> Iterat
 
 
 def ended(store: Store, job_id: str) -> Callable[[], bool]:
-    return lambda: board.job(store, job_id).state not in OPEN_STATES
+    return lambda: job_table.get_job(store, job_id).state not in OPEN_STATES
 
 
 def extra(store: Store) -> dict[str, str]:
@@ -88,21 +87,21 @@ def test_a_cancelled_job_stops_at_once_keeps_what_is_committed_and_is_resumed(
 ) -> None:
     job = submit(suite_store, "evaluate", EVALUATE)
     with running_worker(suite_store.settings.data_dir, **extra(suite_store)):
-        wait_until(lambda: board.job(suite_store, job.id).done >= 2, "two chunks")
-        assert board.cancel(suite_store, job.id).state in {"cancelling", "cancelled"}
+        wait_until(lambda: job_table.get_job(suite_store, job.id).done >= 2, "two chunks")
+        assert job_table.cancel(suite_store, job.id).state in {"cancelling", "cancelled"}
         wait_until(ended(suite_store, job.id), "the end")
-        stopped = board.job(suite_store, job.id)
+        stopped = job_table.get_job(suite_store, job.id)
         kept = losses(suite_store)
         assert stopped.state == "cancelled"
         assert stopped.total is not None
         assert 2 <= stopped.done < stopped.total
-        assert board.cancel(suite_store, job.id) == stopped
+        assert job_table.cancel(suite_store, job.id) == stopped
         again = resume(suite_store, job.id)
         assert (again.id, again.attempt) == (job.id, 2)
         with pytest.raises(ConflictError):
             resume(suite_store, job.id)
         wait_until(ended(suite_store, job.id), "the rest")
-    done = board.job(suite_store, job.id)
+    done = job_table.get_job(suite_store, job.id)
     assert (done.state, done.done, done.problem) == ("finished", stopped.total, None)
     after = losses(suite_store)
     assert kept.items() <= after.items()
@@ -125,7 +124,7 @@ def test_an_evaluation_a_classification_and_a_discovery_follow_each_other(
         ):
             job = submit(suite_store, kind, asked)  # type: ignore[arg-type]
             wait_until(ended(suite_store, job.id), kind)
-            done = board.job(suite_store, job.id)
+            done = job_table.get_job(suite_store, job.id)
             assert (done.state, done.problem) == ("finished", None)
             assert done.page
     assert done.result is not None
@@ -141,7 +140,7 @@ def test_the_work_of_a_killed_worker_is_taken_over_without_help(suite_store: Sto
         wait_until(lambda: len(_at_work(suite_store)) == 2, "both at work")
         os.kill(first.pid, signal.SIGKILL)
         wait_until(ended(suite_store, job.id), "the job")
-    done = board.job(suite_store, job.id)
+    done = job_table.get_job(suite_store, job.id)
     assert (done.state, done.done) == ("finished", done.total)
     assert len(losses(suite_store)) == done.total
     assert_nothing_was_computed_twice(suite_store, in_flight=1)
@@ -156,18 +155,20 @@ def test_a_stopped_worker_is_replaced_and_writes_nothing_when_it_goes_on(
     folder, settings = suite_store.settings.data_dir, extra(suite_store)
     job = submit(suite_store, "evaluate", EVALUATE)
     with running_worker(folder, **settings) as first:
-        wait_until(lambda: board.job(suite_store, job.id).done >= 2, "two chunks")
+        wait_until(lambda: job_table.get_job(suite_store, job.id).done >= 2, "two chunks")
         os.kill(first.pid, signal.SIGSTOP)
-        before = board.job(suite_store, job.id).done
+        before = job_table.get_job(suite_store, job.id).done
         with running_worker(folder, **settings) as second:
             # The child of the stopped worker may still commit what it computes.
-            wait_until(lambda: board.job(suite_store, job.id).done >= before + 2, "the take-over")
+            wait_until(
+                lambda: job_table.get_job(suite_store, job.id).done >= before + 2, "the take-over"
+            )
             wait_until(ended(suite_store, job.id), "the job")
             final = losses(suite_store)
             os.kill(first.pid, signal.SIGCONT)
             assert first.wait(timeout=120) == 3  # given up, and says so
             assert second.poll() is None
-    done = board.job(suite_store, job.id)
+    done = job_table.get_job(suite_store, job.id)
     assert (done.state, done.done) == ("finished", done.total)
     assert losses(suite_store) == final
     assert len(final) == done.total
@@ -181,36 +182,36 @@ def _at_work(store: Store) -> list[str]:
 
 def test_a_queued_job_is_cancelled_without_a_worker_and_can_be_resumed(suite_store: Store) -> None:
     job = submit(suite_store, "evaluate", EVALUATE, "a-key")
-    assert board.cancel(suite_store, job.id).state == "cancelled"
+    assert job_table.cancel(suite_store, job.id).state == "cancelled"
     other = submit(suite_store, "evaluate", EVALUATE)
     assert other.id != job.id
     with pytest.raises(ConflictError, match=other.id):
         resume(suite_store, job.id)
-    board.cancel(suite_store, other.id)
+    job_table.cancel(suite_store, other.id)
     assert resume(suite_store, job.id).state == "queued"
 
 
 def test_a_worker_that_was_given_up_cannot_commit(suite_store: Store) -> None:
-    first = leases.register(suite_store, "cpu")
-    second = leases.register(suite_store, "cpu")
-    assert leases.give_up_lost(suite_store, second) == ()  # its lock is held: it lives
-    leases.leave(suite_store, first)
-    assert leases.give_up_lost(suite_store, second) == (first,)
+    first = leases.register_worker(suite_store, "cpu")
+    second = leases.register_worker(suite_store, "cpu")
+    assert leases.expire_leases(suite_store, second) == ()  # its lock is held: it lives
+    leases.release_lease(suite_store, first)
+    assert leases.expire_leases(suite_store, second) == (first,)
     with pytest.raises(leases.LostLeaseError):
-        leases.beat(suite_store, first)
-    suite_store.fence = leases.fence(first)
+        leases.renew_lease(suite_store, first)
+    suite_store.fence = leases.make_fence(first)
     with pytest.raises(leases.LostLeaseError), suite_store.begin() as session:
         session.add(JobUnit(job_id="none", unit="u", worker=first, seconds=0, finished_at=now()))
-    suite_store.fence = leases.fence(second)
+    suite_store.fence = leases.make_fence(second)
     with suite_store.begin() as session:
         assert session.get_one(Worker, second).state == "live"
-    leases.settle(suite_store, [first])
-    assert leases.give_up_lost(suite_store, second) == ()
+    leases.retire_workers(suite_store, [first])
+    assert leases.expire_leases(suite_store, second) == ()
 
 
 def test_beats_and_units_of_a_worker_do_not_wait_for_each_other(any_store: Store) -> None:
-    worker = leases.register(any_store, "cpu")
-    any_store.fence = leases.fence(worker)
+    worker = leases.register_worker(any_store, "cpu")
+    any_store.fence = leases.make_fence(worker)
 
     def note_units() -> None:
         for number in range(60):
@@ -220,32 +221,32 @@ def test_beats_and_units_of_a_worker_do_not_wait_for_each_other(any_store: Store
     with ThreadPoolExecutor(1) as thread:
         units = thread.submit(note_units)
         while not units.done():
-            leases.beat(any_store, worker)
+            leases.renew_lease(any_store, worker)
     units.result()
 
 
 def test_lock_files_of_workers_that_never_had_a_lease_are_removed(any_store: Store) -> None:
     folder = any_store.settings.data_dir
     (folder / "worker-host-cpu-0123abcd.lock").touch()
-    first = leases.register(any_store, "cpu")
-    second = leases.register(any_store, "cpu")
+    first = leases.register_worker(any_store, "cpu")
+    second = leases.register_worker(any_store, "cpu")
     left = sorted(path.name for path in folder.glob("worker-*.lock"))
     assert left == sorted(f"worker-{name.replace(':', '-')}.lock" for name in (first, second))
 
 
 def test_a_worker_that_was_cut_off_itself_gives_up_no_others(any_store: Store) -> None:
-    first, second = (leases.register(any_store, "cpu") for _ in range(2))
+    first, second = (leases.register_worker(any_store, "cpu") for _ in range(2))
     long_ago = now() - timedelta(minutes=5)
     with any_store.begin() as session:
         for row in session.scalars(select(Worker)):
             row.heartbeat_at = long_ago
     # The database was away: both are late.
-    assert leases.give_up_lost(any_store, second) == ()
-    leases.beat(any_store, second)
-    assert leases.give_up_lost(any_store, second) == ()
+    assert leases.expire_leases(any_store, second) == ()
+    leases.renew_lease(any_store, second)
+    assert leases.expire_leases(any_store, second) == ()
     # A third that was not cut off sees that the first one is late.
-    third = leases.register(any_store, "cpu")
-    assert leases.give_up_lost(any_store, third) == (first,)
+    third = leases.register_worker(any_store, "cpu")
+    assert leases.expire_leases(any_store, third) == (first,)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError, QuantaError
-from backend.jobs import estimates, leases, work
-from backend.jobs import job_log as notes
-from backend.jobs import job_table as board
-from backend.jobs import submission as asking
+from backend.jobs import estimates, job_log, job_table, leases, submission, work
 from backend.jobs.kinds import KINDS
 from backend.jobs.kinds.base import parsed
 from backend.jobs.queue import submit
@@ -51,15 +48,17 @@ def own_log() -> Any:
 
 
 @pytest.fixture
-def done(own_log: None) -> Callable[..., board.JobView]:
+def done(own_log: None) -> Callable[..., job_table.JobView]:
     """Do a job's units one after the other, as a worker does."""
 
-    def run(store: Store, kind: str, asked: dict[str, Any], n_workers: int = 1) -> board.JobView:
-        job, _ = asking.submit(store, kind, asked)
-        worker = leases.register(store, "cpu")
-        assert board.begin(store, job.id, 1, worker)
+    def run(
+        store: Store, kind: str, asked: dict[str, Any], n_workers: int = 1
+    ) -> job_table.JobView:
+        job, _ = submission.submit(store, kind, asked)
+        worker = leases.register_worker(store, "cpu")
+        assert job_table.start_attempt(store, job.id, 1, worker)
         plan = work.plan(store, kind, job.parameters, n_workers)
-        board.expect(store, job.id, {json.dumps(unit) for unit in plan.units()})
+        job_table.set_units(store, job.id, {json.dumps(unit) for unit in plan.units()})
         units = [u for phase in plan.phases for slice_ in phase for u in units_of(slice_)]
         assert len(units) == len(plan.units())
         settings = store.settings.model_copy(update={"device": "cpu"}).model_dump_json()
@@ -68,10 +67,10 @@ def done(own_log: None) -> Callable[..., board.JobView]:
             made, failure, _ = work.perform(*what)
             if failure is not None:
                 raise QuantaError(*failure)
-            done = board.Done(json.dumps(unit), worker, 0.5, is_stored=False)
-            board.advance(store, job.id, done, made)
-        board.finish(store, job.id, work.result(kind, job.parameters))
-        return board.job(store, job.id)
+            done = job_table.CompletedUnit(json.dumps(unit), worker, 0.5, is_stored=False)
+            job_table.complete_unit(store, job.id, done, made)
+        job_table.finish(store, job.id, work.result(kind, job.parameters))
+        return job_table.get_job(store, job.id)
 
     return run
 
@@ -127,7 +126,7 @@ def test_a_corpus_is_added_from_a_file_that_is_part_of_the_job(
         assert tokenizer_of(corpus).key == suite_named(session, "mini").tokenizer_key
     assert submit(store, "add_corpus", ADD).id == job.id
     path.write_bytes(DOCUMENTS + DOCUMENTS)
-    other, is_new = asking.submit(store, "add_corpus", ADD)
+    other, is_new = submission.submit(store, "add_corpus", ADD)
     assert is_new
     assert other.id != job.id
 
@@ -165,7 +164,7 @@ def test_files_outside_of_imports_are_refused(with_suite: Store, name: str) -> N
             submit(with_suite, kind, asked)
         assert "passwd:" not in str(refused.value)
         assert refused.value.parameter in {"files", "tokenizer", "file", "recipe"}
-    assert board.list_jobs(with_suite).jobs == ()
+    assert job_table.list_jobs(with_suite).jobs == ()
 
 
 def test_losses_are_imported_and_exported_again(
@@ -186,7 +185,7 @@ def test_losses_are_imported_and_exported_again(
         stored = np.stack([evaluation_losses(session, one) for one in found], axis=1)
     wanted = {"what": "losses", "suite": "theirs", "corpus": "theirs", "first": 10, "limit": 40}
     exported = done(store, "export", wanted)
-    path = board.file_of(store, exported.id)
+    path = job_table.exported_file(store, exported.id)
     assert path.parent == files.exports(store)
     table = pq.read_table(path).to_pydict()
     assert table.pop("prediction") == list(range(10, 50))
@@ -194,8 +193,8 @@ def test_losses_are_imported_and_exported_again(
     assert submit(store, "export", wanted).id == exported.id
     path.unlink()
     with pytest.raises(NotFoundError, match="no file"):
-        board.file_of(store, exported.id)
-    again, is_new = asking.submit(store, "export", wanted)
+        job_table.exported_file(store, exported.id)
+    again, is_new = submission.submit(store, "export", wanted)
     assert is_new, "a file that is gone is made again"
     assert again.state == "queued"
 
@@ -307,15 +306,15 @@ def test_an_estimate_follows_the_pace_of_past_jobs(
 def test_a_log_tells_what_happened(writable_store: Store, done: Callable[..., Any]) -> None:
     store = writable_store
     job = done(store, "classify", names_of(store))
-    page = notes.log(store, job.id)
+    page = job_log.read_log(store, job.id)
     assert page.lines[0].text.startswith("begun by ")
     assert page.lines[-1].text == "finished"
-    assert notes.log(store, job.id, after=int(page.next_cursor)).lines == ()
-    assert notes.log(store, job.id, limit=1).lines == page.lines[-1:]
-    (unit,) = notes.units(store, job.id).units
+    assert job_log.read_log(store, job.id, after=int(page.next_cursor)).lines == ()
+    assert job_log.read_log(store, job.id, limit=1).lines == page.lines[-1:]
+    (unit,) = job_log.list_units(store, job.id).units
     assert (unit.unit, unit.seconds) == ('["classify"]', 0.5)
     with pytest.raises(NotFoundError):
-        notes.log(store, "j0")
+        job_log.read_log(store, "j0")
 
 
 def test_numbers_are_sought_in_values_of_any_depth() -> None:

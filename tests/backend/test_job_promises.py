@@ -12,10 +12,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from backend.errors import ConflictError, InvalidInputError, QuantaError, StoreBusyError
-from backend.jobs import engine, leases
-from backend.jobs import job_table as board
-from backend.jobs import submission as asking
-from backend.jobs import workflows as flows
+from backend.jobs import engine, job_table, leases, submission, workflows
 from backend.jobs.queue import submit
 from backend.progress import Silent
 from backend.settings import Settings
@@ -42,7 +39,7 @@ def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
 
 
 def asked(store: Store, key: str | None = None, **changes: Any) -> str:
-    return asking.submit(store, "measure", NEWLINE | changes, key)[0].id
+    return submission.submit(store, "measure", NEWLINE | changes, key)[0].id
 
 
 def test_a_key_stands_for_its_request_whatever_became_of_the_job(jobs_store: Store) -> None:
@@ -50,7 +47,7 @@ def test_a_key_stands_for_its_request_whatever_became_of_the_job(jobs_store: Sto
     assert asked(jobs_store, "late") == job, "an equal job is there: the key is its key now"
     with pytest.raises(ConflictError, match="belongs to another request"):
         asked(jobs_store, "late", document=1)
-    board.fail(jobs_store, job, FAILURE)
+    job_table.fail(jobs_store, job, FAILURE)
     assert asked(jobs_store, "late") == job, "a repeated request asks for nothing new"
     with pytest.raises(ConflictError, match="belongs to another request"):
         asked(jobs_store, "late", document=1)
@@ -62,7 +59,7 @@ def test_a_key_stands_for_its_request_whatever_became_of_the_job(jobs_store: Sto
 def test_of_two_equal_jobs_that_are_resumed_at_once_one_goes_on(
     any_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build, meeting, real = Builder(any_store), threading.Barrier(2), board._locked
+    build, meeting, real = Builder(any_store), threading.Barrier(2), job_table._lock_row
     pair = [build.job("measure", "failed", NEW, {"corpus": "home"}) for _ in range(2)]
 
     def locked(*arguments: Any) -> Job:
@@ -71,12 +68,12 @@ def test_of_two_equal_jobs_that_are_resumed_at_once_one_goes_on(
             meeting.wait(0.5)
         return row
 
-    monkeypatch.setattr(board, "_locked", locked)
+    monkeypatch.setattr(job_table, "_lock_row", locked)
     outcomes: list[str] = []
 
     def resume(job: str) -> None:
         try:
-            outcomes.append(board.resume(any_store, job).state)
+            outcomes.append(job_table.resume(any_store, job).state)
         except ConflictError:
             outcomes.append("conflict")
 
@@ -92,7 +89,7 @@ def test_a_finished_job_is_not_cancelled_by_who_saw_it_running(
     any_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Builder(any_store).job("measure", "running", NEW, {"corpus": "home"})
-    has_read, real = threading.Event(), board._locked
+    has_read, real = threading.Event(), job_table._lock_row
 
     def slow(*arguments: Any) -> Job:
         row = real(*arguments)
@@ -101,66 +98,70 @@ def test_a_finished_job_is_not_cancelled_by_who_saw_it_running(
             time.sleep(0.5)
         return row
 
-    monkeypatch.setattr(board, "_locked", slow)
-    cancels = threading.Thread(target=board.cancel, args=(any_store, job), name="cancels")
+    monkeypatch.setattr(job_table, "_lock_row", slow)
+    cancels = threading.Thread(target=job_table.cancel, args=(any_store, job), name="cancels")
     cancels.start()
     assert has_read.wait(10)
-    board.finish(any_store, job, {"page": "/"})
+    job_table.finish(any_store, job, {"page": "/"})
     cancels.join()
-    found = board.job(any_store, job)
+    found = job_table.get_job(any_store, job)
     assert (found.state, found.result) == ("cancelled", None), "who came first had all of it"
 
 
 def test_what_ends_worker_after_worker_is_given_up_and_can_be_resumed(jobs_store: Store) -> None:
     job = asked(jobs_store)
-    for number in range(board.MOST_IN_VAIN):
-        worker = leases.register(jobs_store, "cpu")
-        taken = board.take if number else board.begin
+    for number in range(job_table.MAX_CRASHES):
+        worker = leases.register_worker(jobs_store, "cpu")
+        taken = job_table.start_unit if number else job_table.start_attempt
         arguments = (jobs_store, job, 1, worker)
         assert taken(*arguments), number
-        leases.leave(jobs_store, worker)
-    worker = leases.register(jobs_store, "cpu")
-    assert not board.take(jobs_store, job, 1, worker)
-    failed = board.job(jobs_store, job)
+        leases.release_lease(jobs_store, worker)
+    worker = leases.register_worker(jobs_store, "cpu")
+    assert not job_table.start_unit(jobs_store, job, 1, worker)
+    failed = job_table.get_job(jobs_store, job)
     assert failed.state == "failed"
     assert "workers in a row ended while they computed this job" in (failed.problem or "")
-    board.resume(jobs_store, job)
-    assert board.begin(jobs_store, job, 2, worker)
+    job_table.resume(jobs_store, job)
+    assert job_table.start_attempt(jobs_store, job, 2, worker)
 
 
 def test_units_that_come_back_are_no_sign_of_that(jobs_store: Store) -> None:
-    job, worker = asked(jobs_store), leases.register(jobs_store, "cpu")
-    assert board.begin(jobs_store, job, 1, worker)
-    for _ in range(2 * board.MOST_IN_VAIN):
-        assert board.take(jobs_store, job, 1, worker)
-        board.put_down(jobs_store, job, worker)
+    job, worker = asked(jobs_store), leases.register_worker(jobs_store, "cpu")
+    assert job_table.start_attempt(jobs_store, job, 1, worker)
+    for _ in range(2 * job_table.MAX_CRASHES):
+        assert job_table.start_unit(jobs_store, job, 1, worker)
+        job_table.release_unit(jobs_store, job, worker)
 
 
 def test_only_units_of_the_present_plan_are_counted(jobs_store: Store) -> None:
-    job, worker = asked(jobs_store), leases.register(jobs_store, "cpu")
-    assert board.begin(jobs_store, job, 1, worker)
-    board.expect(jobs_store, job, ["select", "0 of 2", "1 of 2", "cluster"])
+    job, worker = asked(jobs_store), leases.register_worker(jobs_store, "cpu")
+    assert job_table.start_attempt(jobs_store, job, 1, worker)
+    job_table.set_units(jobs_store, job, ["select", "0 of 2", "1 of 2", "cluster"])
     for unit in ("select", "0 of 2", "1 of 2"):
-        board.advance(jobs_store, job, board.Done(unit, worker, 1.0, is_stored=False), None)
-    board.fail(jobs_store, job, FAILURE)
-    board.resume(jobs_store, job)
-    assert board.begin(jobs_store, job, 2, worker)
-    board.expect(jobs_store, job, ["select", "0 of 1", "cluster"])
-    found = board.job(jobs_store, job)
+        job_table.complete_unit(
+            jobs_store, job, job_table.CompletedUnit(unit, worker, 1.0, is_stored=False), None
+        )
+    job_table.fail(jobs_store, job, FAILURE)
+    job_table.resume(jobs_store, job)
+    assert job_table.start_attempt(jobs_store, job, 2, worker)
+    job_table.set_units(jobs_store, job, ["select", "0 of 1", "cluster"])
+    found = job_table.get_job(jobs_store, job)
     assert (found.done, found.total) == (1, 3)
     for unit in ("0 of 1", "cluster"):
-        board.advance(jobs_store, job, board.Done(unit, worker, 1.0, is_stored=False), None)
-    found = board.job(jobs_store, job)
+        job_table.complete_unit(
+            jobs_store, job, job_table.CompletedUnit(unit, worker, 1.0, is_stored=False), None
+        )
+    found = job_table.get_job(jobs_store, job)
     assert (found.done, found.total, found.fraction) == (3, 3, 1.0)
 
 
 def test_an_attempt_that_is_over_plans_nothing(jobs_store: Store) -> None:
-    job, worker = asked(jobs_store), leases.register(jobs_store, "cpu")
-    board.cancel(jobs_store, job)
-    board.resume(jobs_store, job)
-    assert not board.begin(jobs_store, job, 1, worker)
-    assert board.job(jobs_store, job).state == "queued"
-    assert board.begin(jobs_store, job, 2, worker)
+    job, worker = asked(jobs_store), leases.register_worker(jobs_store, "cpu")
+    job_table.cancel(jobs_store, job)
+    job_table.resume(jobs_store, job)
+    assert not job_table.start_attempt(jobs_store, job, 1, worker)
+    assert job_table.get_job(jobs_store, job).state == "queued"
+    assert job_table.start_attempt(jobs_store, job, 2, worker)
 
 
 @pytest.mark.slow
@@ -168,51 +169,53 @@ def test_jobs_for_a_gpu_keep_nobody_from_working_without_one(jobs_store: Store) 
     settings = jobs_store.settings
     waiting = [
         submit(jobs_store, "measure", NEWLINE | {"document": number}, requires="cuda").id
-        for number in range(engine.JOBS_AT_ONCE + 1)
+        for number in range(engine.JOB_CONCURRENCY + 1)
     ]
     with running_worker(settings.data_dir, QUANTA_DEVICE="cpu"):
         other = submit(jobs_store, "measure", NEWLINE | {"document": 20})
-        wait_until(lambda: board.job(jobs_store, other.id).state == "finished", "the other job")
-        assert {board.job(jobs_store, job).state for job in waiting} == {"queued"}
-        assert set(engine.waiting(settings)) == set(waiting)
+        wait_until(
+            lambda: job_table.get_job(jobs_store, other.id).state == "finished", "the other job"
+        )
+        assert {job_table.get_job(jobs_store, job).state for job in waiting} == {"queued"}
+        assert set(engine.list_queued_workflows(settings)) == set(waiting)
         for job in waiting:
-            board.cancel(jobs_store, job)
-        wait_until(lambda: not engine.waiting(settings), "an empty queue")
-    assert engine.forget(settings, waiting) == waiting
+            job_table.cancel(jobs_store, job)
+        wait_until(lambda: not engine.list_queued_workflows(settings), "an empty queue")
+    assert engine.delete_workflows(settings, waiting) == waiting
 
 
 @pytest.mark.slow
 def test_a_job_whose_workflow_ended_without_it_is_not_left_running(jobs_store: Store) -> None:
     job = submit(jobs_store, "measure", NEWLINE)
     with running_worker(jobs_store.settings.data_dir):
-        wait_until(lambda: board.job(jobs_store, job.id).state == "finished", "the job")
+        wait_until(lambda: job_table.get_job(jobs_store, job.id).state == "finished", "the job")
         with jobs_store.begin() as session:
             session.execute(update(Job).values(state="running", finished_at=None))
-        wait_until(lambda: board.job(jobs_store, job.id).state == "failed", "its end")
-    assert "no result" in (board.job(jobs_store, job.id).problem or "")
+        wait_until(lambda: job_table.get_job(jobs_store, job.id).state == "failed", "its end")
+    assert "no result" in (job_table.get_job(jobs_store, job.id).problem or "")
 
 
 @pytest.mark.parametrize(
     ("flow", "attempt"), [("j1a", 1), ("j1a.3", 3), ("j1a-0-12", 1), ("j1a.2-1-0", 2)]
 )
 def test_a_workflow_says_of_which_attempt_it_is(flow: str, attempt: int) -> None:
-    assert flows.attempt_of(flow) == ("j1a", attempt)
+    assert workflows.attempt_of(flow) == ("j1a", attempt)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_worker_that_is_in_the_middle_of_a_commit_is_not_waited_for(any_store: Store) -> None:
-    busy, other = (leases.register(any_store, "cpu") for _ in range(2))
+    busy, other = (leases.register_worker(any_store, "cpu") for _ in range(2))
     (any_store.settings.data_dir / f"worker-{busy.replace(':', '-')}.lock").unlink()
     with any_store.begin() as session:
         late = now() - timedelta(seconds=2 * leases.TTL_SECONDS)
         session.execute(update(Worker).where(Worker.id == busy).values(heartbeat_at=late))
     fenced = Store(any_store.engine, any_store.settings)
-    fenced.fence = leases.fence(busy)
+    fenced.fence = leases.make_fence(busy)
     with fenced.begin():
         began = time.monotonic()
-        assert leases.give_up_lost(any_store, other) == ()
+        assert leases.expire_leases(any_store, other) == ()
         assert time.monotonic() - began < 5
-    assert leases.give_up_lost(any_store, other) == (busy,)
+    assert leases.expire_leases(any_store, other) == (busy,)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def _export(store: Store, **changes: Any) -> str:
     with store.session() as session:
         clustering = session.scalars(select(Clustering.id).order_by(Clustering.id)).first()
     wanted = {"what": "clusters", "format": "json", "clustering": clustering}
-    return asking.submit(store, "export", wanted | changes)[0].id
+    return submission.submit(store, "export", wanted | changes)[0].id
 
 
 def test_labels_that_changed_are_exported_anew(jobs_store: Store) -> None:
@@ -300,12 +303,12 @@ def test_what_was_found_stored_says_nothing_of_the_pace(jobs_store: Store) -> No
     from backend.jobs.estimates import estimate
 
     def finished(seconds: float, stored: Callable[[int], bool], **changes: Any) -> None:
-        job, worker = asked(jobs_store, **changes), leases.register(jobs_store, "cpu")
-        assert board.begin(jobs_store, job, 1, worker)
+        job, worker = asked(jobs_store, **changes), leases.register_worker(jobs_store, "cpu")
+        assert job_table.start_attempt(jobs_store, job, 1, worker)
         for number in range(4):
-            unit = board.Done(f"u{number}", worker, seconds, is_stored=stored(number))
-            board.advance(jobs_store, job, unit, None)
-        board.finish(jobs_store, job, {"page": "/"})
+            unit = job_table.CompletedUnit(f"u{number}", worker, seconds, is_stored=stored(number))
+            job_table.complete_unit(jobs_store, job, unit, None)
+        job_table.finish(jobs_store, job, {"page": "/"})
 
     finished(0.01, lambda _: True, document=1)
     assert estimate(jobs_store, "measure", NEWLINE).seconds is None

@@ -14,8 +14,7 @@ import pytest
 
 from backend.corpora.heat import HeatRequest, heat
 from backend.errors import ConflictError, InvalidInputError, NotFoundError
-from backend.jobs import engine
-from backend.jobs import job_table as board
+from backend.jobs import engine, job_table
 from backend.jobs.kinds.paste import MAX_TEXT
 from backend.jobs.queue import submit
 from backend.settings import Settings
@@ -43,16 +42,16 @@ def test_a_killed_worker_is_continued_by_the_next_and_computes_nothing_twice(
     job = submit(jobs_store, "measure", NEWLINE)  # no worker has ever run here
     assert job.state == "queued"
     with running_worker(folder) as first:
-        wait_until(lambda: board.job(jobs_store, job.id).done >= 3, "three units")
+        wait_until(lambda: job_table.get_job(jobs_store, job.id).done >= 3, "three units")
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
-    half = board.job(jobs_store, job.id)
+    half = job_table.get_job(jobs_store, job.id)
     assert half.state == "running"
     assert half.total is not None
     assert 3 <= half.done < half.total
     with running_worker(folder):
-        wait_until(lambda: board.job(jobs_store, job.id).state == "finished", "the rest")
-    done = board.job(jobs_store, job.id)
+        wait_until(lambda: job_table.get_job(jobs_store, job.id).state == "finished", "the rest")
+    done = job_table.get_job(jobs_store, job.id)
     assert done.done == done.total == half.total
     lines = computed_units(folder)
     # The unit in flight may have been begun twice; what was committed never is.
@@ -70,8 +69,10 @@ def test_pasted_text_becomes_a_corpus_with_every_measure(jobs_store: Store) -> N
     again = submit(jobs_store, "paste", {"text": text, "corpus": CORPUS})
     assert again.id == job.id
     with running_worker(jobs_store.settings.data_dir):
-        wait_until(lambda: board.job(jobs_store, job.id).state in {"finished", "failed"}, "the job")
-    done = board.job(jobs_store, job.id)
+        wait_until(
+            lambda: job_table.get_job(jobs_store, job.id).state in {"finished", "failed"}, "the job"
+        )
+    done = job_table.get_job(jobs_store, job.id)
     assert done.problem is None
     assert done.result is not None
     corpus = done.result["corpus"]
@@ -81,8 +82,8 @@ def test_pasted_text_becomes_a_corpus_with_every_measure(jobs_store: Store) -> N
         assert frame.model == "s5"
         assert frame.values[0] is None
         assert len([v for v in frame.values if v is not None]) > 20
-    assert engine.sidecar(jobs_store.settings).is_file()
-    mode = engine.sidecar(jobs_store.settings).stat().st_mode
+    assert engine.sidecar_path(jobs_store.settings).is_file()
+    mode = engine.sidecar_path(jobs_store.settings).stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
 
 
@@ -97,8 +98,8 @@ def test_a_unit_that_cannot_be_done_fails_with_its_remedy_and_can_be_asked_again
             checkpoint.location = str(jobs_store.settings.data_dir / "gone")
     job = submit(jobs_store, "measure", {**NEWLINE, "checkpoints": "one"})
     with running_worker(jobs_store.settings.data_dir):
-        wait_until(lambda: board.job(jobs_store, job.id).state == "failed", "the failure")
-    failed = board.job(jobs_store, job.id)
+        wait_until(lambda: job_table.get_job(jobs_store, job.id).state == "failed", "the failure")
+    failed = job_table.get_job(jobs_store, job.id)
     assert failed.problem is not None
     assert "gone" in failed.problem
     assert failed.remedy
@@ -114,12 +115,12 @@ def test_equal_requests_are_one_job_and_an_idempotency_key_names_it(jobs_store: 
     assert other.id != job.id
     with pytest.raises(ConflictError, match="belongs to another request"):
         submit(jobs_store, "measure", {**NEWLINE, "document": 2}, "key-1")
-    page = board.list_jobs(jobs_store, limit=1)
+    page = job_table.list_jobs(jobs_store, limit=1)
     assert (len(page.jobs), page.next_cursor) == (1, "1")
     newer = submit(jobs_store, "measure", {**NEWLINE, "document": 3})
-    older = board.list_jobs(jobs_store, left=int(page.next_cursor))
+    older = job_table.list_jobs(jobs_store, left=int(page.next_cursor))
     assert [one.id for one in older.jobs] == [job.id], "a job that came meanwhile moves no other"
-    assert [one.id for one in board.open_jobs(jobs_store)] == [job.id, other.id, newer.id]
+    assert [one.id for one in job_table.list_open_jobs(jobs_store)] == [job.id, other.id, newer.id]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_what_cannot_be_asked_is_refused_by_name(
     with pytest.raises(InvalidInputError) as refused:
         submit(jobs_store, kind, {**(NEWLINE if kind == "measure" else {}), **change})
     assert refused.value.parameter == field
-    assert board.open_jobs(jobs_store) == ()
+    assert job_table.list_open_jobs(jobs_store) == ()
 
 
 def test_unknown_names_are_not_found(jobs_store: Store) -> None:
@@ -166,7 +167,7 @@ def test_unknown_names_are_not_found(jobs_store: Store) -> None:
         with pytest.raises(NotFoundError):
             submit(jobs_store, "measure", asked)
     with pytest.raises(NotFoundError):
-        board.job(jobs_store, "j0")
+        job_table.get_job(jobs_store, "j0")
 
 
 @pytest.mark.slow
@@ -186,10 +187,13 @@ def test_a_pickled_row_in_the_engines_tables_is_never_unpickled(
     job = submit(jobs_store, "measure", {**NEWLINE, "checkpoints": "one"})
     engine.prepare(jobs_store.settings)
     with running_worker(folder):
-        wait_until(lambda: board.job(jobs_store, job.id).state == "finished", "a first job")
+        wait_until(lambda: job_table.get_job(jobs_store, job.id).state == "finished", "a first job")
     other = submit(jobs_store, "measure", {**NEWLINE, "document": 3, "checkpoints": "one"})
     inputs = base64.b64encode(pickle.dumps({"args": (Hostile(),), "kwargs": {}})).decode()
-    with closing(sqlite3.connect(engine.sidecar(jobs_store.settings))) as connection, connection:
+    with (
+        closing(sqlite3.connect(engine.sidecar_path(jobs_store.settings))) as connection,
+        connection,
+    ):
         changed = connection.execute(
             "UPDATE workflow_status SET inputs = ?, serialization = 'py_pickle'"
             " WHERE workflow_uuid = ?",
@@ -197,7 +201,7 @@ def test_a_pickled_row_in_the_engines_tables_is_never_unpickled(
         )
         assert changed.rowcount == 1
     with running_worker(folder):
-        wait_until(lambda: board.job(jobs_store, other.id).state == "failed", "the refusal")
+        wait_until(lambda: job_table.get_job(jobs_store, other.id).state == "failed", "the refusal")
     assert not witness.exists()
 
 

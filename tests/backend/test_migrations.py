@@ -48,6 +48,27 @@ def test_an_upgrade_twice_changes_nothing(engine: Engine) -> None:
     assert current == head
 
 
+def test_an_old_crash_count_keeps_its_value_up_and_down(engine: Engine) -> None:
+    config = alembic_config(engine)
+    alembic.command.upgrade(config, "0008")
+    columns = "id, kind, state, parameters, key, done, unit, created_at, updated_at"
+    values = "'j1', 'measure', 'running', '{}', 'k', 1, 'chunks', '2026-01-01', '2026-01-01'"
+    unit = "'j1', 'u', 'w', 1, '2026-01-01'"
+    with engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO job ({columns}, begun_in_vain) VALUES ({values}, 3)"))
+        connection.execute(
+            text(
+                f"INSERT INTO job_unit (job_id, unit, worker, seconds, finished_at) VALUES ({unit})"
+            )
+        )
+    for target, column in (("head", "crash_count"), ("0008", "begun_in_vain")):
+        move = alembic.command.upgrade if target == "head" else alembic.command.downgrade
+        move(config, target)
+        with engine.connect() as connection:
+            query = f"SELECT {column}, count(*) FROM job JOIN job_unit ON id = job_id GROUP BY 1"
+            assert [tuple(row) for row in connection.execute(text(query))] == [(3, 1)]
+
+
 def test_migrations_make_the_tables_of_the_program(engine: Engine) -> None:
     upgrade(engine)
     with engine.connect() as connection:

@@ -56,8 +56,8 @@ def test_the_engine_forgets_ended_jobs_and_no_others(engine_tables: Builder) -> 
     job_engine._client(job_engine.system_url(config)).cancel_workflow(ended)
     assert removed(build.store)["ended jobs"].count == 1
     assert ids(build.store, Job) == {going_on}
-    assert job_engine.state(config, ended, 1) is None
-    assert job_engine.state(config, going_on, 1) == "ENQUEUED"
+    assert job_engine.workflow_state(config, ended, 1) is None
+    assert job_engine.workflow_state(config, going_on, 1) == "ENQUEUED"
 
 
 def test_exported_files_go_with_their_jobs(build: Builder) -> None:

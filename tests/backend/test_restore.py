@@ -88,7 +88,7 @@ def test_what_was_backed_up_comes_back_and_what_was_there_is_kept(
     file = tmp_path / "a.quanta"
     made = make_backup(config, file, NOTHING)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert made.manifest.revision == "0008"
+    assert made.manifest.revision == "0009"
     add_suite(config, "later")
     done = restore(config, file, NOTHING)
     assert done.manifest == made.manifest
@@ -177,7 +177,7 @@ def test_an_open_store_a_worker_and_another_connection_refuse_a_restore(
     with pytest.raises(StoreBusyError, match="a worker or another quanta command"):
         restore(embedded, file, NOTHING)
     store.close()
-    lock = leases._locked(leases._path(embedded.data_dir, "host:cpu:1"))
+    lock = leases._try_lock(leases._lock_path(embedded.data_dir, "host:cpu:1"))
     assert lock is not None
     with pytest.raises(StoreBusyError):
         restore(embedded, file, NOTHING)

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from backend.jobs import engine
-from backend.jobs import job_table as board
+from backend.jobs import engine, job_table
 from backend.jobs.kinds import KINDS
 from backend.jobs.queue import resume, submit
 from backend.progress import Silent
@@ -126,7 +125,7 @@ def is_at_work(store: Store, job: str, done: int) -> bool:
     """Whether so many units of a job are committed, and its next is computed."""
     with store.session() as session:
         busy = session.scalars(select(Worker.id).where(Worker.job_id == job)).all()
-    return bool(busy) and board.job(store, job).done >= done
+    return bool(busy) and job_table.get_job(store, job).done >= done
 
 
 def committed(store: Store, job: str) -> dict[str, datetime]:
@@ -146,15 +145,15 @@ def test_every_kind_of_job_stops_within_two_seconds_and_is_resumed_where_it_was(
     job = submit(store, kind, case.parameters).id
     wait_until(lambda: is_at_work(store, job, case.done), "the middle")
     asked = time.monotonic()
-    board.cancel(store, job)
-    wait_until(lambda: board.job(store, job).state == "cancelled", "the stop")
+    job_table.cancel(store, job)
+    wait_until(lambda: job_table.get_job(store, job).state == "cancelled", "the stop")
     seconds = time.monotonic() - asked
-    kept, stopped = committed(store, job), board.job(store, job)
+    kept, stopped = committed(store, job), job_table.get_job(store, job)
     assert stopped.total is not None
     assert case.done <= stopped.done == len(kept) < stopped.total
     resume(store, job)
-    wait_until(lambda: board.job(store, job).state not in OPEN_STATES, "the rest")
-    done = board.job(store, job)
+    wait_until(lambda: job_table.get_job(store, job).state not in OPEN_STATES, "the rest")
+    done = job_table.get_job(store, job)
     assert (done.state, done.problem, done.done) == ("finished", None, stopped.total)
     assert kept.items() <= committed(store, job).items()
     counts = Counter(computed_units(store.settings.data_dir)[begun:])

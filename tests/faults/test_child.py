@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.jobs import job_log as notes
-from backend.jobs import job_table as board
+from backend.jobs import job_log, job_table
 from backend.jobs.child_process import Child, ChildEndedError
 from backend.jobs.worker import BATCH_SHARES, Worker
 from backend.store.database import Store
@@ -51,10 +50,10 @@ def test_a_unit_that_ends_processes_is_tried_with_smaller_batches_and_then_given
     monkeypatch.setattr(worker.child, "call", call)
     assert not worker.perform(job, 1, ["classify"])
     assert asked == list(BATCH_SHARES)
-    view = board.job(store, job)
+    view = job_table.get_job(store, job)
     assert (view.state, view.done) == ("failed", 0)
     assert "out of memory" in str(view.problem)
-    assert sum("begins again" in line.text for line in notes.log(store, job).lines) == 4
+    assert sum("begins again" in line.text for line in job_log.read_log(store, job).lines) == 4
 
 
 def a_job(store: Store) -> str:

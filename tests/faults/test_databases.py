@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from backend.jobs import engine
-from backend.jobs import job_table as board
+from backend.jobs import engine, job_table
 from backend.jobs.queue import resume, submit
 from backend.progress import Silent
 from backend.read.job_views import OPEN_STATES
@@ -68,17 +67,17 @@ def begun(store: Store) -> str:
     """Ask for an evaluation and wait until it is under way."""
     asked: Any = {"suite": "mini", "corpus": "first-20"}
     job = submit(store, "evaluate", {**asked, "models": list(MODELS), "steps": list(STEPS)}).id
-    wait_until(lambda: board.job(store, job).done >= 2, "two chunks")
+    wait_until(lambda: job_table.get_job(store, job).done >= 2, "two chunks")
     return job
 
 
 def has_ended(store: Store, job: str) -> bool:
-    return board.job(store, job).state not in OPEN_STATES
+    return job_table.get_job(store, job).state not in OPEN_STATES
 
 
 def assert_as_undisturbed(store: Store, job: str, undisturbed: str, again: int) -> None:
     """The job is done as if nothing had been, and at most so many units were begun again."""
-    done = board.job(store, job)
+    done = job_table.get_job(store, job)
     assert (done.state, done.problem, done.done) == ("finished", None, done.total)
     assert content_hash(store)[0] == undisturbed
     lines = computed_units(store.settings.data_dir)
@@ -123,10 +122,10 @@ def test_a_job_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
         wait_until(lambda: has_ended(store, job) or " is full" in log.read_text(), "a refusal")
         # What is said cannot be written down while there is no room for that either.
         time.sleep(5)
-        kept = board.job(store, job)
+        kept = job_table.get_job(store, job)
         ballast.unlink()
         wait_until(lambda: has_ended(store, job), "the end")
-        ended = board.job(store, job)
+        ended = job_table.get_job(store, job)
         print(f"full disk: {kept.state} while full ({kept.problem}), then {ended.state}")
         assert ended.done >= kept.done
         if ended.state == "failed":
@@ -197,9 +196,9 @@ def test_a_job_waits_for_a_file_that_is_locked_for_twenty_seconds(
     with running_worker(tmp_path / "data") as worker:
         job = begun(store)
         with locked(tmp_path / "data", 20):
-            before = board.job(store, job)
+            before = job_table.get_job(store, job)
             time.sleep(15)
-            during = board.job(store, job)
+            during = job_table.get_job(store, job)
         wait_until(lambda: has_ended(store, job), "the job")
         print(f"locked: {before.done} units before, {during.done} after 15 s of 20")
         assert worker.poll() is None

@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, func, select, text
 
-from backend.jobs import engine
-from backend.jobs import job_table as board
+from backend.jobs import engine, job_table
 from backend.jobs.queue import submit
 from backend.settings import Settings
 from backend.store.content_hash import content_hash
@@ -65,7 +64,7 @@ def engine_rows(store: Store) -> dict[str, int]:
 
 def has_ended(store: Store) -> bool:
     """Whether there is nothing to do any more, the engine's own notes included."""
-    return not board.open_jobs(store) and set(engine_rows(store)) == {"SUCCESS", "steps"}
+    return not job_table.list_open_jobs(store) and set(engine_rows(store)) == {"SUCCESS", "steps"}
 
 
 def committed(store: Store) -> set[str]:
@@ -141,7 +140,7 @@ class Client:
             self.ids.append(post(self.url, number, self.queue.request(number))["id"])
 
     def _is_room(self) -> bool:
-        return len(board.open_jobs(self.store)) < OPEN_JOBS or self.due >= self.queue.count
+        return len(job_table.list_open_jobs(self.store)) < OPEN_JOBS or self.due >= self.queue.count
 
 
 def wait_for_a_moment(rng: random.Random, store: Store, folder: Path) -> None:
@@ -154,7 +153,7 @@ def wait_for_a_moment(rng: random.Random, store: Store, folder: Path) -> None:
     # what was killed: kills that come faster than starts would let nothing ever be done.
     began = time.monotonic()
     while len(computed_units(folder)) < known + wanted and time.monotonic() < began + 300:
-        if time.monotonic() > began + 30 and not board.open_jobs(store):
+        if time.monotonic() > began + 30 and not job_table.list_open_jobs(store):
             break
         time.sleep(0.02)
     time.sleep(0.3 * rng.random())

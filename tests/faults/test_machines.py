@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from backend.jobs import engine
-from backend.jobs import job_table as board
+from backend.jobs import engine, job_table
 from backend.jobs.queue import submit
 from backend.progress import Silent
 from backend.settings import Settings
@@ -153,7 +152,7 @@ def assert_only_the_lost_was_repeated(found: list[Machine], lost: Machine) -> No
 
 
 def assert_finished(store: Store, job: str) -> None:
-    done = board.job(store, job)
+    done = job_table.get_job(store, job)
     assert (done.state, done.problem, done.done) == ("finished", None, done.total)
 
 
@@ -170,7 +169,7 @@ def _killed(store: Store, folder: Path, count: int, steps: list[int]) -> float:
         lost.process.wait()
         wait_until(lambda: is_taken_over(store, slices, name), "the take-over")
         seconds = time.monotonic() - killed
-        wait_until(lambda: not board.open_jobs(store), "the job")
+        wait_until(lambda: not job_table.list_open_jobs(store), "the job")
         assert_finished(store, job)
         assert_only_the_lost_was_repeated(found, lost)
         print(f"{count} machines: {len(slices)} slices taken over after {seconds:.1f} s")
@@ -210,14 +209,14 @@ def test_a_machine_that_was_stopped_for_two_minutes_overwrites_nothing(
         stopped, slices = time.monotonic(), held(store, name)
         wait_until(lambda: is_taken_over(store, slices, name), "the take-over")
         seconds = time.monotonic() - stopped
-        wait_until(lambda: not board.open_jobs(store), "the job")
+        wait_until(lambda: not job_table.list_open_jobs(store), "the job")
         # The others have more to do when it comes back, which it must not touch.
         further = evaluation(store, [32, 128])
         wait_until(lambda: time.monotonic() - stopped > STOPPED_SECONDS, "two minutes")
         before = written(store)
         tell(lost.process.pid, signal.SIGCONT)
         assert lost.process.wait(timeout=240) == 3  # given up, and says so
-        wait_until(lambda: not board.open_jobs(store), "the further job")
+        wait_until(lambda: not job_table.list_open_jobs(store), "the further job")
         assert before.items() <= written(store).items()
         assert_finished(store, job)
         assert_finished(store, further)
@@ -235,14 +234,14 @@ def test_jobs_that_share_parts_share_their_computing(shared_store: Store, tmp_pa
         shared: dict[str, Any] = {"suite": "mini", "corpus": CORPUS}
         for models in (["s1", "s2"], ["s2", "s3"], ["s2"], ["s3", "s1"]):
             submit(store, "evaluate", {**shared, "models": models, "steps": [0, 500, 2000]})
-        wait_until(lambda: not board.open_jobs(store), "the evaluations")
+        wait_until(lambda: not job_table.list_open_jobs(store), "the evaluations")
         asked = {**shared, "model": "s3", "threshold_nats": 2.0, "limit": 900, "n_init": 2}
         for n_clusters in ([3], [4], [3, 5]):
             submit(
                 store, "discover", {**asked, "induction_filter": False, "n_clusters": n_clusters}
             )
-        wait_until(lambda: not board.open_jobs(store), "the discoveries")
-        jobs = board.list_jobs(store).jobs
+        wait_until(lambda: not job_table.list_open_jobs(store), "the discoveries")
+        jobs = job_table.list_jobs(store).jobs
         assert {(one.state, one.problem) for one in jobs} == {("finished", None)}
         counts = Counter(line for one in found for line in one.lines())
         assert {line: n for line, n in counts.items() if n > 1} == {}

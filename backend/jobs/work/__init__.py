@@ -69,7 +69,7 @@ def _opened(settings: str, worker_id: str) -> tuple[Store, Compute]:
     log_work(config.data_dir)
     WORK_LOG.addHandler(_computed)
     store = open_store(config)
-    store.fence = leases.fence(worker_id)
+    store.fence = leases.make_fence(worker_id)
     store.claims = claims(store, worker_id)
     return store, resolve(config, 1)
 

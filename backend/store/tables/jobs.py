@@ -18,7 +18,7 @@ class Job(Base, Created):
     1; each has a workflow of its own in the job engine. `activity` says what is done just now, and
     `part` of `parts` how far that is. `requires` is "any" or "cuda": which workers may do it.
     `work` is what it costs, in the kind's own unit, for the estimate of later ones;
-    `done_before` how many units earlier attempts did; `begun_in_vain` how many workers in a
+    `done_before` how many units earlier attempts did; `crash_count` how many workers in a
     row have begun with it and not come back.
     """
 
@@ -35,7 +35,7 @@ class Job(Base, Created):
     work: Mapped[float | None]
     done: Mapped[int]
     done_before: Mapped[int] = mapped_column(default=0)
-    begun_in_vain: Mapped[int] = mapped_column(default=0)
+    crash_count: Mapped[int] = mapped_column(default=0)
     total: Mapped[int | None]
     unit: Mapped[str]
     activity: Mapped[str | None]
