@@ -1,10 +1,10 @@
-"""Scaling curves of single predictions: features, published flags and one class each.
+"""Features and classes of scaling curves: monogenic, polygenic, learned, inverse, u-shaped, …
 
 A curve is one prediction's loss (nats) against model size or training step, linear between points
-on the logarithm of that axis. Drop, sharpness, emergence and the class belong to that line: points
-added on it change none of them. Published rules:
-arXiv:2303.13506, section 5 (monogenic, polygenic) and its released search for monogenic tokens
-(banded rule). Rows are predictions, columns are points of the axis in ascending order.
+on the logarithm of that axis. Drop, sharpness, emergence and class do not change when points are
+added on that line. Published rules: arXiv:2303.13506, section 5 (monogenic, polygenic), and the
+search for monogenic tokens in its code (banded rule). Rows are predictions, columns are points of
+the axis in ascending order.
 """
 
 from dataclasses import dataclass, fields
@@ -27,9 +27,9 @@ CURVE_CLASSES: tuple[str, ...] = (
 UNDEFINED_CLASS = 255
 
 MIN_POINTS = 3
-BLOCK_PREDICTIONS = 16_384  # of seven points, intermediate columns stay in a core's cache
-BLOCK_VALUES = 1 << 20  # losses a block: bounds memory when the axis is long
-# Nats: a drop of exactly 2, or 0, is one whatever the last bits of a logarithm make of it.
+BLOCK_PREDICTIONS = 16_384  # with seven points, intermediate columns stay in the L2 cache
+BLOCK_VALUES = 1 << 20  # losses per block: bounds memory when the axis is long
+# Nats: a drop of exactly 2, or 0, must count as one despite the rounding of logarithms.
 ROUNDING = 1e-9
 
 
@@ -40,25 +40,26 @@ def class_name(code: int) -> str:
 
 @dataclass(frozen=True)
 class CurveThresholds:
-    """Every threshold of the rules; losses and drops in nats.
+    """Thresholds of the rules; losses and drops in nats.
 
     Attributes:
         learned: a loss below it counts as learned.
-        flat_high_min: flat-high curves stay above it.
-        flat_high_range: flat-high curves move by less.
+        flat_high_min: flat-high curves stay above this loss.
+        flat_high_range: range (max - min) of flat-high curves is below it.
         monogenic_drop: least total drop of a monogenic curve.
         polygenic_drop: least total drop of a polygenic curve.
-        sharpness: least share of the drop inside the best window for monogenic; polygenic is below.
+        sharpness: least share of the drop inside the best window of a monogenic curve; polygenic
+            curves have less.
         window_decades: width of that window, in factors of ten of the axis.
         inverse_rise: least rise from the first to the last loss of an inverse curve.
-        interior_excess: how far an interior extreme passes both ends, u-shaped and hump.
-        never_fell_drop: a smaller drop that ends above `learned` has its emergence censored.
+        interior_excess: least distance of an interior extreme beyond both ends, u-shaped and hump.
+        never_fell_drop: emergence is censored if the drop is smaller and ends above `learned`.
         published_high: published monogenic rule, loss before the fall.
         published_low: published monogenic rule, loss after the fall.
         published_band: width of a band, banded rule.
         published_band_gap: least distance of the bands' lower edges, banded rule.
-        published_slope: published polygenic rule, slope on ln axis lies below.
-        published_r_squared: published polygenic rule, R² lies above.
+        published_slope: published polygenic rule, largest slope on the ln axis.
+        published_r_squared: published polygenic rule, least R².
     """
 
     learned: float = 0.3
@@ -84,17 +85,17 @@ DEFAULT_THRESHOLDS = CurveThresholds()
 
 @dataclass(frozen=True)
 class CurveScores:
-    """Features of curves, one entry a prediction; "the fit" is that of `compute.isotonic`, the
-    non-increasing line nearest to the curve on log axis.
+    """Features of curves, one entry per prediction.
 
-    A prediction with a loss that is not finite has NaN in every float, -1 in the published indices,
+    "The fit" is the non-increasing least-squares fit on the log axis, see `compute.isotonic`. A
+    prediction with a loss that is not finite has NaN in every float, -1 in the published indices,
     0 in `emergence_censored`, False in `published_polygenic` and class 255.
 
     Attributes:
         total_drop: first minus last value of the fit, nats, >= 0.
         sharpness: largest share of the drop inside one window of `window_decades`, in [0, 1]; 1 if
-            the axis is no longer than the window; NaN where the drop is 0.
-        emergence: axis value at which the fit has fallen half of the drop; NaN where censored.
+            the axis is not longer than the window; NaN where the drop is 0.
+        emergence: axis value at which the fit has completed half of the drop; NaN where censored.
         emergence_censored: -1 where the fit starts below `learned` (fell before the first point);
             else +1 where the drop is below `never_fell_drop` and the fit ends at or above `learned`
             (never fell); else 0.
@@ -102,7 +103,7 @@ class CurveScores:
         monotonicity: Spearman correlation of loss with axis, ties at average rank; 0 if constant.
         largest_rise: largest later loss minus earlier loss, nats; 0 if the curve never rises.
         slope: least-squares slope of the loss on ln axis, nats.
-        r_squared: share of variance that line explains; NaN if the curve is constant.
+        r_squared: R² of that line; NaN if the curve is constant.
         published_monogenic: the index j >= 1 with every loss before j above `published_high` and
             every loss from j on below `published_low`; -1 if none.
         published_banded: the index j >= 1 with the losses before j inside one band, those from j on
@@ -132,14 +133,14 @@ def curve_scores(
     axis: Float[np.ndarray, " points"] | Int[np.ndarray, " points"],
     thresholds: CurveThresholds = DEFAULT_THRESHOLDS,
 ) -> CurveScores:
-    """Score every curve; computed in float64, in blocks of bounded memory.
+    """Compute features and classes in float64, in blocks of bounded memory.
 
-    The class is the first rule that holds (extremes, ends and ranges are of the losses as measured,
+    The first rule that holds gives the class (extremes, ends and ranges are of the measured losses,
     drop and sharpness of the fit): learned, max < `learned`; flat-high, min > `flat_high_min` and
     range < `flat_high_range`; monogenic, drop >= `monogenic_drop` and sharpness >= `sharpness`;
     polygenic, drop >= `polygenic_drop` and sharpness below; inverse, last - first >=
     `inverse_rise`; u-shaped or hump, an interior extreme at least `interior_excess` beyond both
-    ends, the further one deciding; else irregular.
+    ends, the larger excess deciding; else irregular.
 
     Args:
         losses: nats; any float dtype.
@@ -147,7 +148,7 @@ def curve_scores(
         thresholds: limits of the rules.
 
     Returns:
-        Float64 features, flags and classes, one entry a prediction.
+        Float64 features, flags and classes, one entry per prediction.
 
     Raises:
         ValueError: the shapes disagree, there are fewer than 3 points, or the axis is not positive
@@ -155,10 +156,10 @@ def curve_scores(
 
     Source: class rules of this project; published rules arXiv:2303.13506, section 5.
     """
-    checked = _checked_axis(losses, axis)
-    rows = max(1, min(BLOCK_PREDICTIONS, BLOCK_VALUES // len(checked)))
+    points = _validate_axis(losses, axis)
+    rows = max(1, min(BLOCK_PREDICTIONS, BLOCK_VALUES // len(points)))
     blocks = [
-        _block_scores(losses[start : start + rows].astype(np.float64), checked, thresholds)
+        _block_scores(losses[start : start + rows].astype(np.float64), points, thresholds)
         for start in range(0, max(len(losses), 1), rows)
     ]
     return CurveScores(
@@ -169,16 +170,16 @@ def curve_scores(
     )
 
 
-def _checked_axis(
+def _validate_axis(
     losses: Float[np.ndarray, "predictions points"],
     axis: Float[np.ndarray, " ..."] | Int[np.ndarray, " ..."],
 ) -> Float[np.ndarray, " points"]:
-    """The axis in float64, or a ValueError that names the fault."""
+    """Return the axis in float64; raise a ValueError that names an invalid value."""
     values = np.asarray(axis, dtype=np.float64)
     if losses.ndim != 2 or values.shape != losses.shape[1:]:
         raise ValueError(
             f"losses {losses.shape} do not fit axis {values.shape}; "
-            "give one row a prediction and one column a point of the axis"
+            "give one row per prediction and one column per point of the axis"
         )
     if len(values) < MIN_POINTS:
         raise ValueError(f"{len(values)} points, want at least {MIN_POINTS}; add models or steps")
@@ -186,15 +187,15 @@ def _checked_axis(
     if unusable.any():
         index = int(np.flatnonzero(unusable)[0])
         raise ValueError(
-            f"axis[{index}] is {values[index]:g}, which has no place on a log axis; "
-            "drop that point (step 0 among them)"
+            f"axis[{index}] is {values[index]:g}, which has no logarithm; "
+            "drop that point (step 0 too)"
         )
     falls = np.flatnonzero(np.diff(values) <= 0)
     if falls.size:
         index = int(falls[0]) + 1
         raise ValueError(
             f"axis[{index}] is {values[index]:g} after {values[index - 1]:g}; "
-            "sort the points and keep each value once"
+            "sort the points and drop repeated values"
         )
     return values
 
@@ -204,21 +205,21 @@ def _block_scores(
     axis: Float[np.ndarray, " points"],
     limits: CurveThresholds,
 ) -> CurveScores:
-    """Scores of one block; non-finite rows are computed as zeros, then blanked."""
-    from compute.isotonic import decreasing_features  # loads numba: not for a list of classes
+    """Score one block; rows that are not finite are computed as zeros, then masked."""
+    from compute.isotonic import decreasing_features  # imports numba, slow to load
 
     defined = np.isfinite(losses).all(axis=1)
     losses[~defined] = 0
     slope, r_squared = _line(losses, np.log(axis))
-    first, last, fall, half = decreasing_features(losses, np.log10(axis), limits.window_decades)
-    # Points are few and predictions many: loops over contiguous columns, not over short rows.
+    first, last, steepest, half = decreasing_features(losses, np.log10(axis), limits.window_decades)
+    # Few points, many predictions: column-wise loops need contiguous columns.
     losses = np.asfortranarray(losses)
     drop = np.where(first - last > ROUNDING, first - last, 0)
     sharpness = np.full(len(losses), np.nan)
-    np.divide(fall, drop, out=sharpness, where=drop > 0)
+    np.divide(steepest, drop, out=sharpness, where=drop > 0)
     np.clip(sharpness, 0, 1, out=sharpness)
-    never = (drop < limits.never_fell_drop - ROUNDING) & (last >= limits.learned)
-    censored = np.where(first < limits.learned, -1, never).astype(np.int8)
+    never_fell = (drop < limits.never_fell_drop - ROUNDING) & (last >= limits.learned)
+    censored = np.where(first < limits.learned, -1, never_fell).astype(np.int8)
     emergence = np.where(censored == 0, 10**half, np.nan)
     classes = _classes(losses, drop, sharpness, limits)
     return CurveScores(
@@ -243,19 +244,19 @@ def _block_scores(
 def _line(
     losses: Float[np.ndarray, "predictions points"], ln_axis: Float[np.ndarray, " points"]
 ) -> tuple[Float[np.ndarray, " predictions"], Float[np.ndarray, " predictions"]]:
-    """Least-squares slope on the ln axis, and R²."""
+    """Return the least-squares slope on the ln axis, and R²."""
     x = ln_axis - ln_axis.mean()
     y = losses - losses.mean(axis=1, keepdims=True)
     slope = y @ x / (x @ x)
     spread = np.einsum("ij,ij->i", y, y)
     r_squared = np.full(len(losses), np.nan)
-    moves = losses.max(axis=1) > losses.min(axis=1)
-    np.divide(slope**2 * (x @ x), spread, out=r_squared, where=moves & (spread > 0))
+    varies = losses.max(axis=1) > losses.min(axis=1)
+    np.divide(slope**2 * (x @ x), spread, out=r_squared, where=varies & (spread > 0))
     return slope, np.minimum(r_squared, 1)
 
 
 def _spearman(losses: Float[np.ndarray, "predictions points"]) -> Float[np.ndarray, " predictions"]:
-    """Spearman correlation of each row with its column number; 0 for a constant row."""
+    """Return the Spearman correlation of each row with the axis; 0 for a constant row."""
     n_points = losses.shape[1]
     position = np.arange(n_points)
     x = position - (n_points - 1) / 2
@@ -269,7 +270,7 @@ def _spearman(losses: Float[np.ndarray, "predictions points"]) -> Float[np.ndarr
 def _largest_rise(
     losses: Float[np.ndarray, "predictions points"],
 ) -> Float[np.ndarray, " predictions"]:
-    """Largest rise above the least earlier loss; 0 where there is none."""
+    """Return the largest rise above the least earlier loss; 0 without a rise."""
     rises = losses - accumulate_rows(np.minimum, losses)
     largest: Float[np.ndarray, " predictions"] = rises.max(axis=1)
     return largest
@@ -278,32 +279,32 @@ def _largest_rise(
 def _fall_index(
     losses: Float[np.ndarray, "predictions points"], limits: CurveThresholds
 ) -> Int[np.ndarray, " predictions"]:
-    """The j of the published monogenic rule: [:, :j] all high, [:, j:] all low; -1 if none."""
-    least_before, most_after = _plateau_edges(losses)[1:3]
-    return _only_index((least_before > limits.published_high) & (most_after < limits.published_low))
+    """Return the j of the published monogenic rule: losses[:j] high, losses[j:] low; else -1."""
+    min_before, max_after = _plateau_edges(losses)[1:3]
+    return _split_index((min_before > limits.published_high) & (max_after < limits.published_low))
 
 
 def _band_index(
     losses: Float[np.ndarray, "predictions points"], limits: CurveThresholds
 ) -> Int[np.ndarray, " predictions"]:
-    """The j of the banded rule; -1 if none.
+    """Return the j of the banded rule; else -1.
 
-    The upper band may start at the least loss before j, the lower one may end at the largest from
-    j on: no other choice puts their lower edges further apart.
+    Lower edges are furthest apart if the upper band starts at the least loss before j and the lower
+    band ends at the largest loss from j on; no other choice needs a check.
     """
-    most_before, least_before, most_after, least_after = _plateau_edges(losses)
-    lower_edge = np.maximum(most_after - limits.published_band, 0)
-    return _only_index(
-        (most_before - least_before <= limits.published_band)
-        & (most_after - least_after <= limits.published_band)
-        & (least_before - lower_edge > limits.published_band_gap)
+    max_before, min_before, max_after, min_after = _plateau_edges(losses)
+    lower_edge = np.maximum(max_after - limits.published_band, 0)
+    return _split_index(
+        (max_before - min_before <= limits.published_band)
+        & (max_after - min_after <= limits.published_band)
+        & (min_before - lower_edge > limits.published_band_gap)
     )
 
 
 def _plateau_edges(
     losses: Float[np.ndarray, "predictions points"],
 ) -> tuple[Float[np.ndarray, "predictions splits"], ...]:
-    """Max and min of [:, :j], then max and min of [:, j:], for j = 1, 2, …"""
+    """Return max and min of [:, :j], then max and min of [:, j:], for j = 1, 2, …"""
     backwards = losses[:, ::-1]
     return (
         accumulate_rows(np.maximum, losses)[:, :-1],
@@ -313,8 +314,8 @@ def _plateau_edges(
     )
 
 
-def _only_index(holds: Bool[np.ndarray, "predictions splits"]) -> Int[np.ndarray, " predictions"]:
-    """1 + the column that holds (no curve has two: a later split would break the first)."""
+def _split_index(holds: Bool[np.ndarray, "predictions splits"]) -> Int[np.ndarray, " predictions"]:
+    """Return 1 + the number of the true column, else -1; at most one split of a curve is true."""
     index = np.full(len(holds), -1)
     for j, column in enumerate(holds.T, 1):
         index[column] = j
@@ -327,18 +328,18 @@ def _classes(
     sharpness: Float[np.ndarray, " predictions"],
     limits: CurveThresholds,
 ) -> Int[np.ndarray, " predictions"]:
-    """Index of the first class rule that holds, in the order of `CURVE_CLASSES`."""
+    """Return the index of the first rule that holds, in the order of `CURVE_CLASSES`."""
     highest, lowest = losses.max(axis=1), losses.min(axis=1)
     first, last = losses[:, 0], losses[:, -1]
     sag = np.minimum(first, last) - lowest
     bulge = highest - np.maximum(first, last)
     excess = limits.interior_excess
-    sharp = sharpness >= limits.sharpness - ROUNDING
+    is_sharp = sharpness >= limits.sharpness - ROUNDING
     rules = [
         highest < limits.learned,
         (lowest > limits.flat_high_min) & (highest - lowest < limits.flat_high_range),
-        (drop >= limits.monogenic_drop - ROUNDING) & sharp,
-        (drop >= limits.polygenic_drop - ROUNDING) & ~sharp & (drop > 0),
+        (drop >= limits.monogenic_drop - ROUNDING) & is_sharp,
+        (drop >= limits.polygenic_drop - ROUNDING) & ~is_sharp & (drop > 0),
         last - first >= limits.inverse_rise,
         (sag >= excess) & (sag >= bulge),
         bulge >= excess,

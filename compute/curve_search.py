@@ -1,23 +1,23 @@
-"""Nearest curves by shape: what distance means, and the plain way to find the least.
+"""Nearest curves by shape: the definition of the distance, and a brute-force search.
 
 The distance of two curves is the squared difference of their losses (nats²), averaged over the
-logarithm of the axis: each point weighs half the log distance between its neighbours, so that
-densely sampled stretches do not count more. What a search may ignore, its invariances:
+logarithm of the axis: the weight of a point is half the log distance between its neighbours, so
+densely sampled stretches do not count more. A search may ignore these differences (invariances):
 
-* level: both curves lose their mean (with those weights) first, so that a constant number of nats
-  on top does not matter;
-* scale: both lose their mean and are divided by their standard deviation, so that neither level nor
-  height matters; the distance is then a pure number, 2 - 2 x correlation. A curve whose standard
-  deviation is below `FLAT_STD_NATS` has no shape: it is not comparable and never found;
-* shift: the least distance over shifts of the asked curve by whole points of the axis, at most half
-  of the axis and `MAX_SHIFT` either way. Shifted to the right (+) by s points, its first value
-  stands at the first s + 1 points and its last s values are gone; to the left (-) likewise at the
-  other end. Mean and standard deviation are those of the shifted curve, and a shift that leaves it
-  flat is left out under `scale`. Of equal shifts the shorter counts, then the one to the left.
+* level: both curves are centred (their weighted mean is subtracted), so a constant offset in nats
+  does not matter;
+* scale: both curves are centred and divided by their standard deviation, so neither level nor
+  height matters; the distance is then a pure number, 2 - 2 x correlation. A curve with a standard
+  deviation below `FLAT_STD_NATS` has no shape and never matches;
+* shift: the least distance over shifts of the query curve by whole points of the axis, at most half
+  of the axis and `MAX_SHIFT` either way. A shift to the right (+) by s points repeats the first
+  value s times and drops the last s values; a shift to the left (-) does the opposite. Mean and
+  standard deviation are those of the shifted curve, and under `scale` a shift that leaves a flat
+  curve is skipped. Ties go to the shorter shift, then to the left.
 
-Rows are predictions, columns points of the axis in ascending order. All arithmetic is in float64
-and in one stated order, point by point, so that every way to search gives the same numbers.
-Curves with a loss that is not finite are not comparable.
+Rows are predictions, columns points of the axis in ascending order. All arithmetic is float64 in a
+fixed order, point by point, so that every implementation gives the same numbers. Curves with a loss
+that is not finite never match.
 """
 
 from collections.abc import Collection
@@ -27,24 +27,24 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 INVARIANCES: tuple[str, ...] = ("level", "scale", "shift")
-# float16 keeps 6 nats to 0.002: below this, what is left of a curve's shape is rounding.
+# float16 resolves 6 nats to 0.002: the shape of a flatter curve is mostly rounding error.
 FLAT_STD_NATS = 0.05
 MAX_SHIFT = 16
-ROWS_AT_ONCE = 65_536
+BLOCK_ROWS = 65_536
 
 
 @dataclass(frozen=True)
 class QueryCurve:
-    """A curve to search for, made ready.
+    """A query curve, normalized and shifted in advance.
 
     Attributes:
-        curve: as asked for, nats.
-        shifted: the curve at every shift that is allowed, without mean under `level` and `scale`,
-            with standard deviation 1 under `scale`.
-        shifts: points by which each row is shifted, the preferred ones first.
+        curve: the query in nats, not normalized.
+        shifted: the query at every shift; centred under `level` and `scale`, with standard
+            deviation 1 under `scale`.
+        shifts: points by which each row is shifted, preferred shifts first.
         weights: of the points, > 0, sum 1.
-        is_levelled: both sides lose their mean.
-        is_scaled: both sides lose their mean and are divided by their standard deviation.
+        is_levelled: whether curves are centred.
+        is_scaled: whether curves are centred and divided by their standard deviation.
     """
 
     curve: Float[np.ndarray, " points"]
@@ -57,30 +57,30 @@ class QueryCurve:
 
 @dataclass(frozen=True)
 class NearestCurves:
-    """The curves found, nearest first, ties by index.
+    """Search results, nearest first, ties by index.
 
     Attributes:
         indices: rows of the searched curves.
         distances: nats², or a pure number under `scale`.
-        shifts: points by which the asked curve was shifted to get there.
+        shifts: shift of the query curve, in points, that gives this distance.
     """
 
-    indices: Int[np.ndarray, " found"]
-    distances: Float[np.ndarray, " found"]
-    shifts: Int[np.ndarray, " found"]
+    indices: Int[np.ndarray, " matches"]
+    distances: Float[np.ndarray, " matches"]
+    shifts: Int[np.ndarray, " matches"]
 
 
 def log_axis_weights(axis: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
-    """Share of the log axis that each point stands for (trapezoid rule); sums to 1.
+    """Weight of each point on the log axis (trapezoid rule); sums to 1.
 
     Args:
-        axis: sizes or steps, > 0 and strictly increasing, at least 2.
+        axis: at least 2 sizes or steps, > 0 and strictly increasing.
 
     Raises:
-        ValueError: the axis is not like that.
+        ValueError: the axis is too short, not positive or not increasing.
     """
     if len(axis) < 2 or not (axis[0] > 0 and (np.diff(axis) > 0).all()):
-        raise ValueError("the axis must have two points or more, above 0 and increasing")
+        raise ValueError("the axis needs at least two points, > 0 and strictly increasing")
     steps = np.diff(np.log(axis))
     weights = np.zeros(len(axis))
     weights[:-1] += steps / 2
@@ -94,56 +94,56 @@ def query_curve(
     axis: Float[np.ndarray, " points"],
     invariances: Collection[str] = (),
 ) -> QueryCurve:
-    """Make a curve ready to be searched for.
+    """Normalize a curve for a search.
 
     Args:
         curve: loss in nats at the points of the axis, finite.
         axis: sizes or steps, > 0 and strictly increasing.
-        invariances: any of `INVARIANCES`; the module says what they mean.
+        invariances: any of `INVARIANCES`; see the module docstring.
 
     Raises:
-        ValueError: an unknown invariance, a curve that does not fit the axis, or one that is flat
-            under `scale`.
+        ValueError: an unknown invariance, a curve that does not fit the axis, or a flat curve under
+            `scale`.
     """
     unknown = sorted(set(invariances) - set(INVARIANCES))
     if unknown:
-        raise ValueError(f"there is no invariance {unknown[0]!r}; there are level, scale and shift")
+        raise ValueError(f"unknown invariance {unknown[0]!r}; choose from level, scale and shift")
     weights = log_axis_weights(axis)
     values = np.asarray(curve, dtype=np.float64)
     if values.shape != weights.shape or not np.isfinite(values).all():
-        raise ValueError(f"the curve needs {len(axis)} finite values, one for each point")
+        raise ValueError(f"the curve needs {len(axis)} finite values, one per point")
     is_scaled = "scale" in invariances
     is_levelled = is_scaled or "level" in invariances
     shifts = _shifts(len(axis)) if "shift" in invariances else np.zeros(1, dtype=np.int64)
-    places = np.clip(np.arange(len(axis)) - shifts[:, None], 0, len(axis) - 1)
-    shifted = _prepared(values[places], weights, is_levelled, is_scaled)
+    sources = np.clip(np.arange(len(axis)) - shifts[:, None], 0, len(axis) - 1)
+    shifted = _normalized(values[sources], weights, is_levelled, is_scaled)
     usable = np.isfinite(shifted).all(axis=1)
     if not usable[0]:
         raise ValueError(
-            f"the asked curve is flat (standard deviation below {FLAT_STD_NATS} nats), so it has "
-            "no shape to compare at any scale; leave the invariance scale out"
+            f"the query curve is flat (standard deviation below {FLAT_STD_NATS} nats), so it has "
+            "no shape to compare; remove the invariance scale"
         )
     return QueryCurve(values, shifted[usable], shifts[usable], weights, is_levelled, is_scaled)
 
 
 def _shifts(n_points: int) -> Int[np.ndarray, " shifts"]:
-    """0, -1, 1, -2, 2, … as far as a curve may be shifted."""
-    most = min(MAX_SHIFT, (n_points - 1) // 2)
-    pairs = [(-s, s) for s in range(1, most + 1)]
+    """Return all allowed shifts by preference: 0, -1, 1, -2, 2, …"""
+    largest = min(MAX_SHIFT, (n_points - 1) // 2)
+    pairs = [(-s, s) for s in range(1, largest + 1)]
     return np.array([0, *(s for pair in pairs for s in pair)], dtype=np.int64)
 
 
-def _prepared(
+def _normalized(
     curves: Float[np.ndarray, "rows points"],
     weights: Float[np.ndarray, " points"],
     is_levelled: bool,
     is_scaled: bool,
 ) -> Float[np.ndarray, "rows points"]:
-    """Curves as they are compared, in float64; NaN where they are not comparable."""
+    """Return curves centred and scaled as needed, in float64; NaN where they have no shape."""
     values = curves.astype(np.float64)
     if not is_levelled:
         return values
-    # Sums run point by point, not through BLAS: the same order for one row or a million.
+    # No BLAS: sums run point by point, in the same order for one row or a million.
     values -= _weighted_sum(values, weights)[:, None]
     if is_scaled:
         std = np.sqrt(_weighted_sum(values * values, weights))
@@ -162,24 +162,24 @@ def _weighted_sum(
 
 
 def shape_distances(
-    curves: Float[np.ndarray, "rows points"], asked: QueryCurve
+    curves: Float[np.ndarray, "rows points"], query: QueryCurve
 ) -> tuple[Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
-    """Distance of every curve to the asked one, and the shift it was found at.
+    """Return the distance of every curve to the query, and the best shift.
 
     Args:
         curves: losses in nats, any float dtype.
-        asked: what to compare with.
+        query: curve to compare with.
 
     Returns:
-        Distances in float64, infinite where a curve is not comparable, and shifts in points.
+        Float64 distances, infinite where a curve is not comparable, and shifts in points.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        prepared = _prepared(curves, asked.weights, asked.is_levelled, asked.is_scaled)
+        normalized = _normalized(curves, query.weights, query.is_levelled, query.is_scaled)
         best = np.full(len(curves), np.inf)
         shift = np.zeros(len(curves), dtype=np.int64)
-        for points, row in zip(asked.shifts, asked.shifted, strict=True):
-            differences = prepared - row
-            distance = _weighted_sum(differences * differences, asked.weights)
+        for points, row in zip(query.shifts, query.shifted, strict=True):
+            differences = normalized - row
+            distance = _weighted_sum(differences * differences, query.weights)
             is_nearer = distance < best
             best[is_nearer] = distance[is_nearer]
             shift[is_nearer] = points
@@ -188,37 +188,36 @@ def shape_distances(
 
 def nearest_by_brute_force(
     curves: Float[np.ndarray, "rows points"],
-    asked: QueryCurve,
+    query: QueryCurve,
     limit: int,
     mask: Bool[np.ndarray, " rows"] | None = None,
     after: tuple[float, int] | None = None,
 ) -> NearestCurves:
-    """The nearest curves, by comparing all of them: the reference for every faster way.
+    """Return the nearest curves by comparing all; the reference for faster searches.
 
     Args:
         curves: losses in nats, any float dtype.
-        asked: what to search for.
-        limit: how many to return at most.
-        mask: which rows may be found; all by default.
-        after: (distance, index) of the last one that was returned before; only what follows it in
-            the order counts.
+        query: curve to search for.
+        limit: maximum number of results.
+        mask: rows that may match; all by default.
+        after: (distance, index) of the last result of the page before; results start behind it.
 
     Returns:
         At most `limit` curves in order of (distance, index).
     """
-    found = [merge_nearest([], limit)]
-    for first in range(0, len(curves), ROWS_AT_ONCE):
-        block = curves[first : first + ROWS_AT_ONCE]
-        distance, shift = shape_distances(block, asked)
-        wanted = np.isfinite(distance)
+    nearest = merge_nearest([], limit)
+    for first in range(0, len(curves), BLOCK_ROWS):
+        block = curves[first : first + BLOCK_ROWS]
+        distance, shift = shape_distances(block, query)
+        is_candidate = np.isfinite(distance)
         if mask is not None:
-            wanted &= mask[first : first + len(block)]
-        rows = np.flatnonzero(wanted)
+            is_candidate &= mask[first : first + len(block)]
+        rows = np.flatnonzero(is_candidate)
         if after is not None:
             rows = rows[_follows(distance[rows], rows + first, after)]
         part = NearestCurves(rows + first, distance[rows], shift[rows])
-        found = [merge_nearest([*found, part], limit)]
-    return found[0]
+        nearest = merge_nearest([nearest, part], limit)
+    return nearest
 
 
 def _follows(
@@ -226,16 +225,16 @@ def _follows(
     indices: Int[np.ndarray, " rows"],
     after: tuple[float, int],
 ) -> Bool[np.ndarray, " rows"]:
-    tie = (distances == after[0]) & (indices > after[1])
-    follows: Bool[np.ndarray, " rows"] = (distances > after[0]) | tie
+    is_tie = (distances == after[0]) & (indices > after[1])
+    follows: Bool[np.ndarray, " rows"] = (distances > after[0]) | is_tie
     return follows
 
 
 def merge_nearest(parts: list[NearestCurves], limit: int) -> NearestCurves:
-    """The nearest of several results together, at most `limit`."""
-    none = np.empty(0, dtype=np.int64)
-    indices = np.concatenate([none, *(part.indices for part in parts)])
-    distances = np.concatenate([none.astype(np.float64), *(part.distances for part in parts)])
-    shifts = np.concatenate([none, *(part.shifts for part in parts)])
+    """Merge several results into one of at most `limit` curves."""
+    empty = np.empty(0, dtype=np.int64)
+    indices = np.concatenate([empty, *(part.indices for part in parts)])
+    distances = np.concatenate([empty.astype(np.float64), *(part.distances for part in parts)])
+    shifts = np.concatenate([empty, *(part.shifts for part in parts)])
     order = np.lexsort((indices, distances))[:limit]
     return NearestCurves(indices[order], distances[order], shifts[order])

@@ -1,7 +1,7 @@
-"""Curves to ask for: drawn with a few knots, or named; on any axis of sizes or steps.
+"""Query curves for a search: sketches of a few knots, and presets, on any axis of sizes or steps.
 
-A curve is loss in nats against the logarithm of an axis. Named curves run between a high and a low
-level, so that those who search know what heights they ask for.
+A curve is loss in nats against the logarithm of an axis. Presets run between a fixed high and low
+level, so that a search without invariances is predictable.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 HIGH_NATS = 6.0
 LOW_NATS = 0.1
-# Share of the log axis that an early or late fall takes.
+# Width of an early or late fall, as a share of the log axis.
 FALL_SHARE = 0.3
 MIN_KNOTS = 2
 MAX_KNOTS = 16
@@ -32,51 +32,51 @@ PRESET_FORMULAS = {
 def sketched_curve(
     knots: Sequence[tuple[float, float]], axis: Float[np.ndarray, " points"]
 ) -> Float[np.ndarray, " points"]:
-    """A drawn curve at the points of an axis.
+    """Return a sketched curve at the points of an axis.
 
     Args:
-        knots: (axis value, loss in nats) in any order, 2 to 16 of them; axis values > 0 and all
+        knots: 2 to 16 pairs (axis value, loss in nats) in any order; axis values > 0, all
             different.
         axis: sizes or steps, > 0.
 
     Returns:
-        Loss in nats: straight between knots in log axis, constant beyond the outer ones.
+        Loss in nats: linear between knots on the log axis, constant beyond the outer ones.
 
     Raises:
-        ValueError: too few or many knots, or one that has no place on a log axis.
+        ValueError: too few or too many knots, or knots with no position on a log axis.
     """
     if not MIN_KNOTS <= len(knots) <= MAX_KNOTS:
         raise ValueError(f"{len(knots)} knots; draw {MIN_KNOTS} to {MAX_KNOTS}")
-    places = np.array(sorted(knots), dtype=np.float64)
-    if not np.isfinite(places).all() or (places[:, 0] <= 0).any():
-        raise ValueError("a knot is not finite or not above 0 on the axis; move or drop it")
-    if (np.diff(places[:, 0]) <= 0).any():
-        raise ValueError("two knots are at the same place on the axis; drop one")
-    drawn: Float[np.ndarray, " points"] = np.interp(
-        np.log(axis), np.log(places[:, 0]), places[:, 1]
+    ordered = np.array(sorted(knots), dtype=np.float64)
+    if not np.isfinite(ordered).all() or (ordered[:, 0] <= 0).any():
+        raise ValueError("a knot is not finite or has an axis value <= 0; move or drop it")
+    if (np.diff(ordered[:, 0]) <= 0).any():
+        raise ValueError("two knots have the same axis value; drop one")
+    curve: Float[np.ndarray, " points"] = np.interp(
+        np.log(axis), np.log(ordered[:, 0]), ordered[:, 1]
     )
-    return drawn
+    return curve
 
 
 def preset_curve(
     name: str, axis: Float[np.ndarray, " points"], at: int | None = None
 ) -> Float[np.ndarray, " points"]:
-    """A named curve at the points of an axis, between `HIGH_NATS` and `LOW_NATS`.
+    """Return a preset curve at the points of an axis, between `HIGH_NATS` and `LOW_NATS`.
 
     Args:
         name: one of `PRESETS`; `PRESET_FORMULAS` defines each.
         axis: sizes or steps, > 0 and increasing, at least 2.
-        at: for "step" only, the number of the first low point, counted from 1; 1 is low
-            everywhere. The middle point by default.
+        at: of "step" only: number of the first low point, from 1 (low everywhere); default the
+            middle point.
 
     Returns:
         Loss in nats.
 
     Raises:
-        ValueError: an unknown name, or a step at a point that the axis does not have.
+        ValueError: an unknown name, or a step outside the axis.
     """
     if name not in PRESETS:
-        raise ValueError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+        raise ValueError(f"unknown preset {name!r}; choose from {', '.join(PRESETS)}")
     n_points = len(axis)
     position = np.log(axis / axis[0]) / np.log(axis[-1] / axis[0])
     if name == "step":

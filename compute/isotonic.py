@@ -1,14 +1,13 @@
-"""Non-increasing least-squares fits of curves, and what is read off them; compiled.
+"""Isotonic (non-increasing) least-squares fits of curves, and features of the fits; compiled.
 
 A curve is the piecewise linear function through its points; its fit is the projection onto the
-non-increasing functions under the integral of squares along the axis. The usual fit of the points
-alone, with equal weights, is another one: it moves when points are added on the lines between
-points. This one does not, so that what is read off it does not depend on how densely the axis is
-sampled (two curves that draw the same line have the same fit).
+non-increasing functions under the integral of squares along the axis. Isotonic regression of the
+points alone, with equal weights, changes when points are added on the lines between points; this
+fit does not, so its features do not depend on the sampling of the axis.
 
 The fit is the derivative of the least concave majorant of the curve's integral (the continuous form
 of pool adjacent violators: Barlow et al., Statistical Inference under Order Restrictions, 1972,
-chapter 1). It is continuous, and made of level stretches and of falling stretches of the curve.
+chapter 1). It is continuous and consists of constant segments and falling segments of the curve.
 """
 
 import math
@@ -22,18 +21,18 @@ from compute.jit import jit
 
 @jit
 @no_type_check
-def _left_over(level, below, fall):
-    """Integral of curve minus level over the end of a stretch that falls to `below`, up to level.
+def _left_integral(level, below, fall):
+    """Integral of curve minus level over the part below level of a segment that falls to `below`.
 
-    `fall` is its width over twice its height: stretches are triangles.
+    `fall` is the segment's width over twice its height, for the area of a triangle.
     """
     return -fall * (level - below) ** 2 if level > below else 0.0
 
 
 @jit
 @no_type_check
-def _right_over(level, above, below, width):
-    """Integral of curve minus level over the part, above level, of a stretch above … below."""
+def _right_integral(level, above, below, width):
+    """Integral of curve minus level over the part above level of a segment above … below."""
     if level >= above:
         return 0.0
     if level >= below:
@@ -43,7 +42,7 @@ def _right_over(level, above, below, width):
 
 @jit
 @no_type_check
-def _level(total, width, low, fall, above, below, right):
+def _zero_level(total, width, low, fall, above, below, right):
     """Return the level at which the integral of curve minus level, a parabola, is zero."""
     mean = total / width
     if fall == 0.0 and right == 0.0:
@@ -60,30 +59,30 @@ def _level(total, width, low, fall, above, below, right):
 
 @jit
 @no_type_check
-def _absorbed(highs, lows, widths, n, total, width, above, below, right):
-    """Take in every stretch that lies wholly beyond the level, on either side.
+def _absorb_neighbours(highs, lows, widths, n, total, width, above, below, right):
+    """Absorb every neighbouring segment that lies wholly beyond the level, on either side.
 
-    Returns (n, total, width, right) as `_pool` has them, what was taken in added, and of the last
-    stretch left on the stack: its lower end, and its width over twice its height.
+    Returns the new (n, total, width, right) of `_pool`, and of the last segment on the stack its
+    lower end and its width over twice its height.
     """
     while True:
         low, fall = math.inf, 0.0
         if n > 0:
-            # Does all of the stretch to the left lie below the level?
+            # Does the whole left segment lie below the level?
             high, low = highs[n - 1], lows[n - 1]
             fall = widths[n - 1] / (2.0 * (high - low)) if high > low else 0.0
-            over = total - high * width + _left_over(high, low, fall)
+            over = total - high * width + _left_integral(high, low, fall)
             if right > 0.0:
-                over += _right_over(high, above, below, right)
+                over += _right_integral(high, above, below, right)
             if over > 0.0:
                 total += (high + low) / 2.0 * widths[n - 1]
                 width += widths[n - 1]
                 n -= 1
                 continue
         if right > 0.0:
-            # Does all of the stretch to the right lie above it?
-            over = total - below * width + _left_over(below, low, fall)
-            over += _right_over(below, above, below, right)
+            # Does the whole right segment lie above the level?
+            over = total - below * width + _left_integral(below, low, fall)
+            over += _right_integral(below, above, below, right)
             if over < 0.0:
                 total += (above + below) / 2.0 * right
                 width += right
@@ -95,26 +94,26 @@ def _absorbed(highs, lows, widths, n, total, width, above, below, right):
 @jit
 @no_type_check
 def _pool(highs, lows, widths, n, total, width, above, below, right):
-    """Put a level stretch on the stack, grown until the fit falls on both of its sides.
+    """Push a constant segment, grown until the fit falls on both of its sides.
 
-    `total` and `width` are the curve's integral and length so far; right of it follows a stretch
-    from `above` to `below` of width `right` (0 where there is none), of which it takes what it
-    needs. The rest of that stretch is put on the stack too. Returns the new height of the stack.
+    `total` and `width` are its integral and length so far. The segment to its right falls from
+    `above` to `below` over the width `right` (0 if there is none); a part of it may be absorbed,
+    and the rest is pushed too. Returns the new height of the stack.
     """
-    n, total, width, right, low, fall = _absorbed(
+    n, total, width, right, low, fall = _absorb_neighbours(
         highs, lows, widths, n, total, width, above, below, right
     )
-    level = _level(total, width, low, fall, above, below, right)
+    level = _zero_level(total, width, low, fall, above, below, right)
     if n > 0 and level > lows[n - 1] and highs[n - 1] > lows[n - 1]:
-        taken = widths[n - 1] * (level - lows[n - 1]) / (highs[n - 1] - lows[n - 1])
-        taken = min(taken, widths[n - 1])
-        widths[n - 1] -= taken
-        width += taken
+        part = widths[n - 1] * (level - lows[n - 1]) / (highs[n - 1] - lows[n - 1])
+        part = min(part, widths[n - 1])
+        widths[n - 1] -= part
+        width += part
         lows[n - 1] = min(level, highs[n - 1])
     if right > 0.0:
-        taken = min(right * (above - level) / (above - below), right)
-        width += taken
-        right -= taken
+        part = min(right * (above - level) / (above - below), right)
+        width += part
+        right -= part
     highs[n] = lows[n] = level
     widths[n] = width
     n += 1
@@ -126,16 +125,16 @@ def _pool(highs, lows, widths, n, total, width, above, below, right):
 
 @jit
 @no_type_check
-def _fit(curve, places, highs, lows, widths):
-    """Write the stretches of a curve's fit, left to right; return how many they are."""
+def _fit_segments(curve, positions, highs, lows, widths):
+    """Write the segments of a curve's fit, left to right; return their number."""
     n = 0
     for j in range(len(curve) - 1):
         above, below = curve[j], curve[j + 1]
-        width = places[j + 1] - places[j]
+        width = positions[j + 1] - positions[j]
         if above <= below:
             n = _pool(highs, lows, widths, n, (above + below) / 2 * width, width, 0.0, 0.0, 0.0)
         elif n > 0 and lows[n - 1] < above:
-            # Only a level stretch can end below the curve.
+            # Only a constant segment can end below the curve.
             n -= 1
             total = highs[n] * widths[n]
             n = _pool(highs, lows, widths, n, total, widths[n], above, below, width)
@@ -147,108 +146,68 @@ def _fit(curve, places, highs, lows, widths):
 
 @jit
 @no_type_check
-def _steepest(highs, lows, widths, n, window):
-    """Largest fall of the fit inside one window.
+def _steepest_fall(highs, lows, widths, n, window):
+    """Return the largest fall of the fit inside one window.
 
-    The fall inside a window is piecewise linear in its place and bends only where one of its ends
-    meets an end of a stretch: windows that start there are tried from left to right, and windows
-    that end there from right to left.
+    The fall is piecewise linear in the window's position, with kinks only where an end of the
+    window meets an end of a segment: the loop tries windows that start at one from left to right,
+    then windows that end at one from right to left.
     """
     best = 0.0
     for direction in range(2):
-        last = 0  # the stretch where the window ends
-        passed = 0.0  # of the widths from the window's start to the start of that stretch
+        last = 0  # the segment that contains the window's end
+        offset = 0.0  # from the window's start to the start of that segment
         for k in range(n):
             first = k if direction == 0 else n - 1 - k
             if last < k:
-                last, passed = k, 0.0
+                last, offset = k, 0.0
             while True:
                 at = last if direction == 0 else n - 1 - last
-                if last == n - 1 or passed + widths[at] >= window:
+                if last == n - 1 or offset + widths[at] >= window:
                     break
-                passed += widths[at]
+                offset += widths[at]
                 last += 1
-            share = min(max((window - passed) / widths[at], 0.0), 1.0)
+            share = min(max((window - offset) / widths[at], 0.0), 1.0)
             if direction == 0:
                 fall = highs[first] - (highs[at] + (lows[at] - highs[at]) * share)
             else:
                 fall = (lows[at] + (highs[at] - lows[at]) * share) - lows[first]
             best = max(best, fall)
-            passed -= widths[first]
+            offset -= widths[first]
     return best
 
 
 @jit
 @no_type_check
 def _crossing(highs, lows, widths, n, start, level):
-    """First place where the fit is no higher than level."""
-    place = start
+    """Return the first position where the fit is at most level."""
+    position = start
     for k in range(n):
         if lows[k] <= level:
             if highs[k] > level:
-                place += widths[k] * (highs[k] - level) / (highs[k] - lows[k])
-            return place
-        place += widths[k]
-    return place
+                position += widths[k] * (highs[k] - level) / (highs[k] - lows[k])
+            return position
+        position += widths[k]
+    return position
 
 
 @jit
 @no_type_check
-def _read_fits(curves, places, window, firsts, lasts, falls, halves):
-    size = 2 * len(places) + 2
+def _write_features(curves, positions, window, firsts, lasts, steepest, halves):
+    size = 2 * len(positions) + 2
     highs, lows, widths = np.empty(size), np.empty(size), np.empty(size)
     for row in range(len(curves)):
         curve = curves[row]
-        n = _fit(curve, places, highs, lows, widths)
+        n = _fit_segments(curve, positions, highs, lows, widths)
         first, last = highs[0], lows[n - 1]
         firsts[row], lasts[row] = first, last
-        falls[row] = _steepest(highs, lows, widths, n, window)
-        halves[row] = _crossing(highs, lows, widths, n, places[0], (first + last) / 2)
-
-
-@jit
-@no_type_check
-def _sample_fits(curves, places, wanted, values):
-    size = 2 * len(places) + 2
-    highs, lows, widths = np.empty(size), np.empty(size), np.empty(size)
-    for row in range(len(curves)):
-        n = _fit(curves[row], places, highs, lows, widths)
-        k, start = 0, places[0]
-        for j in range(len(wanted)):
-            while k < n - 1 and start + widths[k] <= wanted[j]:
-                start += widths[k]
-                k += 1
-            share = min(max((wanted[j] - start) / widths[k], 0.0), 1.0)
-            values[row, j] = highs[k] + (lows[k] - highs[k]) * share
-
-
-def decreasing_fits(
-    curves: Float[np.ndarray, "predictions points"],
-    places: Float[np.ndarray, " points"],
-    wanted: Float[np.ndarray, " places"],
-) -> Float[np.ndarray, "predictions places"]:
-    """Return the non-increasing fit of every curve at some places of the axis.
-
-    Args:
-        curves: finite values; row i is linear between its points.
-        places: of the columns; strictly increasing.
-        wanted: places, ascending, from the first of `places` to the last.
-
-    Source: this project; the projection is that of Barlow et al. 1972, chapter 1.
-    """
-    values = np.empty((len(curves), len(wanted)))
-    _sample_fits(
-        np.ascontiguousarray(curves, np.float64),
-        np.asarray(places, np.float64),
-        np.asarray(wanted, np.float64),
-        values,
-    )
-    return values
+        steepest[row] = _steepest_fall(highs, lows, widths, n, window)
+        halves[row] = _crossing(highs, lows, widths, n, positions[0], (first + last) / 2)
 
 
 def decreasing_features(
     curves: Float[np.ndarray, "predictions points"],
-    places: Float[np.ndarray, " points"],
+    positions: Float[np.ndarray, " points"],
     window: float,
 ) -> tuple[
     Float[np.ndarray, " predictions"],
@@ -256,25 +215,25 @@ def decreasing_features(
     Float[np.ndarray, " predictions"],
     Float[np.ndarray, " predictions"],
 ]:
-    """Return first value, last value, largest fall in a window, and half-way place of every fit.
+    """Return features of the fit of every curve.
 
     Args:
         curves: finite values.
-        places: of the columns; strictly increasing.
-        window: width of the window, in the unit of `places`; > 0.
+        positions: positions of the columns, strictly increasing.
+        window: width of the window, in the unit of `positions`; > 0.
 
     Returns:
-        Per curve: the fit's first and last value; the most that it falls inside one window; the
-        first place where it is no higher than the mean of its first and last value.
+        Per curve: first and last value of the fit, its largest fall inside one window, and the
+        first position where it is at most the mean of first and last value.
     """
-    first, last, fall, half = (np.empty(len(curves)) for _ in range(4))
-    _read_fits(
+    first, last, steepest, half = (np.empty(len(curves)) for _ in range(4))
+    _write_features(
         np.ascontiguousarray(curves, np.float64),
-        np.asarray(places, np.float64),
+        np.asarray(positions, np.float64),
         float(window),
         first,
         last,
-        fall,
+        steepest,
         half,
     )
-    return first, last, fall, half
+    return first, last, steepest, half

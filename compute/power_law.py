@@ -1,7 +1,7 @@
-"""Power laws y = floor + amplitude * x^-exponent with bootstrap intervals.
+"""Power-law fits y = floor + amplitude * x^-exponent with bootstrap intervals.
 
-The fit minimises the squared residuals of ln y. With floor 0 that is a straight line in log-log
-space; a free floor needs a search. Losses may be in any one unit; x is model size, steps or data.
+The fit minimises the squared residuals of ln y. With floor 0 it is a straight line in log-log
+space; a free floor needs a search. Losses may have any unit; x is model size, steps or data.
 Source: arXiv:2303.13506, section 5 (floor 0).
 """
 
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import least_squares
 
 MIN_POINTS = 3
-START_FLOORS = 1 - np.geomspace(1e-4, 1, 25)  # starts of a free floor, as shares of the least y
+START_FLOORS = 1 - np.geomspace(1e-4, 1, 25)  # initial values of a free floor, in units of min y
 
 FloorRule = Literal["zero", "free"]
 Resample = tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]
@@ -28,18 +28,17 @@ class PowerLawFit:
 
     Attributes:
         exponent: positive where y falls with x.
-        amplitude: in the unit of y, at x = 1.
-        floor: limit of y at large x, in the unit of y; 0 unless it was free.
-        r_squared: share of the variance of ln y that the fit explains; NaN if y is constant.
-        window: first and last x used.
-        n_points: points used.
-        interval: low and high end of the bootstrap percentile interval of the exponent; NaN both
-            if no bootstrap was asked for.
-        level: coverage that the interval aims at, for example 0.95.
-        n_bootstrap: resamples that gave a fit (one of fewer than 3 distinct points does not).
-        seed: of the resamples; None where a generator was passed.
-        amplitude_interval: likewise of the amplitude.
-        floor_interval: likewise of the floor.
+        amplitude: y - floor at x = 1.
+        floor: limit of y at large x; 0 unless it is free.
+        r_squared: R² of ln y; NaN if y is constant.
+        window: first and last x of the fit.
+        n_points: number of points.
+        interval: bootstrap percentile interval of the exponent; (NaN, NaN) without a bootstrap.
+        level: nominal coverage of the interval, for example 0.95.
+        n_bootstrap: resamples with a fit (at least 3 distinct points).
+        seed: of the resamples; None if a generator was passed.
+        amplitude_interval: interval of the amplitude.
+        floor_interval: interval of the floor.
     """
 
     exponent: float
@@ -78,23 +77,23 @@ def fit_power_law(
 ) -> PowerLawFit:
     """Fit a power law by least squares in log-log space and bootstrap its exponent.
 
-    The bootstrap draws points, or units if given (documents, say), refitting their weighted mean.
+    The bootstrap resamples points, or units (such as documents) whose weighted means it refits.
 
     Args:
-        x: positive, in any order, all different.
-        y: positive, the values to fit.
-        floor: "zero", or "free" to fit it, >= 0.
+        x: positive and distinct, in any order.
+        y: positive.
+        floor: "zero", or "free" to fit a floor >= 0.
         y_by_unit: y of each unit at each point, finite.
-        weights: of units, such as their number of predictions; >= 0, equal if left out.
-        y_resamples: resampled y where known already (`resampled_means`), in place of units.
-        n_bootstrap: resamples; 0 for none; those given count instead.
-        level: coverage of the interval.
+        weights: of units, such as their number of predictions; >= 0, default equal.
+        y_resamples: precomputed resamples (`resampled_means`), used instead of units.
+        n_bootstrap: number of resamples, 0 for none; ignored with `y_resamples`.
+        level: nominal coverage of the interval.
         seed: seed or generator of the resamples.
 
     Raises:
-        ValueError: too few points, values not positive, x repeated, or arguments out of range.
+        ValueError: too few points, values not positive, x not distinct, or arguments out of range.
     """
-    xs, ys = _checked_points(x, y)
+    xs, ys = _validate_points(x, y)
     if not 0 < level < 1 or n_bootstrap < 0:
         raise ValueError(f"level {level}, n_bootstrap {n_bootstrap}; want 0 < level < 1 and >= 0")
     if y_resamples is None and y_by_unit is not None:
@@ -123,14 +122,14 @@ def resampled_means(
     n_bootstrap: int = 1000,
     seed: int | np.random.Generator = 0,
 ) -> Float[np.ndarray, "resamples points"]:
-    """Return weighted means over units drawn with replacement; those that are not > 0 are left out.
+    """Return weighted means over units drawn with replacement; skip means that are not > 0.
 
     Raises:
-        ValueError: values that are not finite, or weights that do not fit the units.
+        ValueError: a value is not finite, or the weights do not match the units.
     """
-    shares = _checked_weights(y_by_unit, weights, y_by_unit.shape[1])
-    drawn = list(_unit_means(y_by_unit, shares, n_bootstrap, np.random.default_rng(seed)))
-    return np.array(drawn).reshape(len(drawn), y_by_unit.shape[1])
+    unit_weights = _validate_weights(y_by_unit, weights, y_by_unit.shape[1])
+    means = list(_unit_means(y_by_unit, unit_weights, n_bootstrap, np.random.default_rng(seed)))
+    return np.array(means).reshape(len(means), y_by_unit.shape[1])
 
 
 def resampled_laws(
@@ -145,17 +144,17 @@ def resampled_laws(
     """Return (exponent, amplitude, floor) of a fit to every resample.
 
     Args:
-        x: positive, all different.
+        x: positive and distinct.
         y: positive.
-        floor: as in `fit_power_law`.
-        y_resamples: resampled y, None to draw points with replacement instead.
-        n_bootstrap: number of such draws.
+        floor: see `fit_power_law`.
+        y_resamples: resampled y; None to draw points with replacement.
+        n_bootstrap: number of draws.
         seed: seed or generator of the draws.
 
     Raises:
-        ValueError: points that have no logarithm, or resamples of another axis.
+        ValueError: points without a logarithm, or resamples of another axis.
     """
-    xs, ys = _checked_points(x, y)
+    xs, ys = _validate_points(x, y)
     if y_resamples is None:
         resamples = _point_resamples(xs, ys, n_bootstrap, np.random.default_rng(seed))
     elif y_resamples.ndim != 2 or y_resamples.shape[1] != len(xs):
@@ -168,64 +167,50 @@ def resampled_laws(
 
 
 def choose_floor(x: Values, y: Values) -> FloorRule:
-    """Return "free" if a floor explains y better than its parameter costs, else "zero".
+    """Return "free" if AICc prefers a floor, else "zero".
 
-    The cost is that of Akaike's criterion corrected for few points, of normal residuals of ln y;
-    with fewer than 6 points it is infinite.
+    AICc is Akaike's criterion with the small-sample correction, for normal residuals of ln y; with
+    fewer than 6 points it never prefers a floor.
 
     Raises:
-        ValueError: points that have no logarithm.
+        ValueError: points without a logarithm.
     """
-    xs, ys = _checked_points(x, y)
+    xs, ys = _validate_points(x, y)
     scores = []
     rules: tuple[FloorRule, ...] = ("zero", "free")
-    for rule, spent in zip(rules, (3, 4), strict=True):  # with the variance of the residuals
-        left = len(xs) - spent - 1
+    for rule, k in zip(rules, (3, 4), strict=True):  # parameters, variance of residuals included
+        dof = len(xs) - k - 1
         law = _law(xs, ys, rule)
         residuals = ln_power_law(xs, law.exponent, law.amplitude, law.floor) - np.log(ys)
-        spread = max(float(np.mean(residuals**2)), np.finfo(np.float64).eps ** 2)
-        penalty = 2 * spent * (1 + (spent + 1) / left) if left > 0 else np.inf
-        scores.append(len(xs) * np.log(spread) + penalty)
+        variance = max(float(np.mean(residuals**2)), np.finfo(np.float64).eps ** 2)
+        penalty = 2 * k * (1 + (k + 1) / dof) if dof > 0 else np.inf
+        scores.append(len(xs) * np.log(variance) + penalty)
     return "free" if scores[1] < scores[0] else "zero"
 
 
 def ln_power_law(
     x: Values, exponent: float, amplitude: float, floor: float
 ) -> Float[np.ndarray, " points"]:
-    """Return ln(floor + amplitude·x^-exponent) at x > 0, without forming the power."""
+    """Return ln(floor + amplitude·x^-exponent) at x > 0, without overflow of the power."""
     ln_x = np.log(np.asarray(x, dtype=np.float64))
-    with np.errstate(divide="ignore"):  # ln 0 = -inf is what a floor of 0 means
+    with np.errstate(divide="ignore"):  # ln(floor) = -inf for a floor of 0
         values: Float[np.ndarray, " points"] = np.logaddexp(
             np.log(floor), np.log(amplitude) - exponent * ln_x
         )
     return values
 
 
-def log_log_slope(x: Values, y: Values) -> tuple[float, float, float]:
-    """Least-squares line ln y = intercept + slope * ln x.
-
-    Args:
-        x: positive, all different.
-        y: positive.
-
-    Returns:
-        Slope, intercept (of ln y at x = 1) and R²; R² is NaN if y is constant.
-
-    Raises:
-        ValueError: fewer than 3 points, values that are not positive, or repeated x.
-    """
-    xs, ys = _checked_points(x, y)
-    return _line(np.log(xs), np.log(ys))
-
-
-def _checked_points(
+def positive_points(
     x: Values, y: Values
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """Return x and y in float64.
+
+    Raises:
+        ValueError: x and y differ in shape, or a value has no logarithm.
+    """
     xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if xs.ndim != 1 or xs.shape != ys.shape:
         raise ValueError(f"x {xs.shape} and y {ys.shape} differ; give one y for each x")
-    if len(xs) < MIN_POINTS:
-        raise ValueError(f"{len(xs)} points, want at least {MIN_POINTS}; widen the window")
     for name, values in (("x", xs), ("y", ys)):
         unusable = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if unusable.size:
@@ -234,30 +219,42 @@ def _checked_points(
                 f"{name}[{index}] is {values[index]:g}, want finite and > 0 for a logarithm; "
                 "drop that point"
             )
-    if len(np.unique(xs)) < len(xs):
-        raise ValueError("x repeats a value; average the points that share it")
     return xs, ys
 
 
-def _checked_weights(
+def _validate_points(
+    x: Values, y: Values
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    xs, ys = positive_points(x, y)
+    if len(xs) < MIN_POINTS:
+        raise ValueError(f"{len(xs)} points, want at least {MIN_POINTS}; widen the window")
+    if len(np.unique(xs)) < len(xs):
+        raise ValueError("x repeats a value; average the points with equal x")
+    return xs, ys
+
+
+def _validate_weights(
     y_by_unit: Float[np.ndarray, "units points"], weights: Weights | None, n_points: int
 ) -> Float[np.ndarray, " units"]:
     if y_by_unit.ndim != 2 or y_by_unit.shape[1] != n_points or not len(y_by_unit):
         raise ValueError(f"y_by_unit has shape {y_by_unit.shape}, want (units, {n_points} points)")
     if not np.isfinite(y_by_unit).all():
-        raise ValueError("y_by_unit holds a value that is not finite; drop that unit")
-    shares = np.ones(len(y_by_unit)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if shares.shape != y_by_unit.shape[:1] or not (np.isfinite(shares) & (shares >= 0)).all():
-        raise ValueError(f"weights {shares.shape} must be finite, >= 0 and one for each unit")
-    if not shares.any():
-        raise ValueError("weights are all 0; give some unit a weight")
-    return shares
+        raise ValueError("y_by_unit has a value that is not finite; drop that unit")
+    unit_weights = (
+        np.ones(len(y_by_unit)) if weights is None else np.asarray(weights, dtype=np.float64)
+    )
+    is_valid = np.isfinite(unit_weights) & (unit_weights >= 0)
+    if unit_weights.shape != y_by_unit.shape[:1] or not is_valid.all():
+        raise ValueError(f"weights {unit_weights.shape}; want one weight per unit, finite and >= 0")
+    if not unit_weights.any():
+        raise ValueError("weights are all 0; want a positive weight")
+    return unit_weights
 
 
 def _line(
     ln_x: Float[np.ndarray, " points"], ln_y: Float[np.ndarray, " points"]
 ) -> tuple[float, float, float]:
-    """Slope, intercept and R² of the least-squares line."""
+    """Return slope, intercept and R² of the least-squares line."""
     x, y = ln_x - ln_x.mean(), ln_y - ln_y.mean()
     slope = float(x @ y / (x @ x))
     varies = ln_y.max() > ln_y.min()
@@ -286,18 +283,18 @@ def _law(
 def _free_floor(
     ln_x: Float[np.ndarray, " points"], ln_y: Float[np.ndarray, " points"]
 ) -> tuple[Float[np.ndarray, " 3"], float]:
-    """Least-squares (ln amplitude, exponent, floor) for centred ln x, and the sum of squares.
+    """Fit (ln amplitude, exponent, floor) for centred ln x; return them and the sum of squares.
 
-    Starts at the best of some floors, each with the line through ln(y - floor).
+    The start is the best of a grid of floors, each with the line through ln(y - floor).
     """
     y = np.exp(ln_y)
 
     def residuals(parameters: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " points"]:
         ln_amplitude, exponent, floor = parameters
-        gap: Float[np.ndarray, " points"] = (
+        differences: Float[np.ndarray, " points"] = (
             np.log(floor + np.exp(ln_amplitude - exponent * ln_x)) - ln_y
         )
-        return gap
+        return differences
 
     def jacobian(parameters: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "points 3"]:
         ln_amplitude, exponent, floor = parameters
@@ -312,10 +309,10 @@ def _free_floor(
         starts.append(np.array([intercept, -slope, floor]))
     start = min(starts, key=lambda parameters: float((residuals(parameters) ** 2).sum()))
     bounds = ([-np.inf, -np.inf, 0], np.inf)
-    found = least_squares(
+    solution = least_squares(
         residuals, start, jacobian, bounds, x_scale="jac", ftol=1e-12, xtol=1e-12, gtol=1e-12
     )
-    return found.x, float(2 * found.cost)
+    return solution.x, float(2 * solution.cost)
 
 
 def _point_resamples(
@@ -324,7 +321,7 @@ def _point_resamples(
     n_bootstrap: int,
     generator: np.random.Generator,
 ) -> Iterator[Resample]:
-    """Points drawn with replacement; a resample of fewer than 3 distinct points is left out."""
+    """Yield points drawn with replacement; skip resamples of fewer than 3 distinct points."""
     for draw in generator.integers(len(x), size=(n_bootstrap, len(x))):
         if len(np.unique(draw)) >= MIN_POINTS:
             yield x[draw], y[draw]
@@ -336,12 +333,12 @@ def _unit_means(
     n_bootstrap: int,
     generator: np.random.Generator,
 ) -> Iterator[Float[np.ndarray, " points"]]:
-    """Weighted means of units drawn with replacement; one that is not positive is left out."""
+    """Yield weighted means of units drawn with replacement; skip means that are not positive."""
     n_units = len(y_by_unit)
     for _ in range(n_bootstrap):
         counts = np.bincount(generator.integers(n_units, size=n_units), minlength=n_units)
-        drawn = counts * weights
-        if drawn.sum() > 0 and (mean := drawn @ y_by_unit / drawn.sum()).min() > 0:
+        shares = counts * weights
+        if shares.sum() > 0 and (mean := shares @ y_by_unit / shares.sum()).min() > 0:
             yield mean
 
 

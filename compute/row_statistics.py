@@ -1,36 +1,36 @@
-"""Row-wise results of arrays with many short rows, computed column by column.
+"""Row-wise statistics of arrays with millions of short rows, computed column by column.
 
-numpy starts an inner loop for every row; where rows have seven values and there are millions, a
-loop over columns is several times as fast.
+numpy starts an inner loop for every row; for rows of seven values a loop over columns is several
+times faster.
 """
 
 import numpy as np
 from jaxtyping import Float
 
-MAX_PAIRED_POINTS = 24  # above, sorting rows is faster than comparing every two columns
+MAX_PAIRED_POINTS = 24  # of more points, sorting rows is faster than comparing all column pairs
 
 
 def average_ranks(
     values: Float[np.ndarray, "predictions points"],
 ) -> Float[np.ndarray, "predictions points"]:
-    """Ranks from 0 within each row, equal values sharing their mean rank.
+    """Return ranks from 0 within each row; ties share their mean rank.
 
     Args:
         values: finite.
 
     Returns:
-        Float64 of the same shape; whole numbers and halves.
+        Float64 ranks of the same shape.
     """
     if values.shape[1] <= MAX_PAIRED_POINTS:
         return _paired_ranks(values)
     order = np.argsort(values, axis=1, kind="stable")
     ordered = np.take_along_axis(values, order, axis=1)
     position = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    new = np.ones(values.shape, dtype=bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    starts = np.ones(values.shape, dtype=bool)  # of a run of equal values
+    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     ends = np.ones(values.shape, dtype=bool)
-    ends[:, :-1] = new[:, 1:]
-    first = np.maximum.accumulate(np.where(new, position, 0), axis=1)
+    ends[:, :-1] = starts[:, 1:]
+    first = np.maximum.accumulate(np.where(starts, position, 0), axis=1)
     last = np.where(ends, position, values.shape[1])[:, ::-1]
     last = np.minimum.accumulate(last, axis=1)[:, ::-1]
     ranks = np.empty(values.shape)
@@ -41,7 +41,7 @@ def average_ranks(
 def _paired_ranks(
     values: Float[np.ndarray, "predictions points"],
 ) -> Float[np.ndarray, "predictions points"]:
-    """The same from comparing every two columns: faster than sorting many short rows."""
+    """Return the same by comparing all pairs of columns: faster for many short rows."""
     doubled = np.zeros((values.shape[1], len(values)), dtype=np.int8)
     for i, low in enumerate(values.T):
         for j in range(i + 1, len(doubled)):
@@ -55,14 +55,14 @@ def _paired_ranks(
 def accumulate_rows(
     extreme: np.ufunc, values: Float[np.ndarray, "predictions points"]
 ) -> Float[np.ndarray, "predictions points"]:
-    """Largest or least of each row so far.
+    """Return the running maximum or minimum of each row.
 
     Args:
         extreme: np.maximum or np.minimum.
         values: at least one column.
 
     Returns:
-        As `extreme.accumulate(values, axis=1)`.
+        The same as `extreme.accumulate(values, axis=1)`.
     """
     result = np.empty_like(values)
     result[:, 0] = values[:, 0]

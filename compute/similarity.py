@@ -1,8 +1,8 @@
-"""Cosines between gradients, stripe by stripe, without holding all gradients if they do not fit.
+"""Cosine similarity of gradients, stripe by stripe, for gradients that may not fit in memory.
 
-Rows are cut into blocks of fixed size; a stripe is one block of rows against itself and all later
-ones, so that stripes together are the upper triangle. What a stripe holds does not depend on which
-stripes were computed before or on how much memory there was.
+Rows are split into blocks of fixed size; a stripe holds the cosines of one block with itself and
+all later blocks, so that all stripes form the upper triangle. The values of a stripe depend neither
+on the stripes computed before nor on the available memory.
 """
 
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -12,18 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from compute.similarity_stripes import STRIPE_ROWS, assemble_stripes, n_stripes
+from compute.similarity_stripes import STRIPE_ROWS, n_stripes
 
 Gradients = Callable[[int, int], Float[Tensor, "rows parameters"]]
 
 
 def normalize_rows(gradients: Float[Tensor, "rows parameters"]) -> Float[Tensor, "rows parameters"]:
-    """Return rows scaled to norm 1.
+    """Scale rows to norm 1.
 
     Raises:
         ValueError: a row is zero or not finite.
     """
-    # Summed in float64: over 10^5 parameters a float32 norm is off by 1e-5.
+    # In float64: a float32 norm of 10^5 parameters has an error of 1e-5.
     norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)
     unusable = ~(norms.isfinite() & (norms > 0))
     if unusable.any():
@@ -34,18 +34,20 @@ def normalize_rows(gradients: Float[Tensor, "rows parameters"]) -> Float[Tensor,
 
 
 class _Blocks:
-    """Unit gradient blocks on demand; the last ones, which every stripe needs, stay in memory."""
+    """Normalized gradient blocks on demand; caches the last ones, which every stripe needs."""
 
-    def __init__(self, gradients: Gradients, bounds: Sequence[tuple[int, int]], kept: int) -> None:
+    def __init__(
+        self, gradients: Gradients, bounds: Sequence[tuple[int, int]], n_cached: int
+    ) -> None:
         self.gradients = gradients
         self.bounds = bounds
-        self.first_kept = max(0, len(bounds) - kept)
+        self.first_cached = max(0, len(bounds) - n_cached)
         self.cache: dict[int, Tensor] = {}
 
     def __call__(self, block: int) -> Float[Tensor, "rows parameters"]:
         if block not in self.cache:
             unit = normalize_rows(self.gradients(*self.bounds[block]))
-            if block < self.first_kept:
+            if block < self.first_cached:
                 return unit
             self.cache[block] = unit
         return self.cache[block]
@@ -62,14 +64,14 @@ def cosine_stripes(
     stripe_rows: int = STRIPE_ROWS,
     blocks_in_memory: int = 1 << 30,
 ) -> Iterator[tuple[int, Float[np.ndarray, "rows columns"]]]:
-    """Yield (stripe, cosines of its rows with all rows from its first on), float32 in [-1, 1].
+    """Yield (stripe, cosines of its rows with all rows from its first row), float32 in [-1, 1].
 
     Args:
         gradients: returns the gradient rows first..last (exclusive), not normalised.
         size: number of rows.
-        done: stripes to leave out; asked right before each is computed.
-        stripe_rows: rows of a block.
-        blocks_in_memory: how many unit blocks may be kept; at least two more are held for a while.
+        done: stripes to skip; checked right before each is computed.
+        stripe_rows: rows per block.
+        blocks_in_memory: blocks to cache; up to two more exist at a time.
 
     Raises:
         ValueError: a row is zero or not finite.
@@ -80,16 +82,7 @@ def cosine_stripes(
     for stripe in range(count):
         if stripe not in done:
             rows = blocks(stripe)
-            # One product a tile, always of the same shapes: the result is the same after a resume.
+            # One product per tile, always of the same shape, so that a resume gives the same bits.
             tiles = [rows @ (rows if b == stripe else blocks(b)).T for b in range(stripe, count)]
             yield stripe, torch.cat(tiles, dim=1).clamp(-1, 1).cpu().numpy()
         blocks.drop(stripe)
-
-
-def cosine_matrix(
-    gradients: Float[Tensor, "rows parameters"], stripe_rows: int = STRIPE_ROWS
-) -> Float[np.ndarray, "rows rows"]:
-    """Return the cosines between all rows of a matrix that fits in memory."""
-    size = len(gradients)
-    stripes = cosine_stripes(lambda a, b: gradients[a:b], size, stripe_rows=stripe_rows)
-    return assemble_stripes([values for _, values in stripes], size)

@@ -1,23 +1,23 @@
-"""Sums over predictions of one chunk that add up, chunk by chunk, to exact aggregates.
+"""Histograms and sums of the losses of one chunk; chunks add up to exact aggregates.
 
-Losses are float16, whole multiples of 2^-24 nats, so every sum here is exact in float64 as long as
-it stays below 2^29 nats (5·10^8). Rows of losses are predictions, columns points of an axis.
+Losses are float16, multiples of 2^-24 nats, so every sum is exact in float64 below 2^29 nats
+(5·10^8). Rows of losses are predictions, columns points of an axis.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Float64, Integer, UInt8, UInt32
 
-# A power of two, so that no bin cuts between neighbouring float16 values below 16 nats; the
-# published histogram has bins of 0.01 bits from 0 to 30 bits (arXiv:2303.13506, section 5).
+# A power of two, so that bin edges below 16 nats are float16 values; the published histogram has
+# bins of 0.01 bits from 0 to 30 bits (arXiv:2303.13506, section 5).
 BINS_PER_NAT = 128
 HISTOGRAM_NATS = 24
-N_BINS = BINS_PER_NAT * HISTOGRAM_NATS + 1  # the last one holds everything above
+N_BINS = BINS_PER_NAT * HISTOGRAM_NATS + 1  # the last bin is open
 
 
 def loss_histogram(
     losses: Float16[np.ndarray, "predictions points"],
 ) -> UInt32[np.ndarray, "points bins"]:
-    """Return how many losses fall into each bin of 1/128 nat, the last bin open."""
+    """Return the number of losses in each bin of 1/128 nat; the last bin is open."""
     counts = np.empty((losses.shape[1], N_BINS), np.uint32)
     for point, column in enumerate(losses.T):
         bins = np.minimum(column.astype(np.float32) * BINS_PER_NAT, N_BINS - 1)
@@ -28,16 +28,16 @@ def loss_histogram(
 def coarser_histogram(
     counts: Integer[np.ndarray, "points bins"], bins_per_nat: int, up_to_nats: int
 ) -> Integer[np.ndarray, "points coarse_bins"]:
-    """Return the counts in wider bins up to a loss, and in one open bin above.
+    """Merge bins into wider ones up to a loss, and one open bin above.
 
     Raises:
-        ValueError: the bins are not whole multiples of the fine ones, or end beyond them.
+        ValueError: the wide bins are not multiples of the fine ones, or end beyond them.
     """
     width, rest = divmod(BINS_PER_NAT, bins_per_nat)
     if rest or not 0 < up_to_nats <= HISTOGRAM_NATS:
         raise ValueError(
-            f"{bins_per_nat} bins a nat up to {up_to_nats} nats; want a divisor of {BINS_PER_NAT} "
-            f"and at most {HISTOGRAM_NATS}"
+            f"{bins_per_nat} bins per nat up to {up_to_nats} nats; want a divisor of "
+            f"{BINS_PER_NAT} and at most {HISTOGRAM_NATS} nats"
         )
     starts = np.append(np.arange(0, up_to_nats * BINS_PER_NAT, width), up_to_nats * BINS_PER_NAT)
     return np.add.reduceat(counts.astype(np.int64), starts, axis=1)
@@ -48,27 +48,29 @@ def class_sums(
     classes: UInt8[np.ndarray, " predictions"],
     n_classes: int,
 ) -> Float64[np.ndarray, "n_classes columns"]:
-    """Return, for each class, its number of predictions and the sum of their losses at each point.
+    """Return the number of predictions of each class, and their summed losses at each point.
 
-    Predictions whose class is not below `n_classes` are left out.
+    Predictions of class `n_classes` and above (undefined) are skipped.
     """
     defined = classes < n_classes
-    kept, codes = losses[defined], classes[defined]
+    values, codes = losses[defined], classes[defined]
     counts = np.bincount(codes, minlength=n_classes).astype(np.float64)
-    sums = [np.bincount(codes, column.astype(np.float64), n_classes) for column in kept.T]
+    sums = [np.bincount(codes, column.astype(np.float64), n_classes) for column in values.T]
     return np.stack([counts, *sums], axis=1)
 
 
 def unit_sums(
     losses: Float[np.ndarray, "predictions points"], sizes: Integer[np.ndarray, " units"]
 ) -> Float64[np.ndarray, "units columns"]:
-    """Return, for consecutive runs of predictions, their number and the sums of their losses.
+    """Return the number of predictions of consecutive units, and their summed losses.
 
     Raises:
         ValueError: the sizes do not add up to the predictions, or one is below 1.
     """
     if sizes.sum() != len(losses) or (sizes < 1).any():
-        raise ValueError(f"sizes add up to {sizes.sum()} predictions of {len(losses)}; want all")
+        raise ValueError(
+            f"sizes add up to {sizes.sum()} of {len(losses)} predictions; cover all, each size >= 1"
+        )
     if not len(sizes):
         return np.zeros((0, 1 + losses.shape[1]))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -79,6 +81,6 @@ def unit_sums(
 def masked_sums(
     losses: Float[np.ndarray, "predictions points"], mask: Bool[np.ndarray, " predictions"]
 ) -> Float64[np.ndarray, " columns"]:
-    """Return the number of predictions in a mask, and the sums of their losses."""
+    """Return the number of predictions in a mask, and their summed losses."""
     sums = losses[mask].sum(axis=0, dtype=np.float64)
     return np.concatenate([[float(mask.sum())], sums])

@@ -248,7 +248,7 @@ def test_the_demo_counts_as_built_only_when_its_last_result_is_stored(
         ({"selection": SelectionSpec(threshold_nats=float("nan"))}, "threshold"),
         ({"selection": SelectionSpec(threshold_nats=float("inf"))}, "threshold"),
         ({"selection": SelectionSpec(threshold_nats=-1.0)}, "threshold"),
-        ({"selection": SelectionSpec(threshold_nats=1e-7)}, "predictions are left"),
+        ({"selection": SelectionSpec(threshold_nats=1e-7)}, "predictions remain"),
         ({"selection": SelectionSpec(stride=0)}, "stride 0"),
         ({"selection": SelectionSpec(limit=1)}, "limit 1"),
     ],

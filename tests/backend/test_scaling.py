@@ -23,7 +23,7 @@ from backend.store.tables import (
 )
 from compute.curve_classes import CURVE_CLASSES
 from compute.power_law import fit_power_law
-from compute.selection import document_induction_mask
+from tests.compute.induction import reference_induction_mask
 from tests.stores import MINI
 
 
@@ -83,7 +83,7 @@ def test_induction_is_the_mean_over_what_the_definition_explains(mini_store: Sto
     with mini_store.session() as session:
         corpus = session.scalars(select(Corpus)).one()
         documents = read_all(session, corpus)
-    mask = np.concatenate([document_induction_mask(document) for document in documents])
+    mask = np.concatenate([reference_induction_mask(document) for document in documents])
     losses, _ = losses_and_classes(mini_store, "N")
     found = detail(mini_store).induction
     assert found is not None

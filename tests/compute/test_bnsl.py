@@ -1,4 +1,4 @@
-"""Broken laws against a formula written out in plain arithmetic, and against generated curves."""
+"""Broken laws against the formula in plain arithmetic, and fits to generated curves."""
 
 import numpy as np
 import pytest
@@ -24,10 +24,10 @@ LAWS = {0: BrokenLaw(0.5, float(np.log(8)), 0.2), 1: ONE, 2: TWO}
 
 
 def plain(law: BrokenLaw, x: float) -> float:
-    """y as the paper writes it."""
+    """Evaluate the formula of the paper."""
     y = float(np.exp(law.ln_b)) * x**-law.c0
-    for one in law.breaks:
-        y *= (1 + (x / one.d) ** (1 / one.f)) ** (-one.c * one.f)
+    for bend in law.breaks:
+        y *= (1 + (x / bend.d) ** (1 / bend.f)) ** (-bend.c * bend.f)
     return law.a + y
 
 
@@ -47,10 +47,10 @@ def test_a_law_is_the_formula_of_the_paper(
 ) -> None:
     law = BrokenLaw(a, float(np.log(b)), c0, tuple(breaks))
     x = np.geomspace(1, 1e6, 7)
-    np.testing.assert_allclose(law.y(x), [plain(law, float(one)) for one in x], rtol=1e-9)
+    np.testing.assert_allclose(law.y(x), [plain(law, float(value)) for value in x], rtol=1e-9)
 
 
-def test_powers_beyond_what_a_float_holds_do_not_overflow() -> None:
+def test_powers_beyond_the_range_of_a_float_do_not_overflow() -> None:
     law = BrokenLaw(0.0, 900.0, 1.0, (Break(2.0, 1e100, 1e-3),))  # b = e^900, (x/d)^1000
     with np.errstate(all="raise", under="ignore"):
         ln_y = law.ln_y(np.array([1e-300, 1.0, 1e100, 1e200, 1e300]))
@@ -60,18 +60,17 @@ def test_powers_beyond_what_a_float_holds_do_not_overflow() -> None:
 
 
 @pytest.mark.parametrize("n_breaks", LAWS)
-def test_a_curve_without_noise_gives_its_parameters_and_its_continuation(n_breaks: int) -> None:
+def test_a_curve_without_noise_recovers_parameters_and_extrapolates(n_breaks: int) -> None:
     law = LAWS[n_breaks]
     fit = fit_broken_law(X[:32], law.y(X[:32]))
     assert len(fit.law.breaks) == n_breaks
-    expected, found = named_parameters(law), named_parameters(fit.law)
-    assert found == pytest.approx(expected, rel=1e-4)
+    assert named_parameters(fit.law) == pytest.approx(named_parameters(law), rel=1e-4)
     assert rmsle(fit.law.ln_y(X[32:]), law.ln_y(X[32:])) < 1e-6
     assert fit.r_squared == pytest.approx(1)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_noisy_curve_with_a_break_is_continued_better_than_by_a_power_law(seed: int) -> None:
+def test_a_noisy_curve_with_a_break_extrapolates_better_than_a_power_law(seed: int) -> None:
     y = noisy(ONE, seed)
     fit = fit_broken_law(X[:32], y[:32])
     assert len(fit.law.breaks) >= 1
@@ -80,9 +79,9 @@ def test_a_noisy_curve_with_a_break_is_continued_better_than_by_a_power_law(seed
     assert ours < 0.1 < rmsle(straight.law.ln_y(X[32:]), ONE.ln_y(X[32:]))
 
 
-def test_a_noisy_power_law_keeps_no_break() -> None:
-    chosen = [len(fit_broken_law(X, noisy(LAWS[0], seed)).law.breaks) for seed in range(3)]
-    assert chosen == [0, 0, 0]
+def test_a_noisy_power_law_has_no_break() -> None:
+    n_breaks = [len(fit_broken_law(X, noisy(LAWS[0], seed)).law.breaks) for seed in range(3)]
+    assert n_breaks == [0, 0, 0]
 
 
 def test_no_break_is_the_power_law_with_a_free_floor() -> None:
@@ -113,7 +112,7 @@ def test_the_same_points_in_any_order_give_the_same_law_and_band() -> None:
     assert bands[0].parameters == bands[1].parameters != bands[2].parameters
 
 
-def test_the_interval_holds_the_truth_and_grows_outwards() -> None:
+def test_the_interval_covers_the_truth_and_grows_outwards() -> None:
     law = LAWS[0]
     y = noisy(law, 5, noise=0.01)
     fit = fit_broken_law(X[:20], y[:20], 0)

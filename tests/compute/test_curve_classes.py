@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from compute.curve_classes import CURVE_CLASSES, DEFAULT_THRESHOLDS, CurveScores, curve_scores
-from compute.isotonic import decreasing_fits
+from tests.compute.isotonic_fits import isotonic_fits
 
 AXIS = 10 ** (4 + 0.5 * np.arange(7))
 
@@ -180,7 +180,7 @@ def test_refining_the_axis_by_interpolation_changes_no_class(
     for row in np.flatnonzero(steep):
         places = (np.log10([coarse.emergence[row], ours.emergence[row]]) - 4) / 0.5
         at = np.sort(np.clip(places, 0, 6))
-        levels = decreasing_fits(curves[row : row + 1], np.arange(7.0), at)[0]
+        levels = isotonic_fits(curves[row : row + 1], np.arange(7.0), at)[0]
         assert abs(levels[0] - levels[1]) <= 1e-6 * (1 + coarse.total_drop[row])
 
 

@@ -13,7 +13,8 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import linregress, rankdata, spearmanr
 
 from compute.curve_classes import CURVE_CLASSES, CurveScores, CurveThresholds, curve_scores
-from compute.isotonic import decreasing_fits
+from compute.isotonic import decreasing_features
+from tests.compute.isotonic_fits import isotonic_fits
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIZES = np.array([18915328, 85056000, 302311424, 805736448, 1208602624, 2517652480, 6444163072.0])
@@ -57,7 +58,7 @@ def test_the_fit_equals_scipys_on_a_dense_axis(curves: NDArray[np.float64]) -> N
     places = np.log10(log_axis(curves))
     for curve in curves:
         middles, expected, step = dense_fit(curve, places, 200)
-        fit = decreasing_fits(curve[None], places, middles)[0]
+        fit = isotonic_fits(curve[None], places, middles)[0]
         np.testing.assert_allclose(fit, expected, rtol=0, atol=step + 1e-9)
 
 
@@ -69,7 +70,7 @@ def test_the_fit_is_the_projection_on_long_curves(n_points: int) -> None:
     places = np.cumsum(rng.uniform(0.05, 0.8, n_points))
     fine = np.unique(np.concatenate([places, np.linspace(places[0], places[-1], 40 * n_points)]))
     for curve in curves:
-        fit = decreasing_fits(curve[None], places, fine)[0]
+        fit = isotonic_fits(curve[None], places, fine)[0]
         assert (np.diff(fit) <= 1e-9).all()
         # The integral of curve minus fit is never positive and ends at 0: the fit is the slope of
         # the least concave line above the curve's integral. The fit bends between the places of
@@ -84,7 +85,7 @@ def test_the_fit_is_the_projection_on_long_curves(n_points: int) -> None:
 def test_a_falling_curve_is_its_own_fit() -> None:
     curve = np.array([[9.0, 9, 4, 3.5, 0]])
     places = np.array([0, 0.2, 1, 1.1, 3])
-    np.testing.assert_array_equal(decreasing_fits(curve, places, places), curve)
+    np.testing.assert_array_equal(isotonic_fits(curve, places, places), curve)
 
 
 @given(CURVES)
@@ -94,9 +95,7 @@ def test_sharpness_equals_the_best_window_of_a_fine_grid(curves: NDArray[np.floa
     scores = curve_scores(curves, axis)
     starts = np.linspace(decades[0] - 0.5, decades[-1], 4001)
     inside = np.clip(starts, *decades[[0, -1]]), np.clip(starts + 0.5, *decades[[0, -1]])
-    falls = decreasing_fits(curves, decades, inside[0]) - decreasing_fits(
-        curves, decades, inside[1]
-    )
+    falls = isotonic_fits(curves, decades, inside[0]) - isotonic_fits(curves, decades, inside[1])
     for row, curve in enumerate(curves):
         if scores.total_drop[row] == 0:
             assert np.isnan(scores.sharpness[row])
@@ -117,15 +116,35 @@ def test_sharpness_is_one_when_the_axis_is_shorter_than_the_window() -> None:
     assert score([9, 5, 1], np.array([1.0, 2, 3])).sharpness[0] == 1
 
 
-def test_sharpness_and_class_do_not_depend_on_how_densely_the_axis_is_sampled() -> None:
-    dense = np.geomspace(1e7, 1e10, 154)
-    coarse = dense[::17]
+@settings(deadline=None)
+@given(CURVES, st.lists(st.floats(0.01, 0.99), min_size=1, max_size=8), st.integers(0, 99))
+def test_points_inserted_on_segments_change_no_feature(
+    curves: NDArray[np.float64], shares: list[float], seed: int
+) -> None:
+    decades = np.log10(log_axis(curves, seed))
+    lefts = np.random.default_rng(seed).integers(0, len(decades) - 1, len(shares))
+    inserted = decades[lefts] + shares * np.diff(decades)[lefts]
+    dense = np.unique(np.concatenate([decades, inserted]))
+    refined = np.array([np.interp(dense, decades, curve) for curve in curves])
+    coarse = decreasing_features(curves, decades, 0.5)
+    fine = decreasing_features(refined, dense, 0.5)
+    for before, after in zip(coarse[:3], fine[:3], strict=True):
+        np.testing.assert_allclose(after, before, rtol=0, atol=1e-9)
+    # A fit that is flat at half of its drop reaches that level anywhere on the flat segment.
+    for curve, *halves in zip(curves, coarse[3], fine[3], strict=True):
+        levels = isotonic_fits(curve[None], decades, np.sort(halves))[0]
+        np.testing.assert_allclose(levels[1], levels[0], rtol=0, atol=1e-9)
+
+
+def test_sharpness_and_class_are_those_of_the_line_however_densely_it_is_sampled() -> None:
+    knots_at = np.array([1e7, 2e8, 5e8, 1e10])
+    dense = np.unique(np.concatenate([np.geomspace(1e7, 1e10, 154), knots_at]))
     for knots in ([6, 6, 0.1, 0.1], [6, 4, 2, 0.1]):
-        curve = np.interp(np.log(dense), np.log([1e7, 2e8, 5e8, 1e10]), knots)
-        ours = curve_scores(curve[None], dense)
-        thin = curve_scores(curve[None, ::17], coarse)
-        assert ours.curve_class[0] == thin.curve_class[0]
-        assert ours.sharpness[0] == pytest.approx(thin.sharpness[0], abs=0.15)
+        curve = np.interp(np.log(dense), np.log(knots_at), knots)
+        fine, coarse = curve_scores(curve[None], dense), curve_scores(np.array([knots]), knots_at)
+        assert fine.curve_class[0] == coarse.curve_class[0]
+        assert fine.sharpness[0] == pytest.approx(coarse.sharpness[0], abs=1e-9)
+        assert fine.emergence[0] == pytest.approx(coarse.emergence[0], rel=1e-9)
 
 
 @given(CURVES)
@@ -169,7 +188,7 @@ def test_emergence_is_where_the_interpolated_fit_is_half_way(curves: NDArray[np.
         if not np.isnan(at):
             place = np.clip(np.log10(at), decades[0], decades[-1])
             wanted = np.array([decades[0], place, decades[-1]])
-            first, level, last = decreasing_fits(curve[None], decades, wanted)[0]
+            first, level, last = isotonic_fits(curve[None], decades, wanted)[0]
             assert level == pytest.approx((first + last) / 2, abs=1e-7)
 
 

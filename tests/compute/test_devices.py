@@ -10,9 +10,9 @@ import torch
 from compute.checkpoints import load_model
 from compute.gradients import GRADIENT_TOKENS, prediction_contexts, prediction_gradients
 from compute.losses import BATCH_SIZES, document_losses
-from compute.similarity import cosine_matrix
 from compute.spectral_clustering import angular_affinity, spectral_embedding
 from tests.bundled import documents, final_checkpoint
+from tests.compute.cosine_matrix import cosine_matrix
 
 OTHER = "cuda" if torch.cuda.is_available() else "cpu"
 LOSS_TOLERANCE_NATS = 1e-4

@@ -15,8 +15,8 @@ from transformers.pytorch_utils import Conv1D
 from compute.checkpoints import load_model
 from compute.gradients import linear_blocks, prediction_contexts, prediction_gradients
 from compute.losses import document_losses
-from compute.similarity import cosine_matrix
 from tests.bundled import documents, final_checkpoint
+from tests.compute.cosine_matrix import cosine_matrix
 from tests.factories import VOCABULARY, random_documents, tiny_model
 
 TOLERANCE = 1e-5

@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from compute.similarity import cosine_matrix
 from compute.spectral_clustering import angular_affinity, cluster_embedding, spectral_embedding
+from tests.compute.cosine_matrix import cosine_matrix
 from tests.factories import planted_gradients, planted_sizes
 
 N_PARAMS = 20_000

@@ -1,4 +1,6 @@
-"""Selection of predictions against a word-by-word reading of its definition."""
+"""Selection of predictions against a literal implementation of its definition."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from compute.selection import document_induction_mask, induction_mask, select_predictions
+from compute.selection import induction_mask, select_predictions
+from tests.compute.induction import reference_induction_mask
 
 FEW_TOKENS = hnp.arrays(np.int64, st.integers(0, 30), elements=st.integers(0, 2))
 
@@ -18,39 +21,42 @@ def explained(tokens: list[int], position: int) -> bool:
     def trigram(end: int) -> list[int] | None:
         return tokens[end - 2 : end + 1] if end >= 2 else None
 
-    mine = trigram(position)
-    return mine is not None and any(trigram(p) == mine for p in range(position))
+    own = trigram(position)
+    return own is not None and any(trigram(p) == own for p in range(position))
+
+
+def explained_predictions(tokens: NDArray[Any]) -> list[bool]:
+    """Apply `explained` to every prediction of a document."""
+    return [explained(tokens.tolist(), p) for p in range(1, len(tokens))]
 
 
 @given(tokens=FEW_TOKENS)
-def test_induction_is_read_as_it_is_defined(tokens: NDArray[np.int64]) -> None:
-    ids = tokens.tolist()
-    assert document_induction_mask(tokens).tolist() == [
-        explained(ids, p) for p in range(1, len(ids))
-    ]
+def test_the_induction_mask_follows_its_definition(tokens: NDArray[np.int64]) -> None:
+    expected = explained_predictions(tokens)
+    assert induction_mask([tokens]).tolist() == expected
+    assert reference_induction_mask(tokens).tolist() == expected
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.int64])
-def test_the_second_time_a_trigram_ends_is_explained_whatever_the_id_type(dtype: type) -> None:
+def test_a_repeated_trigram_is_explained_for_every_id_type(dtype: type) -> None:
     tokens = np.array([5, 6, 7, 9, 5, 6, 7], dtype)
     # Predictions are positions 1 to 6; only position 6, the second end of 5 6 7, is explained.
-    assert np.flatnonzero(document_induction_mask(tokens)).tolist() == [5]
+    assert np.flatnonzero(induction_mask([tokens])).tolist() == [5]
 
 
 @given(documents=st.lists(FEW_TOKENS, max_size=6))
-def test_masks_of_documents_are_numbered_like_predictions(
+def test_masks_of_documents_are_concatenated_like_predictions(
     documents: list[NDArray[np.int64]],
 ) -> None:
-    """The published index drifted by one a document; each mask starts at its own prediction."""
+    """The published index drifted by one per document; each mask starts at its own prediction."""
     mask = induction_mask(documents)
-    expected = [explained(d.tolist(), p) for d in documents for p in range(1, len(d))]
-    assert mask.tolist() == expected
+    assert mask.tolist() == [is_true for d in documents for is_true in explained_predictions(d)]
 
 
-def test_ids_too_large_to_pack_are_compared_all_the_same() -> None:
+def test_ids_too_large_to_pack_are_compared_too() -> None:
     large = 2**31 + np.array([5, 6, 7, 9, 5, 6, 7, 2, 5, 6, 7])
     documents = [large, large[:3], large[2:]]
-    expected = np.concatenate([document_induction_mask(document) for document in documents])
+    expected = np.concatenate([reference_induction_mask(document) for document in documents])
     np.testing.assert_array_equal(induction_mask(documents), expected)
     assert expected.sum() == 3
 
@@ -64,20 +70,22 @@ LOSSES = hnp.arrays(np.float32, st.integers(0, 60), elements=st.floats(0, 1, wid
 
 
 @given(data=st.data(), losses=LOSSES, stride=st.integers(1, 5), limit=st.none() | st.integers(2, 9))
-def test_chosen_are_every_strideth_under_the_threshold_up_to_the_limit(
+def test_every_strideth_prediction_under_the_threshold_is_selected_up_to_the_limit(
     data: st.DataObject, losses: NDArray[np.float32], stride: int, limit: int | None
 ) -> None:
     mask = data.draw(st.none() | hnp.arrays(np.bool_, len(losses)))
-    kept = [i for i, loss in enumerate(losses) if loss < 0.5 and (mask is None or not mask[i])]
-    expected = kept[::stride][:limit]
+    candidates = [
+        i for i, loss in enumerate(losses) if loss < 0.5 and (mask is None or not mask[i])
+    ]
+    expected = candidates[::stride][:limit]
     if len(expected) < 2:
-        with pytest.raises(ValueError, match=f"{len(expected)} predictions are left"):
+        with pytest.raises(ValueError, match=f"{len(expected)} predictions remain"):
             select_predictions(losses, mask, threshold_nats=0.5, stride=stride, limit=limit)
         return
-    chosen = select_predictions(losses, mask, threshold_nats=0.5, stride=stride, limit=limit)
-    assert chosen.indexes.tolist() == expected
-    assert chosen.n_under_threshold == int((losses < 0.5).sum())
-    assert chosen.n_under_threshold - chosen.n_induction == len(kept)
+    selection = select_predictions(losses, mask, threshold_nats=0.5, stride=stride, limit=limit)
+    assert selection.indexes.tolist() == expected
+    assert selection.n_under_threshold == int((losses < 0.5).sum())
+    assert selection.n_under_threshold - selection.n_induction == len(candidates)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +98,8 @@ def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
         select_predictions(losses, None, **{"threshold_nats": 0.5, **wrong})
 
 
-def test_a_threshold_is_not_rounded_to_the_losses_dtype() -> None:
+def test_the_threshold_is_not_rounded_to_the_dtype_of_the_losses() -> None:
     # float16 has no 0.1: the nearest below is 0.09998, which is under it.
     losses = np.array([0.0999755859375, 0.0999755859375, 0.10003662109375], np.float16)
-    chosen = select_predictions(losses, None, threshold_nats=0.1)
-    assert chosen.indexes.tolist() == [0, 1]
+    selection = select_predictions(losses, None, threshold_nats=0.1)
+    assert selection.indexes.tolist() == [0, 1]

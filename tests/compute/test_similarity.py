@@ -1,4 +1,4 @@
-"""Stripes of cosines: the same matrix however it is cut, resumed or squeezed into memory."""
+"""Stripes of cosines: the same matrix for any stripe size, resume or memory limit."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compute.similarity import cosine_matrix, cosine_stripes, normalize_rows
-from compute.similarity_stripes import assemble_stripes, n_stripes, rows_per_stripe
+from compute.similarity import cosine_stripes, normalize_rows
+from compute.similarity_stripes import n_stripes, rows_per_stripe, write_stripe
+from tests.compute.cosine_matrix import cosine_matrix
 
 
 def rows_of(size: int, n_parameters: int, seed: int) -> Tensor:
@@ -51,12 +52,12 @@ def test_cosines_of_long_gradients_are_as_exact() -> None:
 
 @settings(deadline=None)
 @given(**SHAPES, data=st.data(), blocks_in_memory=st.integers(0, 6))
-def test_resumed_stripes_are_bitwise_those_of_an_undisturbed_run(
+def test_resumed_stripes_equal_an_uninterrupted_run_bit_for_bit(
     size: int, stripe_rows: int, seed: int, data: st.DataObject, blocks_in_memory: int
 ) -> None:
     rows = rows_of(size, 200, seed)
     count = n_stripes(size, stripe_rows)
-    undisturbed = dict(cosine_stripes(lambda a, b: rows[a:b], size, stripe_rows=stripe_rows))
+    uninterrupted = dict(cosine_stripes(lambda a, b: rows[a:b], size, stripe_rows=stripe_rows))
     done = data.draw(st.frozensets(st.integers(0, count - 1)))
     resumed = dict(
         cosine_stripes(
@@ -67,35 +68,36 @@ def test_resumed_stripes_are_bitwise_those_of_an_undisturbed_run(
             blocks_in_memory=blocks_in_memory,
         )
     )
-    assert resumed.keys() == undisturbed.keys() - done
+    assert resumed.keys() == uninterrupted.keys() - done
     for stripe, values in resumed.items():
-        assert np.array_equal(values, undisturbed[stripe])
+        assert np.array_equal(values, uninterrupted[stripe])
 
 
-def test_memory_holds_no_more_blocks_than_it_was_given() -> None:
-    rows, asked = rows_of(40, 20, seed=0), []
+def test_no_more_blocks_are_cached_than_allowed() -> None:
+    rows = rows_of(40, 20, seed=0)
+    computed: list[int] = []
 
     def gradients(first: int, last: int) -> Tensor:
-        asked.append(first)
+        computed.append(first)
         return rows[first:last]
 
     list(cosine_stripes(gradients, 40, stripe_rows=10))
-    assert sorted(asked) == [0, 10, 20, 30]
-    asked.clear()
+    assert sorted(computed) == [0, 10, 20, 30]
+    computed.clear()
     list(cosine_stripes(gradients, 40, stripe_rows=10, blocks_in_memory=1))
-    # The last block stays; the others are computed for every stripe that needs them.
-    assert asked.count(30) == 1
-    assert [asked.count(first) for first in (0, 10, 20)] == [1, 2, 3]
+    # The last block is cached; the others are computed for every stripe that needs them.
+    assert computed.count(30) == 1
+    assert [computed.count(first) for first in (0, 10, 20)] == [1, 2, 3]
 
 
-def test_finished_stripes_cost_no_gradients() -> None:
+def test_finished_stripes_compute_no_gradients() -> None:
     def gradients(first: int, last: int) -> Tensor:
-        raise AssertionError(f"rows {first} to {last} were asked for")
+        raise AssertionError(f"rows {first} to {last} were computed")
 
     assert list(cosine_stripes(gradients, 20, done=frozenset({0, 1}), stripe_rows=10)) == []
 
 
-def test_cosines_lie_within_one_so_that_arccos_exists() -> None:
+def test_cosines_are_clamped_so_that_arccos_is_finite() -> None:
     row = torch.randn(1, 999, generator=torch.Generator().manual_seed(0))
     stripes = dict(cosine_stripes(lambda a, b: row.expand(b - a, -1), 100, stripe_rows=32))
     for values in stripes.values():
@@ -104,21 +106,20 @@ def test_cosines_lie_within_one_so_that_arccos_exists() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
-def test_a_row_without_direction_is_refused_by_its_number(value: float) -> None:
+def test_a_row_without_direction_is_named(value: float) -> None:
     rows = torch.ones(4, 3)
     rows[2] = value
     with pytest.raises(ValueError, match=r"gradients\[2\] has norm"):
         normalize_rows(rows)
 
 
-def test_missing_stripes_are_refused() -> None:
-    rows = rows_of(20, 5, seed=1)
-    stripes = [values for _, values in cosine_stripes(lambda a, b: rows[a:b], 20, stripe_rows=10)]
-    with pytest.raises(ValueError, match="stripes hold 10 rows, want 20"):
-        assemble_stripes(stripes[:1], 20)
+@pytest.mark.parametrize(("shape", "first"), [((10, 20), 10), ((10, 9), 10), ((10, 1), 19)])
+def test_a_stripe_in_the_wrong_place_is_refused(shape: tuple[int, int], first: int) -> None:
+    with pytest.raises(ValueError, match=f"at row {first} does not fit 20 rows"):
+        write_stripe(np.zeros((20, 20), np.float32), np.ones(shape, np.float32), first)
 
 
-def test_stripes_of_large_models_are_thinner_so_that_a_block_fits() -> None:
+def test_stripes_of_large_models_have_fewer_rows() -> None:
     assert rows_per_stripe(334_368) == 256
     assert rows_per_stripe(18_915_328) * 18_915_328 * 4 <= 2 << 30
     assert rows_per_stripe(18_915_328) == 28

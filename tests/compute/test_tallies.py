@@ -49,7 +49,7 @@ def test_wider_bins_hold_what_numpy_counts(
 
 @pytest.mark.parametrize(("per_nat", "top"), [(3, 10), (8, 25), (8, 0)])
 def test_bins_that_would_be_cut_are_refused(per_nat: int, top: int) -> None:
-    with pytest.raises(ValueError, match="bins a nat"):
+    with pytest.raises(ValueError, match="bins per nat"):
         coarser_histogram(np.zeros((1, N_BINS), np.int64), per_nat, top)
 
 
