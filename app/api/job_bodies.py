@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from backend.experiments.registry import KINDS as EXPERIMENTS
-from backend.jobs.kinds import KINDS, JobKind
+from backend.jobs.kinds.base import JobKind
+from backend.jobs.kinds.registry import KINDS
 from backend.read.job_views import Requires
 
 

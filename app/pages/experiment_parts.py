@@ -16,7 +16,7 @@ from backend.experiments import queries as experiments
 from backend.experiments.registry import ExperimentKind, experiment_kind
 from backend.experiments.views import ExperimentRow
 from backend.jobs import queue
-from backend.jobs.kinds import kind_named
+from backend.jobs.kinds.registry import find_kind
 from backend.jobs.workers import list_workers
 from backend.store.database import Store
 
@@ -128,7 +128,7 @@ def runs_of(
 
 def _again(kind: ExperimentKind, row: ExperimentRow) -> dict[str, str]:
     """Return the fields of a form that asks for an experiment as its request said it."""
-    known = kind_named(kind.name).asked(row.parameters)
+    known = find_kind(kind.name).as_request(row.parameters)
     return job_form.entered({name: value for name, value in known.items() if value is not None})
 
 
@@ -144,7 +144,7 @@ def start(store: StoreDep, kind: str, fields: FormFields) -> Response:
     found = experiment_kind(kind)
     name = fields.pop("preset", None)
     if name is None:
-        return asked(store, found, job_form.given(kind_named(kind), fields))
+        return asked(store, found, job_form.given(find_kind(kind), fields))
     named = {preset.name: preset for preset in found.presets}
     if name not in named:
         raise InvalidInputError(

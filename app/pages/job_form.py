@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from backend.errors import InvalidInputError, QuantaError
-from backend.jobs.kinds import JobKind
+from backend.jobs.kinds.base import JobKind
 from backend.read.stored_names import stored_names
 from backend.store import data_files as files
 from backend.store.database import Store
@@ -49,7 +49,7 @@ def choices(store: Store) -> dict[str, tuple[str, ...]]:
         "suites": names.suites,
         "corpora": names.corpora,
         "models": names.models,
-        "imports": files.importable(store),
+        "imports": files.list_import_files(store),
     }
 
 

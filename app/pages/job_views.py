@@ -8,8 +8,8 @@ from typing import Any
 
 from app.web.templating import grouped, moment, si
 from backend.experiments.registry import KINDS as EXPERIMENTS
-from backend.jobs.kinds import KINDS
-from backend.jobs.kinds.base import as_asked
+from backend.jobs.kinds.base import as_request
+from backend.jobs.kinds.registry import KINDS
 from backend.jobs.workers import WorkerView
 from backend.read.job_views import Estimate, JobView
 
@@ -146,7 +146,7 @@ def _subject(kind: str, parameters: Mapping[str, Any]) -> str:
     is_cut = any("…" in value for value in parameters.values() if isinstance(value, list))
     if kind in EXPERIMENTS and not is_cut:
         return EXPERIMENTS[kind].label(dict(parameters))
-    found = as_asked({name: parameters.get(name) for name in _SUBJECT})
+    found = as_request({name: parameters.get(name) for name in _SUBJECT})
     return " · ".join([value_words(value) for value in found.values() if value][:3])
 
 

@@ -23,7 +23,8 @@ from app.web.templating import query_string, render
 from backend.errors import InvalidInputError, NotFoundError, QuantaError, StoreError
 from backend.jobs import estimates, job_log, job_table, queue
 from backend.jobs.clone import Clone, clone, clone_params
-from backend.jobs.kinds import KINDS, JobKind, kind_named
+from backend.jobs.kinds.base import JobKind
+from backend.jobs.kinds.registry import KINDS, find_kind
 from backend.jobs.workers import list_workers
 from backend.read.job_views import Estimate, JobView, Requires, State
 from backend.read.reader import left_of
@@ -32,7 +33,7 @@ router = APIRouter(include_in_schema=False)
 
 JOBS_A_PAGE, STEPS_SHOWN, OTHERS_SHOWN = 50, 50, 20
 MAX_QUERY = 2_000
-ON_FORM = {name: kind for name, kind in KINDS.items() if kind.on_form}
+ON_FORM = {name: kind for name, kind in KINDS.items() if kind.has_form}
 _Ids = Annotated[str, Field(pattern=r"^[A-Za-z0-9._,-]{0,140}$")]
 _Kind = Annotated[KindName | None, Blank]
 
@@ -91,7 +92,7 @@ def _requires(values: Mapping[str, str]) -> Requires:
 
 
 def _submitted(store: StoreDep, name: str, fields: Mapping[str, str], **known: Any) -> Response:
-    asked = {**job_form.given(kind_named(name), fields), **known}
+    asked = {**job_form.given(find_kind(name), fields), **known}
     job = queue.submit(store, name, asked, None, _requires(fields))
     return RedirectResponse(f"/jobs/{job.id}", 303)
 
@@ -117,7 +118,7 @@ def jobs(request: Request, store: StoreDep, asked: Annotated[RunsQuery, Query()]
         ids = query_string(state=asked.state, kind=asked.kind, cmp=",".join(asked.cmp))
         return RedirectResponse(f"/jobs{ids}", 303)
     if asked.kind is not None:
-        kind_named(asked.kind)
+        find_kind(asked.kind)
     return _page(request, store, asked, _asked_form(request, store, asked))
 
 
@@ -125,8 +126,8 @@ def _asked_form(request: Request, store: StoreDep, asked: RunsQuery) -> FormView
     """Return the form that an address asks for: empty, filled in, or filled in after a job."""
     before = job_table.get_job(store, asked.of) if asked.of else None
     name = asked.new or (before.kind if before else asked.kind if asked.kind in ON_FORM else None)
-    kind = kind_named(name or next(iter(ON_FORM)))
-    if not kind.on_form:
+    kind = find_kind(name or next(iter(ON_FORM)))
+    if not kind.has_form:
         raise InvalidInputError(
             f"{kind.name} jobs have no form here", f"Choose from {', '.join(ON_FORM)}", "new"
         )
@@ -184,8 +185,8 @@ def _compared(store: StoreDep, ids: str) -> job_views.Comparison:
 def submit_job(request: Request, store: StoreDep, fields: FormFields) -> Response:
     """Ask for a job, or for what it would cost, from the form of the runs page."""
     name, act = fields.pop("kind", ""), fields.pop("act", "run")
-    kind = kind_named(name)
-    if not kind.on_form:
+    kind = find_kind(name)
+    if not kind.has_form:
         return _submitted(store, name, fields)
     asked, cost, status = job_form.given(kind, fields), None, 200
     errors = job_form.faults(kind, asked)
@@ -221,7 +222,7 @@ def resume(store: StoreDep, job: JobId, fields: FormFields) -> Response:
 
 def _clone_link(job: JobView) -> str | None:
     """Return the address of the form filled in after a job, None if there is none here."""
-    if not KINDS[job.kind].on_form:
+    if not KINDS[job.kind].has_form:
         return None
     own = {"new": job.kind, "from": job.id}
     whole = query_string(**own, **job_form.entered(clone_params(job)))

@@ -27,7 +27,7 @@ from backend.errors import (
     StoreError,
     StoreFullError,
 )
-from backend.jobs.kinds import KINDS
+from backend.jobs.kinds.registry import KINDS
 from backend.store.database_errors import fault_of
 
 PROBLEM_JSON = "application/problem+json"

@@ -41,7 +41,7 @@ def run(
     """Compute an experiment; cells that are stored are not computed again."""
     from backend.experiments.queries import experiment
     from backend.experiments.registry import experiment_kind
-    from backend.jobs.kinds import checked
+    from backend.jobs.kinds.registry import validate_params
     from backend.stages.devices import resolve
     from backend.stages.experiments import run_experiment
 
@@ -56,7 +56,7 @@ def run(
         asked = dict(named[preset].parameters)
     asked |= parameters_of(parameters or [])
     with store.session() as session:
-        complete = checked(store, session, kind, asked)
+        complete = validate_params(store, session, kind, asked)
     name = run_experiment(store, kind, complete, resolve(settings()), bars(as_json))
     cells = experiment(store, name).cells
     text = f"experiment {name}: {len(cells)} cells, shown on {found.address(name)}"

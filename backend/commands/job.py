@@ -123,7 +123,7 @@ def estimate(
 @job_cli.command("kinds")
 def kinds(as_json: Json = False) -> None:
     """Kinds of jobs and their parameters."""
-    from backend.jobs.kinds import KINDS
+    from backend.jobs.kinds.registry import KINDS
 
     lines, found = [], {}
     for kind in KINDS.values():

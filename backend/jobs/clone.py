@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import QuantaError, StoreError
-from backend.jobs.kinds import KINDS, checked
+from backend.jobs.kinds.registry import KINDS, validate_params
 from backend.read.job_views import JobView
 from backend.store.database import Store
 
@@ -31,7 +31,7 @@ def clone_params(job: JobView) -> dict[str, Any]:
     fields = kind.schema.model_fields
     return {
         name: value
-        for name, value in kind.asked(job.parameters).items()
+        for name, value in kind.as_request(job.parameters).items()
         if name in fields and value not in (None, []) and value != fields[name].default
     }
 
@@ -41,7 +41,7 @@ def clone(store: Store, job: JobView) -> Clone:
     asked = clone_params(job)
     try:
         with store.session() as session:
-            now = checked(store, session, job.kind, asked)
+            now = validate_params(store, session, job.kind, asked)
     except StoreError:
         raise
     except QuantaError as error:

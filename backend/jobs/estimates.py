@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from backend.jobs.kinds import KINDS, checked
+from backend.jobs.kinds.registry import KINDS, validate_params
 from backend.read.job_views import Estimate
 from backend.read.jobs import view_of
 from backend.store.database import Store
@@ -59,7 +59,7 @@ def estimate(store: Store, kind: str, asked: Mapping[str, Any]) -> Estimate:
         InvalidInputError, NotFoundError, NotReadyError: what cannot be asked.
     """
     with store.session() as session:
-        parameters = checked(store, session, kind, asked)
+        parameters = validate_params(store, session, kind, asked)
         cost = KINDS[kind].cost(store, session, parameters)
         pace, n_past = _pace(session, kind)
         key = result_key("job", kind=kind, parameters=parameters)

@@ -70,7 +70,7 @@ def exported_file(store: Store, job_id: str) -> Path:
         NotFoundError: there is no such job, or no file of it (any more).
     """
     view = get_job(store, job_id)
-    path = files.exports(store) / str((view.result or {}).get("file"))
+    path = files.exports_folder(store) / str((view.result or {}).get("file"))
     if view.state != "finished" or not path.is_file():
         raise NotFoundError(
             f"job {job_id} has no file", "A finished export has one; ask for it again if it is gone"

@@ -1,4 +1,4 @@
-"""Asking for a job: checked, found again if it was asked for before, written down."""
+"""Submission of a job: validate, return the equal job if there is one, or write a new row."""
 
 import secrets
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, make_transient
 
 from backend.errors import ConflictError
-from backend.jobs.kinds import KINDS, checked
+from backend.jobs.kinds.registry import KINDS, validate_params
 from backend.read.job_views import JobView, Requires
 from backend.read.jobs import view_of
 from backend.store.database import Store
@@ -32,7 +32,7 @@ def _repeated(store: Store, session: Session, idempotency_key: str | None, key: 
             "this Idempotency-Key belongs to another request", "Send a new key with new parameters"
         )
     row = session.get_one(Job, asked.job_id)
-    if row.state == "finished" and not KINDS[row.kind].is_there(store, row.result or {}):
+    if row.state == "finished" and not KINDS[row.kind].has_result(store, row.result or {}):
         session.delete(asked)
         return None
     return row
@@ -49,7 +49,7 @@ def _equal(store: Store, session: Session, key: str) -> Job | None:
     row = session.scalars(select(Job).where(Job.claim == key)).one_or_none()
     if row is None or row.state != "finished":
         return row
-    if KINDS[row.kind].is_there(store, row.result or {}):
+    if KINDS[row.kind].has_result(store, row.result or {}):
         return row
     row.claim = None
     session.flush()
@@ -98,7 +98,7 @@ def submit(
     """
     with store.session() as session:
         # Outside the transaction that writes: files may be read for it.
-        parameters = checked(store, session, kind, asked)
+        parameters = validate_params(store, session, kind, asked)
         work = KINDS[kind].cost(store, session, parameters).work
     key = result_key("job", kind=kind, parameters=parameters)
     made = _queued(kind, parameters, key)

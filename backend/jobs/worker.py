@@ -16,10 +16,10 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import QuantaError
-from backend.jobs import engine, job_log, job_table, leases, work, workflows
+from backend.jobs import engine, job_log, job_table, leases, unit_runner, workflows
 from backend.jobs.child_process import Child, ChildEndedError
 from backend.jobs.devices import has_cuda
-from backend.jobs.work.base import units_of
+from backend.jobs.kinds.plans import slice_units
 from backend.store.database import Store
 
 SWEEP_SECONDS, WATCH_SECONDS = 2.0, 0.25
@@ -49,7 +49,7 @@ class Worker:
         job = job_table.get_job(self.store, job_id)
         try:
             n_workers = leases.n_live_workers(self.store, job.requires)
-            plan = work.plan(self.store, job.kind, job.parameters, n_workers)
+            plan = unit_runner.plan(self.store, job.kind, job.parameters, n_workers)
         except QuantaError as error:
             job_table.fail(self.store, job_id, error)
             return engine.SLICES, []
@@ -97,7 +97,7 @@ class Worker:
         """Return what the child does of a unit, again with smaller batches if it was killed."""
         for share in BATCH_SHARES:
             try:
-                return self.child.call(work.perform, self._settings, *what, share)
+                return self.child.call(unit_runner.perform, self._settings, *what, share)
             except ChildEndedError as error:
                 if share == BATCH_SHARES[-1] or not job_table.is_running(self.store, job_id):
                     raise
@@ -107,7 +107,7 @@ class Worker:
     def finish(self, job_id: str) -> None:
         """Note that a job is done."""
         job = job_table.get_job(self.store, job_id)
-        job_table.finish(self.store, job_id, work.result(job.kind, job.parameters))
+        job_table.finish(self.store, job_id, unit_runner.result(job.kind, job.parameters))
 
     def watch(self) -> None:
         """End the child if what it computes is not wanted any more."""
@@ -188,7 +188,7 @@ def run(store: Store, *, with_parent: bool = False) -> None:
         signal.signal(number, lambda *_: ended.set())
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    does = engine.JobSteps(worker.plan, units_of, worker.perform, worker.finish)
+    does = engine.JobSteps(worker.plan, slice_units, worker.perform, worker.finish)
     engine.launch(store.settings, worker.id, does, has_cuda=worker.has_cuda)
     for what, seconds in (
         (partial(leases.renew_lease, store, worker.id), leases.RENEW_SECONDS),

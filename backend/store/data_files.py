@@ -19,19 +19,19 @@ MAX_WAIT_SECONDS = 10.0
 MAX_FOLDER_BYTES = 1 << 30
 
 
-class Known(TypedDict):
+class DataFile(TypedDict):
     """A file of `imports`: its path below that, and the sha256 of its content."""
 
     file: str
     sha256: str
 
 
-def imports(store: Store) -> Path:
+def imports_folder(store: Store) -> Path:
     """Return the folder that jobs may read files of."""
     return store.settings.data_dir / "imports"
 
 
-def exports(store: Store) -> Path:
+def exports_folder(store: Store) -> Path:
     """Return the folder that jobs write files to."""
     return store.settings.data_dir / "exports"
 
@@ -44,13 +44,13 @@ def _refused(name: str, parameter: str, why: str) -> InvalidInputError:
     )
 
 
-def path_of(store: Store, name: str, parameter: str) -> Path:
+def file_path(store: Store, name: str, parameter: str) -> Path:
     """Return the path of a file below `imports`.
 
     Raises:
         InvalidInputError: it leads out of that folder, or there is no such file.
     """
-    root = imports(store).resolve()
+    root = imports_folder(store).resolve()
     if "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise _refused(name, parameter, "does not lie below imports")
     try:
@@ -64,13 +64,13 @@ def path_of(store: Store, name: str, parameter: str) -> Path:
     return path
 
 
-def folder_of(store: Store, name: str, parameter: str) -> Path:
+def folder_path(store: Store, name: str, parameter: str) -> Path:
     """Return the path of a folder below `imports`.
 
     Raises:
         InvalidInputError: it leads out of that folder, or there is no such folder.
     """
-    root = imports(store).resolve()
+    root = imports_folder(store).resolve()
     if "\0" in name:
         raise _refused(name, parameter, "is no folder below imports")
     path = (root / name).resolve()
@@ -102,13 +102,13 @@ def _digest(path: Path, size: int, changed_ns: int, inode: int) -> str:
         _reading.release()
 
 
-def known(store: Store, name: str, parameter: str) -> Known:
+def describe_file(store: Store, name: str, parameter: str) -> DataFile:
     """Return a file's name and digest; a file that did not change is read once.
 
     Raises:
         InvalidInputError: it is not there, or cannot be read.
     """
-    path = path_of(store, name, parameter)
+    path = file_path(store, name, parameter)
     facts = path.stat()
     try:
         digest = _digest(path, facts.st_size, facts.st_mtime_ns, facts.st_ino)
@@ -117,19 +117,19 @@ def known(store: Store, name: str, parameter: str) -> Known:
     return {"file": name, "sha256": digest}
 
 
-def unchanged(store: Store, wanted: Known, parameter: str) -> Path:
+def verify_file(store: Store, wanted: DataFile, parameter: str) -> Path:
     """Return the path of a file that is as it was when the job was asked for.
 
     Raises:
         InvalidInputError: it changed, or is not there.
     """
-    if known(store, wanted["file"], parameter) != wanted:
+    if describe_file(store, wanted["file"], parameter) != wanted:
         raise InvalidInputError(
-            f"{parameter} {wanted['file']} has changed since the job was asked for",
-            "Ask again: its content is part of the job",
+            f"{parameter} {wanted['file']} has changed since the job was submitted",
+            "Submit the job again: the content of the file is part of it",
             parameter,
         )
-    return path_of(store, wanted["file"], parameter)
+    return file_path(store, wanted["file"], parameter)
 
 
 def folder_digest(folder: Path) -> str:
@@ -153,17 +153,17 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def size_of(store: Store, wanted: Known) -> int:
+def file_size(store: Store, wanted: DataFile) -> int:
     """Return a file's size in bytes, 0 if it is not there any more."""
     try:
-        return path_of(store, wanted["file"], "file").stat().st_size
+        return file_path(store, wanted["file"], "file").stat().st_size
     except InvalidInputError:
         return 0
 
 
-def importable(store: Store) -> tuple[str, ...]:
+def list_import_files(store: Store) -> tuple[str, ...]:
     """Return names of files below `imports`, for a form's suggestions."""
-    root = imports(store)
+    root = imports_folder(store)
     if not root.is_dir():
         return ()
     found = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())

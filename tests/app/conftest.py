@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.client import Client
 from app.main import create_app
-from backend.jobs.kinds import checked
+from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import run_experiment
@@ -56,7 +56,7 @@ def over_http(app: FastAPI) -> Iterator[Client]:
 def parity_run(app_store: Store) -> str:
     """A small run of sparse parity: two alphas, four widths, fresh data and fixed samples."""
     with app_store.session() as session:
-        asked = checked(app_store, session, "sparse_parity", SMALL_PARITY)
+        asked = validate_params(app_store, session, "sparse_parity", SMALL_PARITY)
     return run_experiment(app_store, "sparse_parity", asked, ONE_CORE, Silent())
 
 

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from backend.experiments.modular_addition.queries import attention, clock_cell
 from backend.experiments.registry import experiment_kind
-from backend.jobs.kinds import checked
+from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import run_cells, run_experiment
@@ -47,7 +47,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 def complete(store: Store, **changes: Any) -> dict[str, Any]:
     with store.session() as session:
-        return checked(store, session, KIND.name, TINY | changes)
+        return validate_params(store, session, KIND.name, TINY | changes)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from app.figures.omnigrok import law_figure
 from app.main import create_app
 from backend.experiments.omnigrok.queries import OmnigrokCell, landscape_of, law_of, omnigrok
 from backend.experiments.omnigrok.spec import OMNIGROK
-from backend.jobs.kinds import checked
+from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import register, run_cells
@@ -46,7 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict
     names = {}
     for name, asked in ASKED.items():
         with store.session() as session:
-            whole = checked(store, session, "omnigrok", asked)
+            whole = validate_params(store, session, "omnigrok", asked)
         register(store, OMNIGROK, whole)
         count = len(OMNIGROK.places(whole))
         cells = {"part": range(2), "begun": range(0)}.get(name, range(count))

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from backend.jobs import job_table, leases, submission
-from backend.jobs.kinds import KINDS
+from backend.jobs.kinds.registry import KINDS
 from backend.settings import Settings
 from backend.store.database import Store, open_store
 from tests.app.conftest import local_client
@@ -70,10 +70,10 @@ def test_an_empty_store_has_every_form_and_says_that_no_worker_lives(tmp_path: P
     assert "No job yet" in page
     assert "No worker lives" in page
     for kind in KINDS.values():
-        assert (f'href="/jobs?new={kind.name}"' in page) == kind.on_form
+        assert (f'href="/jobs?new={kind.name}"' in page) == kind.has_form
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS.values() if k.on_form], ids=lambda k: k.name)
+@pytest.mark.parametrize("kind", [k for k in KINDS.values() if k.has_form], ids=lambda k: k.name)
 def test_a_form_has_every_parameter_of_its_schema_with_bounds(runs: TestClient, kind: Any) -> None:
     page = runs.get("/jobs", params={"new": kind.name}).text
     schema = kind.schema.model_json_schema()

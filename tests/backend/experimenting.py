@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backend.jobs.kinds import checked
+from backend.jobs.kinds.registry import validate_params
 from backend.settings import Settings
 from backend.store.database import Store, open_store
 from tests.stores import SMALL_GRID
@@ -24,4 +24,4 @@ def opened(folder: Path) -> Iterator[Store]:
 
 def complete(store: Store, **asked: Any) -> Parameters:
     with store.session() as session:
-        return checked(store, session, KIND, {**SMALL_GRID, **asked})
+        return validate_params(store, session, KIND, {**SMALL_GRID, **asked})

@@ -22,9 +22,8 @@ from backend.experiments.grokking import queries as phase_diagrams
 from backend.experiments.kind import groups
 from backend.experiments.registry import KINDS, experiment_kind
 from backend.jobs import estimates
-from backend.jobs.kinds import KINDS as JOB_KINDS
+from backend.jobs.kinds.registry import KINDS as JOB_KINDS
 from backend.jobs.queue import submit
-from backend.jobs.work import WORK
 from backend.progress import WORK_LOG, Silent
 from backend.settings import Settings
 from backend.stages import experiments as stage
@@ -75,9 +74,8 @@ def computed() -> Iterator[Lines]:
     WORK_LOG.setLevel(level)
 
 
-def test_every_kind_of_experiment_has_jobs_work_and_numerics() -> None:
+def test_every_kind_of_experiment_has_jobs_and_numerics() -> None:
     assert KINDS.keys() <= JOB_KINDS.keys()
-    assert KINDS.keys() <= WORK.keys()
     assert KINDS.keys() == COMPUTING.keys()
 
 
@@ -143,7 +141,7 @@ def test_cells_that_another_was_faster_with_do_not_undo_the_others(
 def test_a_finished_job_whose_cells_are_gone_computes_them_again(store: Store) -> None:
     kind = experiment_kind(KIND)
     name = run_experiment(store, KIND, complete(store), ONE_CORE, Silent())
-    is_there = JOB_KINDS[KIND].is_there
+    is_there = JOB_KINDS[KIND].has_result
     assert is_there(store, {"experiment": name})
     with store.begin() as session:
         session.execute(delete(ExperimentCell).where(ExperimentCell.cell == 1))

@@ -291,14 +291,16 @@ def test_a_cache_that_finds_no_room_is_a_507(
 
 
 def test_a_job_on_a_full_disk_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backend.jobs import work
+    from backend.jobs import unit_runner
+    from backend.jobs.kinds.measure import MEASURE
     from backend.stages.devices import Compute
 
     def failing(*_: object) -> None:
         raise OperationalError("INSERT", {}, sqlite_error("SQLITE_FULL"))
 
-    monkeypatch.setattr(work, "_opened", lambda *_: (store, Compute("cpu", 1, 1)))
-    monkeypatch.setitem(work.WORK, "measure", replace(work.MEASURE, perform=failing))
-    _, told, _ = work.perform("{}", "a-worker", "a-job", "measure", {}, ["checkpoint", "m", 0])
-    assert told is not None
-    assert "no room left" in told[0]
+    monkeypatch.setattr(unit_runner, "_open_store", lambda *_: (store, Compute("cpu", 1, 1)))
+    monkeypatch.setitem(unit_runner.KINDS, "measure", replace(MEASURE, perform=failing))
+    unit = ["checkpoint", "m", 0]
+    _, failure, _ = unit_runner.perform("{}", "a-worker", "a-job", "measure", {}, unit)
+    assert failure is not None
+    assert "no room left" in failure[0]

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import func, select
 
 from backend import cli
-from backend.jobs import leases, work
+from backend.jobs import leases, unit_runner
 from backend.jobs.queue import submit
 from backend.progress import WORK_LOG
 from backend.read.documents import read_all
@@ -365,9 +365,9 @@ def test_jobs_fetch_weights_only_if_they_may(
     def performed(**changes: Any) -> list[str] | None:
         config = Settings(data_dir=tmp_path / "data", device="cpu", **changes).model_dump_json()
         try:
-            return work.perform(config, worker, job.id, "measure", asked, unit)[1]
+            return unit_runner.perform(config, worker, job.id, "measure", asked, unit)[1]
         finally:
-            work._opened(config, worker)[0].engine.dispose()
+            unit_runner._open_store(config, worker)[0].engine.dispose()
 
     shutil.rmtree(tmp_path / "data/hub")
     hub.requests.clear()

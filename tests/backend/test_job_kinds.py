@@ -1,6 +1,8 @@
 """Kinds of jobs that read and write files: what is refused, and that they do what commands do."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,11 @@ import pytest
 from sqlalchemy import delete, select
 
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError, QuantaError
-from backend.jobs import estimates, job_log, job_table, leases, submission, work
-from backend.jobs.kinds import KINDS
-from backend.jobs.kinds.base import parsed
+from backend.jobs import estimates, job_log, job_table, leases, submission, unit_runner
+from backend.jobs.kinds.base import parse_params
+from backend.jobs.kinds.plans import slice_units
+from backend.jobs.kinds.registry import KINDS
 from backend.jobs.queue import submit
-from backend.jobs.work.base import units_of
 from backend.progress import WORK_LOG, Silent
 from backend.read.losses import evaluation_losses
 from backend.settings import Settings
@@ -41,7 +43,7 @@ from tests.recipes import recipe_file, text_files
 @pytest.fixture
 def own_log() -> Any:
     yield
-    work._opened.cache_clear()
+    unit_runner._open_store.cache_clear()
     for handler in WORK_LOG.handlers:
         handler.close()
     WORK_LOG.handlers = []
@@ -57,26 +59,26 @@ def done(own_log: None) -> Callable[..., job_table.JobView]:
         job, _ = submission.submit(store, kind, asked)
         worker = leases.register_worker(store, "cpu")
         assert job_table.start_attempt(store, job.id, 1, worker)
-        plan = work.plan(store, kind, job.parameters, n_workers)
+        plan = unit_runner.plan(store, kind, job.parameters, n_workers)
         job_table.set_units(store, job.id, {json.dumps(unit) for unit in plan.units()})
-        units = [u for phase in plan.phases for slice_ in phase for u in units_of(slice_)]
+        units = [u for phase in plan.phases for slice_ in phase for u in slice_units(slice_)]
         assert len(units) == len(plan.units())
         settings = store.settings.model_copy(update={"device": "cpu"}).model_dump_json()
         for unit in units:
             what = (settings, worker, job.id, kind, job.parameters, unit)
-            made, failure, _ = work.perform(*what)
+            made, failure, _ = unit_runner.perform(*what)
             if failure is not None:
                 raise QuantaError(*failure)
             done = job_table.CompletedUnit(json.dumps(unit), worker, 0.5, is_stored=False)
             job_table.complete_unit(store, job.id, done, made)
-        job_table.finish(store, job.id, work.result(kind, job.parameters))
+        job_table.finish(store, job.id, unit_runner.result(kind, job.parameters))
         return job_table.get_job(store, job.id)
 
     return run
 
 
 def put(store: Store, name: str, data: bytes) -> Path:
-    path = files.imports(store) / name
+    path = files.imports_folder(store) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
@@ -89,8 +91,15 @@ def names_of(store: Store) -> dict[str, str]:
         return {"suite": session.scalars(select(Suite)).one().name, "corpus": corpus.name}
 
 
-def test_every_kind_has_its_work() -> None:
-    assert set(work.WORK) == set(KINDS)
+def test_the_kinds_of_jobs_load_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys, app.main; from backend.jobs.kinds.registry import KINDS; "
+        "print(len(KINDS), {'torch', 'transformers'} & set(sys.modules))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.split(maxsplit=1) == [str(len(KINDS)), "set()\n"]
 
 
 DOCUMENTS = b"".join(
@@ -134,14 +143,14 @@ def test_a_corpus_is_added_from_a_file_that_is_part_of_the_job(
 def test_a_file_that_changes_after_the_job_was_asked_for_is_refused(
     with_suite: Store, done: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, real = put(with_suite, "mine.jsonl", DOCUMENTS), work.plan
+    path, real = put(with_suite, "mine.jsonl", DOCUMENTS), unit_runner.plan
 
     def plan(*arguments: Any) -> Any:
         path.write_bytes(b"other text")
         return real(*arguments)
 
-    monkeypatch.setattr(work, "plan", plan)
-    with pytest.raises(QuantaError, match="has changed since the job was asked for"):
+    monkeypatch.setattr(unit_runner, "plan", plan)
+    with pytest.raises(QuantaError, match="has changed since the job was submitted"):
         done(with_suite, "add_corpus", ADD)
 
 
@@ -171,7 +180,7 @@ def test_losses_are_imported_and_exported_again(
     store: Store, tmp_path: Path, done: Callable[..., Any]
 ) -> None:
     losses = random_losses(500).astype(np.float32)
-    folder = files.imports(store)
+    folder = files.imports_folder(store)
     folder.mkdir(parents=True)
     np.save(folder / "losses.npy", losses)
     put(store, "models.json", json.dumps(MODELS).encode())
@@ -186,7 +195,7 @@ def test_losses_are_imported_and_exported_again(
     wanted = {"what": "losses", "suite": "theirs", "corpus": "theirs", "first": 10, "limit": 40}
     exported = done(store, "export", wanted)
     path = job_table.exported_file(store, exported.id)
-    assert path.parent == files.exports(store)
+    assert path.parent == files.exports_folder(store)
     table = pq.read_table(path).to_pydict()
     assert table.pop("prediction") == list(range(10, 50))
     assert np.array_equal(np.stack(list(table.values()), axis=1).astype(np.float16), stored[10:50])
@@ -215,7 +224,7 @@ def test_published_labels_are_imported(store: Store, done: Callable[..., Any]) -
 def test_a_suite_is_trained_size_by_size_and_registered(
     store: Store, tmp_path: Path, done: Callable[..., Any]
 ) -> None:
-    imports = files.imports(store)
+    imports = files.imports_folder(store)
     imports.mkdir(parents=True)
     recipe_file(imports, text_files(imports))
     job = done(store, "train_suite", {"recipe": "recipe.toml"})
@@ -233,9 +242,9 @@ def test_a_suite_is_trained_size_by_size_and_registered(
 
 
 def test_a_recipe_may_not_read_folders_outside_of_imports(store: Store, tmp_path: Path) -> None:
-    files.imports(store).mkdir(parents=True)
+    files.imports_folder(store).mkdir(parents=True)
     (tmp_path / "outside").mkdir()
-    recipe_file(files.imports(store), text_files(tmp_path / "outside"))
+    recipe_file(files.imports_folder(store), text_files(tmp_path / "outside"))
     with pytest.raises(InvalidInputError, match="no folder below imports"):
         submit(store, "train_suite", {"recipe": "recipe.toml"})
 
@@ -258,7 +267,7 @@ def test_a_discovery_in_parts_is_that_of_one_worker(
             "n_init": 2,
         }
         job = done(store, "discover", asked, n_workers)
-        work._opened.cache_clear()
+        unit_runner._open_store.cache_clear()
         assert job.total == 2 + n_workers
         with store.session() as session:
             stripes = session.execute(
@@ -323,4 +332,4 @@ def test_numbers_are_sought_in_values_of_any_depth() -> None:
     for _ in range(100_000):
         nested = [nested]
     with pytest.raises(InvalidInputError, match="steps"):
-        parsed(KINDS["evaluate"], {"corpus": "demo", "suite": "mini", "steps": nested})
+        parse_params(KINDS["evaluate"], {"corpus": "demo", "suite": "mini", "steps": nested})

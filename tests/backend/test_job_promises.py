@@ -224,7 +224,7 @@ def test_a_worker_that_is_in_the_middle_of_a_commit_is_not_waited_for(any_store:
     ids=["binary", "nested", "large", "no recipe"],
 )
 def test_a_file_that_is_no_recipe_is_refused(jobs_store: Store, content: bytes) -> None:
-    path = files.imports(jobs_store) / "x.toml"
+    path = files.imports_folder(jobs_store) / "x.toml"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
     with pytest.raises(InvalidInputError):
@@ -233,23 +233,23 @@ def test_a_file_that_is_no_recipe_is_refused(jobs_store: Store, content: bytes) 
 
 def test_a_folder_with_a_zero_byte_is_refused(jobs_store: Store) -> None:
     with pytest.raises(InvalidInputError, match="is no folder below imports"):
-        files.folder_of(jobs_store, "a\0b", "recipe")
+        files.folder_path(jobs_store, "a\0b", "recipe")
 
 
 def test_large_files_are_read_one_at_a_time(
     jobs_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "MAX_WAIT_SECONDS", 0.1)
-    folder = files.imports(jobs_store)
+    folder = files.imports_folder(jobs_store)
     folder.mkdir(exist_ok=True)
     for name in ("known", "new"):
         (folder / name).write_bytes(name.encode())
-    known = files.known(jobs_store, "known", "file")
+    known = files.describe_file(jobs_store, "known", "file")
     with files._reading:
-        assert files.known(jobs_store, "known", "file") == known
+        assert files.describe_file(jobs_store, "known", "file") == known
         with pytest.raises(StoreBusyError, match="new has to wait"):
-            files.known(jobs_store, "new", "file")
-    assert files.known(jobs_store, "new", "file")["sha256"] != known["sha256"]
+            files.describe_file(jobs_store, "new", "file")
+    assert files.describe_file(jobs_store, "new", "file")["sha256"] != known["sha256"]
 
 
 def _export(store: Store, **changes: Any) -> str:

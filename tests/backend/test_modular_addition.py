@@ -11,7 +11,7 @@ from backend.errors import InvalidInputError
 from backend.experiments.kind import groups
 from backend.experiments.queries import cell, cell_arrays, experiment
 from backend.experiments.registry import experiment_kind
-from backend.jobs.kinds import checked
+from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages import experiments as stage
@@ -42,7 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 def complete(store: Store, **changes: Any) -> dict[str, Any]:
     with store.session() as session:
-        return checked(store, session, KIND.name, TINY | changes)
+        return validate_params(store, session, KIND.name, TINY | changes)
 
 
 def run(store: Store, **changes: Any) -> str:
@@ -79,7 +79,7 @@ def test_what_makes_no_cells_is_refused(store: Store, field: str, changes: dict[
 @pytest.mark.parametrize("preset", KIND.presets, ids=lambda preset: preset.name)
 def test_presets_make_cells(store: Store, preset: Any) -> None:
     with store.session() as session:
-        asked = checked(store, session, KIND.name, preset.parameters)
+        asked = validate_params(store, session, KIND.name, preset.parameters)
     assert len(KIND.places(asked)) >= 1
     assert (KIND.flop(asked) < 1e13) == (preset.size == "reduced")
 

@@ -18,7 +18,7 @@ from backend.experiments.computing import COMPUTING, Bench, CellResult
 from backend.experiments.omnigrok.cells import MAX_NUMBERS, stacks
 from backend.experiments.omnigrok.spec import OMNIGROK, flop_per_step, places
 from backend.experiments.registry import KINDS
-from backend.jobs.kinds import checked
+from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import register, run_cells, run_experiment
@@ -32,7 +32,7 @@ TINY: dict[str, Any] = {"alphas": [1.0], "hidden": [8], "n_train": [30], "steps"
 
 def complete(store: Store, **asked: Any) -> dict[str, Any]:
     with store.session() as session:
-        return checked(store, session, "omnigrok", {**TINY, **asked})
+        return validate_params(store, session, "omnigrok", {**TINY, **asked})
 
 
 def refused(store: Store, **asked: Any) -> InvalidInputError:
@@ -103,7 +103,7 @@ def test_every_preset_can_be_asked_for_where_its_data_are(store: Store) -> None:
     write_mnist(store.settings.data_dir / "imports" / "mnist", 60_000)
     for preset in KINDS["omnigrok"].presets:
         with store.session() as session:
-            asked = checked(store, session, "omnigrok", preset.parameters)
+            asked = validate_params(store, session, "omnigrok", preset.parameters)
         assert OMNIGROK.flop(asked) > 0
         # Some two minutes of one core that does eighty billion operations a second.
         assert preset.size == "full" or OMNIGROK.flop(asked) < 1e13

@@ -9,7 +9,7 @@ import pytest
 from backend.errors import InvalidInputError, NotFoundError
 from backend.experiments import queries as experiments
 from backend.experiments.grokking import queries as phase_diagrams
-from backend.jobs.kinds import checked
+from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.stages.experiments import run_experiment
 from backend.store.database import Store
@@ -80,7 +80,7 @@ def test_the_critical_fraction_is_where_half_of_the_training_sets_force_a_line(
     store: Store,
 ) -> None:
     with store.session() as session:
-        asked = checked(store, session, "critical_fraction", {"p": [6, 10], "draws": 300})
+        asked = validate_params(store, session, "critical_fraction", {"p": [6, 10], "draws": 300})
     name = run_experiment(store, "critical_fraction", asked, ONE_CORE, Silent())
     six, ten = phase_diagrams.critical_fractions(store, name)
     assert (six.n_pairs, six.n_parallelograms, ten.n_parallelograms) == (21, 13, 70)

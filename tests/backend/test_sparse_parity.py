@@ -18,7 +18,7 @@ from backend.experiments.queries import cell, cell_arrays, experiment
 from backend.experiments.registry import experiment_kind
 from backend.experiments.sparse_parity.cells import network_bytes, stacks
 from backend.experiments.sparse_parity.queries import parity, parity_cell
-from backend.jobs.kinds import checked
+from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages import experiments as stage
@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> Store:
 
 def complete(store: Store, asked: dict[str, Any]) -> dict[str, Any]:
     with store.session() as session:
-        return checked(store, session, "sparse_parity", asked)
+        return validate_params(store, session, "sparse_parity", asked)
 
 
 def computed(store: Store, asked: dict[str, Any]) -> str:
@@ -248,7 +248,7 @@ def test_the_laws_are_printed(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_other_experiments_are_no_runs_of_parity(store: Store) -> None:
     with store.session() as session:
-        grid = checked(
+        grid = validate_params(
             store,
             session,
             "phase_diagram",

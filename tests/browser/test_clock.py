@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.main import create_app
-from backend.jobs.kinds import checked
+from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import run_experiment
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.browser
 def clock_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store = open_store(Settings(data_dir=tmp_path_factory.mktemp("clock") / "data"))
     with store.session() as session:
-        asked = checked(store, session, "modular_addition", TINY)
+        asked = validate_params(store, session, "modular_addition", TINY)
     run_experiment(store, "modular_addition", asked, ONE_CORE, Silent())
     with served(create_app(store)) as url:
         yield url

@@ -113,7 +113,7 @@ def _classified(number: int) -> str:
 
 def _write_losses(store: Store, queue: Queue) -> None:
     """Put files where import jobs read them: losses of random models, a file for each job."""
-    folder = files.imports(store)
+    folder = files.imports_folder(store)
     folder.mkdir(parents=True, exist_ok=True)
     columns = [
         {"name": f"m{size}", "nonembedding_parameters": size, "step": 1000}

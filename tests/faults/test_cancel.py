@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from backend.jobs import engine, job_table
-from backend.jobs.kinds import KINDS
+from backend.jobs.kinds.registry import KINDS
 from backend.jobs.queue import resume, submit
 from backend.progress import Silent
 from backend.read.job_views import OPEN_STATES
@@ -91,7 +91,7 @@ CASES = {
 
 def write_files(store: Store) -> None:
     """Put what jobs read below imports: large enough to be stopped in the middle."""
-    folder, rng = files.imports(store), np.random.default_rng(0)
+    folder, rng = files.imports_folder(store), np.random.default_rng(0)
     folder.mkdir(parents=True)
     text = (stores.BUNDLED / "documents.jsonl").read_text(encoding="utf-8")
     (folder / "mine.jsonl").write_text(text * 4, encoding="utf-8")

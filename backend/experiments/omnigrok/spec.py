@@ -112,7 +112,7 @@ def known_mnist(store: Store, name: str) -> tuple[dict[str, str], int]:
     from backend.store import data_files as files  # which knows experiments, in turn
 
     try:
-        folder = files.folder_of(store, name, "mnist")
+        folder = files.folder_path(store, name, "mnist")
     except InvalidInputError as error:
         raise InvalidInputError(error.problem, _WANTED, "mnist") from error
     try:
@@ -124,7 +124,8 @@ def known_mnist(store: Store, name: str) -> tuple[dict[str, str], int]:
             f"mnist: {fault}", "Name a folder below imports", "mnist"
         ) from error
     digests = [
-        files.known(store, f"{name}/{path.name}", "mnist")["sha256"] for path in paths.values()
+        files.describe_file(store, f"{name}/{path.name}", "mnist")["sha256"]
+        for path in paths.values()
     ]
     return {"file": name, "sha256": _joined(digests)}, count
 

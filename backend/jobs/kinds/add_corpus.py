@@ -1,12 +1,15 @@
-"""add_corpus: documents are tokenised and stored as a corpus."""
+"""add_corpus: tokenise documents and store them as a corpus."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError
-from backend.jobs.kinds.base import Checked, Cost, JobKind, as_asked
+from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task, as_request
+from backend.jobs.kinds.plans import sequential_plan
 from backend.schemas import names
 from backend.schemas.parameters import MAX_INTEGER, NO_NUL, File, Name, Number, Parameters
 from backend.store import data_files as files
@@ -17,7 +20,7 @@ MAX_TOKENS = 1_048_576
 
 
 class AddCorpusParameters(Parameters):
-    """A corpus of one's own; files lie below `imports` in the server's data directory."""
+    """A new corpus; files are below `imports` in the server's data directory."""
 
     name: Name = Field(title="Name", description="Of the corpus, in URLs", examples=["mine"])
     files: list[File] = Field(
@@ -44,39 +47,79 @@ class AddCorpusParameters(Parameters):
     )
 
 
-def _check(store: Store, session: Session, asked: AddCorpusParameters) -> Checked:
-    names.check(asked.name, "name")
-    found = tokenizer_of_suite(session, asked.tokenizer)
-    tokenizer: dict[str, str] | files.Known
-    if found is not None:
-        tokenizer = {"suite": asked.tokenizer, "key": found.key}
+def _validate(store: Store, session: Session, request: AddCorpusParameters) -> JobParams:
+    names.check(request.name, "name")
+    row = tokenizer_of_suite(session, request.tokenizer)
+    tokenizer: dict[str, str] | files.DataFile
+    if row is not None:
+        tokenizer = {"suite": request.tokenizer, "key": row.key}
     else:
         try:
-            tokenizer = files.known(store, asked.tokenizer, "tokenizer")
+            tokenizer = files.describe_file(store, request.tokenizer, "tokenizer")
         except InvalidInputError as error:
             raise InvalidInputError(
-                f"tokenizer {asked.tokenizer!r} is neither a registered suite nor a file",
+                f"tokenizer {request.tokenizer!r} is neither a registered suite nor a file",
                 "Name one of `quanta suite list`, or a tokenizer.json below imports",
                 "tokenizer",
             ) from error
     return {
-        "name": asked.name,
-        "files": [files.known(store, name, "files") for name in asked.files],
+        "name": request.name,
+        "files": [files.describe_file(store, name, "files") for name in request.files],
         "tokenizer": tokenizer,
-        "max_tokens": asked.max_tokens,
-        "prefix": asked.prefix,
-        "limit": asked.limit,
+        "max_tokens": request.max_tokens,
+        "prefix": request.prefix,
+        "limit": request.limit,
     }
 
 
-def _asked(parameters: Checked) -> Checked:
-    tokenizer = parameters["tokenizer"]
-    return {**as_asked(parameters), "tokenizer": tokenizer.get("suite") or tokenizer.get("file")}
+def _as_request(params: JobParams) -> JobParams:
+    tokenizer = params["tokenizer"]
+    return {**as_request(params), "tokenizer": tokenizer.get("suite") or tokenizer.get("file")}
 
 
-def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
-    size = sum(files.size_of(store, one) for one in parameters["files"])
+def _cost(store: Store, session: Session, params: JobParams) -> Cost:
+    size = sum(files.file_size(store, file) for file in params["files"])
     return Cost(1, float(size), "bytes")
+
+
+def _tokenizer_file(store: Store, tokenizer: JobParams, folder: Path) -> Path:
+    """Return the path of a tokenizer.json, written to `folder` if it is a suite's."""
+    if "file" in tokenizer:
+        file: files.DataFile = {"file": tokenizer["file"], "sha256": tokenizer["sha256"]}
+        return files.verify_file(store, file, "tokenizer")
+    with store.session() as session:
+        row = tokenizer_of_suite(session, tokenizer["suite"])
+    if row is None or row.key != tokenizer["key"]:
+        raise InvalidInputError(
+            f"suite {tokenizer['suite']} has another tokenizer than when the job was submitted",
+            "Submit the job again",
+            "tokenizer",
+        )
+    path = folder / "tokenizer.json"
+    path.write_bytes(row.json)
+    return path
+
+
+def _perform(task: Task) -> JobResult:
+    from backend.stages.corpora import CorpusSpec, add_corpus
+
+    params = task.params
+    paths = tuple(files.verify_file(task.store, file, "files") for file in params["files"])
+    with TemporaryDirectory(prefix="quanta-corpus-") as folder:
+        spec = CorpusSpec(
+            name=params["name"],
+            files=paths,
+            tokenizer=_tokenizer_file(task.store, params["tokenizer"], Path(folder)),
+            max_tokens=params["max_tokens"],
+            prefix=tuple(params["prefix"]),
+            limit=params["limit"],
+        )
+        corpus = add_corpus(task.store, spec, task.progress)
+    return {"documents": corpus.n_documents, "predictions": corpus.n_predictions}
+
+
+def _result(params: JobParams) -> JobResult:
+    return {"corpus": params["name"], "page": f"/documents?corpus={params['name']}"}
 
 
 ADD_CORPUS = JobKind(
@@ -85,7 +128,10 @@ ADD_CORPUS = JobKind(
     summary="Documents, tokenised and stored as a corpus.",
     unit="stages",
     schema=AddCorpusParameters,
-    check=_check,
+    validate=_validate,
     cost=_cost,
-    asked=_asked,
+    plan=lambda *_: sequential_plan("add"),
+    perform=_perform,
+    result=_result,
+    as_request=_as_request,
 )

@@ -1,30 +1,38 @@
-"""What a kind of job is: its parameters as a schema, their check, and what it will cost.
+"""Base of all kinds of jobs: parameters and their validation, cost, plan, and the work of a unit.
 
-Checked parameters name everything (no defaults, no current state), so that their hash is the
-job's content key: equal requests meet in one job.
+Validated parameters name everything (no defaults, no current state), so that their hash is the
+job's content key: equal requests share one job. A unit checks first whether its result is stored,
+so that repeating it is harmless. Units run in a spawned child of a worker, never in the server,
+and import the stages (and torch) only there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError
+from backend.jobs.kinds.plans import Plan, Unit
+from backend.progress import Progress
 from backend.schemas.parameters import Parameters
 from backend.store.database import Store
-from backend.store.lookup import has_weights
-from backend.store.tables import Checkpoint, Suite
+
+if TYPE_CHECKING:
+    from backend.stages.devices import Compute
+
+JobParams = dict[str, Any]
+JobResult = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job will take, before it is asked for.
+    """Expected cost of a job.
 
     Attributes:
-        units: units of work, None while that is not known.
-        work: amount that its time is proportional to, in `work_unit`.
+        units: number of units, None while it is not known.
+        work: amount that the time is proportional to, in `work_unit`.
         work_unit: "FLOP", "bytes" or "units".
     """
 
@@ -33,22 +41,26 @@ class Cost:
     work_unit: Literal["FLOP", "bytes", "units"]
 
 
-Checked = dict[str, Any]
+@dataclass(frozen=True)
+class Task:
+    """One unit of a job, and the store, device and progress to compute it with."""
+
+    store: Store
+    compute: "Compute"
+    params: JobParams
+    unit: Unit
+    progress: Progress
 
 
-def as_asked(parameters: Checked) -> Checked:
-    """Return checked parameters as a request says them, where both have the same names."""
+def as_request(params: JobParams) -> JobParams:
+    """Return validated parameters as a request, where both have the same names."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return value.get("file")
         return [plain(item) for item in value] if isinstance(value, list) else value
 
-    return {name: plain(value) for name, value in parameters.items()}
-
-
-def _always(store: Store, result: Mapping[str, Any]) -> bool:
-    return True
+    return {name: plain(value) for name, value in params.items()}
 
 
 @dataclass(frozen=True)
@@ -58,14 +70,19 @@ class JobKind:
     Attributes:
         name: in requests.
         title: for people.
-        summary: one sentence: what it makes.
+        summary: one sentence that says what the job makes.
         unit: what its progress counts.
-        schema: what a request may say.
-        check: returns complete parameters; raises what cannot be asked.
-        cost: of checked parameters.
-        asked: of checked parameters: a request for the same, as near as a request can come.
-        is_there: whether what a finished job made is still there; if not, it is made again.
-        on_form: whether the page of runs has a form for it; others have one on pages of their own.
+        schema: parameters of a request.
+        validate: returns complete parameters; raises if the request cannot be met.
+        cost: of validated parameters.
+        plan: units for a number of running workers.
+        perform: computes and commits one unit; returns its part of the job's result.
+        result: of a finished job, from its parameters: names, and the `page` that shows it.
+        as_request: the request closest to validated parameters.
+        has_result: whether the result of a finished job still exists; if not, it is computed again.
+        has_form: whether the page of jobs has a form for it; other kinds have pages of their own.
+        is_logged: whether every computed unit writes a line to quanta.log, so that no line means
+            that its result was stored already.
     """
 
     name: str
@@ -73,25 +90,29 @@ class JobKind:
     summary: str
     unit: str
     schema: type[Parameters]
-    check: Callable[[Store, Session, Any], Checked]
-    cost: Callable[[Store, Session, Checked], Cost]
-    asked: Callable[[Checked], Checked] = field(default=as_asked)
-    is_there: Callable[[Store, Mapping[str, Any]], bool] = field(default=_always)
-    on_form: bool = True
+    validate: Callable[[Store, Session, Any], JobParams]
+    cost: Callable[[Store, Session, JobParams], Cost]
+    plan: Callable[[Store, JobParams, int], Plan]
+    perform: Callable[[Task], JobResult | None]
+    result: Callable[[JobParams], JobResult]
+    as_request: Callable[[JobParams], JobParams] = as_request
+    has_result: Callable[[Store, Mapping[str, Any]], bool] = lambda store, result: True
+    has_form: bool = True
+    is_logged: bool = False
 
 
-def parsed(kind: JobKind, asked: Mapping[str, Any]) -> Parameters:
-    """Return a request's parameters by the kind's schema.
+def parse_params(kind: JobKind, request: Mapping[str, Any]) -> Parameters:
+    """Return a request as an instance of the kind's schema.
 
     Raises:
-        InvalidInputError: one is missing, unknown or out of range; names it.
+        InvalidInputError: a parameter is missing, unknown or out of range; the message names it.
     """
     try:
-        return kind.schema.model_validate(dict(asked))
+        return kind.schema.model_validate(dict(request))
     except ValidationError as error:
         fault = error.errors()[0]
         name = str(fault["loc"][0]) if fault["loc"] else "parameters"
-        is_blank = name in asked and asked[name] in (None, "")
+        is_blank = name in request and request[name] in (None, "")
         if fault["type"] == "missing" or is_blank:
             raise InvalidInputError(f"{name} is missing", f"Send {name}", name) from error
         raise InvalidInputError(
@@ -99,34 +120,3 @@ def parsed(kind: JobKind, asked: Mapping[str, Any]) -> Parameters:
             f"Correct it; {kind.name} jobs say what they take",
             name,
         ) from error
-
-
-def with_weights(suite: Suite) -> Suite:
-    """Return a suite that can compute.
-
-    Raises:
-        InvalidInputError: it was imported as losses.
-    """
-    if not has_weights(suite):
-        raise InvalidInputError(
-            f"suite {suite.name} was imported as losses: it has no weights to compute with",
-            "Choose another suite; `quanta suite add` registers weights",
-            "suite",
-        )
-    return suite
-
-
-def places(checkpoints: Sequence[Checkpoint]) -> list[list[str | int]]:
-    """Return checkpoints as [model, step]."""
-    return [[c.model.name, c.step] for c in checkpoints]
-
-
-def forward_flop(checkpoints: Sequence[Checkpoint], tokens: int) -> float:
-    """Return 2N floating-point operations a token, summed (arXiv:2001.08361, section 2.1)."""
-    return 2.0 * tokens * sum(c.model.nonembedding_parameters for c in checkpoints)
-
-
-def placed(suite: Suite, wanted: Sequence[Sequence[Any]]) -> list[Checkpoint]:
-    """Return the checkpoints at [model, step] that a suite still has."""
-    known = {(m.name, c.step): c for m in suite.models for c in m.checkpoints}
-    return [known[model, step] for model, step in wanted if (model, step) in known]

@@ -1,10 +1,13 @@
-"""classify: every prediction's curve over size and step, of what is evaluated."""
+"""classify: class and scores of every prediction's curve over size and over steps."""
+
+from urllib.parse import urlencode
 
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from backend.errors import NotReadyError
-from backend.jobs.kinds.base import Checked, Cost, JobKind
+from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
+from backend.jobs.kinds.plans import sequential_plan
 from backend.schemas.parameters import CorpusName, Parameters, SuiteName
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, finished_evaluations, suite_named
@@ -17,27 +20,41 @@ class ClassifyParameters(Parameters):
     corpus: CorpusName = Field(title="Corpus", description="Evaluated under the suite")
 
 
-def _check(store: Store, session: Session, asked: ClassifyParameters) -> Checked:
-    corpus = corpus_named(session, asked.corpus)
-    suite = suite_named(session, asked.suite)
-    found = finished_evaluations(session, corpus, suite)
-    if not found:
+def _validate(store: Store, session: Session, request: ClassifyParameters) -> JobParams:
+    corpus = corpus_named(session, request.corpus)
+    suite = suite_named(session, request.suite)
+    evaluations = finished_evaluations(session, corpus, suite)
+    if not evaluations:
         raise NotReadyError(
             f"suite {suite.name} is not evaluated on {corpus.name}",
             f"Run `quanta evaluate {suite.name} {corpus.name}`, or submit a job for it",
         )
-    # What is classified is what is evaluated now: later evaluations make another job.
+    # The evaluations of now are part of the key: later ones make another job.
     return {
         "suite": suite.name,
         "corpus": corpus.name,
-        "evaluations": [evaluation.key[:16] for evaluation in found],
+        "evaluations": [evaluation.key[:16] for evaluation in evaluations],
     }
 
 
-def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
-    corpus = corpus_named(session, parameters["corpus"])
+def _cost(store: Store, session: Session, params: JobParams) -> Cost:
+    corpus = corpus_named(session, params["corpus"])
     # Two bytes a stored loss, each read once.
-    return Cost(1, 2.0 * corpus.n_predictions * len(parameters["evaluations"]), "bytes")
+    return Cost(1, 2.0 * corpus.n_predictions * len(params["evaluations"]), "bytes")
+
+
+def _perform(task: Task) -> None:
+    from backend.stages.classify import classify
+
+    with task.store.session() as session:
+        corpus = corpus_named(session, task.params["corpus"])
+        suite = suite_named(session, task.params["suite"])
+    classify(task.store, corpus, suite, task.progress)
+
+
+def _result(params: JobParams) -> JobResult:
+    names = {name: params[name] for name in ("suite", "corpus")}
+    return {**names, "page": f"/scaling?{urlencode(names)}"}
 
 
 CLASSIFY = JobKind(
@@ -46,6 +63,10 @@ CLASSIFY = JobKind(
     summary="Class and scores of every prediction's curve over size and over steps.",
     unit="stages",
     schema=ClassifyParameters,
-    check=_check,
+    validate=_validate,
     cost=_cost,
+    plan=lambda *_: sequential_plan("classify"),
+    perform=_perform,
+    result=_result,
+    is_logged=True,
 )

@@ -3,27 +3,30 @@
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError
-from backend.jobs.kinds.base import (
-    Checked,
-    Cost,
-    JobKind,
-    as_asked,
+from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task, as_request
+from backend.jobs.kinds.checkpoints import (
+    find_checkpoint_id,
+    find_checkpoints,
     forward_flop,
-    placed,
-    places,
-    with_weights,
+    model_steps,
+    require_weights,
 )
+from backend.jobs.kinds.plans import Plan, Slice
 from backend.read.measures import checked_measures
 from backend.schemas.parameters import CorpusName, ModelName, Number, Parameters, SuiteName
 from backend.store.database import Store
 from backend.store.lookup import checkpoint_at, corpus_named, model_named, suite_named, tokenizer_of
 from backend.store.tables import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk
+
+# Slices are rows of the engine's tables, chunks are not: few, yet enough for many workers.
+CHUNKS_PER_SLICE = 8
 
 
 class EvaluateParameters(Parameters):
@@ -42,72 +45,102 @@ class EvaluateParameters(Parameters):
     )
 
 
-def _check(store: Store, session: Session, asked: EvaluateParameters) -> Checked:
-    corpus = corpus_named(session, asked.corpus)
-    suite = with_weights(suite_named(session, asked.suite))
+def _validate(store: Store, session: Session, request: EvaluateParameters) -> JobParams:
+    corpus = corpus_named(session, request.corpus)
+    suite = require_weights(suite_named(session, request.suite))
     if tokenizer_of(corpus).key != suite.tokenizer_key:
         raise InvalidInputError(
             f"corpus {corpus.name} has another tokenizer than suite {suite.name}",
             "Name a corpus that was added with the suite's tokenizer",
             "corpus",
         )
-    models = [model_named(suite, name) for name in asked.models] if asked.models else suite.models
-    chosen = {
+    models = (
+        [model_named(suite, name) for name in request.models] if request.models else suite.models
+    )
+    checkpoints = {
         (model.name, step): checkpoint_at(model, step)
         for model in models
-        for step in (asked.steps or [c.step for c in model.checkpoints])
+        for step in (request.steps or [c.step for c in model.checkpoints])
     }
     return {
         "suite": suite.name,
         "corpus": corpus.name,
-        "checkpoints": places(list(chosen.values())),
-        "measures": sorted(set(checked_measures(asked.measures or ()))),
+        "checkpoints": model_steps(list(checkpoints.values())),
+        "measures": sorted(set(checked_measures(request.measures or ()))),
     }
 
 
-def _asked(parameters: Checked) -> Checked:
-    """A request names models and steps, the same of each: other choices it can only come near."""
+def _as_request(params: JobParams) -> JobParams:
+    """Return models and steps; a request has the same steps for every model."""
     steps: dict[str, list[int]] = {}
-    for model, step in parameters["checkpoints"]:
+    for model, step in params["checkpoints"]:
         steps.setdefault(model, []).append(step)
-    known = {**as_asked(parameters), "models": list(steps)}
+    request = {**as_request(params), "models": list(steps)}
     first = next(iter(steps.values()), [])
-    return {**known, "steps": first} if all(s == first for s in steps.values()) else known
+    return {**request, "steps": first} if all(s == first for s in steps.values()) else request
 
 
-def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
-    corpus = corpus_named(session, parameters["corpus"])
-    chosen = placed(suite_named(session, parameters["suite"]), parameters["checkpoints"])
-    missing = {
-        one.id: corpus.n_chunks - n
-        for one, n in zip(chosen, _stored(session, corpus, chosen, parameters), strict=True)
-    }
+def _cost(store: Store, session: Session, params: JobParams) -> Cost:
+    corpus = corpus_named(session, params["corpus"])
+    checkpoints = find_checkpoints(suite_named(session, params["suite"]), params["checkpoints"])
+    stored = _count_stored_chunks(session, corpus, checkpoints, params["measures"])
+    missing = {c.id: corpus.n_chunks - n for c, n in zip(checkpoints, stored, strict=True)}
     flop = sum(
-        forward_flop([one], corpus.n_predictions) * missing[one.id] / max(corpus.n_chunks, 1)
-        for one in chosen
+        forward_flop([c], corpus.n_predictions) * missing[c.id] / max(corpus.n_chunks, 1)
+        for c in checkpoints
     )
     return Cost(sum(missing.values()), flop, "FLOP")
 
 
-def _stored(
-    session: Session, corpus: Corpus, chosen: Sequence[Checkpoint], parameters: Checked
+def _count_stored_chunks(
+    session: Session, corpus: Corpus, checkpoints: Sequence[Checkpoint], measures: Sequence[str]
 ) -> list[int]:
-    """Return how many chunks of each checkpoint are stored, with all that is asked for."""
-    table = MeasureChunk if parameters["measures"] else LossChunk
+    """Return the number of stored chunks of each checkpoint that have all of the measures."""
+    table = MeasureChunk if measures else LossChunk
     query = (
         select(Evaluation.checkpoint_id, table.chunk)
         .join(Evaluation, Evaluation.id == table.evaluation_id)
         .where(
             Evaluation.corpus_id == corpus.id,
-            Evaluation.checkpoint_id.in_([one.id for one in chosen]),
+            Evaluation.checkpoint_id.in_([c.id for c in checkpoints]),
         )
     )
-    if parameters["measures"]:
-        query = query.where(MeasureChunk.name.in_(parameters["measures"]))
-    found = Counter((checkpoint, chunk) for checkpoint, chunk in session.execute(query))
-    each = max(1, len(parameters["measures"]))
-    whole = Counter(checkpoint for (checkpoint, _), n in found.items() if n >= each)
-    return [min(whole[one.id], corpus.n_chunks) for one in chosen]
+    if measures:
+        query = query.where(MeasureChunk.name.in_(measures))
+    arrays = Counter((checkpoint, chunk) for checkpoint, chunk in session.execute(query))
+    n_arrays = max(1, len(measures))
+    complete = Counter(checkpoint for (checkpoint, _), n in arrays.items() if n >= n_arrays)
+    return [min(complete[c.id], corpus.n_chunks) for c in checkpoints]
+
+
+def _plan(store: Store, params: JobParams, n_workers: int) -> Plan:
+    with store.session() as session:
+        n_chunks = corpus_named(session, params["corpus"]).n_chunks
+    slices: list[Slice] = [
+        ["chunks", model, step, first, min(first + CHUNKS_PER_SLICE, n_chunks)]
+        for model, step in params["checkpoints"]
+        for first in range(0, n_chunks, CHUNKS_PER_SLICE)
+    ]
+    return Plan([slices])
+
+
+def _perform(task: Task) -> None:
+    from backend.stages.evaluate import evaluate
+
+    _, model, step, chunk = task.unit
+    with task.store.session() as session:
+        corpus = corpus_named(session, task.params["corpus"])
+        checkpoint = find_checkpoint_id(task, session, model, step)
+    measures = task.params["measures"]
+    with task.store.claimed(f"evaluate {corpus.id} {checkpoint} {chunk}"):
+        evaluate(
+            task.store, corpus, [checkpoint], task.compute, task.progress, measures, chunks=(chunk,)
+        )
+
+
+def _result(params: JobParams) -> JobResult:
+    page = f"/documents?{urlencode({'corpus': params['corpus']})}"
+    return {"suite": params["suite"], "corpus": params["corpus"], "page": page}
 
 
 EVALUATE = JobKind(
@@ -116,7 +149,11 @@ EVALUATE = JobKind(
     summary="Losses of every token of a corpus under checkpoints of a suite.",
     unit="chunks",
     schema=EvaluateParameters,
-    check=_check,
+    validate=_validate,
     cost=_cost,
-    asked=_asked,
+    plan=_plan,
+    perform=_perform,
+    result=_result,
+    as_request=_as_request,
+    is_logged=True,
 )

@@ -1,4 +1,4 @@
-"""Experiments on toy networks: a kind of jobs for every kind of `backend.experiments.registry`."""
+"""Experiments on toy networks: one kind of job for every kind of `backend.experiments.registry`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,29 +8,35 @@ from sqlalchemy.orm import Session
 
 from backend.experiments.kind import ExperimentKind, complete, groups
 from backend.experiments.registry import KINDS
-from backend.jobs.kinds.base import Checked, Cost, JobKind
+from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
+from backend.jobs.kinds.plans import Plan, Slice
 from backend.schemas.parameters import Parameters
 from backend.store.database import Store
 from backend.store.tables import Experiment, ExperimentCell
 
 
 def _job_kind(kind: ExperimentKind) -> JobKind:
-    def check(store: Store, session: Session, asked: Parameters) -> Checked:
-        return complete(store, kind, asked)
+    def validate(store: Store, session: Session, request: Parameters) -> JobParams:
+        return complete(store, kind, request)
 
-    def cost(store: Store, session: Session, parameters: Checked) -> Cost:
-        n_units = len(groups(len(kind.places(parameters)), kind.group))
-        return Cost(n_units, kind.flop(parameters), "FLOP")
+    def cost(store: Store, session: Session, params: JobParams) -> Cost:
+        n_units = len(groups(len(kind.places(params)), kind.group))
+        return Cost(n_units, kind.flop(params), "FLOP")
 
-    def is_there(store: Store, result: Mapping[str, Any]) -> bool:
-        # Every cell, not the name alone: what is missing is computed again.
-        with store.session() as session:
-            key = Experiment.key.startswith(str(result.get("experiment")))
-            row = session.scalars(select(Experiment).where(key)).one_or_none()
-            if row is None:
-                return False
-            done = select(func.count()).where(ExperimentCell.experiment_id == row.id)
-            return session.scalar(done) == row.n_cells
+    def plan(store: Store, params: JobParams, n_workers: int) -> Plan:
+        units = groups(len(kind.places(params)), kind.group)
+        slices: list[Slice] = [["cells", cells.start, cells.stop] for cells in units]
+        return Plan([slices])
+
+    def perform(task: Task) -> None:
+        from backend.stages.experiments import run_cells
+
+        cells = range(task.unit[1], task.unit[2])
+        run_cells(task.store, kind, task.params, cells, task.compute, task.progress)
+
+    def result(params: JobParams) -> JobResult:
+        name = kind.id(params)
+        return {"experiment": name, "page": kind.address(name)}
 
     return JobKind(
         name=kind.name,
@@ -38,10 +44,25 @@ def _job_kind(kind: ExperimentKind) -> JobKind:
         summary=kind.summary,
         unit="groups of cells" if kind.group > 1 else "cells",
         schema=kind.schema,
-        check=check,
+        validate=validate,
         cost=cost,
-        is_there=is_there,
+        plan=plan,
+        perform=perform,
+        result=result,
+        has_result=_has_all_cells,
+        is_logged=True,
     )
+
+
+def _has_all_cells(store: Store, result: Mapping[str, Any]) -> bool:
+    """Return whether every cell is stored: a job computes missing ones again."""
+    with store.session() as session:
+        key = Experiment.key.startswith(str(result.get("experiment")))
+        row = session.scalars(select(Experiment).where(key)).one_or_none()
+        if row is None:
+            return False
+        n_stored = select(func.count()).where(ExperimentCell.experiment_id == row.id)
+        return session.scalar(n_stored) == row.n_cells
 
 
 EXPERIMENTS = tuple(_job_kind(kind) for kind in KINDS.values())

@@ -1,15 +1,16 @@
-"""export: losses, curves or clusters as a file below `exports`, to be fetched from the job."""
+"""export: losses, curves or clusters as a file below `exports`, which the job offers."""
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
-from backend.jobs.kinds.base import Checked, Cost, JobKind
+from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
+from backend.jobs.kinds.plans import sequential_plan
 from backend.schemas.parameters import (
     MAX_INTEGER,
     CorpusName,
@@ -20,13 +21,15 @@ from backend.schemas.parameters import (
 )
 from backend.store import data_files as files
 from backend.store.database import Store
-from backend.store.keys import bytes_key
+from backend.store.keys import bytes_key, result_key
 from backend.store.lookup import corpus_named, finished_evaluations, suite_named
 from backend.store.tables import Annotation, Cluster, Clustering, CurveSet
 
+if TYPE_CHECKING:
+    from backend.exchange.table_files import Table
+
 MAX_CONTEXT = 4_096
 What = Literal["losses", "curves", "clusters"]
-FORMATS = ("parquet", "arrow", "csv", "json")
 
 
 class ExportParameters(Parameters):
@@ -58,7 +61,7 @@ class ExportParameters(Parameters):
         return self
 
 
-def _labels(session: Session, clustering: Clustering) -> str:
+def _labels_key(session: Session, clustering: Clustering) -> str:
     query = (
         select(Cluster.rank, Annotation.label)
         .join(Annotation, Annotation.cluster_id == Cluster.id)
@@ -69,62 +72,98 @@ def _labels(session: Session, clustering: Clustering) -> str:
     return bytes_key(json.dumps(labels).encode())[:16]
 
 
-def _check(store: Store, session: Session, asked: ExportParameters) -> Checked:
-    if asked.what == "clusters":
-        row = session.get(Clustering, asked.clustering)
-        if row is None:
-            raise NotFoundError(
-                f"there is no clustering {asked.clustering}", "GET /api/v1/clusterings lists them"
-            )
-        return {
-            "what": asked.what,
-            "format": asked.format,
-            "clustering": row.id,
-            "context": asked.context,
-            # Labels are in the file, and people change them.
-            "of": [row.key[:16], _labels(session, row)],
-        }
-    corpus = corpus_named(session, asked.corpus or "")
-    suite = suite_named(session, asked.suite or "")
-    if asked.first >= corpus.n_predictions:
+def _validate(store: Store, session: Session, request: ExportParameters) -> JobParams:
+    if request.what == "clusters":
+        return _validate_clusters(session, request)
+    corpus = corpus_named(session, request.corpus or "")
+    suite = suite_named(session, request.suite or "")
+    if request.first >= corpus.n_predictions:
         raise InvalidInputError(
-            f"first is {asked.first}", f"Choose 0 to {corpus.n_predictions - 1}", "first"
+            f"first is {request.first}", f"Choose 0 to {corpus.n_predictions - 1}", "first"
         )
-    found = finished_evaluations(session, corpus, suite)
-    if not found:
+    evaluations = finished_evaluations(session, corpus, suite)
+    if not evaluations:
         raise NotReadyError(
             f"suite {suite.name} is not evaluated on {corpus.name}",
             f"Run `quanta evaluate {suite.name} {corpus.name}`, or submit a job for it",
         )
-    parameters = {
-        "what": asked.what,
-        "format": asked.format,
+    params = {
+        "what": request.what,
+        "format": request.format,
         "suite": suite.name,
         "corpus": corpus.name,
-        "first": asked.first,
-        "limit": asked.limit,
-        # The file holds what is there now.
-        "of": [evaluation.key[:16] for evaluation in found],
+        "first": request.first,
+        "limit": request.limit,
+        # Keys of the results in the file: later results make another job.
+        "of": [evaluation.key[:16] for evaluation in evaluations],
     }
-    if asked.what == "curves":
+    if request.what == "curves":
         from backend.exchange.exports import named_curve_set
 
-        number = named_curve_set(store, suite.name, corpus.name, asked.axis, asked.model)
-        parameters["of"] = [session.get_one(CurveSet, number).key[:16]]
-        parameters |= {"axis": asked.axis, "model": asked.model}
-    return parameters
+        set_id = named_curve_set(store, suite.name, corpus.name, request.axis, request.model)
+        params["of"] = [session.get_one(CurveSet, set_id).key[:16]]
+        params |= {"axis": request.axis, "model": request.model}
+    return params
 
 
-def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
-    if parameters["what"] == "clusters":
+def _validate_clusters(session: Session, request: ExportParameters) -> JobParams:
+    row = session.get(Clustering, request.clustering)
+    if row is None:
+        raise NotFoundError(
+            f"there is no clustering {request.clustering}", "GET /api/v1/clusterings lists them"
+        )
+    return {
+        "what": request.what,
+        "format": request.format,
+        "clustering": row.id,
+        "context": request.context,
+        # The file holds labels, which people change.
+        "of": [row.key[:16], _labels_key(session, row)],
+    }
+
+
+def _cost(store: Store, session: Session, params: JobParams) -> Cost:
+    if params["what"] == "clusters":
         return Cost(1, 1.0, "units")
-    held = corpus_named(session, parameters["corpus"]).n_predictions - parameters["first"]
-    rows = min(held, parameters["limit"] or held)
-    return Cost(1, 2.0 * rows * max(1, len(parameters["of"])), "bytes")
+    n_rows = corpus_named(session, params["corpus"]).n_predictions - params["first"]
+    n_rows = min(n_rows, params["limit"] or n_rows)
+    return Cost(1, 2.0 * n_rows * max(1, len(params["of"])), "bytes")
 
 
-def _is_there(store: Store, result: Mapping[str, Any]) -> bool:
-    return (files.exports(store) / str(result.get("file"))).is_file()
+def _file_name(params: JobParams) -> str:
+    key = result_key("job", kind="export", parameters=params)
+    return f"{params['what']}-{key[:16]}.{params['format']}"
+
+
+def _perform(task: Task) -> JobResult:
+    from backend.exchange.table_files import resolve_format, write_table
+
+    path = files.exports_folder(task.store) / _file_name(task.params)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    table = _table(task)
+    with task.progress.task("export", total=table.n_rows, unit="rows") as bar:
+        size = write_table(
+            table, path, resolve_format(path, None), overwrite=True, on_rows=bar.advance
+        )
+    return {"rows": table.n_rows, "bytes": size}
+
+
+def _table(task: Task) -> "Table":
+    from backend.exchange import exports
+
+    store, params = task.store, task.params
+    if params["what"] == "clusters":
+        return exports.clusters_table(store, params["clustering"], context=params["context"])
+    rows = exports.Range(params["first"], params["limit"])
+    names = (params["suite"], params["corpus"])
+    if params["what"] == "losses":
+        return exports.losses_table(store, *names, rows)
+    set_id = exports.named_curve_set(store, *names, params["axis"], params["model"])
+    return exports.curves_table(store, set_id, rows)
+
+
+def _has_file(store: Store, result: Mapping[str, Any]) -> bool:
+    return (files.exports_folder(store) / str(result.get("file"))).is_file()
 
 
 EXPORT = JobKind(
@@ -133,7 +172,10 @@ EXPORT = JobKind(
     summary="Losses, curves or clusters as a Parquet, Arrow, CSV or JSON file.",
     unit="stages",
     schema=ExportParameters,
-    check=_check,
+    validate=_validate,
     cost=_cost,
-    is_there=_is_there,
+    plan=lambda *_: sequential_plan("export"),
+    perform=_perform,
+    result=lambda params: {"file": _file_name(params)},
+    has_result=_has_file,
 )

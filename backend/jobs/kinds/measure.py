@@ -8,15 +8,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.errors import NotFoundError, NotReadyError
-from backend.jobs.kinds.base import (
-    Checked,
-    Cost,
-    JobKind,
+from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
+from backend.jobs.kinds.checkpoints import (
+    find_checkpoint_id,
+    find_checkpoints,
     forward_flop,
-    placed,
-    places,
-    with_weights,
+    model_steps,
+    require_weights,
 )
+from backend.jobs.kinds.plans import Plan, Slice
 from backend.read.targets import find_token
 from backend.schemas.parameters import (
     MAX_INTEGER,
@@ -67,28 +67,28 @@ class MeasureParameters(Parameters):
     )
 
 
-def _check(store: Store, session: Session, asked: MeasureParameters) -> Checked:
-    corpus = corpus_named(session, asked.corpus)
+def _validate(store: Store, session: Session, request: MeasureParameters) -> JobParams:
+    corpus = corpus_named(session, request.corpus)
     tokenizer_of(corpus)  # refuses one without text
-    if session.get(Document, (corpus.id, asked.document)) is None:
+    if session.get(Document, (corpus.id, request.document)) is None:
         raise NotFoundError(
-            f"corpus {corpus.name} has no document {asked.document}",
+            f"corpus {corpus.name} has no document {request.document}",
             f"Its documents are 0 to {corpus.n_documents - 1}",
         )
-    suite = chosen_suite(session, corpus, asked.suite)
+    suite = choose_suite(session, corpus, request.suite)
     return {
         "corpus": corpus.name,
-        "document": asked.document,
-        "token": find_token(session, corpus, asked.target),
+        "document": request.document,
+        "token": find_token(session, corpus, request.target),
         "suite": suite.name,
-        "checkpoints": places(_chosen(session, corpus, suite, asked)),
+        "checkpoints": model_steps(_choose_checkpoints(session, corpus, suite, request)),
     }
 
 
-def chosen_suite(session: Session, corpus: Corpus, name: str | None) -> Suite:
-    """Return the suite that is named, or the first with weights that is evaluated on a corpus."""
+def choose_suite(session: Session, corpus: Corpus, name: str | None) -> Suite:
+    """Return the named suite, or else the first with weights that is evaluated on a corpus."""
     if name:
-        return with_weights(suite_named(session, name))
+        return require_weights(suite_named(session, name))
     for suite in session.scalars(select(Suite).order_by(Suite.id)):
         if has_weights(suite) and finished_evaluations(session, corpus, suite):
             return suite
@@ -97,33 +97,56 @@ def chosen_suite(session: Session, corpus: Corpus, name: str | None) -> Suite:
     )
 
 
-def _chosen(
-    session: Session, corpus: Corpus, suite: Suite, asked: MeasureParameters
+def _choose_checkpoints(
+    session: Session, corpus: Corpus, suite: Suite, request: MeasureParameters
 ) -> Sequence[Checkpoint]:
-    """Return the evaluated checkpoints that are asked for, by size, then step."""
-    known = [e.checkpoint for e in finished_evaluations(session, corpus, suite)]
-    if not known:
+    """Return the evaluated checkpoints of a request, by size, then step."""
+    evaluated = [e.checkpoint for e in finished_evaluations(session, corpus, suite)]
+    if not evaluated:
         raise NotReadyError(
             f"suite {suite.name} is not evaluated on {corpus.name}",
             f"Run `quanta evaluate {suite.name} {corpus.name}`",
         )
-    if asked.checkpoints == "all":
-        return known
-    last = {c.model_id: c for c in known}
-    if asked.checkpoints == "final":
+    if request.checkpoints == "all":
+        return evaluated
+    last = {c.model_id: c for c in evaluated}
+    if request.checkpoints == "final":
         return list(last.values())
-    model = model_named(suite, asked.model) if asked.model else known[-1].model
-    if asked.checkpoints == "steps":
-        return [c for c in known if c.model_id == model.id]
-    if asked.step is None and model.id in last:
+    model = model_named(suite, request.model) if request.model else evaluated[-1].model
+    if request.checkpoints == "steps":
+        return [c for c in evaluated if c.model_id == model.id]
+    if request.step is None and model.id in last:
         return [last[model.id]]
-    return [checkpoint_at(model, asked.step)]
+    return [checkpoint_at(model, request.step)]
 
 
-def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
-    corpus = corpus_named(session, parameters["corpus"])
-    chosen = placed(suite_named(session, parameters["suite"]), parameters["checkpoints"])
-    return Cost(len(chosen), forward_flop(chosen, corpus.max_tokens), "FLOP")
+def _cost(store: Store, session: Session, params: JobParams) -> Cost:
+    corpus = corpus_named(session, params["corpus"])
+    checkpoints = find_checkpoints(suite_named(session, params["suite"]), params["checkpoints"])
+    return Cost(len(checkpoints), forward_flop(checkpoints, corpus.max_tokens), "FLOP")
+
+
+def _plan(store: Store, params: JobParams, n_workers: int) -> Plan:
+    slices: list[Slice] = [["checkpoint", model, step] for model, step in params["checkpoints"]]
+    return Plan([slices])
+
+
+def _perform(task: Task) -> None:
+    from backend.stages.targets import measure_target
+
+    _, model, step = task.unit
+    with task.store.session() as session:
+        corpus_id = corpus_named(session, task.params["corpus"]).id
+        checkpoint = find_checkpoint_id(task, session, model, step)
+    target = (corpus_id, task.params["document"], task.params["token"], checkpoint)
+    with task.store.claimed(" ".join(map(str, ("measure", *target)))):
+        measure_target(task.store, *target, task.compute.device)
+
+
+def _result(params: JobParams) -> JobResult:
+    corpus, document, token = (params[name] for name in ("corpus", "document", "token"))
+    page = f"/documents/{corpus}/{document}?measure=p_token&target=id:{token}"
+    return {"corpus": corpus, "document": document, "token": token, "page": page}
 
 
 MEASURE = JobKind(
@@ -132,7 +155,11 @@ MEASURE = JobKind(
     summary="The probability of one token in the place of every token of a document.",
     unit="checkpoints",
     schema=MeasureParameters,
-    check=_check,
+    validate=_validate,
     cost=_cost,
-    on_form=False,
+    plan=_plan,
+    perform=_perform,
+    result=_result,
+    has_form=False,
+    is_logged=True,
 )

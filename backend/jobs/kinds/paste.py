@@ -1,8 +1,10 @@
-"""paste: text of one's own becomes a corpus of one document, evaluated and classified."""
+"""paste: pasted text becomes a corpus of one document, evaluated and classified."""
 
 import json
 from collections.abc import Mapping
 from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from pydantic import Field
@@ -10,30 +12,32 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError, NotReadyError
-from backend.jobs.kinds.base import (
-    Checked,
-    Cost,
-    JobKind,
+from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
+from backend.jobs.kinds.checkpoints import (
+    find_checkpoint_id,
+    find_checkpoints,
     forward_flop,
-    placed,
-    places,
-    with_weights,
+    model_steps,
+    require_weights,
 )
-from backend.jobs.kinds.measure import chosen_suite
+from backend.jobs.kinds.measure import choose_suite
+from backend.jobs.kinds.plans import Plan, Slice
+from backend.progress import Silent
+from backend.read.measures import MEASURES
 from backend.schemas.parameters import NAME_PATTERN, Parameters
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, suite_named, tokenizer_of
 from backend.store.tables import Corpus, Suite
 
 MAX_TEXT = 20_000
-MAX_SENT_TEXT = 200_000
+MAX_REQUEST_TEXT = 200_000
 
 
 class PasteParameters(Parameters):
-    """Text of one's own."""
+    """Pasted text."""
 
     text: str = Field(
-        max_length=MAX_SENT_TEXT,
+        max_length=MAX_REQUEST_TEXT,
         title="Text",
         description=f"At most {MAX_TEXT:,} characters",
         examples=["one two three four\n"],
@@ -48,26 +52,28 @@ class PasteParameters(Parameters):
     checkpoints: Literal["final", "all"] = Field("final", title="Checkpoints")
 
 
-def _check(store: Store, session: Session, asked: PasteParameters) -> Checked:
-    text = checked_text(asked.text)
-    suite, like = _home(session, asked)
-    finals = {m.name: m.checkpoints[-1] for m in suite.models if m.checkpoints}
-    everything = [c for m in suite.models for c in m.checkpoints]
-    chosen = everything if asked.checkpoints == "all" else list(finals.values())
+def _validate(store: Store, session: Session, request: PasteParameters) -> JobParams:
+    text = validate_text(request.text)
+    suite, template = _choose_template(session, request)
+    checkpoints = (
+        [c for model in suite.models for c in model.checkpoints]
+        if request.checkpoints == "all"
+        else [model.checkpoints[-1] for model in suite.models if model.checkpoints]
+    )
     return {
         "text": text,
-        "corpus": like.name,
+        "corpus": template.name,
         "suite": suite.name,
-        "checkpoints": places(chosen),
+        "checkpoints": model_steps(checkpoints),
     }
 
 
-def _home(session: Session, asked: PasteParameters) -> tuple[Suite, Corpus]:
-    """Return the suite, and the corpus whose tokenizer, prefix and length pasted text takes."""
-    if asked.corpus:
-        corpus = corpus_named(session, asked.corpus)
+def _choose_template(session: Session, request: PasteParameters) -> tuple[Suite, Corpus]:
+    """Return the suite, and the corpus that gives tokenizer, prefix and length."""
+    if request.corpus:
+        corpus = corpus_named(session, request.corpus)
         tokenizer = tokenizer_of(corpus)
-        suite = chosen_suite(session, corpus, asked.suite)
+        suite = choose_suite(session, corpus, request.suite)
         if tokenizer.key != suite.tokenizer_key:
             raise InvalidInputError(
                 f"corpus {corpus.name} has another tokenizer than suite {suite.name}",
@@ -76,8 +82,8 @@ def _home(session: Session, asked: PasteParameters) -> tuple[Suite, Corpus]:
             )
         return suite, corpus
     suites = (
-        [with_weights(suite_named(session, asked.suite))]
-        if asked.suite
+        [require_weights(suite_named(session, request.suite))]
+        if request.suite
         else session.scalars(select(Suite).order_by(Suite.id)).all()
     )
     corpora = session.scalars(select(Corpus).order_by(Corpus.id)).all()
@@ -90,7 +96,7 @@ def _home(session: Session, asked: PasteParameters) -> tuple[Suite, Corpus]:
     )
 
 
-def checked_text(text: str) -> str:
+def validate_text(text: str) -> str:
     """Return pasted text with plain line ends.
 
     Raises:
@@ -110,16 +116,73 @@ def checked_text(text: str) -> str:
     return text.replace("\r\n", "\n")
 
 
-def pasted_name(parameters: Mapping[str, Any]) -> str:
+def pasted_name(params: Mapping[str, Any]) -> str:
     """Return the name of the corpus of a pasted text: equal texts share one."""
-    content = [parameters["text"], parameters["corpus"]]
+    content = [params["text"], params["corpus"]]
     return f"paste-{sha256(json.dumps(content).encode()).hexdigest()[:12]}"
 
 
-def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
-    chosen = placed(suite_named(session, parameters["suite"]), parameters["checkpoints"])
-    # A token has some four characters.
-    return Cost(len(chosen) + 2, forward_flop(chosen, len(parameters["text"]) // 4 + 1), "FLOP")
+def _cost(store: Store, session: Session, params: JobParams) -> Cost:
+    checkpoints = find_checkpoints(suite_named(session, params["suite"]), params["checkpoints"])
+    n_tokens = len(params["text"]) // 4 + 1  # a token has about four characters
+    return Cost(len(checkpoints) + 2, forward_flop(checkpoints, n_tokens), "FLOP")
+
+
+def _plan(store: Store, params: JobParams, n_workers: int) -> Plan:
+    slices: list[Slice] = [["checkpoint", model, step] for model, step in params["checkpoints"]]
+    return Plan([[["tokenise"]], slices, [["classify"]]])
+
+
+def _perform(task: Task) -> None:
+    store, params = task.store, task.params
+    if task.unit[0] == "tokenise":
+        _tokenise(store, params)
+        return
+    with store.session() as session:
+        corpus = corpus_named(session, pasted_name(params))
+        suite = suite_named(session, params["suite"])
+        if task.unit[0] == "checkpoint":
+            checkpoint = find_checkpoint_id(task, session, *task.unit[1:])
+    if task.unit[0] == "checkpoint":
+        from backend.stages.evaluate import evaluate
+
+        # Pasted text is short: one chunk.
+        with store.claimed(f"evaluate {corpus.id} {checkpoint} 0"):
+            evaluate(store, corpus, [checkpoint], task.compute, Silent(), MEASURES)
+        return
+    from backend.stages.classify import classify
+
+    try:
+        classify(store, corpus, suite, Silent())
+    except NotReadyError:
+        return  # a suite of one or two sizes has no curves to classify
+
+
+def _tokenise(store: Store, params: JobParams) -> None:
+    from backend.stages.corpora import CorpusSpec, add_corpus
+
+    with store.session() as session:
+        template = corpus_named(session, params["corpus"])
+        tokenizer = bytes(tokenizer_of(template).json)
+        max_tokens, prefix = template.max_tokens, tuple(template.prefix)
+    with TemporaryDirectory(prefix="quanta-paste-") as folder:
+        document = {"id": "pasted text", "source": "pasted", "text": params["text"]}
+        # Escaped to ASCII, so that line separators in the text do not end the JSON line.
+        (Path(folder) / "paste.jsonl").write_text(json.dumps(document), encoding="ascii")
+        (Path(folder) / "tokenizer.json").write_bytes(tokenizer)
+        spec = CorpusSpec(
+            name=pasted_name(params),
+            files=(Path(folder) / "paste.jsonl",),
+            tokenizer=Path(folder) / "tokenizer.json",
+            max_tokens=max_tokens,
+            prefix=prefix,
+        )
+        add_corpus(store, spec, Silent())
+
+
+def _result(params: JobParams) -> JobResult:
+    name = pasted_name(params)
+    return {"corpus": name, "document": 0, "page": f"/documents/{name}/0"}
 
 
 PASTE = JobKind(
@@ -128,7 +191,10 @@ PASTE = JobKind(
     summary="Pasted text as a corpus of one document, evaluated and classified.",
     unit="steps",
     schema=PasteParameters,
-    check=_check,
+    validate=_validate,
     cost=_cost,
-    on_form=False,
+    plan=_plan,
+    perform=_perform,
+    result=_result,
+    has_form=False,
 )

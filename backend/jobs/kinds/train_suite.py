@@ -1,10 +1,13 @@
-"""train_suite: a suite of one's own, from a recipe."""
+"""train_suite: train a suite of models from a recipe."""
+
+from pathlib import Path
 
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from backend.errors import NotReadyError
-from backend.jobs.kinds.base import Checked, Cost, JobKind
+from backend.errors import InvalidInputError, NotReadyError
+from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
+from backend.jobs.kinds.plans import Plan
 from backend.schemas.parameters import File, Parameters
 from backend.store import data_files as files
 from backend.store.database import Store
@@ -13,7 +16,7 @@ from backend.training.recipe import Recipe, read_recipe
 # 2N forward, 4N backward a token (arXiv:2001.08361, section 2.1).
 _TRAINING_FLOP = 6.0
 # Attention and MLP of one layer of GPT-NeoX: 12 h^2 parameters.
-_LAYER = 12
+_LAYER_PARAMETERS = 12
 
 
 class TrainSuiteParameters(Parameters):
@@ -26,9 +29,9 @@ class TrainSuiteParameters(Parameters):
     )
 
 
-def _check(store: Store, session: Session, asked: TrainSuiteParameters) -> Checked:
-    found = files.known(store, asked.recipe, "recipe")
-    recipe = read_recipe(files.path_of(store, asked.recipe, "recipe"))
+def _validate(store: Store, session: Session, request: TrainSuiteParameters) -> JobParams:
+    file = files.describe_file(store, request.recipe, "recipe")
+    recipe = read_recipe(files.file_path(store, request.recipe, "recipe"))
     remote = next((s for s in recipe.source if s.kind != "folder"), None)
     if remote is not None and not store.settings.jobs_fetch:
         raise NotReadyError(
@@ -38,10 +41,10 @@ def _check(store: Store, session: Session, asked: TrainSuiteParameters) -> Check
         )
     folders = {s.name: s.package for s in recipe.source if s.kind == "folder"}
     return {
-        "recipe": found,
+        "recipe": file,
         "folders": {
-            name: files.folder_digest(files.folder_of(store, place, "recipe"))
-            for name, place in folders.items()
+            name: files.folder_digest(files.folder_path(store, folder, "recipe"))
+            for name, folder in folders.items()
         },
         "suite": recipe.name,
         "models": [m.name for m in recipe.model],
@@ -49,14 +52,72 @@ def _check(store: Store, session: Session, asked: TrainSuiteParameters) -> Check
     }
 
 
-def _flop(recipe: Recipe) -> float:
+def _cost(store: Store, session: Session, params: JobParams) -> Cost:
+    recipe = read_recipe(files.file_path(store, params["recipe"]["file"], "recipe"))
     tokens = recipe.training.steps * recipe.training.batch_windows * recipe.data.context
-    return sum(_TRAINING_FLOP * _LAYER * m.layers * m.hidden_size**2 * tokens for m in recipe.model)
+    parameters = sum(_LAYER_PARAMETERS * m.layers * m.hidden_size**2 for m in recipe.model)
+    return Cost(len(recipe.model) + 2, _TRAINING_FLOP * parameters * tokens, "FLOP")
 
 
-def _cost(store: Store, session: Session, parameters: Checked) -> Cost:
-    recipe = read_recipe(files.path_of(store, parameters["recipe"]["file"], "recipe"))
-    return Cost(len(recipe.model) + 2, _flop(recipe), "FLOP")
+def _plan(store: Store, params: JobParams, n_workers: int) -> Plan:
+    # One worker runs all units: weights in training are in a folder of its machine.
+    units = [["text"], *(["train", name] for name in params["models"]), ["register"]]
+    return Plan([[["sequence", units]]])
+
+
+def _read_recipe(task: Task) -> tuple[Path, Recipe]:
+    """Return the recipe's file, and the recipe with the paths of its folders on this machine."""
+    path = files.verify_file(task.store, task.params["recipe"], "recipe")
+    recipe = read_recipe(path)
+    sources = []
+    for source in recipe.source:
+        if source.kind == "folder":
+            folder = files.folder_path(task.store, source.package, "recipe")
+            if files.folder_digest(folder) != task.params["folders"][source.name]:
+                raise InvalidInputError(
+                    f"the text of source {source.name} has changed since the job was submitted",
+                    "Submit the job again: the text is part of it",
+                    "recipe",
+                )
+            sources.append(source.model_copy(update={"package": str(folder)}))
+        else:
+            sources.append(source)
+    return path, recipe.model_copy(update={"source": tuple(sources)})
+
+
+def _perform(task: Task) -> None:
+    from backend.stages.suites import add_suite
+    from backend.training import run
+
+    path, recipe = _read_recipe(task)
+    config = task.store.settings
+    out = config.data_dir.resolve() / "suites" / recipe.name
+    report = run.prepare(recipe, out, config.data_dir / "downloads", task.progress)
+    copy = out / "recipe.toml"
+    if task.unit[0] == "text":
+        copy.write_bytes(path.read_bytes())
+    elif task.unit[0] == "train":
+        _train(task, recipe, out, copy)
+    else:
+        run.write_suite(recipe, report, out)
+        add_suite(task.store, out, recipe.name, recipe.description, task.progress)
+
+
+def _train(task: Task, recipe: Recipe, out: Path, copy: Path) -> None:
+    from backend.training import run
+
+    size = next(model for model in recipe.model if model.name == task.unit[1])
+    folder = out / "models" / size.name
+    run.claim_folder(recipe, size, folder)
+    if run.is_finished(recipe, out, size):
+        return
+    steps, done = recipe.training.steps, run.count_trained_steps(folder)
+    with task.progress.task(f"train {size.name}", steps, unit="steps", done=done) as bar:
+        run.train_size(str(copy), size.name, str(out), task.compute.device, lambda _: bar.advance())
+
+
+def _result(params: JobParams) -> JobResult:
+    return {"suite": params["suite"], "page": "/"}
 
 
 TRAIN_SUITE = JobKind(
@@ -65,6 +126,9 @@ TRAIN_SUITE = JobKind(
     summary="Models of several sizes, trained from a recipe and registered as a suite.",
     unit="stages",
     schema=TrainSuiteParameters,
-    check=_check,
+    validate=_validate,
     cost=_cost,
+    plan=_plan,
+    perform=_perform,
+    result=_result,
 )
