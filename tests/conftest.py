@@ -30,7 +30,7 @@ from backend.store.database import Store, open_store
 from tests import stores
 from tests.processes import Server, running_server
 
-base.IS_CHECKING = True  # figures are checked in tests, not at every request
+base.IS_VALIDATED = True  # figures are checked in tests, not at every request
 # The duration of an example depends on the load of the machine.
 settings.register_profile("quanta", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quanta")

@@ -13,7 +13,7 @@ from app.requests.dependencies import (
     SuiteName,
     SuiteQuery,
 )
-from app.requests.scaling import Law, Place, Subset
+from app.requests.scaling import FitBound, FitParameter, SubsetParameter
 from backend.read.views import Axis
 from backend.scaling import suites
 from backend.scaling.detail import scaling_detail
@@ -49,10 +49,10 @@ def scaling(
     corpus: CorpusQuery,
     axis: Annotated[Axis, Query(description="N: model size; S: training step")] = "N",
     model: OptionalModel = None,
-    fit: Law = "power",
-    first: Place = None,
-    last: Place = None,
-    subset: Subset = "all",
+    fit: FitParameter = "power",
+    first: FitBound = None,
+    last: FitBound = None,
+    subset: SubsetParameter = "all",
 ) -> ScalingDetail:
     """Mean loss along an axis with its law, p(L), classes and their parts in the fall."""
     return scaling_detail(

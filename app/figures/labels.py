@@ -1,11 +1,11 @@
-"""Corpus text as labels: white space made visible, length cut, safe in Plotly's pseudo-HTML."""
+"""Corpus text as labels: visible white space, truncated, escaped for Plotly's pseudo-HTML."""
 
 MARKS = {"\n": "⏎", "\t": "⇥", "\r": "␍", "\x7f": "␡"}
 BIDI = {*range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x61C}
 
 
 def mark(character: str) -> str | None:
-    """Return the sign that stands for an invisible character, None if it is visible."""
+    """Return the sign for an invisible character, None for a visible one."""
     if character in MARKS:
         return MARKS[character]
     code = ord(character)
@@ -17,7 +17,7 @@ def mark(character: str) -> str | None:
 
 
 def visible(text: str) -> str:
-    """Return `text` with its invisible characters replaced by signs, spaces at the ends too."""
+    """Return `text` with signs for invisible characters and for spaces at the ends."""
     inner = text.strip(" ")
     if not inner:
         return "␠" * len(text) if text else "∅"
@@ -27,13 +27,12 @@ def visible(text: str) -> str:
 
 
 def plotly_text(text: str, length: int = 24) -> str:
-    """Return `text` so that Plotly draws exactly these characters.
+    """Return `text` escaped, so that Plotly draws exactly these characters.
 
-    Plotly reads a subset of HTML in labels and hovers; with `<` and `&` as entities no tag and no
-    entity of the text is left to read.
+    Plotly parses a subset of HTML in labels and hover text.
     """
-    # The open box is in more fonts than the sign for space that pages print.
-    shown = visible(text).replace("␠", "␣")
-    if len(shown) > length:
-        shown = shown[: length - 1] + "…"
-    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # More fonts have the open box than the sign for space that pages print.
+    label = visible(text).replace("␠", "␣")
+    if len(label) > length:
+        label = label[: length - 1] + "…"
+    return label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""Figures of losses: shares of classes of curves, and the axis that curves are drawn along."""
+"""Shares of curve classes as bars, and the horizontal axis of loss curves."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ CLASSES = (
 
 
 def axis_layout(name: str, x: Sequence[float]) -> Layout:
-    """Return the horizontal axis of sizes or, with a broken tick for step 0, of steps."""
+    """Return the horizontal axis of sizes or of steps, step 0 left of an axis break."""
     return step_layout(x) if name == "S" else {"xaxis": size_axis(x)}
 
 

@@ -6,9 +6,9 @@ MISSING = "–"
 
 
 def measured(value: float | None, digits: int = 4) -> str:
-    """Return a measured value with `digits` significant digits, an integer whole; a dash for none.
+    """Return a value with `digits` significant digits, integers in full, a dash for None.
 
-    `static/js/util.js` writes the same.
+    `static/js/util.js` formats likewise.
     """
     if value is None or not math.isfinite(value):
         return MISSING

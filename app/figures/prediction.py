@@ -1,4 +1,4 @@
-"""The curve of one prediction, as it is asked for: unit, scale, difference to the mean, line."""
+"""Plots of one prediction's curves: unit, scale, difference to the mean, fitted line."""
 
 import math
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ Quantity = Literal["nats", "bits", "p"]
 
 
 @dataclass(frozen=True)
-class Shown:
+class PredictionPlotOptions:
     """How curves are drawn.
 
     Attributes:
         y: loss in nats or bits, or the probability of the answer.
         is_log: the vertical axis is logarithmic; a difference has no logarithm, and ignores it.
-        is_difference: less the same of the corpus mean.
-        with_fit: with the least-squares line of the loss on ln axis.
+        is_difference: subtract the corpus mean.
+        with_fit: add the least-squares line of the loss on ln axis.
     """
 
     y: Quantity = "nats"
@@ -32,77 +32,79 @@ class Shown:
     with_fit: bool = False
 
     def value(self, nats: float) -> float:
-        """Return a loss as it is drawn."""
+        """Return a loss in the unit of the plot."""
         if self.y == "p":
             return math.exp(-nats)
         return nats / math.log(2) if self.y == "bits" else nats
 
     def values(self, nats: Sequence[float], mean: Sequence[float]) -> list[float | None]:
-        """Return losses as they are drawn; None where the axis has no place for one."""
-        found = [self.value(one) for one in nats]
+        """Return losses in the unit of the plot; None for a value that a log axis cannot show."""
+        values = [self.value(loss) for loss in nats]
         if self.is_difference:
-            return [a - self.value(b) for a, b in zip(found, mean, strict=True)]
-        return [one if one > 0 or not self.is_log else None for one in found]
+            return [a - self.value(b) for a, b in zip(values, mean, strict=True)]
+        return [value if value > 0 or not self.is_log else None for value in values]
 
     @property
     def unit(self) -> str:
-        """The unit behind a number; a probability has none."""
+        """Suffix of a number: its unit; empty for a probability."""
         return "" if self.y == "p" else f" {self.y}"
 
     @property
     def title(self) -> str:
-        """What the vertical axis shows."""
+        """Title of the vertical axis."""
         name = "probability of the answer" if self.y == "p" else f"loss ({self.y})"
         return f"{name}, less the corpus mean" if self.is_difference else name
 
 
-def prediction_figure(curves: Sequence[Curve], shown: Shown) -> go.Figure:
+def prediction_figure(curves: Sequence[Curve], options: PredictionPlotOptions) -> go.Figure:
     """Return one prediction along one axis, one line a model, with the corpus mean.
 
     Args:
         curves: curves along the same axis, at least one.
-        shown: how to draw them.
+        options: unit, scale and additions.
     """
     traces: list[Trace] = []
     for i, curve in enumerate(curves):
         at = i / max(len(curves) - 1, 1)
-        traces += _prediction(curve, shown, at, alone=len(curves) == 1)
-        if shown.with_fit:
-            traces += _line(curve, shown, at)
-    if not shown.is_difference:
-        traces += _corpus_mean(curves[-1], shown, is_named=len(curves) == 1)
+        traces += _curve(curve, options, at, is_only=len(curves) == 1)
+        if options.with_fit:
+            traces += _fitted_line(curve, options, at)
+    if not options.is_difference:
+        traces += _corpus_mean(curves[-1], options, is_named=len(curves) == 1)
     x = [value for curve in curves for value in curve.x]
-    if not shown.is_difference and any(curve.step_zero_nats is not None for curve in curves):
+    if not options.is_difference and any(curve.step_zero_nats is not None for curve in curves):
         x.append(0.0)
     layout = axis_layout(curves[0].axis, x)
     values = [value for trace in traces for value in trace["y"] if value is not None]
-    layout["yaxis"] = layout.get("yaxis", {}) | _vertical(shown, values)
+    layout["yaxis"] = layout.get("yaxis", {}) | _y_axis(options, values)
     if len(curves) > 1:
-        traces += _model_names(curves, shown, values)
+        traces += _end_labels(curves, options, values)
     return figure(traces, layout)
 
 
-def _vertical(shown: Shown, values: Sequence[float]) -> dict[str, object]:
-    if shown.is_difference:
-        most = 1.1 * max(map(abs, values), default=1.0) or 1.0
-        return axis(shown.title, range=[-most, most], zeroline=True)
-    if shown.is_log:
-        return log_axis(shown.title, values, tickformat="~g")
+def _y_axis(options: PredictionPlotOptions, values: Sequence[float]) -> dict[str, object]:
+    if options.is_difference:
+        bound = 1.1 * max(map(abs, values), default=1.0) or 1.0
+        return axis(options.title, range=[-bound, bound], zeroline=True)
+    if options.is_log:
+        return log_axis(options.title, values, tickformat="~g")
     top = 1.1 * max(values, default=1.0) or 1.0
-    return axis(shown.title, range=[0, top])
+    return axis(options.title, range=[0, top])
 
 
-def _model_names(curves: Sequence[Curve], shown: Shown, values: Sequence[float]) -> list[Trace]:
-    """Return the name of each line at its end, moved up where names would touch.
+def _end_labels(
+    curves: Sequence[Curve], options: PredictionPlotOptions, values: Sequence[float]
+) -> list[Trace]:
+    """Return a label at the end of each line, moved up where labels would overlap.
 
-    The mean is that of the last curve, and named as one more line after all models.
+    The corpus mean is that of the last curve; its label comes after those of the models.
     """
-    is_log = shown.is_log and not shown.is_difference
+    is_log = options.is_log and not options.is_difference
     ends = [
-        (shown.values(curve.loss_nats, curve.mean_nats)[-1], i) for i, curve in enumerate(curves)
+        (options.values(curve.loss_nats, curve.mean_nats)[-1], i) for i, curve in enumerate(curves)
     ]
-    if not shown.is_difference:
-        ends.append((shown.values(curves[-1].mean_nats, curves[-1].mean_nats)[-1], len(curves)))
+    if not options.is_difference:
+        ends.append((options.values(curves[-1].mean_nats, curves[-1].mean_nats)[-1], len(curves)))
     heights = [math.log(value) if is_log else value for value in values]
     room = 0.06 * (max(heights) - min(heights))
     labels: list[Trace] = []
@@ -119,23 +121,25 @@ def _model_names(curves: Sequence[Curve], shown: Shown, values: Sequence[float])
     return labels
 
 
-def _prediction(curve: Curve, shown: Shown, at: float, alone: bool) -> list[Trace]:
-    x, y = list(curve.x), shown.values(curve.loss_nats, curve.mean_nats)
+def _curve(
+    curve: Curve, options: PredictionPlotOptions, at: float, *, is_only: bool
+) -> list[Trace]:
+    x, y = list(curve.x), options.values(curve.loss_nats, curve.mean_nats)
     labels = [plotly_text(label) for label in curve.labels]
-    if curve.step_zero_nats is not None and 0 not in x and not shown.is_difference:
-        zero = shown.values([curve.step_zero_nats], [0.0])
+    if curve.step_zero_nats is not None and 0 not in x and not options.is_difference:
+        zero = options.values([curve.step_zero_nats], [0.0])
         x, y, labels = [0.0, *x], [*zero, *y], ["step 0", *labels]
     name = plotly_text(curve.model or "this prediction")
     traces = along_axis(
         x,
         y,
         name=name,
-        role="accent" if alone else "ramp",
+        role="accent" if is_only else "ramp",
         mode="lines+markers",
-        line={"width": 2.5 if alone else 1.75},
-        marker={"size": 6 if alone else 4},
+        line={"width": 2.5 if is_only else 1.75},
+        marker={"size": 6 if is_only else 4},
         customdata=labels,
-        hovertemplate=f"{name} · %{{customdata}}<br>%{{y:.4~g}}{shown.unit}<extra></extra>",
+        hovertemplate=f"{name} · %{{customdata}}<br>%{{y:.4~g}}{options.unit}<extra></extra>",
     )
     for trace in traces:
         trace["meta"] = {**trace["meta"], "at": at}
@@ -143,7 +147,7 @@ def _prediction(curve: Curve, shown: Shown, at: float, alone: bool) -> list[Trac
 
 
 def line_nats(x: Sequence[float], nats: Sequence[float]) -> list[float]:
-    """Return the least-squares line of losses on ln axis, as `slope` and `r_squared` score it."""
+    """Return the least-squares line of losses on ln axis, as `slope` and `r_squared` do."""
     places = [math.log(value) for value in x]
     middle, mean = sum(places) / len(places), sum(nats) / len(nats)
     spread = sum((u - middle) ** 2 for u in places)
@@ -151,19 +155,19 @@ def line_nats(x: Sequence[float], nats: Sequence[float]) -> list[float]:
     return [mean + slope * (u - middle) for u in places]
 
 
-def _line(curve: Curve, shown: Shown, at: float) -> list[Trace]:
-    y = shown.values(line_nats(curve.x, curve.loss_nats), curve.mean_nats)
+def _fitted_line(curve: Curve, options: PredictionPlotOptions, at: float) -> list[Trace]:
+    y = options.values(line_nats(curve.x, curve.loss_nats), curve.mean_nats)
     trace: Trace = {"type": "scatter", "mode": "lines", "x": list(curve.x), "y": y}
     trace |= {"name": f"line of {plotly_text(curve.model or 'this prediction')}"}
     trace |= {"line": {"width": 1.5, "dash": "dash"}, "meta": {"role": "theory", "at": at}}
-    trace["hovertemplate"] = f"least-squares line<br>%{{y:.4~g}}{shown.unit}<extra></extra>"
+    trace["hovertemplate"] = f"least-squares line<br>%{{y:.4~g}}{options.unit}<extra></extra>"
     return [trace]
 
 
-def _corpus_mean(curve: Curve, shown: Shown, *, is_named: bool) -> list[Trace]:
-    x, y = list(curve.x), shown.values(curve.mean_nats, curve.mean_nats)
+def _corpus_mean(curve: Curve, options: PredictionPlotOptions, *, is_named: bool) -> list[Trace]:
+    x, y = list(curve.x), options.values(curve.mean_nats, curve.mean_nats)
     trace: Trace = {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": "corpus mean"}
     trace |= {"line": {"width": 1.5, "dash": "dot"}, "meta": {"role": "muted"}}
-    trace["hovertemplate"] = f"corpus mean<br>%{{y:.4~g}}{shown.unit}<extra></extra>"
+    trace["hovertemplate"] = f"corpus mean<br>%{{y:.4~g}}{options.unit}<extra></extra>"
     name = end_label(x[-1], y[-1] or 0.0, "<br>corpus mean", "muted", "bottom left")
     return [trace, name] if is_named else [trace]

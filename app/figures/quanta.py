@@ -68,7 +68,7 @@ def _slopes(view: RankFrequency) -> list[Trace]:
     first, last = max(fit.first_rank, 1), max(fit.last_rank, fit.first_rank + 1)
     middle = math.sqrt(first * last)
     height = math.exp(fit.intercept + fit.slope * math.log(middle))
-    # Drawn a little above the data: a line on top of its own points cannot be compared.
+    # Drawn above the data: a line on top of its points cannot be compared with them.
     traces = _line((first, last), (middle, 1.35 * height), fit.slope, "fit", "accent")
     if view.theory_slope is not None:
         traces += _line(
@@ -92,7 +92,7 @@ def _line(
         "hovertemplate": f"{name}: slope {slope:.3f}<extra></extra>",
     }
     text = f"{name} {slope:.2f}".replace("-", "−")
-    # One label at either end: lines of different slope come near each other at one of them.
+    # Labels at opposite ends: the lines meet at one of them.
     if role == "theory":
         return [line, end_label(span[0], heights[0], text, role, position="top right")]
     return [line, end_label(span[1], heights[1], text, role)]
@@ -123,7 +123,7 @@ def similarity_figure(view: SubMatrix) -> go.Figure:
 
 
 def band_figure(band: CurveBand) -> go.Figure:
-    """Return members' curves along one axis: single ones thin, the mean bold, 10-90 % filled."""
+    """Return members' curves along one axis: members thin, their mean bold, 10-90 % filled."""
     traces = [*_band(band), *_members(band), *_mean(band)]
     top = max([*band.high_nats, *band.mean_nats])
     layout = step_layout(band.x) if band.axis == "S" else {"xaxis": size_axis(band.x)}
@@ -132,21 +132,21 @@ def band_figure(band: CurveBand) -> go.Figure:
 
 
 def _band(band: CurveBand) -> list[Trace]:
-    late = [i for i, x in enumerate(band.x) if x > 0]
+    positive = [i for i, x in enumerate(band.x) if x > 0]
     edge: Trace = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "line": {"width": 0}}
-    edge |= {"meta": {"role": "band"}, "x": [band.x[i] for i in late]}
-    low: Trace = {**edge, "name": "10 %", "y": [band.low_nats[i] for i in late]}
-    high: Trace = {**edge, "name": "90 %", "y": [band.high_nats[i] for i in late]}
+    edge |= {"meta": {"role": "band"}, "x": [band.x[i] for i in positive]}
+    low: Trace = {**edge, "name": "10 %", "y": [band.low_nats[i] for i in positive]}
+    high: Trace = {**edge, "name": "90 %", "y": [band.high_nats[i] for i in positive]}
     return [low, {**high, "fill": "tonexty"}]
 
 
 def _members(band: CurveBand) -> list[Trace]:
-    late = [i for i, x in enumerate(band.x) if x > 0]
+    positive = [i for i, x in enumerate(band.x) if x > 0]
     x: list[float | None] = []
     y: list[float | None] = []
     for member in band.members:
-        x += [*(band.x[i] for i in late), None]
-        y += [*(member.loss_nats[i] for i in late), None]
+        x += [*(band.x[i] for i in positive), None]
+        y += [*(member.loss_nats[i] for i in positive), None]
     line: Trace = {"type": "scatter", "mode": "lines", "name": "members", "x": x, "y": y}
     return [{**line, "line": {"width": 1}, "hoverinfo": "skip", "meta": {"role": "member"}}]
 
@@ -170,17 +170,17 @@ def _mean(band: CurveBand) -> list[Trace]:
 
 
 def count_figure(counts: Sequence[Count], title: str) -> go.Figure:
-    """Return the commonest tokens as bars; `customdata` holds their ids for a click."""
-    shown = list(counts)[:MAX_BARS]
+    """Return the most common tokens as bars; `customdata` holds their ids for a click."""
+    top = list(counts)[:MAX_BARS]
     total = sum(count.count for count in counts) or 1
-    labels = [plotly_text(count.token.text, 16) for count in shown]
+    labels = [plotly_text(count.token.text, 16) for count in top]
     bars: Trace = {
         "type": "bar",
         "orientation": "h",
-        "x": [count.count for count in shown],
-        "y": list(range(len(shown))),
-        "customdata": [[count.token.id, label] for count, label in zip(shown, labels, strict=True)],
-        "text": [f"{count.count} · {100 * count.count / total:.0f} %" for count in shown],
+        "x": [count.count for count in top],
+        "y": list(range(len(top))),
+        "customdata": [[count.token.id, label] for count, label in zip(top, labels, strict=True)],
+        "text": [f"{count.count} · {100 * count.count / total:.0f} %" for count in top],
         "textposition": "auto",
         "insidetextanchor": "end",
         "cliponaxis": False,
@@ -192,8 +192,8 @@ def count_figure(counts: Sequence[Count], title: str) -> go.Figure:
     ticks["tickfont"] = {"family": "monospace"}
     layout: Layout = {
         "xaxis": axis("predictions", rangemode="tozero", tickformat="~s", nticks=5),
-        # Room for at least three bars: a single one would be a slab.
-        "yaxis": {"range": [max(len(shown), 3) - 0.5, -0.5], "automargin": True, **ticks},
+        # Space for at least three bars: a single one would fill the plot.
+        "yaxis": {"range": [max(len(top), 3) - 0.5, -0.5], "automargin": True, **ticks},
         "bargap": 0.25,
         "uniformtext": {"minsize": 10, "mode": "show"},
     }

@@ -1,6 +1,6 @@
-"""Figures of the Scaling page: the mean and its law, and what the mean is made of.
+"""Figures of the Scaling page: mean loss with its law, distribution and classes of losses.
 
-Losses are drawn in the unit asked for, nats or bits; the queries give nats.
+Views hold losses in nats; figures show nats or bits.
 """
 
 import math
@@ -17,7 +17,7 @@ from backend.scaling.views import LawFit, LossDistribution, ScalingDetail
 
 Unit = Literal["nats", "bits"]
 
-# A hatch beside the colour: classes can be told apart without seeing colours.
+# Hatches, so that classes do not depend on colour.
 HATCHES = {
     "polygenic": "/",
     "flat-high": "|",
@@ -28,29 +28,29 @@ HATCHES = {
 }
 HATCH = {"fillmode": "overlay", "size": 6, "solidity": 0.2}
 MAX_DENSITY_NATS = 14
-# Above the plot, where it hides nothing; entries of one width stand in columns.
+# Above the plot; entries of equal width form columns.
 LEGEND: Layout = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 
 def scaling_figures(view: ScalingDetail, unit: Unit) -> Mapping[str, go.Figure]:
-    """Return every figure of the page by name; those without data are left out."""
-    found = {"mean": mean_figure(view, unit), "under": share_figure(view)}
+    """Return the figures of the page by name; those without data are omitted."""
+    figures = {"mean": mean_figure(view, unit), "under": share_figure(view)}
     if view.law:
-        found["residuals"] = residual_figure(view, view.law)
+        figures["residuals"] = residual_figure(view, view.law)
     if view.distribution:
-        found["histogram"] = distribution_figure(view, view.distribution, unit)
-        found["integrand"] = integrand_figure(view, view.distribution, unit)
+        figures["histogram"] = distribution_figure(view, view.distribution, unit)
+        figures["integrand"] = integrand_figure(view, view.distribution, unit)
     if view.class_shares:
-        found["classes"] = class_figure(view.class_shares)
+        figures["classes"] = class_figure(view.class_shares)
     if view.classes:
-        found["drops"] = drop_figure(view, unit)
+        figures["drops"] = drop_figure(view, unit)
     if view.induction:
-        found["induction"] = induction_figure(view, unit)
-    return found
+        figures["induction"] = induction_figure(view, unit)
+    return figures
 
 
 def in_unit(nats: float, unit: Unit) -> float:
-    """Return a loss in the unit shown."""
+    """Return a loss in nats or bits."""
     return nats / math.log(2) if unit == "bits" else nats
 
 
@@ -62,35 +62,35 @@ def _labels(view: ScalingDetail) -> list[str]:
     return [plotly_text(point.label) for point in view.points]
 
 
-def _with_zero(view: ScalingDetail) -> bool:
+def _has_step_zero(view: ScalingDetail) -> bool:
     return view.step_zero is not None and view.subset == "all"
 
 
 def mean_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
-    """Return the mean along the axis with its law and interval; points left out are grey."""
+    """Return the mean along the axis with its law and interval; points not in the fit are grey."""
     x, labels = _x(view), _labels(view)
     y = [in_unit(value, unit) for value in view.mean_nats]
-    whole_x, whole_y, whole_labels = list(x), list(y), list(labels)
-    if view.step_zero and _with_zero(view):
-        whole_x, whole_labels = [0.0, *x], ["step 0", *labels]
-        whole_y = [in_unit(view.step_zero.mean_loss_nats, unit), *y]
+    all_x, all_y, all_labels = list(x), list(y), list(labels)
+    if view.step_zero and _has_step_zero(view):
+        all_x, all_labels = [0.0, *x], ["step 0", *labels]
+        all_y = [in_unit(view.step_zero.mean_loss_nats, unit), *y]
     traces = along_axis(
-        whole_x,
-        whole_y,
+        all_x,
+        all_y,
         name="mean loss",
         role="mean",
         mode="lines+markers",
         line={"width": 1},
-        # Points left out of the fit are drawn by a trace of their own, in grey.
+        # Points that are not in the fit have a separate, grey trace.
         marker={"size": _sizes(view), "opacity": 1, "line": {"width": 0}},
-        customdata=whole_labels,
+        customdata=all_labels,
         hovertemplate=f"%{{customdata}}<br>%{{y:.4f}} {unit}<extra></extra>",
     )
-    traces += _left_out(view, x, y, labels, unit)
+    traces += _excluded_points(view, x, y, labels, unit)
     if view.law:
         traces += _law(view.law, unit)
-    layout = axis_layout(view.axis, whole_x)
-    layout["yaxis"] = layout.get("yaxis", {}) | log_axis(f"mean loss ({unit})", whole_y)
+    layout = axis_layout(view.axis, all_x)
+    layout["yaxis"] = layout.get("yaxis", {}) | log_axis(f"mean loss ({unit})", all_y)
     return figure(traces, layout)
 
 
@@ -102,16 +102,16 @@ def _sizes(view: ScalingDetail) -> list[int]:
     return [7 if view.law is None or _is_used(view.law, x) else 0 for x in _x(view)]
 
 
-def _left_out(
+def _excluded_points(
     view: ScalingDetail, x: list[float], y: list[float], labels: list[str], unit: Unit
 ) -> list[Trace]:
     law = view.law
     if law is None or all(_is_used(law, value) for value in x):
         return []
-    out = [i for i, value in enumerate(x) if not _is_used(law, value)]
+    excluded = [i for i, value in enumerate(x) if not _is_used(law, value)]
     trace: Trace = {"type": "scatter", "mode": "markers", "name": "left out of the fit"}
-    trace |= {"x": [x[i] for i in out], "y": [y[i] for i in out]}
-    trace |= {"customdata": [labels[i] for i in out], "meta": {"role": "member"}}
+    trace |= {"x": [x[i] for i in excluded], "y": [y[i] for i in excluded]}
+    trace |= {"customdata": [labels[i] for i in excluded], "meta": {"role": "member"}}
     trace["marker"] = {"size": 9}
     hover = f"%{{customdata}}, left out of the fit<br>%{{y:.4f}} {unit}<extra></extra>"
     return [{**trace, "hovertemplate": hover}]
@@ -125,8 +125,7 @@ def _law(law: LawFit, unit: Unit) -> list[Trace]:
     high: Trace = {**edge, "name": "interval, high", "fill": "tonexty"}
     name = "power law" if law.kind == "power" else "broken law"
     line: Trace = {**flat, "name": name, "meta": {"role": "accent"}, "line": {"width": 2}}
-    drawn = ((low, curve.low), (high, curve.high), (line, curve.y))
-    for trace, values in drawn:
+    for trace, values in ((low, curve.low), (high, curve.high), (line, curve.y)):
         trace["y"] = [in_unit(value, unit) for value in values]
     text = name
     if law.kind == "power" and law.parameters[0].value is not None:
@@ -146,52 +145,56 @@ def residual_figure(view: ScalingDetail, law: LawFit) -> go.Figure:
     x = _x(view)
     shares = residual_shares(law)
     traces: list[Trace] = []
-    for used, name, role in ((True, "in the fit", "accent"), (False, "left out", "member")):
-        chosen = [i for i, value in enumerate(x) if _is_used(law, value) == used]
-        if not chosen:
+    for is_used, name, role in ((True, "in the fit", "accent"), (False, "left out", "member")):
+        indexes = [i for i, value in enumerate(x) if _is_used(law, value) == is_used]
+        if not indexes:
             continue
         trace: Trace = {"type": "scatter", "mode": "markers", "name": name, "meta": {"role": role}}
-        trace |= {"x": [x[i] for i in chosen], "y": [shares[i] for i in chosen]}
-        trace |= {"marker": {"size": 7}, "customdata": [_labels(view)[i] for i in chosen]}
+        trace |= {"x": [x[i] for i in indexes], "y": [shares[i] for i in indexes]}
+        trace |= {"marker": {"size": 7}, "customdata": [_labels(view)[i] for i in indexes]}
         trace["hovertemplate"] = f"%{{customdata}}, {name}<br>%{{y:+.2%}}<extra></extra>"
         traces.append(trace)
     layout = {"xaxis": axis_layout(view.axis, x)["xaxis"]}
-    most = 1.25 * max(*map(abs, shares), 1e-4)
+    bound = 1.25 * max(*map(abs, shares), 1e-4)
     layout["yaxis"] = axis(
-        "measured / law − 1", range=[-most, most], tickformat="+~%", zeroline=True, nticks=5
+        "measured / law − 1", range=[-bound, bound], tickformat="+~%", zeroline=True, nticks=5
     )
     return figure(traces, layout)
 
 
-def distribution_figure(view: ScalingDetail, found: LossDistribution, unit: Unit) -> go.Figure:
+def distribution_figure(
+    view: ScalingDetail, distribution: LossDistribution, unit: Unit
+) -> go.Figure:
     """Return p(L), the density of single losses, one line a point of the axis."""
     layout: Layout = {
         "xaxis": axis(f"loss L of one prediction ({unit})", rangemode="tozero"),
         "yaxis": axis(f"p(L), per {unit[:-1]}", type="log", dtick=1, exponentformat="power"),
     }
-    return _densities(view, found, unit, layout, weighted=False)
+    return _densities(view, distribution, unit, layout, weighted=False)
 
 
-def integrand_figure(view: ScalingDetail, found: LossDistribution, unit: Unit) -> go.Figure:
+def integrand_figure(view: ScalingDetail, distribution: LossDistribution, unit: Unit) -> go.Figure:
     """Return L·p(L), whose area is the mean, one line a point of the axis."""
     layout: Layout = {
         "xaxis": axis(f"loss L of one prediction ({unit})", rangemode="tozero"),
         "yaxis": axis("L · p(L)", rangemode="tozero"),
     }
-    return _densities(view, found, unit, layout, weighted=True)
+    return _densities(view, distribution, unit, layout, weighted=True)
 
 
 def _densities(
-    view: ScalingDetail, found: LossDistribution, unit: Unit, layout: Layout, weighted: bool
+    view: ScalingDetail, distribution: LossDistribution, unit: Unit, layout: Layout, weighted: bool
 ) -> go.Figure:
-    edges = [edge for edge in found.edges_nats if edge is not None and edge <= MAX_DENSITY_NATS]
+    edges = [
+        edge for edge in distribution.edges_nats if edge is not None and edge <= MAX_DENSITY_NATS
+    ]
     centres = [in_unit((low + high) / 2, unit) for low, high in pairwise(edges)]
     width = in_unit(edges[1] - edges[0], unit)
     labels = _labels(view)
     traces: list[Trace] = []
-    for i, (index, row) in enumerate(zip(found.indexes, found.shares, strict=True)):
+    for i, (index, row) in enumerate(zip(distribution.indexes, distribution.shares, strict=True)):
         density = [share / width for share in row[: len(centres)]]
-        # A logarithmic axis has no place for an empty bin, the axis of L·p(L) has.
+        # A log axis cannot show an empty bin; the linear axis of L·p(L) can.
         y = (
             [c * p for c, p in zip(centres, density, strict=True)]
             if weighted
@@ -199,10 +202,10 @@ def _densities(
         )
         trace: Trace = {"type": "scatter", "mode": "lines", "name": labels[index], "x": centres}
         trace |= {"y": y, "line": {"width": 1.5, "shape": "hvh"}}
-        trace["meta"] = {"role": "ramp", "at": i / max(len(found.indexes) - 1, 1)}
+        trace["meta"] = {"role": "ramp", "at": i / max(len(distribution.indexes) - 1, 1)}
         trace["hovertemplate"] = f"{labels[index]}<br>%{{x:.2f}} {unit}: %{{y:.3g}}<extra></extra>"
         traces.append(trace)
-    if weighted:  # the first steps know nothing: one narrow peak that would flatten all others
+    if weighted:  # the narrow peak of the first steps would flatten all others
         tops = [max(trace["y"], default=0.0) for trace in traces]
         layout["yaxis"]["range"] = [0, 1.05 * min(max(tops), 2 * tops[-1]) or 1.0]
     return figure(traces, layout | {"legend": {**LEGEND, "entrywidth": 44}, "showlegend": True})
@@ -230,12 +233,12 @@ def share_figure(view: ScalingDetail) -> go.Figure:
 
 
 def drop_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
-    """Return what each class adds to the fall of the mean from point to point, stacked."""
+    """Return what each class contributes to the fall of the mean between points, stacked."""
     names = [f"{a} → {b}" for a, b in pairwise(_labels(view))]
-    known = {part.name: part for part in view.classes if part.n_predictions}
+    parts = {part.name: part for part in view.classes if part.n_predictions}
     traces: list[Trace] = []
-    for name in (one for one in CLASSES if one in known):
-        y = [in_unit(value, unit) for value in known[name].drop_nats]
+    for name in (name for name in CLASSES if name in parts):
+        y = [in_unit(value, unit) for value in parts[name].drop_nats]
         bar: Trace = {"type": "bar", "name": name, "x": names, "y": y}
         bar["meta"] = {"role": "class", "name": name}
         bar["marker"] = {"pattern": {**HATCH, "shape": HATCHES.get(name, "")}}
@@ -257,8 +260,8 @@ def drop_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
 
 
 def induction_figure(view: ScalingDetail, unit: Unit) -> go.Figure:
-    """Return the mean loss of predictions that induction explains beside the mean of all."""
-    assert view.induction is not None, "asked for only where there is one"
+    """Return the mean loss of predictions that induction explains, and of all."""
+    assert view.induction is not None, "scaling_figures omits it"
     x, labels = _x(view), _labels(view)
     lines: Sequence[tuple[str, str, Sequence[float], dict[str, Any]]] = (
         ("all", "mean", [point.mean_loss_nats for point in view.points], {"dash": "dot"}),

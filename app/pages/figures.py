@@ -19,7 +19,7 @@ from app.figures.scaling import scaling_figures
 from app.figures.theory import theory_figures
 from app.requests.dependencies import CorpusName, Id, PredictionIndex, StoreDep
 from app.requests.prediction import PredictionQuery
-from app.requests.scaling import ScalingFigures
+from app.requests.scaling import ScalingFiguresQuery
 from app.requests.search import SearchQuery
 from app.requests.theory import TheoryQuery
 from app.web.response_cache import passing
@@ -74,7 +74,7 @@ def prediction_figures(
     return _answer(
         {
             f"curve-{axis}": prediction_figure(
-                [curve for curve in curves if curve.axis == axis], asked.shown()
+                [curve for curve in curves if curve.axis == axis], asked.plot_options()
             )
             for axis in sorted({curve.axis for curve in curves})
         }
@@ -93,7 +93,7 @@ def curve_map_points(
 
 
 @router.get("/scaling")
-def scaling(store: StoreDep, wanted: Annotated[ScalingFigures, Query()]) -> Response:
+def scaling(store: StoreDep, wanted: Annotated[ScalingFiguresQuery, Query()]) -> Response:
     """Return the figures of the Scaling page."""
     view = scaling_detail(store, wanted.request(wanted.suite, wanted.corpus))
     return _answer(scaling_figures(view, wanted.unit))

@@ -1,10 +1,10 @@
-"""What a token's page and its figures are asked for: one set of parameters."""
+"""Query parameters of the page of a prediction and of its figures."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.figures.prediction import Quantity, Shown
+from app.figures.prediction import PredictionPlotOptions, Quantity
 from app.requests.dependencies import MODEL_PATTERN
 from app.requests.pages import SuiteText
 from backend.corpora.views import Curve
@@ -14,7 +14,7 @@ CONTEXT = 128  # tokens before the predicted one
 
 
 def _names(value: object) -> object:
-    """Names by commas, in one parameter or in several of the same name."""
+    """Split names at commas, in one parameter or in several of the same name."""
     parts = [value] if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
         return value
@@ -25,7 +25,7 @@ Names = Annotated[tuple[Annotated[str, Field(pattern=MODEL_PATTERN)], ...], Befo
 
 
 class PredictionQuery(BaseModel):
-    """How one prediction is shown; `models` are those whose steps are drawn, by commas."""
+    """Plot options of one prediction; `models` are those to draw over steps, comma-separated."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -38,34 +38,34 @@ class PredictionQuery(BaseModel):
     fit: bool = False
     models: Names = ()
 
-    def shown(self) -> Shown:
-        """Return how curves are drawn."""
-        return Shown(self.y, self.log, self.diff, self.fit)
+    def plot_options(self) -> PredictionPlotOptions:
+        """Return the options of the plots."""
+        return PredictionPlotOptions(self.y, self.log, self.diff, self.fit)
 
     def changed(self, **changes: Any) -> dict[str, Any]:
-        """Return the parameters that are not the default, some of them changed."""
-        said = self.model_copy(update=changes).model_dump(exclude_defaults=True)
-        said |= {name: "1" for name in ("log", "diff", "fit") if said.get(name)}
-        return said | ({"models": ",".join(said["models"])} if "models" in said else {})
+        """Return the parameters that differ from their defaults, after `changes`."""
+        params = self.model_copy(update=changes).model_dump(exclude_defaults=True)
+        params |= {name: "1" for name in ("log", "diff", "fit") if params.get(name)}
+        return params | ({"models": ",".join(params["models"])} if "models" in params else {})
 
     def select_curves(self, curves: tuple[Curve, ...]) -> list[Curve]:
-        """Return the curves to draw.
+        """Return the curves to draw, out of those of the prediction.
 
         Raises:
-            InvalidInputError: a model that has no curve over steps.
+            InvalidInputError: a model has no curve over steps.
         """
-        known = [curve.model for curve in curves if curve.axis == "S"]
+        step_models = [curve.model for curve in curves if curve.axis == "S"]
         for name in self.models:
-            if name not in known:
+            if name not in step_models:
                 raise InvalidInputError(
                     f"{name} has no curve over steps here",
-                    f"Choose of {', '.join(str(one) for one in known) or 'none'}",
+                    f"Choose from {', '.join(map(str, step_models)) or 'none'}",
                     "models",
                 )
         axes = {"both": "NS", "size": "N", "step": "S"}[self.x]
-        wanted = self.models or known
+        models = self.models or step_models
         return [
             curve
             for curve in curves
-            if curve.axis in axes and (curve.axis == "N" or curve.model in wanted)
+            if curve.axis in axes and (curve.axis == "N" or curve.model in models)
         ]

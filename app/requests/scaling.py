@@ -1,4 +1,4 @@
-"""What the Scaling page, its figures and its API call are asked for: one set of parameters."""
+"""Query parameters of the Scaling page, its figures and its API route."""
 
 from typing import Annotated, Any
 
@@ -19,26 +19,26 @@ def _blank(value: object) -> object:
 
 Blank = BeforeValidator(_blank)
 Bound = Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, Blank]
-Place = Annotated[
+FitBound = Annotated[
     Annotated[float, Field(gt=0, le=1e18, allow_inf_nan=False)] | None,
-    Query(description="Bound of the points that the fit uses, in N or steps"),
+    Query(description="Bound of the points in the fit, in N or steps"),
 ]
-Law = Annotated[
+FitParameter = Annotated[
     FitKind, Query(description="power: A·x^−α; bnsl: a broken neural scaling law; none")
 ]
-Subset = Annotated[
+SubsetParameter = Annotated[
     str,
     Query(
         pattern=SUBSET_PATTERN,
-        description="Which predictions `mean_nats` and the fits are of: all, a class of curves, "
-        "or cluster:ID",
+        description="Predictions that `mean_nats` and the fits cover: all, a class of curves, or "
+        "cluster:ID",
         examples=["monogenic"],
     ),
 ]
 
 
-class _Shown(BaseModel):
-    """How a scaling curve is shown."""
+class _ScalingParameters(BaseModel):
+    """Axis, unit, fit and subset of a scaling curve."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -53,24 +53,24 @@ class _Shown(BaseModel):
     ] = "all"
 
     def request(self, suite: str, corpus: str) -> ScalingRequest:
-        """Return what to ask the store for."""
-        asked = self.model_dump(exclude={"unit", "suite", "corpus"})
-        return ScalingRequest(suite=suite, corpus=corpus, **asked)
+        """Return the request for a suite on a corpus."""
+        params = self.model_dump(exclude={"unit", "suite", "corpus"})
+        return ScalingRequest(suite=suite, corpus=corpus, **params)
 
 
-class ScalingFigures(_Shown):
+class ScalingFiguresQuery(_ScalingParameters):
     """Parameters of the figures."""
 
     suite: Annotated[str, Field(pattern=NAME_PATTERN)]
     corpus: Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
-class ScalingQuery(_Shown):
-    """Parameters of the page; names that are not given are chosen by it."""
+class ScalingQuery(_ScalingParameters):
+    """Parameters of the page; suite and corpus default to the first with an evaluation."""
 
     suite: Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank] = None
     corpus: Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank] = None
 
     def changed(self, **changes: Any) -> dict[str, Any]:
-        """Return the parameters that differ from their defaults, some replaced."""
+        """Return the parameters that differ from their defaults, updated by `changes`."""
         return {**self.model_dump(exclude_defaults=True), **changes}

@@ -135,7 +135,7 @@ def test_values_that_mean_nothing_are_refused_by_name(
 def test_figures_that_are_not_checked_are_the_same(
     client: TestClient, view: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert base.IS_CHECKING
+    assert base.IS_VALIDATED
     checked = [_figure(client, view, axis, x="both") for axis in ("N", "S")]
-    monkeypatch.setattr(base, "IS_CHECKING", False)
+    monkeypatch.setattr(base, "IS_VALIDATED", False)
     assert [_figure(client, view, axis, x="both") for axis in ("N", "S")] == checked
