@@ -26,13 +26,13 @@ from app.api import (
 from app.api.openapi import described_application
 from app.pages.routes import router as pages
 from app.web import errors
-from app.web.etag import Conditional
-from app.web.login_attempts import Attempts
+from app.web.etag import ConditionalRequests
+from app.web.login_attempts import LoginAttempts
 from app.web.metrics import Metrics
 from app.web.paths import static_dir
-from app.web.request_log import Access, log_to_stderr
-from app.web.response_cache import Remembered
-from app.web.security import BodyLimit, Guard, SecurityHeaders
+from app.web.request_log import RequestLog, log_to_stderr
+from app.web.response_cache import ResponseCache
+from app.web.security import AccessControl, BodyLimit, SecurityHeaders
 from app.web.static_files import CachedStatic
 from backend.jobs import queue
 from backend.settings import settings
@@ -63,10 +63,10 @@ def _middleware(store: Store, metrics: Metrics) -> list[Middleware]:
     # hashed as it was made, before compression, and kept as it is sent.
     return [
         Middleware(SecurityHeaders),
-        Middleware(Access, metrics=metrics),
-        Middleware(Guard, store=store),
+        Middleware(RequestLog, metrics=metrics),
+        Middleware(AccessControl, store=store),
         Middleware(BodyLimit),
-        Middleware(Remembered, store=store),
+        Middleware(ResponseCache, store=store),
         Middleware(
             GZipMiddleware,
             minimum_size=MIN_COMPRESSED_BYTES,
@@ -74,7 +74,7 @@ def _middleware(store: Store, metrics: Metrics) -> list[Middleware]:
             # Cosines and losses hardly shrink.
             exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, arrow.MEDIA_TYPE),
         ),
-        Middleware(Conditional),
+        Middleware(ConditionalRequests),
     ]
 
 
@@ -103,8 +103,8 @@ def create_app(store: Store | None = None) -> FastAPI:
     app = described_application(middleware=_middleware(store, metrics), lifespan=_lifespan)
     app.state.store = store
     app.state.metrics = metrics
-    app.state.attempts = Attempts()
-    errors.install(app)
+    app.state.attempts = LoginAttempts()
+    errors.install_handlers(app)
     for router in API_ROUTERS:
         app.include_router(router)
     app.include_router(pages, include_in_schema=False)

@@ -26,7 +26,7 @@ from backend.errors import QuantaError
 from backend.settings import settings
 from backend.store import database as db
 from backend.store.database import Store
-from backend.store.database_errors import fault_of
+from backend.store.database_errors import as_store_error
 from backend.store.lookup import (
     checkpoint_at,
     corpus_named,
@@ -70,7 +70,7 @@ def db_upgrade(as_json: Json = False) -> None:
     config = settings()
     config.data_dir.mkdir(parents=True, exist_ok=True)
     engine = db.make_engine(config.url)
-    done = db.upgraded(engine)
+    done = db.upgrade_schema(engine)
     revision = db.revisions(engine)[0]
     state = "upgraded to" if done.changed else "already at"
     kept = str(done.backup) if done.backup else None
@@ -324,7 +324,7 @@ def _guarded(run: Callable[[], None]) -> int:
     except QuantaError as error:
         return _refused(error)
     except (DBAPIError, sqlite3.Error, OSError) as error:
-        if (fault := fault_of(error)) is not None:
+        if (fault := as_store_error(error)) is not None:
             return _refused(fault)
         if not isinstance(error, IntegrityError | OperationalError):
             raise

@@ -23,7 +23,7 @@ from backend.experiments.views import (
     PhaseDiagramView,
     PresetView,
 )
-from backend.read.reader import left_of
+from backend.read.paging import parse_tail_cursor
 
 KindQuery = Annotated[
     str | None, Query(pattern=r"^[a-z_]{1,40}$", description="Only experiments of this kind")
@@ -57,7 +57,7 @@ def list_experiments(
     limit: Annotated[int, Query(ge=1, le=experiments.MAX_LISTED)] = 50,
 ) -> ExperimentPage:
     """Experiments, newest first, with how many of their cells are finished."""
-    return experiments.list_experiments(store, kind, limit=limit, left=left_of(cursor))
+    return experiments.list_experiments(store, kind, limit=limit, left=parse_tail_cursor(cursor))
 
 
 @router.get("/experiments/presets")

@@ -15,7 +15,7 @@ from app.requests.dependencies import Cursor, JobId, KindName, StoreDep
 from backend.jobs import estimates, job_table, queue
 from backend.jobs.job_log import list_units, read_log
 from backend.read.job_views import Estimate, JobPage, JobView, LogPage, State, UnitPage
-from backend.read.reader import left_of
+from backend.read.paging import parse_tail_cursor
 
 FILE_SCHEMA = {"type": "string", "format": "binary"}
 _CURSOR = re.compile(r"[0-9]{1,18}")
@@ -59,7 +59,9 @@ def list_jobs(
     kind: Annotated[KindName | None, Query(description="Only jobs of this kind")] = None,
 ) -> JobPage:
     """Jobs, newest first; long parameters are cut."""
-    return job_table.list_jobs(store, left=left_of(cursor), limit=limit, state=state, kind=kind)
+    return job_table.list_jobs(
+        store, left=parse_tail_cursor(cursor), limit=limit, state=state, kind=kind
+    )
 
 
 @router.get("/kinds")
@@ -115,7 +117,7 @@ def job_units(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> UnitPage:
     """Units of a job that are committed, newest first: by which worker, in how many seconds."""
-    return list_units(store, job, left=left_of(cursor), limit=limit)
+    return list_units(store, job, left=parse_tail_cursor(cursor), limit=limit)
 
 
 @router.get(

@@ -11,7 +11,7 @@ from app.api.arrow import DOCUMENTED, WantsArrow, table_stream
 from app.api.openapi import MUTATION_PROBLEMS
 from app.requests.dependencies import StoreDep
 from app.requests.search import SearchBody, SearchQuery
-from app.web.response_cache import passing
+from app.web.response_cache import do_not_cache
 from backend.read.views import Axis
 from backend.search import search
 from backend.search.curve_map import CurveMap
@@ -54,7 +54,7 @@ def search_predictions(
     """Predictions with the curve, text and scores asked for, the nearest first."""
     found = search.search(store, query.request())
     if found.truncated:
-        passing(request)
+        do_not_cache(request)
     return found
 
 
@@ -71,7 +71,7 @@ def map_of_curves(
     """At most 20,000 sampled curves on their two principal components, with those that match."""
     found = search.curve_map(store, query.request())
     if found.truncated:
-        passing(request)
+        do_not_cache(request)
     return _stream(found) if arrow else _json(found)
 
 

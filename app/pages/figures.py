@@ -22,7 +22,7 @@ from app.requests.prediction import PredictionQuery
 from app.requests.scaling import ScalingFiguresQuery
 from app.requests.search import SearchQuery
 from app.requests.theory import TheoryQuery
-from app.web.response_cache import passing
+from app.web.response_cache import do_not_cache
 from backend.corpora import predictions
 from backend.quanta import clusterings, clusters
 from backend.scaling.detail import scaling_detail
@@ -88,7 +88,7 @@ def curve_map_points(
     """Return the map of curves as bytes."""
     found = search.curve_map(store, asked.request())
     if found.truncated:
-        passing(request)
+        do_not_cache(request)
     return Response(pack_curve_map(found), media_type="application/octet-stream")
 
 

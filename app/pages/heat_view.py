@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from backend.corpora.heat_scales import N_BINS, Scale, scale_of
 from backend.corpora.views import DocumentView, Heat, HeatChoices, HeatModel
-from backend.read.targets import spelled
+from backend.read.targets import with_placeholders
 from backend.read.views import TokenValue
 
 N_COMMON = 8
@@ -31,7 +31,7 @@ OF_LOSSES = ("loss", "p", "difference")
 class Target:
     """A token that can be chosen: how it is typed, and how often it is in the document."""
 
-    spelled: str
+    with_placeholders: str
     count: int
 
 
@@ -52,7 +52,7 @@ def common_targets(view: DocumentView) -> list[Target]:
     newlines = counts.pop("\n", 0)
     common = [(t, n) for t, n in counts.most_common(3 * N_COMMON) if "\ufffd" not in t and t]
     # Signs stand for other characters when they are read back.
-    named = [(spelled(t), n) for t, n in common if not set(t) & {"⏎", "⇥", "␠"}]
+    named = [(with_placeholders(t), n) for t, n in common if not set(t) & {"⏎", "⇥", "␠"}]
     return [Target(NEWLINE, newlines), *(Target(t, n) for t, n in named[:N_COMMON])]
 
 

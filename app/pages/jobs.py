@@ -27,7 +27,7 @@ from backend.jobs.kinds.base import JobKind
 from backend.jobs.kinds.registry import KINDS, find_kind
 from backend.jobs.workers import list_workers
 from backend.read.job_views import Estimate, JobView, Requires, State
-from backend.read.reader import left_of
+from backend.read.paging import parse_tail_cursor
 
 router = APIRouter(include_in_schema=False)
 
@@ -143,7 +143,7 @@ def _page(
 ) -> Response:
     page = job_table.list_jobs(
         store,
-        left=left_of(asked.cursor),
+        left=parse_tail_cursor(asked.cursor),
         limit=JOBS_A_PAGE,
         state=asked.state,
         kind=asked.kind,

@@ -8,10 +8,10 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.requests.dependencies import StoreDep
 from app.requests.forms import FormFields
-from app.web.login_attempts import Attempts
-from app.web.login_redirect import HOME, own_page
+from app.web.identity import delete_session_cookie, session_cookie, set_session_cookie
+from app.web.login_attempts import LoginAttempts
+from app.web.login_redirect import HOME, safe_next_page
 from app.web.templating import PageContext, render
-from app.web.visitors import drop_session, keep_session, session_of
 from backend.access import sessions as login_sessions
 from backend.access import tokens as access_tokens
 from backend.access.tokens import Holder
@@ -34,7 +34,7 @@ class LoginPage(PageContext):
 
 
 def _form(request: Request, back: str, status: int = 200, problem: str = "") -> Response:
-    response = render(request, LoginPage(back=own_page(back), problem=problem), status)
+    response = render(request, LoginPage(back=safe_next_page(back), problem=problem), status)
     response.headers.update(NO_STORE)
     return response
 
@@ -46,16 +46,16 @@ def login_form(request: Request, back: Annotated[str, Query(alias="next")] = HOM
 
 
 def _holder(store: StoreDep, sent: bytes) -> Holder | None:
-    return access_tokens.holder_of(store, sent) or login_sessions.redeem_link(store, sent)
+    return access_tokens.authenticate(store, sent) or login_sessions.redeem_login_link(store, sent)
 
 
 @router.post("/login")
 def login(request: Request, store: StoreDep, fields: FormFields) -> Response:
     """Exchange a token or a one-time link for a session, and go on to the page in `next`."""
-    attempts: Attempts = request.app.state.attempts
+    attempts: LoginAttempts = request.app.state.attempts
     host = request.client.host if request.client else ""
-    back = own_page(fields.get("next"))
-    seconds = attempts.begin(host)
+    back = safe_next_page(fields.get("next"))
+    seconds = attempts.register(host)
     if seconds:
         page = _form(request, back, 429, f"Too many attempts: try again in {seconds} seconds.")
         page.headers["Retry-After"] = str(seconds)
@@ -64,18 +64,18 @@ def login(request: Request, store: StoreDep, fields: FormFields) -> Response:
     if holder is None:
         words = "That is no token of this server, or it is used up, expired or revoked."
         return _form(request, back, 401, words)
-    attempts.succeeded(host)
+    attempts.record_success(host)
     # A new session for every login, never the one that the browser came with.
-    login_sessions.end(store, session_of(request))
+    login_sessions.delete_session(store, session_cookie(request))
     answer = RedirectResponse(back, 303, NO_STORE)
-    keep_session(request, answer, login_sessions.begin(store, holder))
+    set_session_cookie(request, answer, login_sessions.create_session(store, holder))
     return answer
 
 
 @router.post("/logout")
 def logout(request: Request, store: StoreDep, fields: FormFields) -> Response:
     """End the session here and in the store: a copy of its cookie opens nothing any more."""
-    login_sessions.end(store, session_of(request))
+    login_sessions.delete_session(store, session_cookie(request))
     answer = RedirectResponse(HOME, 303, NO_STORE)
-    drop_session(request, answer)
+    delete_session_cookie(request, answer)
     return answer

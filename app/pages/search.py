@@ -15,7 +15,7 @@ from app.pages.addresses import SHAPE, Items, address, non_empty_params
 from app.pages.scaling import ScalingChoice, scaling_choice
 from app.requests.dependencies import MAX_EXPORT_ROWS, StoreDep
 from app.requests.search import SearchQuery
-from app.web.response_cache import passing
+from app.web.response_cache import do_not_cache
 from app.web.templating import number, render, si
 from backend.errors import InvalidInputError, NotReadyError
 from backend.scaling import suites
@@ -108,7 +108,7 @@ def search_page(
         if items:  # something was named that is not there; an empty page would hide that
             raise
     if view is None or view.truncated or not view.n_matching:
-        passing(request)  # what fits into the time, and why nothing matches, may change
+        do_not_cache(request)  # what fits into the time, and why nothing matches, may change
     question = _question(store, items, asked, view)
     return render(
         request,

@@ -19,9 +19,9 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, HTTPException, Request
 
+from app.web.identity import current_identity, session_cookie
 from app.web.security import FORM
-from app.web.visitors import current, session_of
-from backend.access.sessions import is_csrf_token
+from backend.access.sessions import is_valid_csrf_token
 from backend.errors import InvalidInputError
 
 MAX_FIELDS = 60
@@ -44,7 +44,8 @@ async def _fields(request: Request) -> dict[str, str]:
     fields = dict(pairs)
     sent_back = fields.pop(CSRF_FIELD, "")
     # A bearer token, or no credential at all: nothing that a browser would add by itself.
-    if current(request).via == "session" and not is_csrf_token(sent_back, session_of(request)):
+    is_session = current_identity(request).via == "session"
+    if is_session and not is_valid_csrf_token(sent_back, session_cookie(request)):
         raise HTTPException(403, "The form does not belong to the session of this browser")
     return fields
 

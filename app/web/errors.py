@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.client.problems import FieldProblem, Problem
-from app.web.login_redirect import login_address
+from app.web.login_redirect import login_url
 from backend.errors import (
     ConflictError,
     InvalidInputError,
@@ -28,7 +28,7 @@ from backend.errors import (
     StoreFullError,
 )
 from backend.jobs.kinds.registry import KINDS
-from backend.store.database_errors import fault_of
+from backend.store.database_errors import as_store_error
 
 PROBLEM_JSON = "application/problem+json"
 MAX_SHOWN_VALUE = 200
@@ -120,7 +120,7 @@ def _page(request: Request, refusal: Refusal) -> Response:
         problem=_clean(refusal.detail),
         remedy=_clean(refusal.remedy),
         request_id=request_id(request),
-        login=login_address(request) if refusal.status == HTTPStatus.UNAUTHORIZED else None,
+        login=login_url(request) if refusal.status == HTTPStatus.UNAUTHORIZED else None,
         has_query=bool(request.url.query),
         method=request.method,
     )
@@ -142,7 +142,7 @@ def error_response(request: Request, refusal: Refusal) -> Response:
     return response
 
 
-def unexpected(request: Request, error: Exception) -> Response:
+def internal_error(request: Request, error: Exception) -> Response:
     """Log `error` under the request's id and return a 500 that shows nothing of it."""
     _log.error("request %s failed", request_id(request), exc_info=error)
     return error_response(
@@ -210,7 +210,7 @@ def _of_http(request: Request, error: Exception) -> Response:
     return error_response(request, refusal)
 
 
-def unanswered(request: Request, error: Exception) -> Refusal:
+def database_refusal(request: Request, error: Exception) -> Refusal:
     """Log a failure of the database, and return the refusal that shows nothing of it."""
     _log.error("request %s: the database failed", request_id(request), exc_info=error)
     return Refusal(
@@ -245,7 +245,7 @@ def _of_fault(request: Request, fault: StoreError) -> Response:
 
 
 def _of_database(request: Request, error: Exception) -> Response:
-    fault = fault_of(error)
+    fault = as_store_error(error)
     if fault is None and isinstance(error, PoolTimeoutError):
         # What waits for a free connection too long has met the same lock.
         fault = StoreBusyError("the database did not answer", "Try again")
@@ -258,13 +258,13 @@ def _of_database(request: Request, error: Exception) -> Response:
 
 
 def _of_system(request: Request, error: Exception) -> Response:
-    fault = fault_of(error)
+    fault = as_store_error(error)
     if fault is None:
         raise error
     return _of_fault(request, fault)
 
 
-def install(app: FastAPI) -> None:
+def install_handlers(app: FastAPI) -> None:
     """Register one handler for each kind of error."""
     app.add_exception_handler(QuantaError, _of_quanta)
     app.add_exception_handler(RequestValidationError, _of_validation)

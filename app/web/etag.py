@@ -5,10 +5,10 @@ import hashlib
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-KEPT_ON_304 = frozenset({b"cache-control", b"vary", b"etag", b"expires"})
+HEADERS_OF_304 = frozenset({b"cache-control", b"vary", b"etag", b"expires"})
 
 
-class Conditional:
+class ConditionalRequests:
     """Middleware inside compression: it sees bodies as routes made them.
 
     Streamed responses, and those that bring an ETag of their own, pass as they are.
@@ -68,7 +68,7 @@ class _Answer:
         if not is_match(self.request.get("if-none-match", ""), etag):
             return message
         start["status"] = 304
-        start["headers"] = [pair for pair in start["headers"] if pair[0] in KEPT_ON_304]
+        start["headers"] = [pair for pair in start["headers"] if pair[0] in HEADERS_OF_304]
         return {"type": "http.response.body", "body": b""}
 
     def _etag(self, body: bytes) -> str:

@@ -31,7 +31,7 @@ def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
-class Attempts:
+class LoginAttempts:
     """Wrong tokens by address; the address that failed longest ago is forgotten first.
 
     What a forgotten address gains is a few more guesses; tokens that this program makes have 256
@@ -47,10 +47,10 @@ class Attempts:
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self._right: OrderedDict[bytes, None] = OrderedDict()
 
-    def begin(self, host: str, token: bytes | None = None) -> int:
+    def register(self, host: str, token: bytes | None = None) -> int:
         """Count an attempt and return 0, or return how many seconds it comes too early.
 
-        It counts as failed until `succeeded` says otherwise: many at once gain nothing. One with a
+        It counts as failed until `record_success`, so that many at once gain nothing. One with a
         `token` that was right before is not counted.
         """
         key, now = _group(host), self._clock()
@@ -68,10 +68,10 @@ class Attempts:
                 self._failures.popitem(last=False)
             return 0
 
-    def succeeded(self, host: str, token: bytes | None = None) -> None:
+    def record_success(self, host: str, token: bytes | None = None) -> None:
         """Take one attempt back: it was none. Earlier failures of the address still count.
 
-        With a `token`: it was right, and is no attempt from now on until `failed`.
+        With a `token`: it was right, and is no attempt from now on until `record_failure`.
         """
         with self._lock:
             if token is not None and (known := _digest(token)) in self._right:
@@ -83,7 +83,7 @@ class Attempts:
                     self._right.popitem(last=False)
             self._take_back(_group(host))
 
-    def failed(self, token: bytes) -> None:
+    def record_failure(self, token: bytes) -> None:
         """Note that a token is wrong, perhaps no longer right."""
         with self._lock:
             self._right.pop(_digest(token), None)

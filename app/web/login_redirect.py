@@ -10,7 +10,7 @@ LOGIN = "/login"
 _NOT_AFTER_LOGIN = frozenset({LOGIN, "/logout"})
 
 
-def own_page(wanted: str | None) -> str:
+def safe_next_page(wanted: str | None) -> str:
     """Return `wanted` if it is a path of this server, the overview otherwise.
 
     Browsers read `//host`, `/\\host` and these with tabs or line ends between as other hosts.
@@ -28,7 +28,7 @@ def own_page(wanted: str | None) -> str:
     return wanted
 
 
-def login_address(request: Request) -> str:
+def login_url(request: Request) -> str:
     """Return the address of the login that leads back to where a request came from."""
     if request.method in {"GET", "HEAD"}:
         query = request.url.query
@@ -36,5 +36,5 @@ def login_address(request: Request) -> str:
     else:  # a form cannot be sent again: back to the page that it stands on
         page = urlsplit(request.headers.get("referer", ""))
         here = page.path if page.netloc == request.headers.get("host") else HOME
-    back = own_page(here)
+    back = safe_next_page(here)
     return LOGIN if back == HOME else f"{LOGIN}?next={quote(back, safe='/')}"

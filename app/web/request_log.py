@@ -13,7 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.web.errors import unexpected
+from app.web.errors import internal_error
 from app.web.metrics import Metrics
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -38,7 +38,7 @@ class _Outcome:
     is_started: bool = False
 
 
-class Access:
+class RequestLog:
     """Middleware that names, times, counts and logs every request."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -64,7 +64,7 @@ class Access:
         try:
             await self.app(scope, receive, send_named)
         except Exception as error:
-            response = unexpected(request, error)
+            response = internal_error(request, error)
             if outcome.is_started:  # too late for a 500: the connection breaks instead
                 raise
             await response(scope, receive, send_named)

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.web.etag import KEPT_ON_304, is_match
-from app.web.visitors import current
+from app.web.etag import HEADERS_OF_304, is_match
+from app.web.identity import current_identity
 from backend.store.database import Store
 from backend.store.versions import Versions
 
@@ -61,7 +61,7 @@ _HEADERS = (b"host", b"accept", b"accept-encoding", b"cookie")
 _ASKED_AGAIN = frozenset({b"if-none-match"})
 
 
-def passing(request: Request) -> None:
+def do_not_cache(request: Request) -> None:
     """Say that an answer must not be kept."""
     request.state.is_passing = True
 
@@ -75,7 +75,7 @@ class _Entry:
     body: bytes
 
 
-class Remembered:
+class ResponseCache:
     """Middleware around compression and tagging."""
 
     def __init__(self, app: ASGIApp, store: Store) -> None:
@@ -92,7 +92,7 @@ class Remembered:
             return
         try:
             # Before anything is read: what is then kept under it is never older.
-            version = await run_in_threadpool(self.versions.now)
+            version = await run_in_threadpool(self.versions.current)
         except (DBAPIError, PoolTimeoutError):  # the route says what is wrong
             await self.app(scope, receive, send)
             return
@@ -157,9 +157,9 @@ def _is_kept(scope: Scope) -> bool:
 
 def _key(scope: Scope, version: str) -> Any:
     sent = tuple(pair for pair in scope["headers"] if pair[0] in _HEADERS)
-    visitor = current(Request(scope))
+    identity = current_identity(Request(scope))
     root = scope.get("root_path", "")
-    return (version, scope["path"], scope["query_string"], sent, visitor, scope["scheme"], root)
+    return (version, scope["path"], scope["query_string"], sent, identity, scope["scheme"], root)
 
 
 async def _send(entry: _Entry, scope: Scope, send: Send) -> None:
@@ -169,6 +169,6 @@ async def _send(entry: _Entry, scope: Scope, send: Send) -> None:
     status, headers, body = 200, list(entry.headers), entry.body
     if etag and is_match(asked, etag):
         status, body = 304, b""
-        headers = [pair for pair in headers if pair[0] in KEPT_ON_304]
+        headers = [pair for pair in headers if pair[0] in HEADERS_OF_304]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -12,17 +12,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.web.errors import Refusal, error_response, is_api, unanswered
-from app.web.login_attempts import Attempts
+from app.web.errors import Refusal, database_refusal, error_response, is_api
+from app.web.identity import ANONYMOUS, Identity, bearer_token, identify
+from app.web.login_attempts import LoginAttempts
 from app.web.scopes import SAFE_METHODS, STATIC, needed_scope
-from app.web.visitors import NOBODY, Visitor, bearer_of, visitor_of
 from backend.access.binding import LOOPBACK_NAMES, check_bind, is_loopback
 from backend.access.tokens import Holder, covers
 from backend.access.tokens import Scope as AccessScope
 from backend.settings import Settings
 from backend.store.database import Store
 
-__all__ = ["MAX_BODY_BYTES", "BodyLimit", "Guard", "SecurityHeaders", "check_bind"]
+__all__ = ["MAX_BODY_BYTES", "AccessControl", "BodyLimit", "SecurityHeaders", "check_bind"]
 
 MAX_BODY_BYTES = 1 << 20
 # More than all characters of the longest text that may be pasted.
@@ -62,7 +62,7 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
     return LOOPBACK_NAMES | {name for name in named if name}
 
 
-class Guard:
+class AccessControl:
     """Middleware that refuses what must not reach any route."""
 
     def __init__(self, app: ASGIApp, store: Store) -> None:
@@ -86,11 +86,11 @@ class Guard:
         if refusal is not None:
             return refusal
         try:
-            visitor = request.state.visitor = await self._visitor(request)
+            identity = request.state.identity = await self._identity(request)
         except (OperationalError, PoolTimeoutError) as error:
-            return unanswered(request, error)
-        _judge_guess(request, visitor)
-        refusal = _access(request, visitor)
+            return database_refusal(request, error)
+        _judge_guess(request, identity)
+        refusal = _access(request, identity)
         if refusal is None and request.method not in SAFE_METHODS:
             refusal = _origin(request.headers) or _media_type(request)
         return refusal
@@ -107,17 +107,17 @@ class Guard:
             "Use http://127.0.0.1, or add the name to QUANTA_ALLOWED_HOSTS and restart",
         )
 
-    async def _visitor(self, request: Request) -> Visitor:
-        if not _needs_visitor(request):
-            return NOBODY
+    async def _identity(self, request: Request) -> Identity:
+        if not _needs_identity(request):
+            return ANONYMOUS
         # The store is asked each time: a token that was revoked a moment ago opens nothing.
-        return await run_in_threadpool(visitor_of, self.store, request)
+        return await run_in_threadpool(identify, self.store, request)
 
 
 def is_still_allowed(store: Store, request: Request) -> bool:
     """Return whether a request that was let in before would be let in now."""
-    visitor = visitor_of(store, request) if _needs_visitor(request) else NOBODY
-    return _access(request, visitor) is None
+    identity = identify(store, request) if _needs_identity(request) else ANONYMOUS
+    return _access(request, identity) is None
 
 
 def _size(request: Request) -> Refusal | None:
@@ -135,16 +135,16 @@ def _size(request: Request) -> Refusal | None:
     return None
 
 
-def _sender(request: Request) -> tuple[Attempts, str]:
+def _sender(request: Request) -> tuple[LoginAttempts, str]:
     return request.app.state.attempts, request.client.host if request.client else ""
 
 
 def _too_many_guesses(request: Request) -> Refusal | None:
-    token = bearer_of(request)
+    token = bearer_token(request)
     if token is None:
         return None
     attempts, host = _sender(request)
-    seconds = attempts.begin(host, token)
+    seconds = attempts.register(host, token)
     if not seconds:
         return None
     return Refusal(
@@ -155,51 +155,51 @@ def _too_many_guesses(request: Request) -> Refusal | None:
     )
 
 
-def _judge_guess(request: Request, visitor: Visitor) -> None:
-    token = bearer_of(request)
+def _judge_guess(request: Request, identity: Identity) -> None:
+    token = bearer_token(request)
     if token is None:
         return
     attempts, host = _sender(request)
-    if visitor.holder is not None:
-        attempts.succeeded(host, token)
-    elif visitor.is_protected:
-        attempts.failed(token)
+    if identity.holder is not None:
+        attempts.record_success(host, token)
+    elif identity.is_protected:
+        attempts.record_failure(token)
     else:  # nothing to guess
-        attempts.succeeded(host)
+        attempts.record_success(host)
 
 
 def _is_local(request: Request) -> bool:
     return request.client is not None and is_loopback(request.client.host)
 
 
-def _needs_visitor(request: Request) -> bool:
+def _needs_identity(request: Request) -> bool:
     path, is_read = request.scope["path"], request.method in SAFE_METHODS
     if is_read and path.startswith(STATIC):
         return False
     # A page shows who is logged in; data that this machine reads is the same for everybody.
     is_open_read = _is_local(request) and is_read and is_api(path)
-    return not is_open_read or bearer_of(request) is not None
+    return not is_open_read or bearer_token(request) is not None
 
 
-def _access(request: Request, visitor: Visitor) -> Refusal | None:
-    """Return why the visitor may not do this, None if they may."""
+def _access(request: Request, identity: Identity) -> Refusal | None:
+    """Return why the identity may not do this, None if they may."""
     # The scope's path is what the router sees; `request.url` is built from a header as well.
     path = request.scope["path"]
     needed = needed_scope(request.method, path)
     is_local = _is_local(request)
     if path.startswith(STATIC) and needed is None:
         return None
-    if is_local and (needed in {None, "read"} or not visitor.is_protected):
+    if is_local and (needed in {None, "read"} or not identity.is_protected):
         return None
-    if visitor.holder is None and not visitor.is_protected:
+    if identity.holder is None and not identity.is_protected:
         return Refusal(
             403,
             "Without a token this server answers only its own machine",
             "Make one with `quanta token create`, or set QUANTA_TOKEN on the server, and send it",
         )
-    if needed is None or (visitor.holder and covers(visitor.holder.scope, needed)):
+    if needed is None or (identity.holder and covers(identity.holder.scope, needed)):
         return None
-    return _wrong_scope(visitor.holder, needed) if visitor.holder else _no_token()
+    return _wrong_scope(identity.holder, needed) if identity.holder else _no_token()
 
 
 def _no_token() -> Refusal:

@@ -16,11 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.figures.labels import visible
 from app.figures.numbers import MISSING, measured
-from app.web.login_redirect import login_address
+from app.web.identity import current_identity
+from app.web.login_redirect import login_url
 from app.web.paths import static_dir, templates_dir
 from app.web.snippets import client_call
 from app.web.token_pieces import cells, is_plain, joined, pieces
-from app.web.visitors import current
 
 THEMES = ("auto", "light", "dark")
 
@@ -127,8 +127,8 @@ def request_variables(request: Request) -> dict[str, Any]:
     return {
         "theme": theme(request),
         "path": request.url.path,
-        "visitor": current(request),
-        "login_address": login_address(request),
+        "identity": current_identity(request),
+        "login_address": login_url(request),
         "origin": str(request.base_url).rstrip("/"),
     }
 

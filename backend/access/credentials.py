@@ -14,7 +14,7 @@ from dataclasses import dataclass
 TOKEN_PREFIX = "qx"  # noqa: S105 - a prefix, not a secret
 SESSION_PREFIX = "qs"
 LINK_PREFIX = "ql"
-MAX_SENT_BYTES = 1024
+MAX_SECRET_BYTES = 1024
 _SECRET_BYTES = 32
 _SELECTOR_BYTES = 6
 _FORM = re.compile(rb"(?P<prefix>q[xsl])_(?P<selector>[0-9a-f]{12})_[A-Za-z0-9_-]{43}")
@@ -36,9 +36,9 @@ def new_credential(prefix: str) -> Credential:
     return Credential(selector, f"{prefix}_{selector}_{secrets.token_urlsafe(_SECRET_BYTES)}")
 
 
-def selector_of(sent: bytes, prefix: str) -> str | None:
+def parse_selector(sent: bytes, prefix: str) -> str | None:
     """Return the public part of a credential, None if it is none with this prefix."""
-    match = _FORM.fullmatch(sent) if len(sent) <= MAX_SENT_BYTES else None
+    match = _FORM.fullmatch(sent) if len(sent) <= MAX_SECRET_BYTES else None
     if match is None or match["prefix"].decode() != prefix:
         return None
     return match["selector"].decode()
@@ -54,17 +54,17 @@ def bound_digest(secret: bytes, key: bytes) -> str:
     return hmac.new(key, secret, hashlib.sha256).hexdigest()
 
 
-def is_same(found: str, stored: str | None) -> bool:
+def is_same_digest(found: str, stored: str | None) -> bool:
     """Compare two digests in constant time; `stored` is None where there is no row."""
     is_equal = hmac.compare_digest(found.encode(), (stored or _NOBODY).encode())
     return is_equal and stored is not None
 
 
-def is_secret(sent: bytes, expected: str) -> bool:
+def is_expected_secret(sent: bytes, expected: str) -> bool:
     """Compare a sent secret with a configured one, in a time that tells nothing of either.
 
     Digests are compared, because comparing two strings of different length shows that length.
     """
-    if not expected or len(sent) > max(MAX_SENT_BYTES, len(expected.encode())):
+    if not expected or len(sent) > max(MAX_SECRET_BYTES, len(expected.encode())):
         return False
-    return is_same(digest(sent), digest(expected.encode()))
+    return is_same_digest(digest(sent), digest(expected.encode()))

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from backend.access import credentials
-from backend.access.tokens import ADMIN_OF_SETTINGS, Holder, in_utc, live_holder
+from backend.access.tokens import ADMIN_OF_SETTINGS, Holder, active_holder, in_utc
 from backend.errors import InvalidInputError
 from backend.store.database import Store
 from backend.store.tables import AccessToken, LoginSession
@@ -45,7 +45,7 @@ def _insert(
     return made.text
 
 
-def begin(store: Store, holder: Holder) -> str:
+def create_session(store: Store, holder: Holder) -> str:
     """Start a session for a token's holder; return what the cookie carries.
 
     The value is always new: one that a browser brought along, perhaps planted, is never taken.
@@ -58,7 +58,7 @@ def begin(store: Store, holder: Holder) -> str:
 def _found(
     store: Store, session: Session, sent: bytes, prefix: str
 ) -> tuple[LoginSession, Holder] | None:
-    selector = credentials.selector_of(sent, prefix)
+    selector = credentials.parse_selector(sent, prefix)
     if selector is None:
         return None
     row = session.scalar(
@@ -71,20 +71,24 @@ def _found(
     key = _binding(store, token)
     found = credentials.bound_digest(sent, key or b"none")
     stored = row.digest if row and key else None
-    if not credentials.is_same(found, stored) or row is None or in_utc(row.expires_at) <= now():
+    if (
+        not credentials.is_same_digest(found, stored)
+        or row is None
+        or in_utc(row.expires_at) <= now()
+    ):
         return None
-    holder = live_holder(token) if row.token_id else ADMIN_OF_SETTINGS
+    holder = active_holder(token) if row.token_id else ADMIN_OF_SETTINGS
     return None if holder is None else (row, holder)
 
 
-def holder_of(store: Store, sent: bytes) -> Holder | None:
+def authenticate_session(store: Store, sent: bytes) -> Holder | None:
     """Return whose session a cookie is, None if it is none, has expired or its token ended."""
     with store.session() as session:
         found = _found(store, session, sent, credentials.SESSION_PREFIX)
     return found[1] if found else None
 
 
-def end(store: Store, sent: bytes) -> None:
+def delete_session(store: Store, sent: bytes) -> None:
     """End the session of a cookie; one that is unknown is no fault."""
     with store.begin() as session:
         found = _found(store, session, sent, credentials.SESSION_PREFIX)
@@ -92,7 +96,7 @@ def end(store: Store, sent: bytes) -> None:
             session.delete(found[0])
 
 
-def offer_link(store: Store) -> str:
+def create_login_link(store: Store) -> str:
     """Return the secret of a link that logs in once, as the holder of QUANTA_TOKEN.
 
     Raises:
@@ -106,7 +110,7 @@ def offer_link(store: Store) -> str:
         )
 
 
-def redeem_link(store: Store, sent: bytes) -> Holder | None:
+def redeem_login_link(store: Store, sent: bytes) -> Holder | None:
     """Use up a one-time link; None if it is unknown, has expired or was used."""
     with store.begin() as session:
         found = _found(store, session, sent, credentials.LINK_PREFIX)
@@ -123,6 +127,6 @@ def csrf_token(sent: bytes) -> str:
     return credentials.bound_digest(b"csrf", sent)
 
 
-def is_csrf_token(sent: str, cookie: bytes) -> bool:
+def is_valid_csrf_token(sent: str, cookie: bytes) -> bool:
     """Compare a form's token with its session's, in constant time."""
-    return credentials.is_same(sent, csrf_token(cookie))
+    return credentials.is_same_digest(sent, csrf_token(cookie))

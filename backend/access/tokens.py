@@ -86,14 +86,14 @@ def _view(row: AccessToken) -> TokenView:
     )
 
 
-def live_holder(row: AccessToken | None) -> Holder | None:
+def active_holder(row: AccessToken | None) -> Holder | None:
     """Return who holds a stored token, None if it is revoked, expired or not there."""
     if row is None or _state(row) != "live":
         return None
     return Holder(row.name, _scope(row), row.id, row.expires_at and in_utc(row.expires_at))
 
 
-def create(store: Store, name: str, scope: Scope, days: float | None = None) -> NewToken:
+def create_token(store: Store, name: str, scope: Scope, days: float | None = None) -> NewToken:
     """Make a token; the name of a revoked or expired one may be used again.
 
     Args:
@@ -135,13 +135,13 @@ def create(store: Store, name: str, scope: Scope, days: float | None = None) -> 
     return NewToken(_view(row), made.text)
 
 
-def every(store: Store) -> list[TokenView]:
+def list_tokens(store: Store) -> list[TokenView]:
     """Return all tokens by name, revoked and expired ones too."""
     with store.session() as session:
         return [_view(row) for row in session.scalars(select(AccessToken).order_by("name"))]
 
 
-def revoke(store: Store, name: str) -> TokenView:
+def revoke_token(store: Store, name: str) -> TokenView:
     """End a token and the sessions that it opened; revoking twice changes nothing.
 
     Raises:
@@ -157,9 +157,9 @@ def revoke(store: Store, name: str) -> TokenView:
         return _view(row)
 
 
-def is_any_live_admin(store: Store) -> bool:
+def has_admin_token(store: Store) -> bool:
     """Return whether a stored token can administer the server now."""
-    return any(t.scope == "admin" and t.state == "live" for t in every(store))
+    return any(t.scope == "admin" and t.state == "live" for t in list_tokens(store))
 
 
 # Put together once.
@@ -183,19 +183,19 @@ def is_protected(store: Store) -> bool:
         return connection.scalar(_ADMINS) is not None
 
 
-def holder_of(store: Store, sent: bytes) -> Holder | None:
+def authenticate(store: Store, sent: bytes) -> Holder | None:
     """Return who holds a token that was sent, None if it opens nothing."""
-    if credentials.is_secret(sent, store.settings.token):
+    if credentials.is_expected_secret(sent, store.settings.token):
         return ADMIN_OF_SETTINGS
-    selector = credentials.selector_of(sent, credentials.TOKEN_PREFIX)
+    selector = credentials.parse_selector(sent, credentials.TOKEN_PREFIX)
     if selector is None:
         return None
     with store.session() as session:
         row = session.scalar(select(AccessToken).where(AccessToken.selector == selector))
     found = credentials.digest(sent)
-    if not credentials.is_same(found, row.digest if row else None):
+    if not credentials.is_same_digest(found, row.digest if row else None):
         return None
-    holder = live_holder(row)
+    holder = active_holder(row)
     if holder is not None and row is not None:
         _note_use(store, row)
     return holder

@@ -35,7 +35,7 @@ def checked_store(config: Settings) -> Store:
         check_bind(config)
         return open_store(config)
     store = open_store(config)
-    check_bind(config, has_admin_token=access_tokens.is_any_live_admin(store))
+    check_bind(config, has_admin_token=access_tokens.has_admin_token(store))
     return store
 
 
@@ -52,7 +52,7 @@ def login_link(store: Store) -> str:
 
     The secret stands after #, which browsers keep to themselves: no server or proxy logs it.
     """
-    secret = login_sessions.offer_link(store)
+    secret = login_sessions.create_login_link(store)
     minutes = int(login_sessions.LINK_LIFE.total_seconds() // 60)
     link = f"{address(store.settings)}/login#{secret}"
     return f"Log in, once and within {minutes} minutes: {link}"

@@ -17,7 +17,7 @@ CATALOGUE_PREFIX = "hub:"
 
 def _source(text: str) -> Path | tuple[catalogue.Family, ...]:
     """Return the folder or the suites of the catalogue that an argument stands for."""
-    families = catalogue.families(text.removeprefix(CATALOGUE_PREFIX))
+    families = catalogue.find_families(text.removeprefix(CATALOGUE_PREFIX))
     folder = Path(text)
     if families and text.startswith(CATALOGUE_PREFIX):
         return families
@@ -31,7 +31,7 @@ def _source(text: str) -> Path | tuple[catalogue.Family, ...]:
         return families or folder
     raise InvalidInputError(
         f"{text!r} is neither a folder nor a suite of the catalogue",
-        f"Give a folder with MODEL/stepS/, or one of {catalogue.known()}",
+        f"Give a folder with MODEL/stepS/, or one of {catalogue.describe_names()}",
         "source",
     )
 
@@ -90,7 +90,7 @@ def _add_families(
     as_json: bool,
 ) -> None:
     from backend.stages.hub_suites import HubSpec, add_hub_suite
-    from backend.weights.hub_names import checked_endpoint
+    from backend.weights.hub_locations import validate_endpoint
 
     if name and len(families) > 1:
         raise InvalidInputError(
@@ -107,7 +107,7 @@ def _add_families(
             models=tuple(model) if model else None,
             steps=steps,
             required_steps=_required(step),
-            endpoint=checked_endpoint(endpoint),
+            endpoint=validate_endpoint(endpoint),
         )
         added = add_hub_suite(store, spec, progress)
         suites.append(

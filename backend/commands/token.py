@@ -37,7 +37,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a token and show it, once: only its digest is stored."""
-    made = access_tokens.create(opened_store(), name, scope, expires)
+    made = access_tokens.create_token(opened_store(), name, scope, expires)
     end = _text(made.view.expires_at)
     until = f"until {end}" if end else "until it is revoked"
     lines = (
@@ -50,7 +50,7 @@ def create(
 @token_cli.command("list")
 def list_tokens(as_json: Json = False) -> None:
     """List tokens: scope, state, when they end and when they were last used."""
-    found = [_fields(token) for token in access_tokens.every(opened_store())]
+    found = [_fields(token) for token in access_tokens.list_tokens(opened_store())]
     lines = [
         f"{t['name']}: {t['scope']}, {t['state']}, expires {t['expires_at'] or 'never'}, "
         f"last used {t['last_used_at'] or 'never'}"
@@ -63,5 +63,5 @@ def list_tokens(as_json: Json = False) -> None:
 @token_cli.command("revoke")
 def revoke(name: Name, as_json: Json = False) -> None:
     """End a token at once, with every session that it opened."""
-    ended = access_tokens.revoke(opened_store(), name)
+    ended = access_tokens.revoke_token(opened_store(), name)
     result(as_json, f"token {name} is revoked", **_fields(ended))

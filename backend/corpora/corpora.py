@@ -5,10 +5,12 @@ from sqlalchemy.orm import Session
 
 from backend.corpora.views import CorpusRow, DocumentPage, DocumentRow, DocumentView, SourceRow
 from backend.errors import NotFoundError
-from backend.read.reader import NO_TEXT, limited, offset_of, reader, stamp
+from backend.read.paging import check_limit, parse_cursor
+from backend.read.reader import NO_TEXT_REASON, open_reader
+from backend.read.values import format_utc
 from backend.store.database import Store
 from backend.store.lookup import corpus_named
-from backend.store.memo import kept
+from backend.store.memo import memoize_by_version
 from backend.store.tables import Corpus, Document
 
 MAX_DOCUMENTS = 500
@@ -39,7 +41,7 @@ def _row(session: Session, corpus: Corpus) -> CorpusRow:
         tokenizer_key=tokenizer.key if tokenizer else None,
         vocabulary_size=tokenizer.vocabulary_size if tokenizer else None,
         sources=_sources(session, corpus),
-        created_at=stamp(corpus.created_at),
+        created_at=format_utc(corpus.created_at),
     )
 
 
@@ -55,7 +57,7 @@ def list_corpora(store: Store) -> tuple[CorpusRow, ...]:
         with store.session() as session:
             return corpus_rows(session)
 
-    return kept(store, "corpora", make)
+    return memoize_by_version(store, "corpora", make)
 
 
 def corpus(store: Store, name: str) -> CorpusRow:
@@ -77,8 +79,8 @@ def list_documents(
         NotFoundError: there is no such corpus.
         InvalidInputError: a bad cursor or limit.
     """
-    offset = offset_of(cursor)
-    limited(limit, MAX_DOCUMENTS)
+    offset = parse_cursor(cursor)
+    check_limit(limit, MAX_DOCUMENTS)
     with store.session() as session:
         row = corpus_named(session, corpus)
         matching = select(Document).where(Document.corpus_id == row.id)
@@ -111,7 +113,8 @@ def document_row(session: Session, corpus: Corpus, index: int) -> Document:
     if row is None:
         known = f"Its documents are 0 to {corpus.n_documents - 1}"
         raise NotFoundError(
-            f"corpus {corpus.name} has no document {index}", known if corpus.has_text else NO_TEXT
+            f"corpus {corpus.name} has no document {index}",
+            known if corpus.has_text else NO_TEXT_REASON,
         )
     return row
 
@@ -125,7 +128,7 @@ def document(store: Store, corpus: str, index: int) -> DocumentView:
     with store.session() as session:
         home = corpus_named(session, corpus)
         row = document_row(session, home, index)
-        read = reader(store, session, home)
+        read = open_reader(store, session, home)
     return DocumentView(
         corpus=corpus,
         index=index,
@@ -134,7 +137,7 @@ def document(store: Store, corpus: str, index: int) -> DocumentView:
         license=row.license,
         n_tokens=row.n_tokens,
         is_cut=row.is_cut,
-        tokens=read.shown(index, 0, row.n_tokens),
+        tokens=read.token_values(index, 0, row.n_tokens),
         first_prediction=read.first_prediction(index),
         previous=index - 1 if index else None,
         next=index + 1 if index + 1 < home.n_documents else None,

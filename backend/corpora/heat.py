@@ -20,11 +20,11 @@ from backend.corpora.heat_scales import (
 )
 from backend.corpora.views import Heat, HeatChoices, HeatModel, Measure
 from backend.errors import InvalidInputError, NotReadyError
-from backend.read.evaluations import default_suite, evaluated
+from backend.read.evaluations import default_suite, list_evaluations
 from backend.read.loss_blocks import suite_losses
 from backend.read.measures import chunk_measure
-from backend.read.reader import Reader, reader
-from backend.read.targets import find_token, spelled, target_losses
+from backend.read.reader import Reader, open_reader
+from backend.read.targets import find_token, target_losses, with_placeholders
 from backend.store.database import Store
 from backend.store.lookup import checkpoint_at, corpus_named, has_weights, model_named, suite_named
 from backend.store.tables import Corpus, Document, Evaluation, Suite, TokenChunk
@@ -32,7 +32,7 @@ from backend.store.tables import Corpus, Document, Evaluation, Suite, TokenChunk
 
 def _choices(session: Session, corpus: Corpus, suite: Suite) -> HeatChoices:
     models: dict[str, HeatModel] = {}
-    for evaluation in evaluated(session, corpus, suite):
+    for evaluation in list_evaluations(session, corpus, suite):
         model, step = evaluation.checkpoint.model, evaluation.checkpoint.step
         known = models.get(model.name)
         steps = (*known.steps, step) if known else (step,)
@@ -60,7 +60,7 @@ def heat_choices(store: Store, corpus: str, suite: str | None = None) -> tuple[H
 def _evaluation(
     session: Session, corpus: Corpus, suite: Suite, model: str | None, step: int | None
 ) -> Evaluation:
-    finished = evaluated(session, corpus, suite)
+    finished = list_evaluations(session, corpus, suite)
     if not finished:
         raise NotReadyError(
             f"suite {suite.name} is not evaluated on {corpus.name}",
@@ -133,7 +133,8 @@ class _Frame:
         column = suite_losses(self.store, self.session, self.corpus, self.suite).column(
             evaluation.id
         )
-        first, last = self.read.predictions[self.document.index : self.document.index + 2].tolist()
+        index = self.document.index
+        first, last = self.read.first_predictions[index : index + 2].tolist()
         return np.asarray(column[first:last], np.float64)
 
 
@@ -185,7 +186,7 @@ def _neighbour(frame: _Frame, step: int | None) -> str:
     own = frame.evaluation.checkpoint.model.name
     if step is not None:
         return own
-    finished = evaluated(frame.session, frame.corpus, frame.suite)
+    finished = list_evaluations(frame.session, frame.corpus, frame.suite)
     names = list(dict.fromkeys(e.checkpoint.model.name for e in finished))
     at = names.index(own)
     return names[at - 1] if at else names[min(1, len(names) - 1)]
@@ -199,7 +200,8 @@ def _p_token(frame: _Frame) -> _Values:
     shown = frame.read.token(token)
     if found is None:
         raise NotReadyError(
-            f"p({spelled(shown.text)}) is not computed for document {frame.document.index} under "
+            f"p({with_placeholders(shown.text)}) is not computed for document "
+            f"{frame.document.index} under "
             f"{_called(frame.evaluation)}",
             "Press Compute on the document's page, or POST /api/v1/jobs with kind measure"
             if has_weights(frame.suite)
@@ -242,7 +244,7 @@ def heat(store: Store, corpus: str, index: int, request: HeatRequest) -> Heat:
             suite_named(session, request.suite) if request.suite else default_suite(session, home)
         )
         chosen = _evaluation(session, home, family, request.model, request.step)
-        read = reader(store, session, home)
+        read = open_reader(store, session, home)
         frame = _Frame(store, session, home, family, row, chosen, read, request)
         values, named = _BY_MEASURE[request.measure](frame)
         place = (family.name, chosen.checkpoint.model.name, chosen.checkpoint.step)

@@ -12,8 +12,9 @@ from backend.corpora.views import Curve, Membership, PredictionView
 from backend.errors import InvalidInputError
 from backend.read.loss_blocks import SuiteLosses, losses_of
 from backend.read.losses import SCORE_DTYPES, curve_scores
-from backend.read.reader import Reader, check_prediction, finite, reader_if_text
-from backend.read.suite_rows import known_suite
+from backend.read.reader import Reader, check_prediction, find_reader
+from backend.read.suite_rows import load_suite_rows
+from backend.read.values import finite_or_none
 from backend.store.database import Store
 from backend.store.tables import (
     Annotation,
@@ -62,7 +63,7 @@ def _score(name: str, value: Any) -> float | int | bool | None:
         return bool(value)
     if name == "emergence_censored":
         return int(value)
-    return finite(value)
+    return finite_or_none(value)
 
 
 def _step_zero(losses: SuiteLosses, curve_set: CurveSet, index: int) -> float | None:
@@ -141,7 +142,7 @@ def prediction(
         raise InvalidInputError(
             f"context is {context}", f"Choose 1 to {MAX_CONTEXT} tokens", "context"
         )
-    known = known_suite(store, corpus, suite)
+    known = load_suite_rows(store, corpus, suite)
     home, family = known.corpus, known.suite
     check_prediction(home, index)
     with store.session() as session:
@@ -149,7 +150,7 @@ def prediction(
         # Values under the largest model at its last step: what the heat page shows first.
         losses = held.values[:, -1] if held else None
         shown = held.evaluations[-1].checkpoint if held else None
-        read = reader_if_text(store, session, home)
+        read = find_reader(store, session, home)
         return PredictionView(
             corpus=corpus,
             index=index,
@@ -184,10 +185,10 @@ def _in_text(
     session: Session, read: Reader, index: int, context: int, losses: NDArray[np.float16] | None
 ) -> dict[str, Any]:
     """Return where a prediction stands in its document, with the tokens around it."""
-    place = read.place(index)
+    place = read.locate(index)
     row = document_row(session, read.corpus, place.document)
     first = max(0, place.position - context)
-    tokens = read.shown(place.document, first, row.n_tokens, losses)
+    tokens = read.token_values(place.document, first, row.n_tokens, losses)
     end = place.position - first + 1
     return {
         "document": place.document,

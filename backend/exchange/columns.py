@@ -85,10 +85,10 @@ def position_columns(store: Store, reader: Reader) -> list[Column]:
     texts = pa.array([words.text(i) for i in range(len(words.bytes) + 1)])
 
     def documents(rows: Rows) -> NDArray[np.int64]:
-        return np.searchsorted(reader.predictions, rows, side="right") - 1
+        return np.searchsorted(reader.first_predictions, rows, side="right") - 1
 
     def positions(rows: Rows) -> pa.Array:
-        return pa.array(rows - reader.predictions[documents(rows)] + 1, pa.int32())
+        return pa.array(rows - reader.first_predictions[documents(rows)] + 1, pa.int32())
 
     def answers(rows: Rows) -> pa.Array:
         return texts.take(pa.array(np.minimum(targets[rows], len(words.bytes))))
@@ -108,7 +108,7 @@ def context_columns(store: Store, reader: Reader, length: int) -> list[Column]:
 
     def of_document(attribute: Any) -> Callable[[Rows], pa.Array]:
         def values(rows: Rows) -> pa.Array:
-            documents = (np.searchsorted(reader.predictions, rows, side="right") - 1).tolist()
+            documents = (np.searchsorted(reader.first_predictions, rows, side="right") - 1).tolist()
             query = select(Document.index, attribute).where(
                 Document.corpus_id == corpus_id, Document.index.in_(sorted(set(documents)))
             )
@@ -121,9 +121,9 @@ def context_columns(store: Store, reader: Reader, length: int) -> list[Column]:
         return values
 
     def context(prediction: int) -> str:
-        place = reader.place(prediction)
+        place = reader.locate(prediction)
         first = max(0, place.position - length)
-        window = reader.shown(place.document, first, place.position + 1)
+        window = reader.token_values(place.document, first, place.position + 1)
         return "".join(value.token.shown for value in window[:-1])
 
     return [

@@ -22,7 +22,7 @@ from backend.quanta.clusterings import finished_clustering
 from backend.read.curve_sets import curve_sets
 from backend.read.loss_blocks import SuiteLosses, suite_losses
 from backend.read.losses import loss_matrix
-from backend.read.reader import reader_if_text
+from backend.read.reader import find_reader
 from backend.search.search import RankedRows
 from backend.stages.provenance import program_version
 from backend.store.database import Store
@@ -152,7 +152,7 @@ def _curve_columns(store: Store, curve_set: CurveSet, losses: SuiteLosses) -> li
 
 def _text_columns(store: Store, session: Session, corpus: Corpus, context: int) -> list[Column]:
     """Return index, position, answer and context columns; without text, only the index."""
-    reader = reader_if_text(store, session, corpus)
+    reader = find_reader(store, session, corpus)
     if reader is None:
         return [Column("prediction", pa.int64(), pa.array)]
     return columns.position_columns(store, reader) + (

@@ -21,7 +21,8 @@ from backend.experiments.views import (
 )
 from backend.read.job_views import OPEN_STATES, JobView
 from backend.read.jobs import view_of
-from backend.read.reader import finite, left_behind, stamp
+from backend.read.paging import tail_page
+from backend.read.values import finite_or_none, format_utc
 from backend.store import arrays
 from backend.store.database import Store
 from backend.store.keys import result_key
@@ -54,7 +55,7 @@ def _row_views(
             parameters=row.parameters,
             n_cells=row.n_cells,
             n_finished=n_finished,
-            created_at=stamp(row.created_at),
+            created_at=format_utc(row.created_at),
             page=_page(row.kind, row.key[:ID_DIGITS]),
             job=jobs.get(result_key("job", kind=row.kind, parameters=row.parameters)),
         )
@@ -90,7 +91,7 @@ def list_experiments(
     )
     with store.session() as session:
         total = session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
-        offset, cursor = left_behind(total, left, limit)
+        offset, cursor = tail_page(total, left, limit)
         query = chosen.add_columns(finished).order_by(Experiment.id.desc())
         rows = session.execute(query.limit(limit).offset(offset)).all()
         views = _row_views(session, [(row, count) for row, count in rows])
@@ -266,7 +267,7 @@ def cell(store: Store, name: str, number: int) -> CellDetail:
             provenance=found.provenance,
             steps=tuple(steps.tolist()),
             curves={
-                key: tuple(finite(value) for value in one.tolist())
+                key: tuple(finite_or_none(value) for value in one.tolist())
                 for key, one in values.items()
                 if is_curve[key]
             },

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from backend.errors import NotFoundError
 from backend.read.job_views import DoneUnit, LogLine, LogPage, UnitPage
 from backend.read.jobs import stamp
-from backend.read.reader import left_behind
+from backend.read.paging import tail_page
 from backend.store.database import Store
 from backend.store.tables import Job, JobMessage, JobUnit
 from backend.store.tables.base import now
@@ -58,7 +58,7 @@ def list_units(store: Store, job_id: str, *, left: int | None = None, limit: int
         _check(session, job_id)
         of_job = JobUnit.job_id == job_id
         n_rows = session.scalar(select(func.count()).select_from(JobUnit).where(of_job)) or 0
-        offset, following = left_behind(n_rows, left, limit)
+        offset, following = tail_page(n_rows, left, limit)
         rows = session.scalars(
             select(JobUnit)
             .where(of_job)

@@ -13,7 +13,7 @@ from backend.errors import ConflictError, NotFoundError, QuantaError
 from backend.jobs import job_log
 from backend.read.job_views import OPEN_STATES, JobPage, JobView, State
 from backend.read.jobs import view_of
-from backend.read.reader import left_behind
+from backend.read.paging import tail_page
 from backend.store import data_files as files
 from backend.store.database import Store
 from backend.store.tables import Claim, Job, JobUnit, Worker
@@ -48,7 +48,7 @@ def list_jobs(
 ) -> JobPage:
     """Return jobs, newest first, with long parameters cut; of a state or kind only, if given.
 
-    `left` is how many of them come from this page on (`backend.read.reader.left_behind`).
+    `left` is how many of them come from this page on (`backend.read.reader.tail_page`).
     """
     wanted: list[ColumnElement[bool]] = []
     if state is not None:
@@ -57,7 +57,7 @@ def list_jobs(
         wanted.append(Job.kind == kind)
     with store.session() as session:
         n_rows = session.scalar(select(func.count()).select_from(Job).where(*wanted)) or 0
-        offset, following = left_behind(n_rows, left, limit)
+        offset, following = tail_page(n_rows, left, limit)
         query = select(Job).where(*wanted).order_by(Job.created_at.desc(), Job.id)
         rows = session.scalars(query.offset(offset).limit(limit)).all()
     return JobPage(tuple(view_of(row, whole=False) for row in rows), following)

@@ -25,7 +25,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from backend.errors import QuantaError
-from backend.store.cache import drop_abandoned
+from backend.store.cache import remove_orphan_parts
 from backend.store.database import Store
 from backend.store.tables import Claim, Worker
 from backend.store.tables.base import utc
@@ -105,7 +105,7 @@ def register_worker(store: Store, device: str) -> str:
             )
         )
     _tidy(store.settings.data_dir, known | {worker_id})
-    drop_abandoned(store.settings.cache_dir)
+    remove_orphan_parts(store.settings.cache_dir)
     return worker_id
 
 

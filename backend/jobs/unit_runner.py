@@ -16,7 +16,7 @@ from backend.progress import WORK_LOG, log_work
 from backend.settings import Settings
 from backend.stages.devices import Compute, resolve
 from backend.store.database import Store, open_store
-from backend.store.database_errors import fault_of
+from backend.store.database_errors import as_store_error
 
 
 def plan(store: Store, kind: str, params: JobParams, n_workers: int) -> Plan:
@@ -95,6 +95,6 @@ def perform(
     except (OperationalError, OSError) as error:
         # A full disk stays full: the job fails. A lock or a lost connection passes: the engine
         # retries the unit.
-        if isinstance(fault := fault_of(error), StoreFullError):
+        if isinstance(fault := as_store_error(error), StoreFullError):
             return None, [fault.problem, fault.remedy], was_stored()
         raise

@@ -13,7 +13,8 @@ from backend.quanta.views import (
     ClusterPage,
     ClusterRow,
 )
-from backend.read.reader import Reader, limited, offset_of, paged, reader_if_text
+from backend.read.paging import check_limit, paginate, parse_cursor
+from backend.read.reader import Reader, find_reader
 from backend.read.views import Token
 from backend.store.database import Store
 from backend.store.tables import (
@@ -139,7 +140,7 @@ def _cluster_row(
     curve: Sequence[float],
 ) -> ClusterRow:
     tokens = _example(read, prediction) if read else ()
-    shown = read.token_if if read else _no_token
+    shown = read.token_or_none if read else _no_token
     return ClusterRow(
         id=cluster.id,
         rank=cluster.rank,
@@ -169,9 +170,9 @@ def _no_token(_token_id: int | None) -> Token | None:
 
 
 def _example(read: Reader, prediction: int) -> tuple[Token, ...]:
-    place = read.place(prediction)
+    place = read.locate(prediction)
     first = max(0, place.position - EXAMPLE_TOKENS)
-    return tuple(v.token for v in read.shown(place.document, first, place.position + 1))
+    return tuple(v.token for v in read.token_values(place.document, first, place.position + 1))
 
 
 def cluster_rows(
@@ -181,7 +182,7 @@ def cluster_rows(
     selection: Selection,
 ) -> tuple[ClusterRow, ...]:
     """Return clusters of one selection as views."""
-    read = reader_if_text(store, session, selection.corpus)
+    read = find_reader(store, session, selection.corpus)
     clusters = [cluster for cluster, _ in rows]
     examples = _examples(session, clusters)
     curves = _curves(session, clusters, selection)
@@ -211,16 +212,16 @@ def list_clusters(store: Store, clustering_id: int, wanted: ClusterFilter) -> Cl
         NotFoundError: there is no such clustering.
         InvalidInputError: a filter out of range.
     """
-    offset = offset_of(wanted.cursor)
-    limited(wanted.limit, MAX_CLUSTERS)
+    offset = parse_cursor(wanted.cursor)
+    check_limit(wanted.limit, MAX_CLUSTERS)
     with store.session() as session:
         home = finished_clustering(session, clustering_id)
         selection = home.discovery.similarity.selection
         rows = [r for r in annotated_clusters(session, clustering_id) if _within(r[0], wanted)]
         if wanted.answer:
-            read = reader_if_text(store, session, selection.corpus)
+            read = find_reader(store, session, selection.corpus)
             rows = [r for r in rows if _names(wanted.answer, r, read)]
-        page, cursor = paged(_sorted(rows, wanted), offset, wanted.limit)
+        page, cursor = paginate(_sorted(rows, wanted), offset, wanted.limit)
         return ClusterPage(
             clusters=cluster_rows(store, session, page, selection),
             n_matching=len(rows),
@@ -231,6 +232,6 @@ def list_clusters(store: Store, clustering_id: int, wanted: ClusterFilter) -> Cl
 
 def _names(text: str, row: tuple[Cluster, Annotation | None], read: Reader | None) -> bool:
     cluster, annotation = row
-    answer = read.token_if(cluster.top_answer) if read else None
+    answer = read.token_or_none(cluster.top_answer) if read else None
     label = annotation.label if annotation else ""
     return (answer is not None and text in answer.text) or text.lower() in label.lower()

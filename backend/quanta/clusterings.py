@@ -14,8 +14,8 @@ from backend.quanta.views import (
 )
 from backend.read.curve_sets import curve_sets
 from backend.read.evaluations import first_suite
-from backend.read.reader import stamp
 from backend.read.similarities import clustering_labels
+from backend.read.values import format_utc
 from backend.store.database import Store
 from backend.store.tables import (
     Cluster,
@@ -45,7 +45,7 @@ def clustering_row(clustering: Clustering, largest: int) -> ClusteringRow:
         inertia=clustering.inertia,
         imported=clustering.discovery.similarity.is_imported,
         name=clustering.discovery.name,
-        created_at=stamp(clustering.created_at),
+        created_at=format_utc(clustering.created_at),
     )
 
 
@@ -161,7 +161,7 @@ def clustering(store: Store, clustering_id: int) -> ClusteringView:
             seed=discovery.parameters.get("seed"),
             n_init=discovery.parameters.get("n_init"),
             affinity=discovery.parameters.get("affinity"),
-            created_at=stamp(row.created_at),
+            created_at=format_utc(row.created_at),
             similarity_id=None if imported else discovery.similarity_id,
             selection=selection_row(discovery.similarity.selection),
             siblings=tuple(clustering_rows(session, discovery.id)),

@@ -23,8 +23,10 @@ from backend.quanta.views import (
 )
 from backend.read.curve_sets import curve_sets
 from backend.read.loss_blocks import SuiteLosses, suite_losses
-from backend.read.reader import Reader, limited, reader_if_text, stamp
+from backend.read.paging import check_limit
+from backend.read.reader import Reader, find_reader
 from backend.read.similarities import cosines
+from backend.read.values import format_utc
 from backend.store.database import Store
 from backend.store.tables import Annotation as AnnotationRow
 from backend.store.tables import Cluster, ClusterCurve, ClusterMember, CurveSet, Selection
@@ -55,7 +57,7 @@ def _neighbours(session: Session, read: Reader | None, cluster: Cluster) -> tupl
             row.rank,
             row.size,
             ranks[row.rank],
-            read.token_if(row.top_answer) if read else None,
+            read.token_or_none(row.top_answer) if read else None,
         )
         for row in rows
     ]
@@ -104,7 +106,7 @@ def _beside(session: Session, cluster: Cluster, by: int) -> int | None:
 def _annotation(row: AnnotationRow | None) -> Annotation:
     if row is None:
         return Annotation()
-    return Annotation(row.label, row.note, tuple(row.tags), stamp(row.updated_at))
+    return Annotation(row.label, row.note, tuple(row.tags), format_utc(row.updated_at))
 
 
 def cluster(store: Store, cluster_id: int, *, members: int = 50) -> ClusterView:
@@ -118,7 +120,7 @@ def cluster(store: Store, cluster_id: int, *, members: int = 50) -> ClusterView:
         raise InvalidInputError(f"members is {members}", f"Choose 1 to {MAX_MEMBERS}", "members")
     with store.session() as session:
         row, selection = find_cluster(session, cluster_id)
-        read = reader_if_text(store, session, selection.corpus)
+        read = find_reader(store, session, selection.corpus)
         held = list_members(session, read, cluster_id)
         annotation = session.get(AnnotationRow, cluster_id)
         shown = [member.prediction for member in held[:members]]
@@ -168,7 +170,7 @@ def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
     """
     from compute.cluster_scores import order_by_leading_eigenvector
 
-    limited(limit, MAX_SUB_MATRIX)
+    check_limit(limit, MAX_SUB_MATRIX)
     with store.session() as session:
         row, _ = find_cluster(session, cluster_id)
         similarity = row.clustering.discovery.similarity

@@ -19,7 +19,8 @@ from backend.quanta.views import (
     ContextPage,
 )
 from backend.read.loss_blocks import suite_losses
-from backend.read.reader import Place, Reader, limited, offset_of, paged, reader_if_text
+from backend.read.paging import check_limit, paginate, parse_cursor
+from backend.read.reader import Place, Reader, find_reader
 from backend.store.database import Store
 from backend.store.tables import Cluster, ClusterMember, Document, Selection
 
@@ -66,9 +67,9 @@ def list_members(session: Session, read: Reader | None, cluster_id: int) -> list
     if read is None:
         return [Member(row, prediction) for row, prediction in rows]
     predictions = np.array([prediction for _, prediction in rows])
-    documents = np.searchsorted(read.predictions, predictions, side="right") - 1
-    positions = predictions - read.predictions[documents] + 1
-    at = read.starts[documents] + positions
+    documents = np.searchsorted(read.first_predictions, predictions, side="right") - 1
+    positions = predictions - read.first_predictions[documents] + 1
+    at = read.first_tokens[documents] + positions
     facts = zip(
         rows,
         documents.tolist(),
@@ -125,7 +126,7 @@ def _context(
         )
     document = documents[place.document]
     first = max(0, place.position - length)
-    tokens = read.shown(place.document, first, place.position + 1, losses)
+    tokens = read.token_values(place.document, first, place.position + 1, losses)
     return Context(
         prediction=member.prediction,
         row=member.row,
@@ -165,22 +166,22 @@ def list_contexts(
         NotFoundError: there is no such cluster.
         InvalidInputError: a parameter out of range.
     """
-    offset = offset_of(cursor)
-    limited(limit, MAX_CONTEXTS)
+    offset = parse_cursor(cursor)
+    check_limit(limit, MAX_CONTEXTS)
     if not 1 <= context <= MAX_CONTEXT:
         raise InvalidInputError(f"context is {context}", f"Choose 1 to {MAX_CONTEXT}", "context")
     if order not in ORDERS:
         raise InvalidInputError(f"order {order!r}", f"Choose {', '.join(ORDERS)}", "order")
     with store.session() as session:
         _, selection = find_cluster(session, cluster_id)
-        read = reader_if_text(store, session, selection.corpus)
+        read = find_reader(store, session, selection.corpus)
         losses = _losses(store, session, selection)
         held = [
             member
             for member in list_members(session, read, cluster_id)
             if answer in {None, member.answer} and last in {None, member.last}
         ]
-        page, following = paged(_ordered(held, order, losses), offset, limit)
+        page, following = paginate(_ordered(held, order, losses), offset, limit)
         documents = _documents(session, selection.corpus_id, page)
     return ContextPage(
         contexts=tuple(_context(read, m, documents, losses, context) for m in page),

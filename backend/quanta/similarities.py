@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.quanta.views import SelectionRow, SimilarityView
-from backend.read.reader import limited, stamp
+from backend.read.paging import check_limit
 from backend.read.similarities import cosines
+from backend.read.values import format_utc
 from backend.store.database import Store
 from backend.store.tables import Selection, Similarity
 
@@ -35,7 +36,7 @@ def selection_row(selection: Selection) -> SelectionRow:
         size=selection.size,
         n_under_threshold=selection.n_under_threshold,
         n_induction=selection.n_induction,
-        created_at=stamp(selection.created_at),
+        created_at=format_utc(selection.created_at),
     )
 
 
@@ -99,7 +100,7 @@ def similarity(store: Store, similarity_id: int) -> SimilarityView:
             size=row.size,
             mean=mean,
             quantiles=quantiles,
-            created_at=stamp(row.created_at),
+            created_at=format_utc(row.created_at),
         )
 
 
@@ -112,7 +113,7 @@ def similarity_rows(
         NotFoundError, NotReadyError: there is no such similarity, or it is not finished.
         InvalidInputError: a limit out of range, or a first row beyond the last.
     """
-    limited(limit, MAX_ROWS)
+    check_limit(limit, MAX_ROWS)
     with store.session() as session:
         row = _finished(session, similarity_id)
     if not 0 <= first < row.size:

@@ -31,7 +31,7 @@ _PRESENT = (
 _kept: WeakKeyDictionary[Engine, _Kept] = WeakKeyDictionary()
 
 
-def evaluated(session: Session, corpus: Corpus, suite: Suite) -> tuple[Evaluation, ...]:
+def list_evaluations(session: Session, corpus: Corpus, suite: Suite) -> tuple[Evaluation, ...]:
     """Return finished evaluations of a suite on a corpus, by size, then step."""
     present = session.execute(_PRESENT, {"corpus": corpus.id, "suite": suite.id}).all()
     held = _kept.setdefault(session.get_bind().engine, {})
@@ -56,14 +56,14 @@ def _detached(session: Session, corpus: Corpus, suite: Suite) -> tuple[Evaluatio
 
 def evaluations_of(session: Session, curve_set: CurveSet) -> list[Evaluation]:
     """Return the evaluations behind a curve set, in the order of its axis."""
-    known = {row.id: row for row in evaluated(session, curve_set.corpus, curve_set.suite)}
+    known = {row.id: row for row in list_evaluations(session, curve_set.corpus, curve_set.suite)}
     return [known.get(i) or session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
 
 
 def first_suite(session: Session, corpus: Corpus) -> Suite | None:
     """Return the first suite that is evaluated on a corpus, None if none is."""
     for suite in session.scalars(select(Suite).order_by(Suite.id)):
-        if evaluated(session, corpus, suite):
+        if list_evaluations(session, corpus, suite):
             return suite
     return None
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from backend.errors import NotReadyError
-from backend.read.evaluations import evaluated
+from backend.read.evaluations import list_evaluations
 from backend.read.losses import loss_matrix
-from backend.read.reader import limited
+from backend.read.paging import check_limit
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, suite_named
 from backend.store.tables import Corpus, Evaluation, Suite
@@ -51,7 +51,7 @@ def suite_losses(store: Store, session: Session, corpus: Corpus, suite: Suite) -
     Raises:
         NotReadyError: nothing is evaluated there yet.
     """
-    return losses_of(store, corpus, suite, evaluated(session, corpus, suite))
+    return losses_of(store, corpus, suite, list_evaluations(session, corpus, suite))
 
 
 def losses_of(
@@ -77,7 +77,7 @@ def losses(store: Store, corpus: str, suite: str, first: int, limit: int) -> Los
         NotFoundError, NotReadyError: an unknown name, or nothing evaluated.
         InvalidInputError: a limit out of range.
     """
-    limited(limit, MAX_ROWS)
+    check_limit(limit, MAX_ROWS)
     with store.session() as session:
         home = corpus_named(session, corpus)
         found = suite_losses(store, session, home, suite_named(session, suite))

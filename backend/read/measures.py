@@ -16,7 +16,7 @@ from backend.store.tables import Evaluation, MeasureChunk
 MEASURES = ("rank", "entropy")
 
 
-def checked_measures(names: Sequence[str]) -> tuple[str, ...]:
+def validate_measures(names: Sequence[str]) -> tuple[str, ...]:
     """Return measure names without repeats, in their canonical order.
 
     Raises:

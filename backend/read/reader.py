@@ -1,8 +1,6 @@
 """What several queries share: a corpus's tokens, mapped, and rows turned into views."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -10,7 +8,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import InvalidInputError, NotFoundError
+from backend.errors import NotFoundError
 from backend.read.documents import read_chunk
 from backend.read.tokens import Vocabulary, vocabulary
 from backend.read.views import Token, TokenValue
@@ -18,46 +16,7 @@ from backend.store.cache import cache_name, memory_map
 from backend.store.database import Store
 from backend.store.tables import Corpus, Document
 
-
-def stamp(time: datetime) -> str:
-    """Return a time as people and programs read it (UTC)."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def offset_of(cursor: str | None) -> int:
-    """Return the offset that a cursor stands for.
-
-    Raises:
-        InvalidInputError: it is not one that this program gave.
-    """
-    if cursor is None:
-        return 0
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
-        raise InvalidInputError(
-            f"cursor {cursor!r} is not valid", "Leave it out to begin at the start", "cursor"
-        )
-    return int(cursor)
-
-
-def left_of(cursor: str | None) -> int | None:
-    """Return how many rows a cursor into a growing list says are left, None for the first page.
-
-    Raises:
-        InvalidInputError: it is not one that this program gave.
-    """
-    return None if cursor is None else offset_of(cursor)
-
-
-def left_behind(n_rows: int, left: int | None, limit: int) -> tuple[int, str | None]:
-    """Return (offset of a page of a list to which rows are added in front, cursor of the next).
-
-    A cursor counts from the end, so that a row that comes meanwhile shows no other one twice.
-    """
-    here = n_rows if left is None else min(left, n_rows)
-    return n_rows - here, str(here - limit) if here > limit else None
-
-
-NO_TEXT = "It was imported without text: its predictions are known by index only"
+NO_TEXT_REASON = "It was imported without text: its predictions are known by index only"
 
 
 def check_prediction(corpus: Corpus, prediction: int) -> None:
@@ -73,11 +32,6 @@ def check_prediction(corpus: Corpus, prediction: int) -> None:
         )
 
 
-def finite(value: float) -> float | None:
-    """Return a number, None if it is not finite."""
-    return float(value) if np.isfinite(value) else None
-
-
 @dataclass(frozen=True)
 class Place:
     """Where a prediction is: its token is `position` of document `document`."""
@@ -89,15 +43,15 @@ class Place:
 class Reader:
     """Tokens of one corpus from memory-mapped caches.
 
-    `starts[d]` is the offset of document d's first token; `predictions[d]` the index of its first
-    prediction. Both have one entry more than there are documents.
+    `first_tokens[d]` is the offset of document d's first token; `first_predictions[d]` the index of
+    its first prediction. Both have one entry more than there are documents.
     """
 
     def __init__(self, store: Store, session: Session, corpus: Corpus, tokenizer_id: int) -> None:
         self.corpus = corpus
         self.vocabulary: Vocabulary = vocabulary(session, tokenizer_id)
         self.tokens = self._tokens(store, session)
-        self.starts, self.predictions = self._offsets(store, session)
+        self.first_tokens, self.first_predictions = self._offsets(store, session)
 
     def _tokens(self, store: Store, session: Session) -> NDArray[np.uint32]:
         def fill(array: NDArray[Any]) -> None:
@@ -123,35 +77,37 @@ class Reader:
         name = cache_name("offsets", self.corpus.key)
         return memory_map(store, name, (2, self.corpus.n_documents + 1), "int64", fill)
 
-    def ids(self, document: int) -> list[int]:
+    def token_ids(self, document: int) -> list[int]:
         """Return the token ids of one document."""
-        tokens: list[int] = self.tokens[self.starts[document] : self.starts[document + 1]].tolist()
+        tokens: list[int] = self.tokens[
+            self.first_tokens[document] : self.first_tokens[document + 1]
+        ].tolist()
         return tokens
 
-    def place(self, prediction: int) -> Place:
+    def locate(self, prediction: int) -> Place:
         """Return where a prediction is.
 
         Raises:
             NotFoundError: the corpus has no such prediction.
         """
         check_prediction(self.corpus, prediction)
-        document = int(np.searchsorted(self.predictions, prediction, side="right")) - 1
-        return Place(document, prediction - int(self.predictions[document]) + 1)
+        document = int(np.searchsorted(self.first_predictions, prediction, side="right")) - 1
+        return Place(document, prediction - int(self.first_predictions[document]) + 1)
 
     def first_prediction(self, document: int) -> int | None:
         """Return the index of a document's first prediction, None if it has none."""
-        first, last = self.predictions[document : document + 2].tolist()
+        first, last = self.first_predictions[document : document + 2].tolist()
         return first if last > first else None
 
-    def shown(
+    def token_values(
         self, document: int, first: int, last: int, losses: NDArray[np.float16] | None = None
     ) -> tuple[TokenValue, ...]:
         """Return tokens first..last (exclusive) of a document with their predictions.
 
         `losses` holds one value a prediction of the corpus; None leaves values out.
         """
-        tokens = self.vocabulary.window(self.ids(document), first, last)
-        start = int(self.predictions[document])
+        tokens = self.vocabulary.window(self.token_ids(document), first, last)
+        start = int(self.first_predictions[document])
         return tuple(
             _token_value(token, position, start, losses)
             for position, token in enumerate(tokens, start=first)
@@ -161,7 +117,7 @@ class Reader:
         """Return one token out of context."""
         return self.vocabulary.token(token_id)
 
-    def token_if(self, token_id: int | None) -> Token | None:
+    def token_or_none(self, token_id: int | None) -> Token | None:
         """Return one token out of context, None for none."""
         return None if token_id is None else self.token(token_id)
 
@@ -179,19 +135,19 @@ def _token_value(
 _readers: dict[str, Reader] = {}
 
 
-def reader(store: Store, session: Session, corpus: Corpus) -> Reader:
+def open_reader(store: Store, session: Session, corpus: Corpus) -> Reader:
     """Return the reader of a corpus, opened once a process and data directory.
 
     Raises:
         NotFoundError: the corpus was imported without text.
     """
-    found = reader_if_text(store, session, corpus)
+    found = find_reader(store, session, corpus)
     if found is None:
-        raise NotFoundError(f"corpus {corpus.name} has no text", NO_TEXT)
+        raise NotFoundError(f"corpus {corpus.name} has no text", NO_TEXT_REASON)
     return found
 
 
-def reader_if_text(store: Store, session: Session, corpus: Corpus) -> Reader | None:
+def find_reader(store: Store, session: Session, corpus: Corpus) -> Reader | None:
     """Return the reader of a corpus, None if it was imported without text."""
     if corpus.tokenizer_id is None:
         return None
@@ -199,20 +155,3 @@ def reader_if_text(store: Store, session: Session, corpus: Corpus) -> Reader | N
     if key not in _readers:
         _readers[key] = Reader(store, session, corpus, corpus.tokenizer_id)
     return _readers[key]
-
-
-def limited(limit: int, most: int) -> int:
-    """Return `limit` if it is 1..most.
-
-    Raises:
-        InvalidInputError: it is not.
-    """
-    if not 1 <= limit <= most:
-        raise InvalidInputError(f"limit is {limit}", f"Choose 1 to {most}", "limit")
-    return limit
-
-
-def paged(rows: Sequence[Any], offset: int, limit: int) -> tuple[Sequence[Any], str | None]:
-    """Return (rows of this page, cursor of the next)."""
-    end = offset + limit
-    return rows[offset:end], str(end) if end < len(rows) else None

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from backend.read.curve_sets import curve_sets, suite_with_curves
-from backend.read.evaluations import evaluated, evaluations_of, first_suite
+from backend.read.evaluations import evaluations_of, first_suite, list_evaluations
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, suite_named
-from backend.store.memo import kept
+from backend.store.memo import memoize_by_version
 from backend.store.tables import Corpus, CurveSet, Evaluation, Suite
 
 
 @dataclass(frozen=True)
-class KnownSuite:
+class SuiteRows:
     """A corpus with a suite on it: finished evaluations by size and step, newest curve sets."""
 
     corpus: Corpus
@@ -26,7 +26,7 @@ class KnownSuite:
 
 
 @dataclass(frozen=True)
-class KnownCurves:
+class CurveRows:
     """A curve set with its evaluations in the order of its axis, and their labels."""
 
     curve_set: CurveSet
@@ -48,24 +48,24 @@ def load_corpus(row: Corpus) -> Corpus:
     return row
 
 
-def known_suite(store: Store, corpus: str, suite: str | None) -> KnownSuite:
+def load_suite_rows(store: Store, corpus: str, suite: str | None) -> SuiteRows:
     """Return a corpus with a suite: by default the one that a search takes, else an evaluated one.
 
     Raises:
         NotFoundError: there is no such corpus or suite.
     """
 
-    def make() -> KnownSuite:
+    def make() -> SuiteRows:
         with store.session() as session:
             home = load_corpus(corpus_named(session, corpus))
             family = suite_named(session, suite) if suite else _default_suite(session, home)
             if family is None:
-                return KnownSuite(home, None, (), ())
-            rows = evaluated(session, home, family)
+                return SuiteRows(home, None, (), ())
+            rows = list_evaluations(session, home, family)
             sets = tuple(load(row) for row in curve_sets(session, home, family))
-            return KnownSuite(home, family, rows, sets)
+            return SuiteRows(home, family, rows, sets)
 
-    return kept(store, ("known suite", corpus, suite), make)
+    return memoize_by_version(store, ("known suite", corpus, suite), make)
 
 
 def _default_suite(session: Session, corpus: Corpus) -> Suite | None:
@@ -73,9 +73,9 @@ def _default_suite(session: Session, corpus: Corpus) -> Suite | None:
     return suite_with_curves(session, corpus) or first_suite(session, corpus)
 
 
-def known_curves_of(session: Session, row: CurveSet) -> KnownCurves:
+def load_curve_rows(session: Session, row: CurveSet) -> CurveRows:
     """Return a curve set with what is read of it."""
     rows = tuple(evaluations_of(session, load(row)))
     chosen = [one.checkpoint for one in rows]
     labels = tuple(c.model.name if row.axis == "N" else str(c.step) for c in chosen)
-    return KnownCurves(row, rows, labels)
+    return CurveRows(row, rows, labels)

@@ -20,7 +20,7 @@ SIGNS = {"⏎": "\n", "⇥": "\t", "␠": " "}
 _SUGGESTIONS = 6
 
 
-def spelled(text: str) -> str:
+def with_placeholders(text: str) -> str:
     """Return a token's text as it can be typed: signs for line breaks, tabs and spaces."""
     for sign, character in SIGNS.items():
         text = text.replace(character, sign)
@@ -73,7 +73,7 @@ def _near(known: dict[bytes, int], wanted: bytes) -> str:
     near = sorted((w for w in known if any(w.startswith(s) for s in starts)), key=len)
     if not near:
         return "Give one token's text (⏎ for a line break, ␠ for a space), or its id as id:198"
-    shown = ", ".join(spelled(w.decode("utf-8", "replace")) for w in near[:_SUGGESTIONS])
+    shown = ", ".join(with_placeholders(w.decode("utf-8", "replace")) for w in near[:_SUGGESTIONS])
     return f"Tokens like it: {shown}; or give an id as id:198"
 
 

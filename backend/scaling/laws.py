@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.read.reader import finite
+from backend.read.values import finite_or_none
 from backend.scaling.views import LawCurve, LawFit, LawParameter, PowerLaw
 
 N_GRID = 60  # places where a law is drawn
@@ -36,7 +36,7 @@ class MeanCurve:
 def _parameter(name: str, value: float, interval: tuple[float, float]) -> LawParameter:
     # A floor that the search pushes to its bound ends at 1e-14 or so: that is 0.
     numbers = (0.0 if abs(one) < 1e-12 else one for one in (value, *interval))
-    return LawParameter(name, *map(finite, numbers))
+    return LawParameter(name, *map(finite_or_none, numbers))
 
 
 def _grid(x: Array) -> Array:
@@ -107,7 +107,7 @@ def power_law_fit(curve: MeanCurve) -> tuple[PowerLaw, LawFit]:
         ),
         n_bootstrap=fit.n_bootstrap,
         interval_of=curve.interval_of,
-        r_squared=finite(fit.r_squared),
+        r_squared=finite_or_none(fit.r_squared),
     )
     return short, long
 
@@ -154,7 +154,7 @@ def _broken(x: tuple[float, ...], y: tuple[float, ...], used: tuple[bool, ...]) 
         parameters=parameters,
         n_bootstrap=band.n_bootstrap,
         interval_of=curve.interval_of,
-        r_squared=finite(fit.r_squared),
+        r_squared=finite_or_none(fit.r_squared),
         choice=fit.choice,
         n_held_out=fit.n_held_out,
     )

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError, NotReadyError
 from backend.read.curve_sets import curve_sets
-from backend.read.evaluations import evaluated, evaluations_of
+from backend.read.evaluations import evaluations_of, list_evaluations
 from backend.read.views import Axis
 from backend.scaling.views import (
     CheckpointRow,
@@ -19,7 +19,7 @@ from backend.scaling.views import (
 )
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, model_named, suite_named
-from backend.store.memo import kept
+from backend.store.memo import memoize_by_version
 from backend.store.tables import Corpus, CurveSet, Evaluation, Model, Suite
 
 
@@ -49,7 +49,7 @@ def _model_row(model: Model, evaluations: dict[int, Evaluation]) -> ModelRow:
 
 def _default_corpus(session: Session, suite: Suite) -> Corpus | None:
     for corpus in session.scalars(select(Corpus).order_by(Corpus.id)):
-        if evaluated(session, corpus, suite):
+        if list_evaluations(session, corpus, suite):
             return corpus
     return None
 
@@ -57,7 +57,7 @@ def _default_corpus(session: Session, suite: Suite) -> Corpus | None:
 def suite_view(session: Session, suite: Suite, corpus: Corpus | None) -> SuiteView:
     """Return a suite with everything evaluated on one corpus (the first one for None)."""
     corpus = corpus or _default_corpus(session, suite)
-    finished = evaluated(session, corpus, suite) if corpus else ()
+    finished = list_evaluations(session, corpus, suite) if corpus else ()
     by_checkpoint = {evaluation.checkpoint_id: evaluation for evaluation in finished}
     return SuiteView(
         id=suite.name,
@@ -81,7 +81,7 @@ def list_suites(store: Store, corpus: str | None) -> tuple[SuiteView, ...]:
             suites = session.scalars(select(Suite).order_by(Suite.id)).all()
             return tuple(suite_view(session, suite, home) for suite in suites)
 
-    return kept(store, ("suites", corpus), make)
+    return memoize_by_version(store, ("suites", corpus), make)
 
 
 def suite(store: Store, name: str, corpus: str | None) -> SuiteView:
@@ -96,12 +96,12 @@ def suite(store: Store, name: str, corpus: str | None) -> SuiteView:
             home = corpus_named(session, corpus) if corpus else None
             return suite_view(session, suite_named(session, name), home)
 
-    return kept(store, ("suite", name, corpus), make)
+    return memoize_by_version(store, ("suite", name, corpus), make)
 
 
 def list_curve_axes(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
     """Return (axis, model) of all curves by (suite, corpus): size first, then models by size."""
-    return kept(store, "curve axes", lambda: _curve_axes(store))
+    return memoize_by_version(store, "curve axes", lambda: _curve_axes(store))
 
 
 def _curve_axes(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from backend.read.curve_index import CurveIndex
 from backend.read.losses import curve_scores
-from backend.read.reader import Reader, finite
+from backend.read.reader import Reader
+from backend.read.values import finite_or_none
 from backend.read.views import Token
 from backend.search.views import Match, MatchScores
 from backend.store.database import Store
@@ -56,7 +57,7 @@ def describe_matches(
     found = []
     for i, prediction in enumerate(rows.indices.tolist()):
         before, answer, after, document = _text(read, prediction) if read else _WITHOUT_TEXT
-        distance = None if rows.distances is None else finite(rows.distances[i])
+        distance = None if rows.distances is None else finite_or_none(rows.distances[i])
         found.append(
             Match(
                 index=prediction,
@@ -64,7 +65,7 @@ def describe_matches(
                 distance=distance,
                 shift=None if distance is None or rows.shifts is None else int(rows.shifts[i]),
                 curve_class=class_name(int(codes[i])),
-                scores=MatchScores(*(finite(values[i]) for values in scores)),
+                scores=MatchScores(*(finite_or_none(values[i]) for values in scores)),
                 loss_nats=tuple(curves[i]),
                 before=before,
                 answer=answer,
@@ -80,8 +81,8 @@ _WITHOUT_TEXT: _Text = ((), None, (), None)
 
 
 def _text(read: Reader, prediction: int) -> _Text:
-    place = read.place(prediction)
-    ids = read.ids(place.document)
+    place = read.locate(prediction)
+    ids = read.token_ids(place.document)
     first = max(0, place.position - TOKENS_BEFORE)
     last = min(len(ids), place.position + 1 + TOKENS_AFTER)
     tokens = read.vocabulary.window(ids, first, last)

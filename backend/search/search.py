@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.read.curve_index import CurveIndex, curve_index
 from backend.read.curve_sets import curve_sets
-from backend.read.reader import limited, reader_if_text
-from backend.read.suite_rows import KnownCurves, known_curves_of
+from backend.read.paging import check_limit
+from backend.read.reader import find_reader
+from backend.read.suite_rows import CurveRows, load_curve_rows
 from backend.read.views import Axis
 from backend.search.curve_map import CurveMap, map_points
 from backend.search.filters import TEXT_SECONDS, Mask, SearchFilters, apply_filters
@@ -31,7 +32,7 @@ from backend.search.order import (
 from backend.search.views import Invariance, Match, MatchScores, Order, Preset, SearchResult, Sort
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, model_named, suite_named
-from backend.store.memo import kept
+from backend.store.memo import memoize_by_version
 from backend.store.tables import Corpus, CurveSet, Suite
 from compute.curve_shapes import PRESET_FORMULAS
 
@@ -126,7 +127,7 @@ def search(
         InvalidInputError: a parameter that cannot be used, by its name.
         NotReadyError: there are no curves yet.
     """
-    limited(request.limit, MAX_MATCHES)
+    check_limit(request.limit, MAX_MATCHES)
     known = _known(store, request)
     curve_set = known.curve_set
     with store.session() as session:
@@ -144,7 +145,7 @@ def search(
         rows = ask.rows(filtered.mask, request.limit + 1, place)
         page = rows.first(request.limit)
         is_last = len(rows.indices) <= request.limit
-        read = reader_if_text(store, session, curve_set.corpus)
+        read = find_reader(store, session, curve_set.corpus)
         return SearchResult(
             corpus=curve_set.corpus.name,
             suite=curve_set.suite.name,
@@ -234,13 +235,13 @@ def curve_map(store: Store, request: SearchRequest) -> CurveMap:
         return map_points(store, curve_set, index, filtered)
 
 
-def _known(store: Store, request: SearchRequest) -> KnownCurves:
-    def make() -> KnownCurves:
+def _known(store: Store, request: SearchRequest) -> CurveRows:
+    def make() -> CurveRows:
         with store.session() as session:
-            return known_curves_of(session, _curve_set(session, request))
+            return load_curve_rows(session, _curve_set(session, request))
 
     place = (request.corpus, request.suite, request.axis, request.model)
-    return kept(store, ("curves", *place), make)
+    return memoize_by_version(store, ("curves", *place), make)
 
 
 def _curve_set(session: Session, request: SearchRequest) -> CurveSet:

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError
-from backend.read.reader import Reader, reader
+from backend.read.reader import Reader, open_reader
 from backend.read.token_spans import TokenPlaces, token_places
 from backend.search.regexes import Pattern, check_text, compile_pattern
 from backend.search.token_filters import Deadline, token_mask
@@ -83,11 +83,11 @@ def text_mask(
     _check_text_is_here(corpus, wanted)
     deadline = Deadline(monotonic() + deadline_s, deadline_s)
     searches = _searches(wanted)
-    read = reader(store, session, corpus)
+    read = open_reader(store, session, corpus)
     documents = _documents(session, corpus, wanted)
     mask, truncated = token_mask(store, read, wanted.token, wanted.token_pattern, deadline)
     if documents is not None:
-        mask &= np.repeat(documents, np.diff(read.predictions))
+        mask &= np.repeat(documents, np.diff(read.first_predictions))
     for search in searches:
         places = token_places(session, tokenizer_of(corpus).id)
         found, reason = _Scan(read, places, mask).searched(session, search, deadline)
@@ -207,8 +207,8 @@ class _Scan:
         self._read = read
         self._places = places
         self._mask = mask
-        self._wanted = np.diff(read.predictions) > 0
-        starts = read.predictions[:-1][self._wanted]
+        self._wanted = np.diff(read.first_predictions) > 0
+        starts = read.first_predictions[:-1][self._wanted]
         self._wanted[self._wanted] = np.logical_or.reduceat(mask, starts)
 
     def searched(
@@ -253,10 +253,10 @@ class _Scan:
             return
         read = self._read
         prefix = len(read.corpus.prefix)
-        ids = read.tokens[read.starts[document] + prefix : read.starts[document + 1]]
+        ids = read.tokens[read.first_tokens[document] + prefix : read.first_tokens[document + 1]]
         spans = self._places.spans(ids, text)
         tokens = spans.overlapping(*_last_characters(text, ends))
-        first, last = read.predictions[document : document + 2].tolist()
+        first, last = read.first_predictions[document : document + 2].tolist()
         # Position p of the document is prediction first + p - 1; position 0 is none.
         held = tokens if prefix else tokens[1:]
         found[first:last] = self._mask[first:last] & held

@@ -44,12 +44,12 @@ def target_ids(store: Store, read: Reader) -> NDArray[Any]:
     """Return the answer's token id of every prediction, memory-mapped (uint16 if ids fit)."""
 
     def fill(array: NDArray[Any]) -> None:
-        for first in range(0, len(read.starts) - 1, _DOCUMENTS):
-            last = min(first + _DOCUMENTS, len(read.starts) - 1)
-            starts = read.starts[first : last + 1]
+        for first in range(0, len(read.first_tokens) - 1, _DOCUMENTS):
+            last = min(first + _DOCUMENTS, len(read.first_tokens) - 1)
+            starts = read.first_tokens[first : last + 1]
             tokens = read.tokens[starts[0] : starts[-1]]
             not_predicted = starts[:-1][np.diff(starts) > 0] - starts[0]
-            array[read.predictions[first] : read.predictions[last]] = np.delete(
+            array[read.first_predictions[first] : read.first_predictions[last]] = np.delete(
                 tokens, not_predicted
             )
 

@@ -236,7 +236,7 @@ def classify(store: Store, corpus: Corpus, suite: Suite, progress: Progress) -> 
             _curve_set(session, corpus, suite, axis).id for axis in _axes(session, corpus, suite)
         ]
     for curve_set_id in ids:
-        with store.claimed(f"classify {curve_set_id}"):
+        with store.claim(f"classify {curve_set_id}"):
             _classify_one(store, curve_set_id, progress)
     _index(store, ids)
     fill_cluster_curves(store, progress)

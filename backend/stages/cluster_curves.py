@@ -81,7 +81,7 @@ def _curves(
 
 def fill_cluster_curves(store: Store, progress: Progress) -> None:
     """Store the curves that are missing; one clustering, one curve set, one commit."""
-    with store.claimed("cluster curves"):
+    with store.claim("cluster curves"):
         _fill(store, progress)
 
 

@@ -346,7 +346,7 @@ def discover(
     similarity = compute_similarity(store, selection, compute, progress)
     with store.begin() as session:
         row = _discovery_row(session, session.merge(similarity), spec, compute)
-    with store.claimed(f"discover {row.id}"):
+    with store.claim(f"discover {row.id}"):
         with store.session() as session:
             missing = _missing(session, row)
         if missing:

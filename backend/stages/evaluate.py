@@ -18,7 +18,7 @@ from backend.errors import InvalidInputError, QuantaError
 from backend.progress import WORK_LOG, Progress
 from backend.read.documents import read_chunk
 from backend.read.losses import evaluation_losses
-from backend.read.measures import checked_measures, stored_chunks, stored_measure
+from backend.read.measures import stored_chunks, stored_measure, validate_measures
 from backend.stages import evaluate_worker
 from backend.stages.devices import Compute
 from backend.stages.provenance import note_batch_share, provenance
@@ -28,12 +28,8 @@ from backend.store.keys import VERSIONS, result_key
 from backend.store.lookup import tokenizer_of, weights_of
 from backend.store.tables import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk, Suite
 from backend.store.tables.base import now
-from backend.weights.checkpoint_folders import (
-    WeightsFolder,
-    checkpoint_folder,
-    is_remote,
-    prefetched,
-)
+from backend.weights.checkpoint_folders import checkpoint_folder, is_remote, prefetch_checkpoint
+from backend.weights.hub_cache import WeightsFolder
 
 TENTH_NAT = 0.1
 Values = dict[str, NDArray[Any]]
@@ -205,7 +201,7 @@ def _computed(
                     for unit in {unit.checkpoint.id: unit for unit in group}.values()
                 }
                 coming = following[0].checkpoint if following else None
-                stack.enter_context(prefetched(store, coming, progress))
+                stack.enter_context(prefetch_checkpoint(store, coming, progress))
                 yield from _computed_group(store, group, folders, compute, pool)
 
 
@@ -298,7 +294,7 @@ def evaluate(
         QuantaError: a process was killed; what it had not committed is lost, the rest kept.
     """
     ids, units = _plan(
-        store, corpus.id, checkpoint_ids, checked_measures(measures), compute, chunks
+        store, corpus.id, checkpoint_ids, validate_measures(measures), compute, chunks
     )
     total = len(ids) * corpus.n_predictions
     done = total - round(len(units) * corpus.n_predictions / corpus.n_chunks)

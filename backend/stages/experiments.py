@@ -204,7 +204,7 @@ def run_cells(
     count = len(kind.places(parameters))
     wanted: Sequence[int] = range(count) if compute.device == "cuda" else cells
     name = "all" if compute.device == "cuda" else f"{cells[0]}"
-    with store.claimed(f"experiment {row} {name}"):
+    with store.claim(f"experiment {row} {name}"):
         todo = missing(store, row, wanted)
         if not todo:
             return

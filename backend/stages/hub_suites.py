@@ -24,13 +24,13 @@ from backend.store.database import Store
 from backend.store.keys import bytes_key
 from backend.store.tables import Suite, Tokenizer
 from backend.weights.catalogue import TOKENS_A_STEP, CatalogueModel, Family
-from backend.weights.hub import Hub, Patience
-from backend.weights.hub_names import HubLocation
+from backend.weights.hub_download import Hub, RetryPolicy
+from backend.weights.hub_locations import HubLocation
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 MAIN = "main"
 # A person waits for these requests: a hub that is not there is said within seconds.
-PATIENCE = Patience(tries=3, first_wait=0.5)
+PATIENCE = RetryPolicy(tries=3, first_wait=0.5)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _branches(hub: Hub, spec: HubSpec, model: CatalogueModel) -> dict[str, str]:
 
 def _all_found(hub: Hub, spec: HubSpec, progress: Progress) -> tuple[list[_Found], list[str]]:
     """Return (models on the hub, names of those it does not have)."""
-    models = spec.family.chosen(list(spec.models) if spec.models else None)
+    models = spec.family.select_models(list(spec.models) if spec.models else None)
     found, lacking = [], []
     with progress.task(f"ask for {spec.family.name}", len(models), unit="models") as bar:
         for model in models:

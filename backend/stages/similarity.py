@@ -131,7 +131,7 @@ class _Done:
         if stripe not in self._left:
             return True
         row = self._similarity
-        self._claim.enter_context(self._store.claimed(f"stripe {row.id} {stripe}"))
+        self._claim.enter_context(self._store.claim(f"stripe {row.id} {stripe}"))
         with self._store.session() as session:
             is_stored = session.scalar(
                 select(func.count()).where(

@@ -8,11 +8,11 @@ from sqlalchemy import Engine
 
 from backend.store.sqlite_copies import Snapshot, check_room, sync
 
-KEPT = 3
+MAX_BACKUPS = 3
 _MARK = ".backup-"
 
 
-def stamp() -> str:
+def timestamp() -> str:
     """Return the present time as it stands in file names; names sort as times do."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
@@ -31,7 +31,7 @@ def embedded_file(engine: Engine) -> Path | None:
     return Path(name)
 
 
-def before_migration(engine: Engine, newest: str) -> Path | None:
+def back_up_before_migration(engine: Engine, newest: str) -> Path | None:
     """Copy an embedded store that is about to be migrated; keep the newest few copies.
 
     Args:
@@ -52,12 +52,12 @@ def before_migration(engine: Engine, newest: str) -> Path | None:
         if revision in (None, newest):
             return None
         check_room(path.parent, snapshot.n_bytes)
-        target = path.with_name(f"{path.name}{_MARK}{revision}-{stamp()}")
+        target = path.with_name(f"{path.name}{_MARK}{revision}-{timestamp()}")
         # Under its own name it is whole, whatever ends in between.
         part = path.with_name(f".quanta-{target.name}.part")
         snapshot.write(part)
         os.replace(part, target)
         sync(target.parent)
-    for old in automatic_backups(path)[:-KEPT]:
+    for old in automatic_backups(path)[:-MAX_BACKUPS]:
         old.unlink(missing_ok=True)
     return target

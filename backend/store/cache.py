@@ -60,7 +60,7 @@ def _mapped(
     while True:
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            drop_abandoned(folder)
+            remove_orphan_parts(folder)
             _build(path, shape, dtype, fill)
             _evict(folder, path, int(store.settings.cache_gb * 1e9))
         with suppress(FileNotFoundError):  # another process made room just now
@@ -95,7 +95,7 @@ def _opened(path: str) -> NDArray[Any]:
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def drop_abandoned(folder: Path) -> None:
+def remove_orphan_parts(folder: Path) -> None:
     """Remove parts of caches whose program has ended; one that is being written is locked."""
     for part in folder.glob("*.part"):
         with suppress(OSError):  # another removes it too, or its program has just moved it

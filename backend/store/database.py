@@ -22,9 +22,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from backend.errors import StoreError
 from backend.settings import Settings
-from backend.store import directory_lock as presence
-from backend.store.automatic_backups import before_migration
-from backend.store.database_errors import fault_of
+from backend.store import directory_lock
+from backend.store.automatic_backups import back_up_before_migration
+from backend.store.database_errors import as_store_error
 
 BUSY_TIMEOUT_MS = 30_000
 
@@ -105,14 +105,14 @@ def revisions(engine: Engine) -> tuple[str | None, str]:
 
 
 @dataclass(frozen=True)
-class Upgrade:
+class SchemaUpgrade:
     """Whether the schema changed, and the copy of an embedded store from before that."""
 
     changed: bool
     backup: Path | None = None
 
 
-def check_known(engine: Engine, revision: str | None) -> None:
+def check_revision(engine: Engine, revision: str | None) -> None:
     """Refuse a schema that this program does not know.
 
     Raises:
@@ -126,7 +126,7 @@ def check_known(engine: Engine, revision: str | None) -> None:
         )
 
 
-def upgraded(engine: Engine, *, with_backup: bool = True) -> Upgrade:
+def upgrade_schema(engine: Engine, *, with_backup: bool = True) -> SchemaUpgrade:
     """Bring the database to the newest schema; an embedded one is copied first.
 
     Raises:
@@ -136,20 +136,20 @@ def upgraded(engine: Engine, *, with_backup: bool = True) -> Upgrade:
     """
     current, head = revisions(engine)
     if current == head:
-        return Upgrade(changed=False)
-    check_known(engine, current)
-    backup = before_migration(engine, head) if with_backup else None
+        return SchemaUpgrade(changed=False)
+    check_revision(engine, current)
+    backup = back_up_before_migration(engine, head) if with_backup else None
     try:
         alembic.command.upgrade(alembic_config(engine), "head")
     except Exception as error:
         raise _failed_migration(error, current, head, backup) from error
-    return Upgrade(changed=True, backup=backup)
+    return SchemaUpgrade(changed=True, backup=backup)
 
 
 def _failed_migration(
     error: Exception, current: str | None, head: str, backup: Path | None
 ) -> StoreError:
-    fault = fault_of(error)
+    fault = as_store_error(error)
     kind = StoreError if fault is None else type(fault)
     kept = f"; a copy from before is {backup}" if backup else ""
     return kind(
@@ -157,15 +157,6 @@ def _failed_migration(
         f"({fault.problem if fault else error}); the database is as it was{kept}",
         fault.remedy if fault else "Use the version that wrote it, and report this",
     )
-
-
-def upgrade(engine: Engine) -> bool:
-    """Bring the database to the newest schema; return whether anything changed.
-
-    Raises:
-        StoreError: see `upgraded`.
-    """
-    return upgraded(engine).changed
 
 
 class Store:
@@ -192,7 +183,7 @@ class Store:
         """Whether this thread is inside `begin`: another transaction would wait for itself."""
         return getattr(self._writing, "depth", 0) > 0
 
-    def stay(self, descriptor: int | None) -> None:
+    def hold_lock(self, descriptor: int | None) -> None:
         """Hold a lock for as long as this store is open."""
         if descriptor is not None:
             self._let_go = weakref.finalize(self, os.close, descriptor)
@@ -203,7 +194,7 @@ class Store:
         if self._let_go is not None:
             self._let_go()
 
-    def claimed(self, name: str) -> AbstractContextManager[None]:
+    def claim(self, name: str) -> AbstractContextManager[None]:
         """Wait until no other worker computes what `name` stands for, then let none begin it.
 
         What it stands for may be stored by then: look once inside.
@@ -243,8 +234,8 @@ def open_store(settings: Settings) -> Store:
     engine = make_engine(settings.url)
     store = Store(engine, settings)
     try:
-        store.stay(presence.join(settings.data_dir))
-        upgrade(engine)
+        store.hold_lock(directory_lock.lock_shared(settings.data_dir))
+        upgrade_schema(engine)
     except BaseException:
         store.close()
         raise

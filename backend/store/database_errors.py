@@ -18,7 +18,7 @@ _BUSY_STATES = frozenset({"55P03", "40P01", "40001", "53300", "57P01", "57P02", 
 _FULL_STATES = frozenset({"53100"})
 
 
-def full(what: str) -> StoreFullError:
+def disk_full(what: str) -> StoreFullError:
     """Return the error of a disk without room."""
     return StoreFullError(
         f"there is no room left on the disk ({what})",
@@ -37,7 +37,7 @@ def _locked(what: str) -> StoreBusyError:
 def _of_sqlite(error: sqlite3.Error) -> StoreError | None:
     name = getattr(error, "sqlite_errorname", None) or ""
     if name.startswith("SQLITE_FULL"):
-        return full(str(error))
+        return disk_full(str(error))
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return _locked(str(error))
     if name.startswith("SQLITE_IOERR"):
@@ -56,7 +56,7 @@ def _of_sqlite(error: sqlite3.Error) -> StoreError | None:
 def _of_postgresql(error: DBAPIError) -> StoreError | None:
     state: Any = getattr(error.orig, "sqlstate", None)
     if state in _FULL_STATES:
-        return full(str(error.orig).strip())
+        return disk_full(str(error.orig).strip())
     if state in {"55P03", "40P01", "40001"}:
         return _locked(str(error.orig).strip())
     lost = error.connection_invalidated or type(error).__name__ == "OperationalError"
@@ -68,7 +68,7 @@ def _of_postgresql(error: DBAPIError) -> StoreError | None:
     return None
 
 
-def fault_of(error: BaseException) -> StoreError | None:
+def as_store_error(error: BaseException) -> StoreError | None:
     """Return a full disk, a lock or a lost connection as an error with a remedy.
 
     Returns:
@@ -82,5 +82,5 @@ def fault_of(error: BaseException) -> StoreError | None:
     if isinstance(error, sqlite3.Error):
         return _of_sqlite(error)
     if isinstance(error, OSError) and error.errno in _FULL_ERRNO:
-        return full(str(error))
+        return disk_full(str(error))
     return None

@@ -14,7 +14,7 @@ from backend.errors import StoreBusyError
 LOCK = "store.lock"
 
 
-def join(folder: Path) -> int | None:
+def lock_shared(folder: Path) -> int | None:
     """Note that this process uses the store; returns what to close when it no longer does.
 
     Returns:
@@ -38,7 +38,7 @@ def join(folder: Path) -> int | None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_exclusive(folder: Path) -> Iterator[None]:
     """Keep every other program out until the end of the block.
 
     Raises:
@@ -49,13 +49,13 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise in_use(folder) from error
+            raise store_in_use(folder) from error
         yield
     finally:
         os.close(descriptor)
 
 
-def in_use(folder: Path | str) -> StoreBusyError:
+def store_in_use(folder: Path | str) -> StoreBusyError:
     """Return the refusal of what cannot be done while others use the store."""
     return StoreBusyError(
         f"a server, a worker or another quanta command uses {folder}",

@@ -14,7 +14,7 @@ from backend.store.database import Store
 from backend.store.versions import Versions
 
 T = TypeVar("T")
-MAX_KEPT = 256
+MAX_VALUES = 256
 
 
 class _Shelf:
@@ -27,7 +27,7 @@ class _Shelf:
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         # Before anything is read: what is then kept under it is never older.
-        version = self._versions.now()
+        version = self._versions.current()
         with self._lock:
             if version != self._version:
                 self._values.clear()
@@ -39,7 +39,7 @@ class _Shelf:
         with self._lock:
             if version == self._version:
                 self._values[key] = made
-                while len(self._values) > MAX_KEPT:
+                while len(self._values) > MAX_VALUES:
                     self._values.popitem(last=False)
         return made
 
@@ -48,7 +48,7 @@ _shelves: WeakKeyDictionary[Store, _Shelf] = WeakKeyDictionary()
 _making = threading.Lock()
 
 
-def kept(store: Store, key: Hashable, make: Callable[[], T]) -> T:
+def memoize_by_version(store: Store, key: Hashable, make: Callable[[], T]) -> T:
     """Return what `make` returns, which depends on nothing but the key and the store's version.
 
     Errors of `make` are not kept.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from backend.errors import StoreError
-from backend.store.database_errors import fault_of, full
+from backend.store.database_errors import as_store_error, disk_full
 
 Advance = Callable[[int], None]
 PAGES_AT_ONCE = 2_048
@@ -25,7 +25,7 @@ def check_room(folder: Path, needed: int) -> None:
     """
     available = shutil.disk_usage(folder).free
     if needed + MARGIN_BYTES > available:
-        raise full(
+        raise disk_full(
             f"{folder} needs {needed + MARGIN_BYTES:,} bytes, {available:,} bytes are available"
         )
 
@@ -130,7 +130,7 @@ class Snapshot:
             sync(target.parent)
         except BaseException as error:
             target.unlink(missing_ok=True)
-            if (fault := fault_of(error)) is not None:
+            if (fault := as_store_error(error)) is not None:
                 raise fault from error
             raise
 

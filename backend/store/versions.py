@@ -32,17 +32,17 @@ from backend.store.tables import (
 # A row that was deleted and made again has another time even where it has the same id.
 _MADE: tuple[Any, ...] = (Suite, Tokenizer, Checkpoint, Corpus, Selection, Clustering)
 _COMPLETED: tuple[Any, ...] = (Evaluation, CurveSet, Similarity, Discovery)
-SEEN = frozenset(
+TRACKED = frozenset(
     one.__tablename__ for one in (*_MADE, *_COMPLETED, Model, Annotation, ClusterCurve)
 )
 # Rows of these are written with, or before, a row of those that are seen.
-WITH_SEEN = frozenset(
+TRACKED_WITH_PARENT = frozenset(
     {
         *("document", "token_chunk", "loss_chunk", "curve_chunk", "similarity_stripe"),
         *("spectral_array", "cluster", "cluster_member"),
     }
 )
-UNSEEN = frozenset(
+UNTRACKED = frozenset(
     {
         *(
             "job",
@@ -98,18 +98,20 @@ class Versions:
         self._watch: PoolProxiedConnection | None = None
         self._seen: tuple[int | str, str] | None = None
 
-    def now(self) -> str:
+    def current(self) -> str:
         """Return the name of what the store holds now.
 
         Raises:
             DBAPIError: the database does not answer.
         """
         if self._engine.dialect.name != "sqlite":
-            return self._now(self._snapshot())  # a server that is away keeps nobody else waiting
+            return self._current(
+                self._snapshot()
+            )  # a server that is away keeps nobody else waiting
         with self._lock:
-            return self._now(self._commits())
+            return self._current(self._commits())
 
-    def _now(self, mark: int | str) -> str:
+    def _current(self, mark: int | str) -> str:
         # The mark was asked for before the tables are: a commit in between is seen the next time.
         seen = self._seen
         if seen is None or seen[0] != mark:

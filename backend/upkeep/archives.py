@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backend.errors import InvalidInputError
-from backend.store.database_errors import fault_of
+from backend.store.database_errors import as_store_error
 from backend.store.sqlite_copies import private_file, sync
 
 FORMAT, FORMAT_VERSION = "quanta-backup", 1
@@ -147,7 +147,7 @@ def write_archive(
         sync(target.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if (fault := fault_of(error)) is not None:
+        if (fault := as_store_error(error)) is not None:
             raise fault from error
         raise
     return manifest

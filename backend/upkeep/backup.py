@@ -12,7 +12,7 @@ from backend.progress import Progress
 from backend.settings import Settings
 from backend.store.automatic_backups import embedded_file
 from backend.store.database import make_engine, revisions
-from backend.store.database_errors import fault_of
+from backend.store.database_errors import as_store_error
 from backend.store.sqlite_copies import Snapshot, check_room, private_file
 from backend.upkeep import postgres_copies
 from backend.upkeep.archives import (
@@ -29,7 +29,7 @@ STAGING = ".quanta-backup-"
 
 
 @dataclass(frozen=True)
-class Backup:
+class BackupResult:
     """A backup that was made."""
 
     file: Path
@@ -39,7 +39,7 @@ class Backup:
 
 def make_backup(
     settings: Settings, target: Path, progress: Progress, *, force: bool = False
-) -> Backup:
+) -> BackupResult:
     """Write one consistent backup; servers and workers go on meanwhile.
 
     Raises:
@@ -62,10 +62,10 @@ def make_backup(
             with progress.task(f"write {target.name}", total, unit="bytes") as bar:
                 manifest = write_archive(target, facts, sources, force=force, advance=bar.advance)
     except Exception as error:
-        if (fault := fault_of(error)) is not None and fault is not error:
+        if (fault := as_store_error(error)) is not None and fault is not error:
             raise fault from error
         raise
-    return Backup(target, target.stat().st_size, manifest)
+    return BackupResult(target, target.stat().st_size, manifest)
 
 
 def _parts(settings: Settings, folder: Path, progress: Progress) -> tuple[list[Path], str, str]:

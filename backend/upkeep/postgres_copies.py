@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from backend.errors import StoreError
-from backend.store.database_errors import fault_of
+from backend.store.database_errors import as_store_error
 
 ASIDE = "before_restore_"
 SCHEMAS = ("public", "dbos")
@@ -164,7 +164,7 @@ class Replacement:
         try:
             _renamed(self._engine, self._names, self._stamp)
         except Exception as error:
-            raise fault_of(error) or StoreError(
+            raise as_store_error(error) or StoreError(
                 f"the present store cannot be set aside: {error}",
                 "Connect as the owner of the database and of its schemas",
             ) from error

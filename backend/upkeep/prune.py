@@ -39,13 +39,13 @@ from backend.upkeep.prune_rules import (
     jobs_of,
     old_jobs,
 )
-from backend.upkeep.stale_files import CACHES, EXPORTS, PARTS, Leftover, leftovers
+from backend.upkeep.stale_files import CACHES, EXPORTS, PARTS, StaleFile, find_stale_files
 
 Table = tuple[type[Base], ColumnElement[bool]]
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PruneResult:
     """What goes, or went, of one kind."""
 
     what: str
@@ -128,12 +128,12 @@ def _sizes(session: Session, tables: Sequence[Table]) -> tuple[int, int]:
     return rows, int(n_bytes)
 
 
-def _planned(store: Store, kind: _Kind, before: datetime) -> tuple[list[int], Pruned]:
+def _planned(store: Store, kind: _Kind, before: datetime) -> tuple[list[int], PruneResult]:
     with store.session() as session:
         keys = kind.find(session, before, None)
         sizes = [_sizes(session, kind.tables(session, key)) for key in keys]
     rows, n_bytes = (sum(size[i] for size in sizes) for i in (0, 1))
-    return keys, Pruned(kind.what, len(keys), rows, n_bytes)
+    return keys, PruneResult(kind.what, len(keys), rows, n_bytes)
 
 
 def _forget(store: Store, jobs: Sequence[str]) -> list[str]:
@@ -167,7 +167,7 @@ def _drop(store: Store, kind: _Kind, key: int, before: datetime) -> tuple[int, i
 
 def _prune_kind(
     store: Store, kind: _Kind, before: datetime, progress: Progress, really: bool
-) -> Pruned:
+) -> PruneResult:
     keys, planned = _planned(store, kind, before)
     if not really:
         return planned
@@ -177,10 +177,10 @@ def _prune_kind(
             if (size := _drop(store, kind, key, before)) is not None:
                 gone.append(size)
             bar.advance()
-    return Pruned(kind.what, len(gone), sum(rows for rows, _ in gone), sum(n for _, n in gone))
+    return PruneResult(kind.what, len(gone), sum(rows for rows, _ in gone), sum(n for _, n in gone))
 
 
-def _prune_jobs(store: Store, before: datetime, really: bool) -> Pruned:
+def _prune_jobs(store: Store, before: datetime, really: bool) -> PruneResult:
     with store.session() as session:
         jobs = old_jobs(session, before)
     if really:
@@ -190,17 +190,17 @@ def _prune_jobs(store: Store, before: datetime, really: bool) -> Pruned:
             jobs = [job for job in jobs if job in set(old_jobs(session, before))]
             for job in jobs:
                 session.execute(delete(Job).where(Job.id == job, Job.state.notin_(OPEN_STATES)))
-    return Pruned("ended jobs", len(jobs), len(jobs), 0)
+    return PruneResult("ended jobs", len(jobs), len(jobs), 0)
 
 
-def _prune_files(found: Sequence[Leftover], what: str, really: bool) -> Pruned:
+def _prune_files(found: Sequence[StaleFile], what: str, really: bool) -> PruneResult:
     kept = [item for item in found if item.what == what]
     if really:
         kept = [item for item in kept if item.remove()]
-    return Pruned(what, len(kept), 0, sum(item.n_bytes for item in kept))
+    return PruneResult(what, len(kept), 0, sum(item.n_bytes for item in kept))
 
 
-def prune(store: Store, days: float, progress: Progress, *, really: bool) -> list[Pruned]:
+def prune(store: Store, days: float, progress: Progress, *, really: bool) -> list[PruneResult]:
     """Remove what is older than some days and what nothing refers to.
 
     Args:
@@ -215,7 +215,7 @@ def prune(store: Store, days: float, progress: Progress, *, really: bool) -> lis
     before = now() - timedelta(days=days)
     done = [_prune_kind(store, kind, before, progress, really) for kind in KINDS]
     done.insert(1, _prune_jobs(store, before, really))
-    files = leftovers(store.settings, before, _exported(store, before, really))
+    files = find_stale_files(store.settings, before, _exported(store, before, really))
     return done + [_prune_files(files, what, really) for what in (CACHES, PARTS, EXPORTS)]
 
 

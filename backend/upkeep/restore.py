@@ -15,10 +15,10 @@ from backend.errors import InvalidInputError, StoreError
 from backend.jobs import leases
 from backend.progress import Progress
 from backend.settings import Settings
-from backend.store import directory_lock as presence
-from backend.store.automatic_backups import embedded_file, stamp
-from backend.store.database import check_known, make_engine, upgraded
-from backend.store.database_errors import fault_of
+from backend.store import directory_lock
+from backend.store.automatic_backups import embedded_file, timestamp
+from backend.store.database import check_revision, make_engine, upgrade_schema
+from backend.store.database_errors import as_store_error
 from backend.store.sqlite_copies import check_room, quick_check, schema_revision, settle, sync
 from backend.upkeep import postgres_copies
 from backend.upkeep.archives import DUMP, JOBS, STORE, Archive, Manifest
@@ -28,7 +28,7 @@ ASIDE = ".before-restore-"
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoreResult:
     """What was restored, and where the store from before is."""
 
     manifest: Manifest
@@ -36,7 +36,7 @@ class Restored:
     aside: tuple[str, ...]
 
 
-def restore(settings: Settings, file: Path, progress: Progress) -> Restored:
+def restore(settings: Settings, file: Path, progress: Progress) -> RestoreResult:
     """Replace the store by a backup; before everything is checked nothing changes.
 
     Caches stay: they are named by the hash of what they hold.
@@ -49,22 +49,22 @@ def restore(settings: Settings, file: Path, progress: Progress) -> Restored:
     folder = settings.data_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with Archive(file) as archive, presence.alone(folder):
+        with Archive(file) as archive, directory_lock.lock_exclusive(folder):
             if leases.has_running_worker(folder):
-                raise presence.in_use(folder)
+                raise directory_lock.store_in_use(folder)
             engine = make_engine(settings.url)
             try:
                 return _restored(engine, folder, archive, progress)
             finally:
                 engine.dispose()
     except Exception as error:
-        if (fault := fault_of(error)) is not None and fault is not error:
+        if (fault := as_store_error(error)) is not None and fault is not error:
             raise fault from error
         raise
 
 
-def _restored(engine: Engine, folder: Path, archive: Archive, progress: Progress) -> Restored:
-    check_known(engine, archive.manifest.revision)
+def _restored(engine: Engine, folder: Path, archive: Archive, progress: Progress) -> RestoreResult:
+    check_revision(engine, archive.manifest.revision)
     path = embedded_file(engine)
     kind = "postgresql" if path is None else "sqlite"
     if archive.manifest.database != kind:
@@ -83,7 +83,7 @@ def _restored(engine: Engine, folder: Path, archive: Archive, progress: Progress
             return _into_postgresql(engine, archive.manifest, staged / DUMP)
         migrated = _prepared(staged, archive.manifest)
         aside = _swapped(staged, path.resolve(), folder / JOBS)
-    return Restored(archive.manifest, migrated, tuple(str(kept) for kept in aside))
+    return RestoreResult(archive.manifest, migrated, tuple(str(kept) for kept in aside))
 
 
 def _prepared(staged: Path, manifest: Manifest) -> bool:
@@ -98,7 +98,7 @@ def _prepared(staged: Path, manifest: Manifest) -> bool:
                 )
     engine = make_engine(f"sqlite:///{staged / STORE}")
     try:
-        migrated = upgraded(engine, with_backup=False).changed
+        migrated = upgrade_schema(engine, with_backup=False).changed
     finally:
         engine.dispose()
     for part in manifest.parts:
@@ -119,7 +119,7 @@ def _quiet(path: Path) -> None:
             settle(connection)
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise presence.in_use(path.parent) from error
+            raise directory_lock.store_in_use(path.parent) from error
         # Damaged, which may be why it is replaced: it is kept with its log as it is.
 
 
@@ -132,7 +132,7 @@ def _swapped(staged: Path, store: Path, jobs: Path) -> list[Path]:
     for path in (store, jobs):
         if path.is_file():
             _quiet(path)
-    at, aside = stamp(), []
+    at, aside = timestamp(), []
     if jobs.is_file():
         aside += _set_aside(jobs, at)
         jobs.unlink()
@@ -177,17 +177,17 @@ def _put_back_on_failure(aside: list[Path], jobs: Path) -> Iterator[None]:
         raise
 
 
-def _into_postgresql(engine: Engine, manifest: Manifest, file: Path) -> Restored:
+def _into_postgresql(engine: Engine, manifest: Manifest, file: Path) -> RestoreResult:
     if others(engine):
-        raise presence.in_use(engine.url.render_as_string())
-    replacement = postgres_copies.Replacement(engine, stamp())
+        raise directory_lock.store_in_use(engine.url.render_as_string())
+    replacement = postgres_copies.Replacement(engine, timestamp())
     replacement.put(file)
     try:
-        migrated = upgraded(engine).changed
+        migrated = upgrade_schema(engine).changed
     except BaseException:
         replacement.undo()
         raise
-    return Restored(manifest, migrated, tuple(replacement.aside))
+    return RestoreResult(manifest, migrated, tuple(replacement.aside))
 
 
 def others(engine: Engine) -> int:
@@ -199,4 +199,6 @@ def others(engine: Engine) -> int:
     try:
         return postgres_copies.others(engine)
     except Exception as error:
-        raise fault_of(error) or StoreError(str(error), "Check QUANTA_DATABASE_URL") from error
+        raise as_store_error(error) or StoreError(
+            str(error), "Check QUANTA_DATABASE_URL"
+        ) from error

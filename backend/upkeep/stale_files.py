@@ -25,7 +25,7 @@ _TEMPORARY = ("quanta-paste-*", "quanta-corpus-*", "quanta-hub-*")
 
 
 @dataclass(frozen=True)
-class Leftover:
+class StaleFile:
     """A file or a folder that can go."""
 
     what: str
@@ -54,7 +54,7 @@ def _touched(facts: list[os.stat_result]) -> datetime:
 
 def _found(
     folder: Path, patterns: tuple[str, ...], before: datetime, what: str
-) -> Iterator[Leftover]:
+) -> Iterator[StaleFile]:
     for pattern in patterns:
         for path in sorted(folder.glob(pattern)):
             with suppress(FileNotFoundError):  # its program ended just now
@@ -64,10 +64,12 @@ def _found(
                     continue
                 facts = _files(path)
                 if _touched(facts) < before:
-                    yield Leftover(what, path, sum(found.st_size for found in facts))
+                    yield StaleFile(what, path, sum(found.st_size for found in facts))
 
 
-def leftovers(settings: Settings, before: datetime, claimed: Collection[str]) -> list[Leftover]:
+def find_stale_files(
+    settings: Settings, before: datetime, claimed: Collection[str]
+) -> list[StaleFile]:
     """Return caches that were not opened since a time, and parts that were given up.
 
     Args:

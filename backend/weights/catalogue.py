@@ -75,7 +75,7 @@ class Family:
     models: tuple[CatalogueModel, ...]
     steps: tuple[int, ...]
 
-    def chosen(self, wanted: list[str] | None) -> tuple[CatalogueModel, ...]:
+    def select_models(self, wanted: list[str] | None) -> tuple[CatalogueModel, ...]:
         """Return the models named, by size ("70m"), early name ("19m") or whole name; all for None.
 
         Raises:
@@ -140,14 +140,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def families(name: str) -> tuple[Family, ...]:
+def find_families(name: str) -> tuple[Family, ...]:
     """Return the suites that a name stands for; none if the catalogue does not know it."""
     if name in GROUPS:
         return tuple(FAMILIES[member] for member in GROUPS[name])
     return (FAMILIES[name],) if name in FAMILIES else ()
 
 
-def known() -> str:
+def describe_names() -> str:
     """Return the names of the catalogue, for messages."""
     seeds = set(GROUPS["pythia-seeds"])
     listed = [name for name in FAMILIES if name not in seeds]

@@ -9,12 +9,11 @@ from backend.progress import Progress
 from backend.store.database import Store
 from backend.store.lookup import weights_of
 from backend.store.tables import Checkpoint
-from backend.weights.hub import Hub
-from backend.weights.hub_cache import GIGABYTE, HubCache, WeightsFolder, prefetching
-from backend.weights.hub_names import HubLocation, parse_location
+from backend.weights.hub_cache import GIGABYTE, HubCache, WeightsFolder, prefetch
+from backend.weights.hub_download import Hub
+from backend.weights.hub_locations import HubLocation, parse_location
 
 MEGABYTE = 1_000_000
-__all__ = ["WeightsFolder", "checkpoint_folder", "is_here", "is_remote", "prefetched"]
 
 # Read and found whole by this process; whoever loads weights compares them with their key again.
 _VERIFIED: set[Path] = set()
@@ -36,10 +35,10 @@ def is_remote(checkpoint: Checkpoint) -> bool:
     return parse_location(weights_of(checkpoint)) is not None
 
 
-def is_here(store: Store, checkpoint: Checkpoint, progress: Progress) -> bool:
+def is_available_locally(store: Store, checkpoint: Checkpoint, progress: Progress) -> bool:
     """Whether a checkpoint's weights can be opened without asking a hub."""
     location = parse_location(weights_of(checkpoint))
-    return location is None or hub_cache(store, progress).is_held(location)
+    return location is None or hub_cache(store, progress).is_cached(location)
 
 
 @contextmanager
@@ -59,7 +58,7 @@ def checkpoint_folder(
         return
     cache = hub_cache(store, progress)
     with ExitStack() as stack:
-        if cache.is_held(location):
+        if cache.is_cached(location):
             folder = stack.enter_context(cache.open(location))
         else:
             folder = stack.enter_context(_fetched(cache, location, progress))
@@ -102,8 +101,10 @@ def _check_size(checkpoint: Checkpoint, location: HubLocation, folder: WeightsFo
 
 
 @contextmanager
-def prefetched(store: Store, checkpoint: Checkpoint | None, progress: Progress) -> Iterator[None]:
+def prefetch_checkpoint(
+    store: Store, checkpoint: Checkpoint | None, progress: Progress
+) -> Iterator[None]:
     """Fetch a checkpoint in the background while the block lasts; None and folders need nothing."""
     location = parse_location(weights_of(checkpoint)) if checkpoint else None
-    with prefetching(hub_cache(store, progress), location):
+    with prefetch(hub_cache(store, progress), location):
         yield

@@ -23,8 +23,8 @@ from typing import IO, Any
 
 from backend.errors import InvalidInputError, NotReadyError, QuantaError
 from backend.store.keys import files_key
-from backend.weights.hub import Hub, StoppedError
-from backend.weights.hub_names import HubFile, HubLocation
+from backend.weights.hub_download import Hub, StoppedError
+from backend.weights.hub_locations import HubFile, HubLocation
 
 GIGABYTE = 1_000_000_000
 SPARE_BYTES = 64 << 20  # left free on the disk
@@ -47,7 +47,7 @@ class WeightsFolder:
     key: str
 
 
-def chosen_files(files: dict[str, HubFile], what: str) -> tuple[list[HubFile], bool]:
+def select_files(files: dict[str, HubFile], what: str) -> tuple[list[HubFile], bool]:
     """Return (configuration and weights to fetch, whether the weights are pickles).
 
     Raises:
@@ -158,7 +158,7 @@ class HubCache:
         """Bytes that all checkpoints take, those being fetched in full."""
         return sum(entry.counted_bytes for entry in self._entries())
 
-    def is_held(self, location: HubLocation) -> bool:
+    def is_cached(self, location: HubLocation) -> bool:
         """Whether a checkpoint has been fetched and not evicted."""
         return bool(self._entry(location).facts().get("key"))
 
@@ -205,7 +205,7 @@ class HubCache:
         if entry.facts().get("key"):  # complete once, damaged since
             entry.remove()
         hub = self.hub(location.endpoint)
-        files, is_pickled = chosen_files(hub.files(location), location.short)
+        files, is_pickled = select_files(hub.files(location), location.short)
         size = sum(file.size for file in files)
         # Pickles are rewritten beside themselves, then removed.
         self._make_room(entry, size * 2 if is_pickled else size, location.short)
@@ -318,7 +318,7 @@ def _finished(folder: Path, is_pickled: bool) -> str:
 
 
 @contextmanager
-def prefetching(cache: HubCache, location: HubLocation | None) -> Iterator[None]:
+def prefetch(cache: HubCache, location: HubLocation | None) -> Iterator[None]:
     """Fetch a checkpoint in the background for as long as the block lasts.
 
     It takes only room that is free or evictable. What is not finished at the end of the block is

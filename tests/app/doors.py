@@ -52,7 +52,7 @@ def door(
     """Open a server with QUANTA_TOKEN `token` and a stored token, named by its scope, of each."""
     store = open_store(Settings(data_dir=folder, token=token))
     try:
-        made = {scope: access_tokens.create(store, scope, scope).text for scope in scopes}
+        made = {scope: access_tokens.create_token(store, scope, scope).text for scope in scopes}
         yield Door(create_app(store), store, made)
     finally:
         store.engine.dispose()

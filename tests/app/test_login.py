@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
 from app.requests.forms import FormFields
-from app.web.login_attempts import MAX_ADDRESSES, MAX_FAILURES, WINDOW_SECONDS, Attempts
-from app.web.login_redirect import own_page
+from app.web.login_attempts import MAX_ADDRESSES, MAX_FAILURES, WINDOW_SECONDS, LoginAttempts
+from app.web.login_redirect import safe_next_page
 from backend.access import sessions as login_sessions
 from backend.access import tokens as access_tokens
 from backend.settings import Settings
@@ -43,7 +43,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
 
 @pytest.fixture(autouse=True)
 def _no_attempts_before(lab: Door) -> None:
-    lab.app.state.attempts = Attempts()
+    lab.app.state.attempts = LoginAttempts()
 
 
 def test_a_session_opens_pages_and_data_and_is_shown(lab: Door) -> None:
@@ -93,7 +93,7 @@ def test_a_bad_token_logs_nobody_in(lab: Door, token: str) -> None:
 
 
 def test_a_planted_session_is_never_taken_over(lab: Door) -> None:
-    planted = login_sessions.begin(lab.store, access_tokens.ADMIN_OF_SETTINGS)
+    planted = login_sessions.create_session(lab.store, access_tokens.ADMIN_OF_SETTINGS)
     victim = lab.client(cookies={COOKIE: planted})
     answer = victim.post(
         "/login",
@@ -118,22 +118,22 @@ def test_a_logout_ends_the_session_in_the_store_too(lab: Door) -> None:
 
 
 def test_revoking_a_token_ends_its_sessions(lab: Door) -> None:
-    token = access_tokens.create(lab.store, "guest", "admin").text
+    token = access_tokens.create_token(lab.store, "guest", "admin").text
     client = lab.logged_in(token)
     assert client.get("/api/v1/corpora").status_code == 200
-    access_tokens.revoke(lab.store, "guest")
+    access_tokens.revoke_token(lab.store, "guest")
     is_problem(client.get("/api/v1/corpora"), 401)
-    again = access_tokens.create(lab.store, "guest", "admin").text
+    again = access_tokens.create_token(lab.store, "guest", "admin").text
     assert again != token
     is_problem(client.get("/api/v1/corpora"), 401)
 
 
 def test_another_token_in_the_settings_ends_the_sessions_of_the_old_one(lab: Door) -> None:
     cookie = lab.logged_in(SETTINGS_TOKEN).cookies[COOKIE].encode()
-    assert login_sessions.holder_of(lab.store, cookie) is not None
+    assert login_sessions.authenticate_session(lab.store, cookie) is not None
     for token in ("another", ""):
         changed = Store(lab.store.engine, lab.store.settings.model_copy(update={"token": token}))
-        assert login_sessions.holder_of(changed, cookie) is None
+        assert login_sessions.authenticate_session(changed, cookie) is None
 
 
 def test_an_expired_session_opens_nothing_and_is_swept(lab: Door) -> None:
@@ -147,7 +147,7 @@ def test_an_expired_session_opens_nothing_and_is_swept(lab: Door) -> None:
 
 
 def test_a_session_does_not_outlive_its_token(lab: Door) -> None:
-    token = access_tokens.create(lab.store, "brief", "read", days=0.5).text
+    token = access_tokens.create_token(lab.store, "brief", "read", days=0.5).text
     lab.logged_in(token)
     with lab.store.session() as session:
         newest = session.scalars(select(LoginSession).order_by(LoginSession.id.desc())).first()
@@ -216,7 +216,7 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("wanted", OUTSIDE)
 def test_a_login_leads_to_no_other_site(lab: Door, wanted: str) -> None:
-    assert own_page(wanted) == "/"
+    assert safe_next_page(wanted) == "/"
     client = lab.client()
     assert "evil" not in client.get("/login", params={"next": wanted}).text
     fields = {"token": SETTINGS_TOKEN, "next": wanted}
@@ -245,7 +245,7 @@ def test_a_form_that_needs_a_token_leads_back_to_its_page(lab: Door) -> None:
 
 
 def test_a_link_logs_in_once(lab: Door) -> None:
-    link = login_sessions.offer_link(lab.store)
+    link = login_sessions.create_login_link(lab.store)
     assert lab.logged_in(link).put(ANNOTATION, json={}, headers=OWN).status_code == 404
     answer = lab.client().post("/login", data={"token": link}, headers=OWN)
     assert answer.status_code == 401
@@ -254,10 +254,10 @@ def test_a_link_logs_in_once(lab: Door) -> None:
 
 
 def test_a_link_that_is_redeemed_at_the_same_moment_logs_in_one(lab: Door) -> None:
-    link = login_sessions.offer_link(lab.store).encode()
+    link = login_sessions.create_login_link(lab.store).encode()
     holders: list[object] = []
     threads = [
-        Thread(target=lambda: holders.append(login_sessions.redeem_link(lab.store, link)))
+        Thread(target=lambda: holders.append(login_sessions.redeem_login_link(lab.store, link)))
         for _ in range(4)
     ]
     for thread in threads:
@@ -271,7 +271,7 @@ def test_a_link_that_is_redeemed_at_the_same_moment_logs_in_one(lab: Door) -> No
 def test_a_link_expires_in_minutes(lab: Door) -> None:
     minutes = login_sessions.LINK_LIFE.total_seconds() / 60
     assert 1 <= minutes <= 15
-    link = login_sessions.offer_link(lab.store)
+    link = login_sessions.create_login_link(lab.store)
     with lab.store.begin() as session:
         session.execute(update(LoginSession).values(expires_at=now() - timedelta(seconds=1)))
     assert lab.client().post("/login", data={"token": link}, headers=OWN).status_code == 401
@@ -290,16 +290,16 @@ def test_failed_logins_are_limited_and_say_how_long(lab: Door) -> None:
 
 def test_attempts_are_counted_by_address_in_bounded_memory_and_forgotten_in_time() -> None:
     time = [0.0]
-    attempts = Attempts(lambda: time[0])
+    attempts = LoginAttempts(lambda: time[0])
     for i in range(MAX_FAILURES):
-        assert attempts.begin(f"2001:db8::{i}") == 0
-    assert attempts.begin("2001:db8::ffff") > 0, "one network of version 6 is one address"
+        assert attempts.register(f"2001:db8::{i}") == 0
+    assert attempts.register("2001:db8::ffff") > 0, "one network of version 6 is one address"
     time[0] = WINDOW_SECONDS
-    assert attempts.begin("2001:db8::ffff") == 0
+    assert attempts.register("2001:db8::ffff") == 0
     for i in range(MAX_ADDRESSES + 50):
-        attempts.begin(f"host-{i}")
+        attempts.register(f"host-{i}")
     assert len(attempts._failures) == MAX_ADDRESSES
-    attempts.succeeded("host-60")
+    attempts.record_success("host-60")
     assert len(attempts._failures) == MAX_ADDRESSES - 1
 
 
@@ -325,5 +325,5 @@ def test_a_session_of_one_store_opens_no_other(
     other = open_store(
         Settings(data_dir=tmp_path_factory.mktemp("other") / "data", token=SETTINGS_TOKEN)
     )
-    assert login_sessions.holder_of(other, cookie) is None
+    assert login_sessions.authenticate_session(other, cookie) is None
     other.engine.dispose()

@@ -9,13 +9,13 @@ from sqlalchemy import select
 
 import app.main
 from app.main import create_app
-from app.web.response_cache import Remembered
+from app.web.response_cache import ResponseCache
 from backend.quanta import clusterings, overview
 from backend.search import search
 from backend.store.database import Store
 from backend.store.tables import Evaluation, Suite
 from backend.store.tables.base import Base, now
-from backend.store.versions import SEEN, UNSEEN, WITH_SEEN, Versions
+from backend.store.versions import TRACKED, TRACKED_WITH_PARENT, UNTRACKED, Versions
 from tests.app.conftest import local_client
 
 OWN = {"Sec-Fetch-Site": "none"}
@@ -48,9 +48,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_every_table_is_in_the_name_of_the_state_or_left_out_on_purpose() -> None:
-    assert set(Base.metadata.tables) == SEEN | WITH_SEEN | UNSEEN
-    assert not SEEN & WITH_SEEN
-    assert not (SEEN | WITH_SEEN) & UNSEEN
+    assert set(Base.metadata.tables) == TRACKED | TRACKED_WITH_PARENT | UNTRACKED
+    assert not TRACKED & TRACKED_WITH_PARENT
+    assert not (TRACKED | TRACKED_WITH_PARENT) & UNTRACKED
 
 
 def test_a_kept_answer_is_given_without_computing_and_equals_a_fresh_one(
@@ -123,7 +123,7 @@ def test_progress_of_jobs_leaves_kept_answers_alone(
     client: TestClient, writable_store: Store, asked: list[str]
 ) -> None:
     versions = Versions(writable_store.engine)
-    first = versions.now()
+    first = versions.current()
     client.get("/")
     sent = client.post(
         "/api/v1/jobs",
@@ -138,7 +138,7 @@ def test_progress_of_jobs_leaves_kept_answers_alone(
         headers=OWN,
     )
     assert sent.status_code == 202
-    assert versions.now() == first
+    assert versions.current() == first
     client.get("/")
     assert asked == ["overview"]
     jobs = client.get("/api/v1/jobs").json()["jobs"]
@@ -163,14 +163,14 @@ def test_kept_answers_take_a_bounded_room(
     writable_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.web.response_cache.MAX_BYTES", 150_000)
-    made: list[Remembered] = []
+    made: list[ResponseCache] = []
 
-    class Seen(Remembered):
+    class Seen(ResponseCache):
         def __init__(self, *args: Any, **more: Any) -> None:
             super().__init__(*args, **more)
             made.append(self)
 
-    monkeypatch.setattr(app.main, "Remembered", Seen)
+    monkeypatch.setattr(app.main, "ResponseCache", Seen)
     client = local_client(create_app(writable_store))
     for path in ("/", "/glossary", "/api", "/scaling", "/api/v1/suites", "/predictions"):
         assert client.get(path, headers={"Accept-Encoding": "identity"}).status_code == 200
@@ -190,24 +190,24 @@ def test_tables_are_looked_at_only_after_a_commit(
 
     monkeypatch.setattr(Versions, "_read", read)
     for _ in range(5):
-        versions.now()
+        versions.current()
         with any_store.session() as session:
             session.scalars(select(Suite)).all()  # reading is no change
     assert len(looks) == 1
     with any_store.begin() as session:
         session.add(Suite(name="s", description="d", tokenizer_key=None))
-    versions.now()
+    versions.current()
     assert len(looks) == 2
 
 
 def test_versions_on_each_database(any_store: Store) -> None:
     versions = Versions(any_store.engine)
-    first = versions.now()
-    assert versions.now() == first
+    first = versions.current()
+    assert versions.current() == first
     with any_store.begin() as session:
         session.add(Suite(name="s", description="d", tokenizer_key=None))
-    second = versions.now()
+    second = versions.current()
     assert second != first
     with any_store.begin() as session:
         session.query(Suite).one().description = "longer"
-    assert versions.now() not in {first, second}
+    assert versions.current() not in {first, second}

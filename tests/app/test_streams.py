@@ -37,10 +37,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
 
 @pytest.mark.parametrize("credential", ["token", "session"])
 def test_an_open_stream_ends_when_what_opened_it_does(lab: Door, credential: str) -> None:
-    token = access_tokens.create(lab.store, "reader", "read").text
-    holder = access_tokens.holder_of(lab.store, token.encode())
+    token = access_tokens.create_token(lab.store, "reader", "read").text
+    holder = access_tokens.authenticate(lab.store, token.encode())
     assert holder is not None
-    cookie = login_sessions.begin(lab.store, holder)
+    cookie = login_sessions.create_session(lab.store, holder)
     with served(lab.app) as url, httpx2.Client(base_url=url, timeout=120) as client:
         name = f"quanta_session_{client.base_url.port}"
         sent = bearer(token) if credential == "token" else {"Cookie": f"{name}={cookie}"}
@@ -49,9 +49,9 @@ def test_an_open_stream_ends_when_what_opened_it_does(lab: Door, credential: str
             parts = answer.iter_bytes()
             assert next(parts).startswith(b"event: job")
             if credential == "token":
-                access_tokens.revoke(lab.store, "reader")
+                access_tokens.revoke_token(lab.store, "reader")
             else:
-                login_sessions.end(lab.store, cookie.encode())
+                login_sessions.delete_session(lab.store, cookie.encode())
             assert list(parts) == [], "it ends long before its ten minutes, without another event"
         again = client.get("/api/v1/jobs/j1/events", headers=REMOTE | sent)
         assert again.status_code == 401

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.main import create_app
 from app.web import scopes
-from app.web.login_attempts import Attempts
+from app.web.login_attempts import LoginAttempts
 from backend.access import credentials
 from backend.access import sessions as login_sessions
 from backend.access import tokens as access_tokens
@@ -60,7 +60,7 @@ def by_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
 @pytest.fixture(autouse=True)
 def _no_attempts_before(lab: Door, by_settings: Door) -> None:
     for opened in (lab, by_settings):
-        opened.app.state.attempts = Attempts()
+        opened.app.state.attempts = LoginAttempts()
 
 
 def headers(path: str) -> dict[str, str]:
@@ -228,10 +228,10 @@ def test_another_secret_with_a_known_selector_opens_nothing(lab: Door) -> None:
 
 
 def test_a_revoked_token_ends_at_once(lab: Door) -> None:
-    token = access_tokens.create(lab.store, "leaving", "admin").text
+    token = access_tokens.create_token(lab.store, "leaving", "admin").text
     client = lab.client(headers=bearer(token))
     assert client.get("/api/v1/corpora").status_code == 200
-    access_tokens.revoke(lab.store, "leaving")
+    access_tokens.revoke_token(lab.store, "leaving")
     is_problem(client.get("/api/v1/corpora"), 401)
 
 
@@ -239,12 +239,12 @@ def test_an_expired_token_opens_nothing_and_leaves_the_door_shut(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with door(tmp_path_factory.mktemp("expired") / "data") as opened:
-        token = access_tokens.create(opened.store, "short", "admin", days=1e-9).text
+        token = access_tokens.create_token(opened.store, "short", "admin", days=1e-9).text
         is_problem(opened.client(headers=bearer(token)).get("/api/v1/corpora"), 401)
         client = opened.client(client=("127.0.0.1", 50_000))
         sent = OWN | JSON
         is_problem(client.put("/api/v1/clusters/1/annotation", content=b"{}", headers=sent), 401)
-        access_tokens.revoke(opened.store, "short")
+        access_tokens.revoke_token(opened.store, "short")
         is_problem(client.put("/api/v1/clusters/1/annotation", content=b"{}", headers=sent), 404)
 
 
@@ -305,7 +305,7 @@ def test_a_server_without_tokens_is_open_to_its_own_machine_alone(store: Store) 
     is_problem(answer, 404)
     for path in ("/api/v1/corpora", "/login"):
         assert local_client(app, client=REMOTE).get(path).status_code == 403
-    access_tokens.create(store, "reader", "read")
+    access_tokens.create_token(store, "reader", "read")
     answer = local_client(app).put("/api/v1/clusters/1/annotation", json={}, headers=OWN)
     is_problem(answer, 404)
 
@@ -314,7 +314,7 @@ def test_the_access_log_names_the_login_and_nothing_of_its_link(
     by_settings: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "quanta.access")
-    link = login_sessions.offer_link(by_settings.store)
+    link = login_sessions.create_login_link(by_settings.store)
     by_settings.logged_in(link)
     lines = [r.message for r in caplog.records if r.name == "quanta.access"]
     assert [json.loads(line)["path"] for line in lines] == ["/login"]

@@ -6,12 +6,12 @@ from sqlalchemy import select
 
 from backend.progress import Silent
 from backend.store.database import Store
-from backend.upkeep.prune import Pruned, prune
+from backend.upkeep.prune import PruneResult, prune
 
 DAYS = 30.0
 
 
-def removed(store: Store, *, really: bool = True) -> dict[str, Pruned]:
+def removed(store: Store, *, really: bool = True) -> dict[str, PruneResult]:
     return {item.what: item for item in prune(store, DAYS, Silent(), really=really)}
 
 

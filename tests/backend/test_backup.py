@@ -15,14 +15,14 @@ from sqlalchemy import text
 from backend.errors import StoreError, StoreFullError
 from backend.settings import Settings
 from backend.store import sqlite_copies
-from backend.store.automatic_backups import KEPT, automatic_backups
+from backend.store.automatic_backups import MAX_BACKUPS, automatic_backups
 from backend.store.database import (
     Store,
     alembic_config,
     make_engine,
     open_store,
     revisions,
-    upgraded,
+    upgrade_schema,
 )
 from backend.store.sqlite_copies import Snapshot
 
@@ -51,7 +51,7 @@ def old(tmp_path: Path) -> Settings:
 def test_a_migration_is_preceded_by_a_private_and_sound_copy(old: Settings) -> None:
     engine = make_engine(old.url)
     before, head = revisions(engine)
-    done = upgraded(engine)
+    done = upgrade_schema(engine)
     engine.dispose()
     assert done.changed
     assert done.backup is not None
@@ -72,12 +72,12 @@ def test_an_empty_or_a_current_store_is_not_copied(tmp_path: Path) -> None:
 
 def test_the_newest_automatic_copies_are_kept(old: Settings) -> None:
     made = []
-    for _ in range(KEPT + 2):
+    for _ in range(MAX_BACKUPS + 2):
         engine = make_engine(old.url)
-        made.append(upgraded(engine).backup)
+        made.append(upgrade_schema(engine).backup)
         alembic.command.downgrade(alembic_config(engine), "-1")
         engine.dispose()
-    assert automatic_backups(old.data_dir / "quanta.sqlite") == made[-KEPT:]
+    assert automatic_backups(old.data_dir / "quanta.sqlite") == made[-MAX_BACKUPS:]
 
 
 def test_a_migration_that_fails_leaves_the_store_and_names_the_copy(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from backend.settings import Settings
 from backend.store import cache
-from backend.store.cache import drop_abandoned, memory_map
+from backend.store.cache import memory_map, remove_orphan_parts
 from backend.store.database import Store, open_store
 
 
@@ -83,7 +83,7 @@ def test_parts_of_ended_programs_go_and_one_that_is_written_stays(tmp_path: Path
     seen = []
 
     def fill(array: NDArray[Any]) -> None:
-        drop_abandoned(tmp_path)
+        remove_orphan_parts(tmp_path)
         seen.extend(path.name for path in tmp_path.glob("*.part"))
         array[:] = 7
 

@@ -56,24 +56,24 @@ def test_steps_are_those_published() -> None:
     ],
 )
 def test_repositories_are_named_as_on_the_hub(family: str, size: str, repository: str) -> None:
-    (model,) = catalogue.FAMILIES[family].chosen([size])
+    (model,) = catalogue.FAMILIES[family].select_models([size])
     assert model.repository == repository
-    assert catalogue.FAMILIES[family].chosen([model.name]) == (model,)
+    assert catalogue.FAMILIES[family].select_models([model.name]) == (model,)
 
 
 def test_seeds_are_a_suite_each() -> None:
-    names = [family.name for family in catalogue.families("pythia-seeds")]
+    names = [family.name for family in catalogue.find_families("pythia-seeds")]
     assert names == [f"pythia-seed{k}" for k in range(1, 10)]
 
 
 def test_every_name_is_unique_and_known_in_messages() -> None:
     models = [m.repository for f in catalogue.FAMILIES.values() for m in f.models]
     assert len(set(models)) == len(models) == 10 + 10 + 8 + 8 + 9 * 5
-    assert "pythia-deduped-v0" in catalogue.known()
-    assert "pythia-seeds" in catalogue.known()
+    assert "pythia-deduped-v0" in catalogue.describe_names()
+    assert "pythia-seeds" in catalogue.describe_names()
 
 
 @pytest.mark.parametrize(("family", "size"), [("pythia", "19m"), ("pythia-seed1", "12b")])
 def test_a_model_that_the_family_lacks_is_refused(family: str, size: str) -> None:
     with pytest.raises(InvalidInputError, match=f"suite {family} has no model '{size}'"):
-        catalogue.FAMILIES[family].chosen([size])
+        catalogue.FAMILIES[family].select_models([size])

@@ -21,7 +21,7 @@ from backend.errors import StoreBusyError, StoreError, StoreFullError
 from backend.settings import Settings
 from backend.store import database as db
 from backend.store.database import Store, open_store
-from backend.store.database_errors import fault_of
+from backend.store.database_errors import as_store_error
 from backend.store.tables import Corpus, Suite
 from tests.app.conftest import local_client
 from tests.stores import small_corpus
@@ -72,7 +72,7 @@ def add_suite(store: Store, name: str) -> None:
 
 def test_a_full_disk_leaves_nothing_half_written_and_room_repairs_it(store: Store) -> None:
     limited(store)
-    fault = fault_of(raised(lambda: small_corpus(store)))
+    fault = as_store_error(raised(lambda: small_corpus(store)))
     assert isinstance(fault, StoreFullError)
     assert "no room left" in fault.problem
     assert "quanta prune" in fault.remedy
@@ -104,7 +104,7 @@ def test_a_lock_that_stays_is_told_and_nothing_is_written(
     monkeypatch.setattr(db, "BUSY_TIMEOUT_MS", 200)
     store = open_store(Settings(data_dir=tmp_path))
     with locked(tmp_path / "quanta.sqlite", 1.5):
-        fault = fault_of(raised(lambda: add_suite(store, "never")))
+        fault = as_store_error(raised(lambda: add_suite(store, "never")))
     assert isinstance(fault, StoreBusyError)
     assert "another program is writing" in fault.problem
     with store.session() as session:
@@ -125,7 +125,7 @@ def test_a_lost_connection_is_told_and_the_next_works(postgres_url: str, tmp_pat
                 other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
             session.execute(text("SELECT 1"))
 
-    fault = fault_of(raised(cut))
+    fault = as_store_error(raised(cut))
     assert isinstance(fault, StoreBusyError)
     assert "connection to the database was lost" in fault.problem
     add_suite(store, "whole")
@@ -144,7 +144,7 @@ def test_a_lock_that_is_not_had_is_told_on_postgresql(postgres_url: str, tmp_pat
 
     with store.begin() as holder:
         holder.execute(text("LOCK TABLE suite IN ACCESS EXCLUSIVE MODE"))
-        assert isinstance(fault_of(raised(blocked)), StoreBusyError)
+        assert isinstance(as_store_error(raised(blocked)), StoreBusyError)
     store.close()
 
 
@@ -169,11 +169,11 @@ def sqlite_error(code: str) -> sqlite3.OperationalError:
     ],
 )
 def test_each_fault_has_one_kind(error: Exception, kind: type[StoreError] | None) -> None:
-    found = fault_of(error)
+    found = as_store_error(error)
     assert (type(found) if found else None) == kind
     if isinstance(error, sqlite3.Error):
         wrapped = OperationalError("INSERT secret", {}, error)
-        assert str(fault_of(wrapped)) == str(found)
+        assert str(as_store_error(wrapped)) == str(found)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, error: Exception) -> int:

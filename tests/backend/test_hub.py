@@ -11,14 +11,14 @@ import pytest
 from huggingface_hub import constants
 
 from backend.errors import InvalidInputError, NotFoundError, QuantaError
-from backend.weights.hub import Hub, Patience
-from backend.weights.hub_names import HubFile, HubLocation, checked_endpoint, parse_location
+from backend.weights.hub_download import Hub, RetryPolicy
+from backend.weights.hub_locations import HubFile, HubLocation, parse_location, validate_endpoint
 from tests.hub import StandInHub, serve_hub
 from tests.processes import free_port
 
 REPOSITORY = "EleutherAI/pythia-70m"
 WEIGHTS = bytes(range(256)) * 12_000  # three blocks of the client
-QUICK = Patience(tries=4, first_wait=0.01)
+QUICK = RetryPolicy(tries=4, first_wait=0.01)
 
 
 @pytest.fixture
@@ -248,13 +248,13 @@ def test_locations_are_read_as_they_are_written() -> None:
 @pytest.mark.parametrize("endpoint", ["ftp://a.b", "huggingface.co", "http://u:p@a.b", "http://"])
 def test_an_endpoint_must_be_a_plain_address(endpoint: str) -> None:
     with pytest.raises(InvalidInputError, match="the endpoint is") as caught:
-        checked_endpoint(endpoint)
+        validate_endpoint(endpoint)
     assert "u:p" not in caught.value.problem
 
 
 def test_the_usual_endpoint_is_none() -> None:
-    assert checked_endpoint(constants.ENDPOINT + "/") is None
-    assert checked_endpoint("http://127.0.0.1:1/") == "http://127.0.0.1:1"
+    assert validate_endpoint(constants.ENDPOINT + "/") is None
+    assert validate_endpoint("http://127.0.0.1:1/") == "http://127.0.0.1:1"
 
 
 def test_a_small_file_has_gits_hash() -> None:

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from backend.errors import InvalidInputError, NotReadyError, QuantaError
-from backend.weights.hub import Hub, Patience
-from backend.weights.hub_cache import HubCache, prefetching
-from backend.weights.hub_names import HubLocation
+from backend.weights.hub_cache import HubCache, prefetch
+from backend.weights.hub_download import Hub, RetryPolicy
+from backend.weights.hub_locations import HubLocation
 from compute.checkpoints import load_model, weight_files
 from tests import hub as stand_in
 from tests.hub import StandInHub, model_files, pickled_model_files, serve_hub
 
 REPOSITORY = "EleutherAI/pythia-70m"
 HIDDEN = 16
-QUICK = Patience(tries=3, first_wait=0.01)
+QUICK = RetryPolicy(tries=3, first_wait=0.01)
 
 
 @pytest.fixture
@@ -223,9 +223,9 @@ def test_two_at_once_fetch_once(hub: StandInHub, tmp_path: Path) -> None:
 
 def test_prefetching_leaves_what_opening_then_finds(hub: StandInHub, tmp_path: Path) -> None:
     opened = cache(tmp_path)
-    with prefetching(opened, at(hub, "step0")):
+    with prefetch(opened, at(hub, "step0")):
         deadline = threading.Event()
-        while not opened.is_held(at(hub, "step0")):
+        while not opened.is_cached(at(hub, "step0")):
             assert not deadline.wait(0.02)
     asked = len(hub.requests)
     with opened.open(at(hub, "step0")) as folder:
@@ -235,8 +235,8 @@ def test_prefetching_leaves_what_opening_then_finds(hub: StandInHub, tmp_path: P
 
 def test_prefetching_that_fails_is_silent(hub: StandInHub, tmp_path: Path) -> None:
     gone = HubLocation(REPOSITORY, "f" * 40, hub.url)
-    with prefetching(cache(tmp_path), gone):
+    with prefetch(cache(tmp_path), gone):
         pass
-    with prefetching(cache(tmp_path, 10), at(hub, "step0")):
+    with prefetch(cache(tmp_path, 10), at(hub, "step0")):
         pass
     assert held(tmp_path) == set()

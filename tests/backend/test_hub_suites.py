@@ -26,7 +26,7 @@ from backend.settings import Settings, settings
 from backend.store.database import Store, open_store
 from backend.store.lookup import suite_named
 from backend.store.tables import Checkpoint, Evaluation, LossChunk, Model, Suite, TargetLoss
-from backend.weights.hub_names import parse_location
+from backend.weights.hub_locations import parse_location
 from compute.losses import document_losses
 from tests.hub import (
     SIZES,

@@ -13,7 +13,7 @@ from backend.progress import Silent
 from backend.quanta import clusters
 from backend.stages.classify import classify
 from backend.store.content_hash import content_hash
-from backend.store.database import Store, alembic_config, upgrade
+from backend.store.database import Store, alembic_config, upgrade_schema
 from backend.store.lookup import corpus_named, suite_named
 from backend.store.tables import Base, ClusterMember
 from tests.stores import copy_store, small_corpus
@@ -63,7 +63,7 @@ def test_going_down_removes_imports_and_leaves_the_rest(any_store: Store, tmp_pa
     alembic.command.downgrade(config, "0001")
     columns = {c["name"]: c["nullable"] for c in inspect(any_store.engine).get_columns("cluster")}
     assert not columns["mean_loss_nats"]
-    assert upgrade(any_store.engine)
+    assert upgrade_schema(any_store.engine).changed
     assert counts(any_store) == before
     assert content_hash(any_store) == digest
 
@@ -77,7 +77,7 @@ def test_a_store_of_the_older_program_keeps_everything(
     store = open_store(Settings(data_dir=copy_store(pipeline_store[0], tmp_path / "old")))
     digest, before = content_hash(store), counts(store)
     alembic.command.downgrade(alembic_config(store.engine), "0001")
-    assert upgrade(store.engine)
+    assert upgrade_schema(store.engine).changed
     assert (content_hash(store), counts(store)) == (digest, before)
     with store.session() as session:
         # Foreign keys are checked again once a migration is over.

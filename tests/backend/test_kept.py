@@ -12,7 +12,7 @@ from backend.scaling import suites
 from backend.search import search
 from backend.settings import Settings
 from backend.store.database import Store, open_store
-from backend.store.memo import MAX_KEPT, kept
+from backend.store.memo import MAX_VALUES, memoize_by_version
 from backend.store.tables import Corpus
 from tests.rows import OLD, Builder
 from tests.stores import copy_store
@@ -28,10 +28,10 @@ def test_a_value_is_made_once_until_the_store_changes(
     any_store: Store, counted: Callable[[], int]
 ) -> None:
     build = Builder(any_store)
-    assert [kept(any_store, "a", counted) for _ in range(3)] == [0, 0, 0]
-    assert kept(any_store, "b", counted) == 1
+    assert [memoize_by_version(any_store, "a", counted) for _ in range(3)] == [0, 0, 0]
+    assert memoize_by_version(any_store, "b", counted) == 1
     build.corpus("home", OLD, "book")
-    assert [kept(any_store, "a", counted) for _ in range(2)] == [2, 2]
+    assert [memoize_by_version(any_store, "a", counted) for _ in range(2)] == [2, 2]
 
 
 def test_a_change_by_another_program_is_seen(any_store: Store) -> None:
@@ -58,8 +58,8 @@ def test_what_changes_while_a_value_is_made_is_not_hidden_by_it(
         build.corpus("home", OLD, "book")  # after the version was read
         return counted()
 
-    assert kept(any_store, "a", slow) == 0
-    assert kept(any_store, "a", counted) == 1
+    assert memoize_by_version(any_store, "a", slow) == 0
+    assert memoize_by_version(any_store, "a", counted) == 1
 
 
 def test_errors_are_not_kept(any_store: Store) -> None:
@@ -70,10 +70,10 @@ def test_errors_are_not_kept(any_store: Store) -> None:
 
 
 def test_the_oldest_values_make_room(any_store: Store, counted: Callable[[], int]) -> None:
-    kept(any_store, "first", counted)
-    for number in range(MAX_KEPT):
-        kept(any_store, number, counted)
-    assert kept(any_store, "first", counted) == MAX_KEPT + 1
+    memoize_by_version(any_store, "first", counted)
+    for number in range(MAX_VALUES):
+        memoize_by_version(any_store, number, counted)
+    assert memoize_by_version(any_store, "first", counted) == MAX_VALUES + 1
 
 
 def test_two_stores_keep_their_own(mini_store: Store, any_store: Store) -> None:

@@ -21,7 +21,7 @@ from backend.errors import InvalidInputError, NotReadyError
 from backend.progress import Silent
 from backend.read.documents import read_all
 from backend.read.measures import MEASURES as STORED
-from backend.read.measures import checked_measures, chunk_measure, stored_chunks
+from backend.read.measures import chunk_measure, stored_chunks, validate_measures
 from backend.read.targets import find_token
 from backend.read.tokens import vocabulary
 from backend.settings import Settings
@@ -101,9 +101,9 @@ def test_a_demo_without_measures_is_not_built(writable_store: Store) -> None:
 
 
 def test_an_unknown_measure_is_named() -> None:
-    assert checked_measures(["entropy", "rank", "rank"]) == ("rank", "entropy")
+    assert validate_measures(["entropy", "rank", "rank"]) == ("rank", "entropy")
     with pytest.raises(InvalidInputError, match="'loss' is not one that can be stored"):
-        checked_measures(["loss"])
+        validate_measures(["loss"])
 
 
 def test_ranks_and_entropies_of_a_document_are_those_of_the_model(mini_store: Store) -> None:

@@ -12,7 +12,13 @@ from sqlalchemy import Engine, inspect, text
 
 from backend.errors import StoreError
 from backend.settings import Settings
-from backend.store.database import alembic_config, make_engine, open_store, revisions, upgrade
+from backend.store.database import (
+    alembic_config,
+    make_engine,
+    open_store,
+    revisions,
+    upgrade_schema,
+)
 from backend.store.tables import Base
 from tests.processes import ROOT, command, environment
 
@@ -33,17 +39,17 @@ EXPECTED = set(Base.metadata.tables) | {"alembic_version"}
 
 def test_a_blank_database_goes_up_down_and_up_again(engine: Engine) -> None:
     assert tables(engine) == set()
-    assert upgrade(engine)
+    assert upgrade_schema(engine).changed
     assert tables(engine) == EXPECTED
     alembic.command.downgrade(alembic_config(engine), "base")
     assert tables(engine) == {"alembic_version"}
-    assert upgrade(engine)
+    assert upgrade_schema(engine).changed
     assert tables(engine) == EXPECTED
 
 
 def test_an_upgrade_twice_changes_nothing(engine: Engine) -> None:
-    assert upgrade(engine)
-    assert not upgrade(engine)
+    assert upgrade_schema(engine).changed
+    assert not upgrade_schema(engine).changed
     current, head = revisions(engine)
     assert current == head
 
@@ -70,7 +76,7 @@ def test_an_old_crash_count_keeps_its_value_up_and_down(engine: Engine) -> None:
 
 
 def test_migrations_make_the_tables_of_the_program(engine: Engine) -> None:
-    upgrade(engine)
+    upgrade_schema(engine)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
@@ -78,7 +84,7 @@ def test_migrations_make_the_tables_of_the_program(engine: Engine) -> None:
 
 def test_large_values_are_stored_plainly_on_postgresql(postgres_url: str) -> None:
     engine = make_engine(Settings(database_url=postgres_url).url)
-    upgrade(engine)
+    upgrade_schema(engine)
     query = "SELECT attstorage FROM pg_attribute WHERE attrelid = CAST(:t AS regclass)"
     with engine.connect() as connection:
         for table in ("token_chunk", "loss_chunk", "curve_chunk", "similarity_stripe"):
@@ -115,10 +121,10 @@ def test_a_migration_that_is_interrupted_leaves_nothing_behind(
     with monkeypatch.context() as patch:
         patch.setattr(Operations, "create_table", create_table)
         with pytest.raises(KeyboardInterrupt):
-            upgrade(engine)
+            upgrade_schema(engine)
     assert len(made) == 5
     assert tables(engine) <= {"alembic_version"}
-    assert upgrade(engine)
+    assert upgrade_schema(engine).changed
     assert tables(engine) == EXPECTED
 
 

@@ -191,9 +191,12 @@ def test_an_open_store_a_worker_and_another_connection_refuse_a_restore(
 
 
 def test_while_a_backup_is_restored_nothing_else_opens_the_store(embedded: Settings) -> None:
-    from backend.store import directory_lock as presence
+    from backend.store import directory_lock
 
-    with presence.alone(embedded.data_dir), pytest.raises(StoreBusyError, match="being restored"):
+    with (
+        directory_lock.lock_exclusive(embedded.data_dir),
+        pytest.raises(StoreBusyError, match="being restored"),
+    ):
         open_store(embedded)
     open_store(embedded).close()
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError
 from backend.progress import Silent
-from backend.read.reader import reader
+from backend.read.reader import open_reader
 from backend.search import token_filters as target_tokens
 from backend.search.text_filters import TextFilter, TextMatches, text_mask
 from backend.search.token_filters import target_ids
@@ -104,11 +104,11 @@ def slow_mask(store: Store, wanted: TextFilter) -> list[bool]:
     answer: list[bool] = []
     with store.session() as session:
         corpus = corpus_named(session, "texts")
-        read = reader(store, session, corpus)
+        read = open_reader(store, session, corpus)
         words, prefix = read.vocabulary, len(corpus.prefix)
         texts = session.scalars(select(Document.text).order_by(Document.index)).all()
     for d, (text, source) in enumerate(zip(texts, SOURCES, strict=True)):
-        ids = read.ids(d)
+        ids = read.token_ids(d)
         pieces = [b""] * prefix + [words.bytes[i] for i in ids[prefix:]]
         hits = last_characters(text, wanted)
         characters = characters_of_tokens(pieces, text)
@@ -189,14 +189,14 @@ def test_the_prefix_is_never_an_answer_and_has_no_text(store_of: Store) -> None:
 
 def test_targets_are_the_tokens_after_the_first(store_of: Store) -> None:
     with store_of.session() as session:
-        read = reader(store_of, session, corpus_named(session, "texts"))
-    expected = [i for d in range(len(TEXTS)) for i in read.ids(d)[1:]]
+        read = open_reader(store_of, session, corpus_named(session, "texts"))
+    expected = [i for d in range(len(TEXTS)) for i in read.token_ids(d)[1:]]
     assert target_ids(store_of, read).tolist() == expected
 
 
 def test_a_token_by_its_text_is_the_token_by_its_id(store_of: Store) -> None:
     with store_of.session() as session:
-        words = reader(store_of, session, corpus_named(session, "texts")).vocabulary
+        words = open_reader(store_of, session, corpus_named(session, "texts")).vocabulary
     token_id = words.bytes.index(b" the")
     by_text = mask_of(store_of, TextFilter(token=" the"))
     assert by_text == mask_of(store_of, TextFilter(token=f"#{token_id}"))
@@ -239,7 +239,7 @@ def test_a_filter_that_cannot_be_used_is_named_with_a_remedy(
 
 def test_a_token_that_is_only_known_after_a_space_is_suggested(store_of: Store) -> None:
     with store_of.session() as session:
-        words = reader(store_of, session, corpus_named(session, "texts")).vocabulary
+        words = open_reader(store_of, session, corpus_named(session, "texts")).vocabulary
     held = set(words.bytes)
     text = next(b[1:].decode() for b in held if b[:1] == b" " and b[1:] and b[1:] not in held)
     with pytest.raises(InvalidInputError) as caught:

@@ -15,7 +15,14 @@ from backend import cli
 from backend.access import credentials
 from backend.access import sessions as login_sessions
 from backend.access import tokens as access_tokens
-from backend.access.tokens import SCOPES, covers, create, every, holder_of, revoke
+from backend.access.tokens import (
+    SCOPES,
+    authenticate,
+    covers,
+    create_token,
+    list_tokens,
+    revoke_token,
+)
 from backend.commands import serving
 from backend.errors import InvalidInputError, NotFoundError
 from backend.settings import Settings, settings
@@ -26,8 +33,8 @@ Run = Callable[..., str]
 
 
 def test_a_token_is_recognized_by_its_digest_alone(any_store: Store) -> None:
-    made = create(any_store, "ann", "run", days=3)
-    held = holder_of(any_store, made.text.encode())
+    made = create_token(any_store, "ann", "run", days=3)
+    held = authenticate(any_store, made.text.encode())
     assert held is not None
     assert (held.name, held.scope) == ("ann", "run")
     with any_store.session() as session:
@@ -39,7 +46,7 @@ def test_a_token_is_recognized_by_its_digest_alone(any_store: Store) -> None:
 
 
 def test_tokens_are_random_and_never_alike(any_store: Store) -> None:
-    texts = {create(any_store, f"t{i}", "read").text for i in range(20)}
+    texts = {create_token(any_store, f"t{i}", "read").text for i in range(20)}
     assert len(texts) == 20
     for made in texts:
         assert made.startswith("qx_")
@@ -47,60 +54,65 @@ def test_tokens_are_random_and_never_alike(any_store: Store) -> None:
 
 
 def test_a_token_ends_on_its_day_and_when_it_is_revoked(any_store: Store) -> None:
-    short, long = (create(any_store, n, "admin", d) for n, d in (("short", 1e-9), ("long", 1)))
-    assert holder_of(any_store, short.text.encode()) is None
-    assert holder_of(any_store, long.text.encode()) is not None
-    assert access_tokens.is_any_live_admin(any_store)
-    first = revoke(any_store, "long")
-    assert revoke(any_store, "long") == first
-    assert holder_of(any_store, long.text.encode()) is None
-    assert {t.name: t.state for t in every(any_store)} == {"short": "expired", "long": "revoked"}
-    assert not access_tokens.is_any_live_admin(any_store)
+    short, long = (
+        create_token(any_store, n, "admin", d) for n, d in (("short", 1e-9), ("long", 1))
+    )
+    assert authenticate(any_store, short.text.encode()) is None
+    assert authenticate(any_store, long.text.encode()) is not None
+    assert access_tokens.has_admin_token(any_store)
+    first = revoke_token(any_store, "long")
+    assert revoke_token(any_store, "long") == first
+    assert authenticate(any_store, long.text.encode()) is None
+    assert {t.name: t.state for t in list_tokens(any_store)} == {
+        "short": "expired",
+        "long": "revoked",
+    }
+    assert not access_tokens.has_admin_token(any_store)
 
 
 def test_sessions_and_links_work_on_every_database(any_store: Store) -> None:
-    made = create(any_store, "ann", "run", 1)
-    held = holder_of(any_store, made.text.encode())
+    made = create_token(any_store, "ann", "run", 1)
+    held = authenticate(any_store, made.text.encode())
     assert held is not None
-    cookie = login_sessions.begin(any_store, held).encode()
-    assert login_sessions.holder_of(any_store, cookie) == held
-    login_sessions.end(any_store, b"unknown")
-    login_sessions.end(any_store, cookie)
-    assert login_sessions.holder_of(any_store, cookie) is None
+    cookie = login_sessions.create_session(any_store, held).encode()
+    assert login_sessions.authenticate_session(any_store, cookie) == held
+    login_sessions.delete_session(any_store, b"unknown")
+    login_sessions.delete_session(any_store, cookie)
+    assert login_sessions.authenticate_session(any_store, cookie) is None
     config = any_store.settings.model_copy(update={"token": "of the settings"})
     protected = Store(any_store.engine, config)
-    link = login_sessions.offer_link(protected).encode()
-    assert login_sessions.redeem_link(any_store, link) is None
-    assert login_sessions.redeem_link(protected, link) == access_tokens.ADMIN_OF_SETTINGS
-    assert login_sessions.redeem_link(protected, link) is None
+    link = login_sessions.create_login_link(protected).encode()
+    assert login_sessions.redeem_login_link(any_store, link) is None
+    assert login_sessions.redeem_login_link(protected, link) == access_tokens.ADMIN_OF_SETTINGS
+    assert login_sessions.redeem_login_link(protected, link) is None
 
 
 def test_a_name_can_be_used_again_when_its_token_has_ended(any_store: Store) -> None:
-    old = create(any_store, "ann", "read")
+    old = create_token(any_store, "ann", "read")
     with pytest.raises(InvalidInputError, match="already"):
-        create(any_store, "ann", "admin")
-    revoke(any_store, "ann")
-    new = create(any_store, "ann", "admin")
-    assert holder_of(any_store, old.text.encode()) is None
-    assert holder_of(any_store, new.text.encode()) is not None
+        create_token(any_store, "ann", "admin")
+    revoke_token(any_store, "ann")
+    new = create_token(any_store, "ann", "admin")
+    assert authenticate(any_store, old.text.encode()) is None
+    assert authenticate(any_store, new.text.encode()) is not None
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "x" * 65, "-a", "QUANTA_TOKEN", "a\n"])
 def test_a_name_must_be_usable(store: Store, name: str) -> None:
     with pytest.raises(InvalidInputError):
-        create(store, name, "read")
-    assert every(store) == []
+        create_token(store, name, "read")
+    assert list_tokens(store) == []
 
 
 @pytest.mark.parametrize("days", [0, -1, 3651, float("inf"), float("nan")])
 def test_the_days_of_a_token_have_bounds(store: Store, days: float) -> None:
     with pytest.raises(InvalidInputError):
-        create(store, "ann", "read", days)
+        create_token(store, "ann", "read", days)
 
 
 def test_an_unknown_token_cannot_be_revoked(store: Store) -> None:
     with pytest.raises(NotFoundError, match="'bob'"):
-        revoke(store, "bob")
+        revoke_token(store, "bob")
 
 
 def test_scopes_are_ordered() -> None:
@@ -111,39 +123,39 @@ def test_scopes_are_ordered() -> None:
 
 
 def test_the_last_use_is_noted_at_most_once_a_minute(any_store: Store) -> None:
-    sent = create(any_store, "ann", "read").text.encode()
-    holder_of(any_store, sent)
-    (first,) = every(any_store)
-    holder_of(any_store, sent)
-    assert every(any_store) == [first]
+    sent = create_token(any_store, "ann", "read").text.encode()
+    authenticate(any_store, sent)
+    (first,) = list_tokens(any_store)
+    authenticate(any_store, sent)
+    assert list_tokens(any_store) == [first]
     assert first.last_used_at is not None
     earlier = datetime.now(UTC) - timedelta(minutes=1, seconds=1)
     with any_store.begin() as session:
         session.execute(update(AccessToken).values(last_used_at=earlier))
-    holder_of(any_store, sent)
-    (later,) = every(any_store)
+    authenticate(any_store, sent)
+    (later,) = list_tokens(any_store)
     assert later.last_used_at is not None
     assert later.last_used_at >= first.last_used_at
 
 
 def test_a_token_is_recognized_while_another_process_writes(store: Store) -> None:
-    sent = create(store, "ann", "read").text.encode()
+    sent = create_token(store, "ann", "read").text.encode()
     with closing(sqlite3.connect(store.settings.data_dir / "quanta.sqlite")) as other:
         other.execute("BEGIN IMMEDIATE")
         began = datetime.now(UTC)
-        assert holder_of(store, sent) is not None
+        assert authenticate(store, sent) is not None
         assert datetime.now(UTC) - began < timedelta(seconds=5)
-    assert every(store)[0].last_used_at is None
+    assert list_tokens(store)[0].last_used_at is None
     with store.engine.connect() as connection:  # the wait that others count on is as it was
         assert connection.scalar(text("PRAGMA busy_timeout")) == 30_000
 
 
 def test_an_empty_setting_is_no_token(store: Store) -> None:
     assert store.settings.token == ""
-    assert holder_of(store, b"") is None
+    assert authenticate(store, b"") is None
     assert not access_tokens.is_protected(store)
     with pytest.raises(InvalidInputError):
-        login_sessions.offer_link(store)
+        login_sessions.create_login_link(store)
 
 
 @pytest.fixture
@@ -185,12 +197,12 @@ def test_an_address_that_others_reach_needs_an_admin_token_that_lives(tmp_path: 
         serving.checked_store(config)
     store = serving.checked_store(config.model_copy(update={"host": "127.0.0.1"}))
     for name, scope, days in (("a", "run", None), ("b", "read", None), ("c", "admin", 1e-9)):
-        create(store, name, scope, days)  # type: ignore[arg-type]
+        create_token(store, name, scope, days)  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match="no admin token"):
             serving.checked_store(config)
-    create(store, "d", "admin")
+    create_token(store, "d", "admin")
     serving.checked_store(config).engine.dispose()
-    revoke(store, "d")
+    revoke_token(store, "d")
     with pytest.raises(InvalidInputError):
         serving.checked_store(config)
     store.engine.dispose()
@@ -214,7 +226,7 @@ def test_a_run_of_its_own_token_prints_a_link_and_keeps_a_token_that_is_set(
     _, _, link = line.rpartition("#")
     assert "http://127.0.0.1:8000/login#ql_" in line
     assert config.token not in line
-    assert login_sessions.redeem_link(store, link.encode()) is not None
+    assert login_sessions.redeem_login_link(store, link.encode()) is not None
     store.engine.dispose()
     settings.cache_clear()
 

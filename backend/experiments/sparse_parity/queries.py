@@ -10,7 +10,7 @@ from backend.experiments.queries import cell, cell_array, cell_curves, experimen
 from backend.experiments.sparse_parity.spec import SPARSE_PARITY, problem_of
 from backend.experiments.sparse_parity.views import ParityAxis, ParityCell, ParityLaw, ParityView
 from backend.experiments.views import CellRow, ExperimentRow
-from backend.read.reader import finite
+from backend.read.values import finite_or_none
 from backend.store.database import Store
 from compute.parity_fits import Law, TooFewError, over_data, over_steps, over_width
 from compute.parity_problem import Problem
@@ -65,7 +65,7 @@ def parity_cell(store: Store, name: str, number: int, tasks: int | None = None) 
         steps=found.steps,
         loss=found.curves["loss"],
         train_loss=found.curves["train_loss"],
-        task_loss=tuple(tuple(finite(float(v)) for v in row) for row in task_loss.T),
+        task_loss=tuple(tuple(finite_or_none(float(v)) for v in row) for row in task_loss.T),
         frequencies=tuple(p.tolist()),
         convergence_steps=tuple(when),
         law_steps=None if law is None else tuple(law.tolist()),
@@ -143,7 +143,7 @@ def _made(
     loss: NDArray[np.float64],
     fit: Callable[[], Law],
 ) -> ParityLaw:
-    points = tuple(x.astype(float).tolist()), tuple(finite(one) for one in loss.tolist())
+    points = tuple(x.astype(float).tolist()), tuple(finite_or_none(one) for one in loss.tolist())
     try:
         law = fit()
     except TooFewError as error:

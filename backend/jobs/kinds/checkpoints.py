@@ -49,12 +49,14 @@ def find_checkpoint_id(task: Task, session: Session, model: str, step: int) -> i
     Raises:
         NotReadyError: the weights are on a hub, and jobs may not fetch.
     """
-    from backend.weights.checkpoint_folders import is_here
+    from backend.weights.checkpoint_folders import is_available_locally
 
     suite = suite_named(session, task.params["suite"])
     checkpoint = checkpoint_at(model_named(suite, model), step)
     # A request must not make this machine fetch unless its operator allowed that.
-    if not task.store.settings.jobs_fetch and not is_here(task.store, checkpoint, Silent()):
+    if not task.store.settings.jobs_fetch and not is_available_locally(
+        task.store, checkpoint, Silent()
+    ):
         raise NotReadyError(
             f"the weights of {model} at step {step} are on a hub, and jobs may not fetch",
             "Start the worker with QUANTA_JOBS_FETCH=true",

@@ -103,7 +103,7 @@ def _perform(task: Task) -> JobResult | None:
     spec = DiscoverySpec(chosen, tuple(params["n_clusters"]), params["n_init"], params["seed"])
     if task.unit[0] == "cluster":
         return _made(store, discover(store, evaluation, spec, task.compute, task.progress))
-    with store.claimed(f"select {evaluation.id} {chosen}"):
+    with store.claim(f"select {evaluation.id} {chosen}"):
         selection = select_predictions(store, evaluation.id, chosen)
     check_spec(spec, selection.size)
     if task.unit[0] == "stripes":

@@ -19,7 +19,7 @@ from backend.jobs.kinds.checkpoints import (
     require_weights,
 )
 from backend.jobs.kinds.plans import Plan, Slice
-from backend.read.measures import checked_measures
+from backend.read.measures import validate_measures
 from backend.schemas.parameters import CorpusName, ModelName, Number, Parameters, SuiteName
 from backend.store.database import Store
 from backend.store.lookup import checkpoint_at, corpus_named, model_named, suite_named, tokenizer_of
@@ -66,7 +66,7 @@ def _validate(store: Store, session: Session, request: EvaluateParameters) -> Jo
         "suite": suite.name,
         "corpus": corpus.name,
         "checkpoints": model_steps(list(checkpoints.values())),
-        "measures": sorted(set(checked_measures(request.measures or ()))),
+        "measures": sorted(set(validate_measures(request.measures or ()))),
     }
 
 
@@ -132,7 +132,7 @@ def _perform(task: Task) -> None:
         corpus = corpus_named(session, task.params["corpus"])
         checkpoint = find_checkpoint_id(task, session, model, step)
     measures = task.params["measures"]
-    with task.store.claimed(f"evaluate {corpus.id} {checkpoint} {chunk}"):
+    with task.store.claim(f"evaluate {corpus.id} {checkpoint} {chunk}"):
         evaluate(
             task.store, corpus, [checkpoint], task.compute, task.progress, measures, chunks=(chunk,)
         )

@@ -139,7 +139,7 @@ def _perform(task: Task) -> None:
         corpus_id = corpus_named(session, task.params["corpus"]).id
         checkpoint = find_checkpoint_id(task, session, model, step)
     target = (corpus_id, task.params["document"], task.params["token"], checkpoint)
-    with task.store.claimed(" ".join(map(str, ("measure", *target)))):
+    with task.store.claim(" ".join(map(str, ("measure", *target)))):
         measure_target(task.store, *target, task.compute.device)
 
 

@@ -147,7 +147,7 @@ def _perform(task: Task) -> None:
         from backend.stages.evaluate import evaluate
 
         # Pasted text is short: one chunk.
-        with store.claimed(f"evaluate {corpus.id} {checkpoint} 0"):
+        with store.claim(f"evaluate {corpus.id} {checkpoint} 0"):
             evaluate(store, corpus, [checkpoint], task.compute, Silent(), MEASURES)
         return
     from backend.stages.classify import classify

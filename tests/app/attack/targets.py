@@ -141,10 +141,10 @@ def elsewhere() -> dict[str, str]:
 
 
 def _tokens(store: Store) -> dict[str, str]:
-    made = {s: access_tokens.create(store, s, s).text for s in access_tokens.SCOPES}
-    made["expired"] = access_tokens.create(store, "expired", "admin", days=1e-9).text
-    made["revoked"] = access_tokens.create(store, "revoked", "admin").text
-    access_tokens.revoke(store, "revoked")
+    made = {s: access_tokens.create_token(store, s, s).text for s in access_tokens.SCOPES}
+    made["expired"] = access_tokens.create_token(store, "expired", "admin", days=1e-9).text
+    made["revoked"] = access_tokens.create_token(store, "revoked", "admin").text
+    access_tokens.revoke_token(store, "revoked")
     return made | {"settings": SETTINGS_TOKEN}
 
 

@@ -17,7 +17,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
-class Visitor:
+class Identity:
     """Who sends a request.
 
     `csrf` is what the forms of a session must carry; it is empty without a session, as then
@@ -30,7 +30,7 @@ class Visitor:
     is_protected: bool = False
 
 
-NOBODY = Visitor()
+ANONYMOUS = Identity()
 
 
 def cookie_name(request: Request) -> str:
@@ -43,42 +43,42 @@ def cookie_name(request: Request) -> str:
     return f"{_COOKIE}_{port}" if _PORT.fullmatch(port) else _COOKIE
 
 
-def session_of(request: Request) -> bytes:
+def session_cookie(request: Request) -> bytes:
     """Return what the session's cookie carries, nothing if there is none."""
     return request.cookies.get(cookie_name(request), "").encode("latin-1", "replace")
 
 
-def bearer_of(request: Request) -> bytes | None:
+def bearer_token(request: Request) -> bytes | None:
     """Return the token of the Authorization header, None if it has none."""
     scheme, _, sent = request.headers.get("authorization", "").partition(" ")
     # Headers are decoded as Latin-1: encoded again, they are the bytes that were sent.
     return sent.strip().encode("latin-1") if scheme.lower() == "bearer" else None
 
 
-def visitor_of(store: Store, request: Request) -> Visitor:
+def identify(store: Store, request: Request) -> Identity:
     """Return who sends a request.
 
     A token that is sent counts before a cookie, which the browser adds by itself.
     """
     is_protected = access_tokens.is_protected(store)
-    bearer = bearer_of(request)
+    bearer = bearer_token(request)
     if bearer is not None:
-        holder = access_tokens.holder_of(store, bearer)
-        return Visitor(holder, "bearer" if holder else None, is_protected=is_protected)
-    cookie = session_of(request)
-    holder = login_sessions.holder_of(store, cookie) if cookie else None
+        holder = access_tokens.authenticate(store, bearer)
+        return Identity(holder, "bearer" if holder else None, is_protected=is_protected)
+    cookie = session_cookie(request)
+    holder = login_sessions.authenticate_session(store, cookie) if cookie else None
     if holder is None:
-        return Visitor(is_protected=is_protected)
-    return Visitor(holder, "session", login_sessions.csrf_token(cookie), is_protected)
+        return Identity(is_protected=is_protected)
+    return Identity(holder, "session", login_sessions.csrf_token(cookie), is_protected)
 
 
-def current(request: Request) -> Visitor:
+def current_identity(request: Request) -> Identity:
     """Return the visitor that was found when the request came in."""
-    found: Visitor = getattr(request.state, "visitor", NOBODY)
+    found: Identity = getattr(request.state, "identity", ANONYMOUS)
     return found
 
 
-def keep_session(request: Request, response: Response, value: str) -> None:
+def set_session_cookie(request: Request, response: Response, value: str) -> None:
     """Give a browser the cookie of its session.
 
     HttpOnly: no script reads it. SameSite=Lax: other sites' forms and images do not carry it.
@@ -95,7 +95,7 @@ def keep_session(request: Request, response: Response, value: str) -> None:
     )
 
 
-def drop_session(request: Request, response: Response) -> None:
+def delete_session_cookie(request: Request, response: Response) -> None:
     """Make a browser forget its session."""
     response.delete_cookie(
         cookie_name(request),

@@ -33,7 +33,7 @@ from huggingface_hub.utils import (
 
 from backend.errors import NotFoundError, QuantaError
 from backend.store.tables.base import now
-from backend.weights.hub_names import HubFile, HubLocation
+from backend.weights.hub_locations import HubFile, HubLocation
 
 T = TypeVar("T")
 TRANSIENT = {408, 429, 500, 502, 503, 504}
@@ -42,7 +42,7 @@ _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a failing hub is asked again.
 
     Attributes:
@@ -136,7 +136,7 @@ class Hub:
     """
 
     endpoint: str | None = None
-    patience: Patience = Patience()
+    patience: RetryPolicy = RetryPolicy()
     say: Callable[[str], None] = lambda text: None
     stop: threading.Event = field(default_factory=threading.Event)
 

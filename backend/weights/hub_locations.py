@@ -63,7 +63,7 @@ class HubFile:
         return self.sha256 or self.git_oid
 
 
-def checked_endpoint(endpoint: str | None) -> str | None:
+def validate_endpoint(endpoint: str | None) -> str | None:
     """Return the endpoint if it differs from the usual one (HF_ENDPOINT), else None.
 
     Raises:
