@@ -84,18 +84,18 @@ def position_columns(store: Store, reader: Reader) -> list[Column]:
     words = reader.vocabulary
     texts = pa.array([words.text(i) for i in range(len(words.bytes) + 1)])
 
-    def documents(rows: Rows) -> NDArray[np.int64]:
-        return np.searchsorted(reader.first_predictions, rows, side="right") - 1
+    def documents(rows: Rows) -> pa.Array:
+        return pa.array(reader.locate_many(rows).documents, pa.int32())
 
     def positions(rows: Rows) -> pa.Array:
-        return pa.array(rows - reader.first_predictions[documents(rows)] + 1, pa.int32())
+        return pa.array(reader.locate_many(rows).positions, pa.int32())
 
     def answers(rows: Rows) -> pa.Array:
         return texts.take(pa.array(np.minimum(targets[rows], len(words.bytes))))
 
     return [
         Column("prediction", pa.int64(), pa.array),
-        Column("document", pa.int32(), lambda rows: pa.array(documents(rows), pa.int32())),
+        Column("document", pa.int32(), documents),
         Column("position", pa.int32(), positions),
         Column("answer_id", pa.int32(), lambda rows: pa.array(targets[rows], pa.int32())),
         Column("answer", pa.string(), answers),
@@ -108,7 +108,7 @@ def context_columns(store: Store, reader: Reader, length: int) -> list[Column]:
 
     def of_document(attribute: Any) -> Callable[[Rows], pa.Array]:
         def values(rows: Rows) -> pa.Array:
-            documents = (np.searchsorted(reader.first_predictions, rows, side="right") - 1).tolist()
+            documents = reader.locate_many(rows).documents.tolist()
             query = select(Document.index, attribute).where(
                 Document.corpus_id == corpus_id, Document.index.in_(sorted(set(documents)))
             )
@@ -121,10 +121,8 @@ def context_columns(store: Store, reader: Reader, length: int) -> list[Column]:
         return values
 
     def context(prediction: int) -> str:
-        place = reader.locate(prediction)
-        first = max(0, place.position - length)
-        window = reader.token_values(place.document, first, place.position + 1)
-        return "".join(value.token.shown for value in window[:-1])
+        tokens = reader.window(prediction, length).tokens
+        return "".join(value.token.shown for value in tokens[:-1])
 
     return [
         Column("document_id", pa.string(), of_document(Document.external_id)),

@@ -18,9 +18,10 @@ from backend.quanta.views import (
     Context,
     ContextPage,
 )
+from backend.read.document_offsets import Place
 from backend.read.loss_blocks import suite_losses
 from backend.read.paging import check_limit, paginate, parse_cursor
-from backend.read.reader import Place, Reader, find_reader
+from backend.read.reader import Reader, find_reader
 from backend.store.database import Store
 from backend.store.tables import Cluster, ClusterMember, Document, Selection
 
@@ -66,16 +67,13 @@ def list_members(session: Session, read: Reader | None, cluster_id: int) -> list
     ).all()
     if read is None:
         return [Member(row, prediction) for row, prediction in rows]
-    predictions = np.array([prediction for _, prediction in rows])
-    documents = np.searchsorted(read.first_predictions, predictions, side="right") - 1
-    positions = predictions - read.first_predictions[documents] + 1
-    at = read.first_tokens[documents] + positions
+    places = read.locate_many(np.array([prediction for _, prediction in rows], np.int64))
     facts = zip(
         rows,
-        documents.tolist(),
-        positions.tolist(),
-        read.tokens[at - 1].tolist(),
-        read.tokens[at].tolist(),
+        places.documents.tolist(),
+        places.positions.tolist(),
+        read.tokens[places.tokens - 1].tolist(),
+        read.tokens[places.tokens].tolist(),
         strict=True,
     )
     return [

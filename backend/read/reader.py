@@ -1,4 +1,4 @@
-"""What several queries share: a corpus's tokens, mapped, and rows turned into views."""
+"""Text of a corpus: from a prediction's index to its document, position and tokens."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.errors import NotFoundError
+from backend.read.document_offsets import DocumentOffsets, Place, Places
 from backend.read.documents import read_chunk
 from backend.read.tokens import Vocabulary, vocabulary
 from backend.read.views import Token, TokenValue
@@ -20,10 +21,10 @@ NO_TEXT_REASON = "It was imported without text: its predictions are known by ind
 
 
 def check_prediction(corpus: Corpus, prediction: int) -> None:
-    """Refuse an index that a corpus does not have.
+    """Check that a corpus has a prediction of this index.
 
     Raises:
-        NotFoundError: it has no such prediction.
+        NotFoundError: it has none.
     """
     if not 0 <= prediction < corpus.n_predictions:
         raise NotFoundError(
@@ -33,27 +34,25 @@ def check_prediction(corpus: Corpus, prediction: int) -> None:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a prediction is: its token is `position` of document `document`."""
+class TokenWindow:
+    """Tokens around a prediction: `tokens[answer]` is the predicted one."""
 
-    document: int
-    position: int
+    place: Place
+    tokens: tuple[TokenValue, ...]
+    answer: int
 
 
 class Reader:
-    """Tokens of one corpus from memory-mapped caches.
-
-    `first_tokens[d]` is the offset of document d's first token; `first_predictions[d]` the index of
-    its first prediction. Both have one entry more than there are documents.
-    """
+    """Tokens of one corpus, memory-mapped, with the offsets of its documents."""
 
     def __init__(self, store: Store, session: Session, corpus: Corpus, tokenizer_id: int) -> None:
         self.corpus = corpus
         self.vocabulary: Vocabulary = vocabulary(session, tokenizer_id)
-        self.tokens = self._tokens(store, session)
-        self.first_tokens, self.first_predictions = self._offsets(store, session)
+        self.tokens = self._map_tokens(store, session)
+        self.offsets = DocumentOffsets(*self._map_offsets(store, session))
+        self.first_tokens, self.first_predictions = self.offsets.tokens, self.offsets.predictions
 
-    def _tokens(self, store: Store, session: Session) -> NDArray[np.uint32]:
+    def _map_tokens(self, store: Store, session: Session) -> NDArray[np.uint32]:
         def fill(array: NDArray[Any]) -> None:
             first = 0
             for chunk in range(self.corpus.n_chunks):
@@ -64,61 +63,92 @@ class Reader:
         name = cache_name("tokens", self.corpus.key)
         return memory_map(store, name, (self.corpus.n_tokens,), "uint32", fill)
 
-    def _offsets(self, store: Store, session: Session) -> NDArray[np.int64]:
+    def _map_offsets(self, store: Store, session: Session) -> NDArray[np.int64]:
         def fill(array: NDArray[Any]) -> None:
             lengths = session.scalars(
                 select(Document.n_tokens)
                 .where(Document.corpus_id == self.corpus.id)
                 .order_by(Document.index)
             ).all()
-            array[0, 1:] = np.cumsum(lengths)
-            array[1, 1:] = np.cumsum(np.maximum(np.array(lengths) - 1, 0))
+            offsets = DocumentOffsets.from_lengths(lengths)
+            array[0], array[1] = offsets.tokens, offsets.predictions
 
         name = cache_name("offsets", self.corpus.key)
         return memory_map(store, name, (2, self.corpus.n_documents + 1), "int64", fill)
 
     def token_ids(self, document: int) -> list[int]:
-        """Return the token ids of one document."""
-        tokens: list[int] = self.tokens[
-            self.first_tokens[document] : self.first_tokens[document + 1]
-        ].tolist()
+        """Return the token ids of a document."""
+        tokens: list[int] = self.tokens[self.offsets.token_range(document)].tolist()
         return tokens
 
     def locate(self, prediction: int) -> Place:
-        """Return where a prediction is.
+        """Return the place of a prediction.
 
         Raises:
             NotFoundError: the corpus has no such prediction.
         """
         check_prediction(self.corpus, prediction)
-        document = int(np.searchsorted(self.first_predictions, prediction, side="right")) - 1
-        return Place(document, prediction - int(self.first_predictions[document]) + 1)
+        places = self.locate_many(np.array([prediction]))
+        return Place(int(places.documents[0]), int(places.positions[0]))
+
+    def locate_many(self, predictions: NDArray[np.int64]) -> Places:
+        """Return the places of predictions, which must be in the corpus."""
+        return self.offsets.locate(predictions)
 
     def first_prediction(self, document: int) -> int | None:
         """Return the index of a document's first prediction, None if it has none."""
-        first, last = self.first_predictions[document : document + 2].tolist()
-        return first if last > first else None
+        predictions = self.offsets.prediction_range(document)
+        return predictions.start if predictions.stop > predictions.start else None
 
     def token_values(
         self, document: int, first: int, last: int, losses: NDArray[np.float16] | None = None
     ) -> tuple[TokenValue, ...]:
         """Return tokens first..last (exclusive) of a document with their predictions.
 
-        `losses` holds one value a prediction of the corpus; None leaves values out.
+        Args:
+            document: index of the document.
+            first: position of the first token.
+            last: position after the last token.
+            losses: one value for each prediction of the corpus; None leaves values out.
         """
         tokens = self.vocabulary.window(self.token_ids(document), first, last)
-        start = int(self.first_predictions[document])
+        start = self.offsets.prediction_range(document).start
         return tuple(
             _token_value(token, position, start, losses)
             for position, token in enumerate(tokens, start=first)
         )
 
+    def window(
+        self,
+        prediction: int,
+        n_before: int,
+        n_after: int = 0,
+        losses: NDArray[np.float16] | None = None,
+    ) -> TokenWindow:
+        """Return up to `n_before` tokens before a prediction, its answer and `n_after` after it.
+
+        Args:
+            prediction: index of the prediction.
+            n_before: most tokens before the answer.
+            n_after: most tokens after the answer.
+            losses: as `token_values` takes them.
+
+        Raises:
+            NotFoundError: the corpus has no such prediction.
+        """
+        place = self.locate(prediction)
+        tokens = self.offsets.token_range(place.document)
+        first = max(0, place.position - n_before)
+        last = min(tokens.stop - tokens.start, place.position + 1 + n_after)
+        values = self.token_values(place.document, first, last, losses)
+        return TokenWindow(place, values, place.position - first)
+
     def token(self, token_id: int) -> Token:
-        """Return one token out of context."""
+        """Return a token without its context."""
         return self.vocabulary.token(token_id)
 
     def token_or_none(self, token_id: int | None) -> Token | None:
-        """Return one token out of context, None for none."""
+        """Return a token without its context, None for None."""
         return None if token_id is None else self.token(token_id)
 
 
@@ -136,15 +166,15 @@ _readers: dict[str, Reader] = {}
 
 
 def open_reader(store: Store, session: Session, corpus: Corpus) -> Reader:
-    """Return the reader of a corpus, opened once a process and data directory.
+    """Return the reader of a corpus, one for each process and data directory.
 
     Raises:
         NotFoundError: the corpus was imported without text.
     """
-    found = find_reader(store, session, corpus)
-    if found is None:
+    reader = find_reader(store, session, corpus)
+    if reader is None:
         raise NotFoundError(f"corpus {corpus.name} has no text", NO_TEXT_REASON)
-    return found
+    return reader
 
 
 def find_reader(store: Store, session: Session, corpus: Corpus) -> Reader | None:

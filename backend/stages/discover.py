@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, undefer
 
 from backend.errors import InvalidInputError
 from backend.progress import WORK_LOG, Progress
+from backend.read.document_offsets import DocumentOffsets
 from backend.read.documents import read_all
 from backend.read.losses import evaluation_losses
 from backend.read.similarities import clustering_labels, cosines, selection_indexes
@@ -80,19 +81,14 @@ def _members(session: Session, similarity: Similarity) -> _Members:
     corpus = selection.corpus
     documents = read_all(session, corpus)
     indexes = selection_indexes(session, selection.id)
-    ends = np.cumsum([max(len(d) - 1, 0) for d in documents])
-    homes = np.searchsorted(ends, indexes, side="right")
-    firsts = ends[homes] - np.array([len(documents[d]) - 1 for d in homes])
-    positions = (indexes - firsts + 1).tolist()
-    prefixed = [documents[d][p - 1] for d, p in zip(homes, positions, strict=True)]
+    places = DocumentOffsets.from_lengths([len(d) for d in documents]).locate(indexes)
+    tokens = np.concatenate(documents).astype(np.int64)
     losses = evaluation_losses(session, evaluation_of(selection))[indexes]
     return _Members(
         predictions=indexes,
-        documents=homes.astype(np.int64),
-        last_tokens=np.array(prefixed, np.int64),
-        answers=np.array(
-            [documents[d][p] for d, p in zip(homes, positions, strict=True)], np.int64
-        ),
+        documents=places.documents,
+        last_tokens=tokens[places.tokens - 1],
+        answers=tokens[places.tokens],
         losses=losses.astype(np.float64),
     )
 
