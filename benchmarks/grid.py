@@ -9,7 +9,7 @@ alone. *Agreement*: of the two ways in float64 after 100 steps, and of their lab
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -17,15 +17,42 @@ import numpy as np
 import torch
 
 from benchmarks.plain_toy import grid, in_plain_order, plain_run
-from compute.ensembles.trainer import Regime, Training
-from compute.grokking.addition import Additions
-from compute.grokking.grids import groups
-from compute.grokking.phase_diagram import CPU_GROUP, one_thread, regime, train, train_groups
+from compute.ensembles.trainer import TrainConfig, Trainer, TrainResult, single_threaded
+from compute.grokking.addition import AdditionNetworks
+from compute.grokking.phase_diagram import train_config
 from compute.grokking.phases import margins, phase_labels
 from compute.grokking.problems import Problem, Setting, n_train
 
 SIDE = 11
 PROBLEM = Problem()
+# A stack whose parameters and averages fit into the cache of a core.
+CPU_STACK = 8
+
+
+def split_into_stacks(count: int, size: int) -> list[range]:
+    """Return the cells of each stack."""
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def train_stack(
+    problem: Problem, settings: Sequence[Setting], config: TrainConfig, device: str = "cpu"
+) -> TrainResult:
+    """Train cells in one stack."""
+    networks = AdditionNetworks(problem, settings, device)
+    return Trainer(networks, networks.optimizer(), config).train()
+
+
+def train_grid(
+    problem: Problem, settings: Sequence[Setting], config: TrainConfig, n_threads: int = 1
+) -> list[TrainResult]:
+    """Train all cells on a CPU, `CPU_STACK` cells a stack, `n_threads` stacks at a time."""
+
+    def train(cells: range) -> TrainResult:
+        torch.set_num_threads(1)  # set per thread
+        return train_stack(problem, [settings[i] for i in cells], config)
+
+    with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
+        return list(threads.map(train, split_into_stacks(len(settings), CPU_STACK)))
 
 
 def settle(device: str) -> None:
@@ -76,18 +103,18 @@ def products_alone(count: int, steps: int, n_threads: int, device: str) -> float
         return steps * flop([Setting()] * count, 1)
 
     start = time.perf_counter()
-    with one_thread(), ThreadPoolExecutor(n_threads) as threads:
+    with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
         total = sum(threads.map(work, range(n_threads)))
         settle(device)
     return total / (time.perf_counter() - start)
 
 
-def together(settings: list[Setting], how: Regime, n_threads: int, device: str) -> None:
+def together(settings: list[Setting], how: TrainConfig, n_threads: int, device: str) -> None:
     """Run all cells: in groups on a CPU, in one stack on a GPU."""
     if device == "cpu":
-        train_groups(PROBLEM, settings, how, n_threads)
+        train_grid(PROBLEM, settings, how, n_threads)
     else:
-        train(PROBLEM, settings, how, device)
+        train_stack(PROBLEM, settings, how, device)
 
 
 def one_by_one(settings: list[Setting], steps: int, n_threads: int, device: str) -> None:
@@ -101,20 +128,20 @@ def one_by_one(settings: list[Setting], steps: int, n_threads: int, device: str)
 
 def worst_difference(settings: list[Setting], steps: int) -> float:
     """Return the largest difference of any parameter after some steps in float64."""
-    networks = Additions(PROBLEM, settings, dtype=torch.float64)
-    record = Training(networks, networks.optimizer(), regime(steps, stops=False)).run()
+    networks = AdditionNetworks(PROBLEM, settings, dtype=torch.float64)
+    record = Trainer(networks, networks.optimizer(), train_config(steps, stop_early=False)).train()
     worst = 0.0
     for i, setting in enumerate(settings):
         alone = plain_run(PROBLEM, setting, steps, torch.float64, keep=(steps - 1,))
-        both = zip(in_plain_order(record.leaves, i), alone.parameters[steps - 1], strict=True)
+        both = zip(in_plain_order(record.params, i), alone.parameters[steps - 1], strict=True)
         worst = max(worst, *((a - b).abs().max().item() for a, b in both))
     return worst
 
 
 def labels_that_agree(settings: list[Setting], steps: int, n_threads: int) -> None:
     """Print the share of equal labels, and the margins of those that are not."""
-    records = train_groups(PROBLEM, settings, regime(steps), n_threads)
-    found = {n: np.concatenate([r.reached[n] for r in records]) for n in ("train", "test")}
+    records = train_grid(PROBLEM, settings, train_config(steps), n_threads)
+    found = {n: np.concatenate([r.threshold_steps[n] for r in records]) for n in ("train", "test")}
     alone = [plain_run(PROBLEM, setting, steps, stops=True).reached for setting in settings]
     plain = {n: np.array([one[n] for one in alone]) for n in ("train", "test")}
     ours, theirs = (phase_labels(s["train"], s["test"], steps) for s in (found, plain))
@@ -141,10 +168,10 @@ def main() -> None:
     asked = parser.parse_args()
     device, settings = asked.device, grid(SIDE)
     threads = asked.threads if device == "cpu" else 1
-    timed = regime(asked.steps, stops=False)
+    timed = train_config(asked.steps, stop_early=False)
     sample = settings[:: max(1, len(settings) // 24)]
     scale = len(settings) / len(sample)
-    train_groups(PROBLEM, settings[:2], regime(20), 1)  # compiles
+    train_grid(PROBLEM, settings[:2], train_config(20), 1)  # compiles
     ratios, shares, rates = [], [], []
     for _ in range(asked.rounds):
         batch = seconds(lambda: together(settings, timed, threads, device), device)
@@ -153,7 +180,7 @@ def main() -> None:
             for n in {1, threads}
         )
         rate = flop(settings, asked.steps) / batch
-        size = CPU_GROUP if device == "cpu" else len(settings)
+        size = CPU_STACK if device == "cpu" else len(settings)
         floor = products_alone(size, asked.steps, threads, device)
         ratios.append(alone / batch)
         shares.append(rate / floor)
@@ -163,8 +190,8 @@ def main() -> None:
             f"{alone:.2f} s, {rate / 1e9 * batch / alone:.1f} GFLOP/s; ratio {ratios[-1]:.2f}"
         )
     print(
-        f"{SIDE} x {SIDE} grid, {len(groups(len(settings), CPU_GROUP))} groups on {threads} "
-        f"threads: median ratio {statistics.median(ratios):.2f}, "
+        f"{SIDE} x {SIDE} grid, {len(split_into_stacks(len(settings), CPU_STACK))} stacks on "
+        f"{threads} threads: median ratio {statistics.median(ratios):.2f}, "
         f"{statistics.median(rates) / 1e9:.1f} GFLOP/s, {statistics.median(shares):.0%} of the "
         "products' own rate"
     )

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compute.grokking.addition import initial
+from compute.grokking.addition import init_params
 from compute.grokking.parallelograms import rqi
 from compute.grokking.problems import Problem, Setting, n_train, split_of
 
@@ -25,7 +25,7 @@ class PlainToy(nn.Module):
 
     def __init__(self, problem: Problem, setting: Setting, dtype: torch.dtype) -> None:
         super().__init__()
-        E, *layers = initial(problem, setting)
+        E, *layers = init_params(problem, setting)
         self.problem = problem
         self.E = nn.Parameter(E.to(dtype))
         parts: list[nn.Module] = []
@@ -105,9 +105,9 @@ def plain_run(
     return PlainRun(reached, parameters)
 
 
-def in_plain_order(leaves: list[Tensor], network: int) -> list[Tensor]:
+def in_plain_order(params: list[Tensor], network: int) -> list[Tensor]:
     """Return a stack's leaves of one network in the order and shapes of `PlainToy`."""
-    E, *layers = [leaf[network] for leaf in leaves]
+    E, *layers = [param[network] for param in params]
     weights = [W.T for W in layers[::2]]
     biases = [b[0] for b in layers[1::2]]
     return [E, *[part for both in zip(weights, biases, strict=True) for part in both]]

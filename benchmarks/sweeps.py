@@ -16,13 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from compute.ensembles.trainer import Networks, Regime, Training
-from compute.grokking.modular_addition import PUBLISHED_BETAS, Adders
+from compute.ensembles.trainer import Networks, TrainConfig, Trainer, single_threaded
+from compute.grokking.modular_addition import PUBLISHED_BETAS, ModularAdditionNetworks
 from compute.grokking.modular_setting import Architecture, n_train, pair_order
 from compute.grokking.modular_setting import Setting as AdderSetting
-from compute.grokking.phase_diagram import one_thread
 from compute.parity_problem import Problem, Setting
-from compute.sparse_parity import Parities
+from compute.sparse_parity import ParityNetworks
 
 PARITY, WIDTH, ARCHITECTURE = Problem(), 150, Architecture(p=53)
 
@@ -53,21 +52,21 @@ class Sweep:
 
     name: str
     products: Sequence[Product]
-    stack: Callable[[int], tuple[Networks, Training]]
+    stack: Callable[[int], tuple[Networks, Trainer]]
     alone: Callable[[int], None]
 
 
-def _training(networks: Parities | Adders, steps: int) -> Training:
-    regime = Regime(steps, {}, (), torch.zeros(0, dtype=torch.int64).numpy())
-    return Training(networks, networks.optimizer(), regime)
+def _training(networks: ParityNetworks | ModularAdditionNetworks, steps: int) -> Trainer:
+    train_config = TrainConfig(steps, {}, (), torch.zeros(0, dtype=torch.int64).numpy())
+    return Trainer(networks, networks.optimizer(), train_config)
 
 
 def _parity(steps: int, device: str) -> Sweep:
     rows, inputs = Setting().batch_size, PARITY.tasks + PARITY.bits
 
-    def stack(count: int) -> tuple[Networks, Training]:
+    def stack(count: int) -> tuple[Networks, Trainer]:
         settings = [Setting(seed=seed) for seed in range(count)]
-        networks = Parities(PARITY, WIDTH, settings, device=device)
+        networks = ParityNetworks(PARITY, WIDTH, settings, device=device)
         return networks, _training(networks, steps)
 
     def alone(n_steps: int) -> None:
@@ -120,9 +119,9 @@ def _adder(steps: int, device: str) -> Sweep:
     rows, p = n_train(ARCHITECTURE.p, setting.train_fraction), ARCHITECTURE.p
     d, m = ARCHITECTURE.d_model, ARCHITECTURE.d_mlp
 
-    def stack(count: int) -> tuple[Networks, Training]:
+    def stack(count: int) -> tuple[Networks, Trainer]:
         settings = [AdderSetting(train_fraction=0.5, seed=seed) for seed in range(count)]
-        networks = Adders(ARCHITECTURE, settings, device)
+        networks = ModularAdditionNetworks(ARCHITECTURE, settings, device)
         return networks, _training(networks, steps)
 
     def alone(n_steps: int) -> None:
@@ -174,7 +173,7 @@ def products_alone(
                     torch.bmm(slope, W.transpose(1, 2), out=of_x)
 
     start = time.perf_counter()
-    with one_thread(), ThreadPoolExecutor(n_threads) as threads:
+    with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
         list(threads.map(work, range(n_threads)))
     settle(device)
     flop = n_threads * count * steps * sum(one.flop() for one in products)
@@ -185,12 +184,12 @@ def stacks(sweep: Sweep, count: int, n_threads: int, device: str) -> float:
     """Return seconds of training so many networks on every thread."""
     made = [sweep.stack(count)[1] for _ in range(n_threads)]
 
-    def work(training: Training) -> None:
+    def work(training: Trainer) -> None:
         torch.set_num_threads(1)
-        training.run()
+        training.train()
 
     start = time.perf_counter()
-    with one_thread(), ThreadPoolExecutor(n_threads) as threads:
+    with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
         list(threads.map(work, made))
     settle(device)
     return time.perf_counter() - start

@@ -64,10 +64,10 @@ def weight_files(folder: Path) -> list[Path]:
         raise CheckpointError(
             f"{folder / SINGLE_FILE} is missing; save the model with safe_serialization=True"
         )
-    return indexed_files(folder, INDEX_FILE)
+    return shard_files(folder, INDEX_FILE)
 
 
-def indexed_files(folder: Path, index_name: str) -> list[Path]:
+def shard_files(folder: Path, index_name: str) -> list[Path]:
     """Return the files that an index of shards names, in order.
 
     Raises:
@@ -166,7 +166,7 @@ def parameter_counts(model: Any) -> ParameterCounts:
     return ParameterCounts(total=total, nonembedding=total - sum(token_weights.values()))
 
 
-def counts_of_config(folder: Path) -> ParameterCounts:
+def parameter_counts_from_config(folder: Path) -> ParameterCounts:
     """Return the parameter counts that `config.json` implies, without reading weights.
 
     Raises:

@@ -15,7 +15,7 @@ from compute.losses import BATCH_SIZES, BatchSizes
 Result = TypeVar("Result")
 
 # Of the usual batch; below it, it is the model that does not fit.
-SMALLEST_SHARE = 1 / 64
+MIN_BATCH_SHARE = 1 / 64
 # How torch's allocators for a CPU say it: as a plain RuntimeError.
 _SAID = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -27,7 +27,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID)
 
 
-def halving(run: Callable[[float], Result], share: float = 1.0) -> tuple[Result, float]:
+def halve_until_fits(run: Callable[[float], Result], share: float = 1.0) -> tuple[Result, float]:
     """Return (what `run` returns, the share of the usual batch that it was given).
 
     Args:
@@ -43,7 +43,7 @@ def halving(run: Callable[[float], Result], share: float = 1.0) -> tuple[Result,
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if share / 2 < SMALLEST_SHARE:
+            if share / 2 < MIN_BATCH_SHARE:
                 raise MemoryError(
                     f"a batch of {share:g} of the usual size does not fit into memory; choose a "
                     "smaller model, shorter documents or a device with more memory"
@@ -55,7 +55,7 @@ def halving(run: Callable[[float], Result], share: float = 1.0) -> tuple[Result,
             torch.cuda.empty_cache()
 
 
-def shared(device: str, share: float) -> BatchSizes:
+def scaled_batch_sizes(device: str, share: float) -> BatchSizes:
     """Return a device's batch sizes, times a share."""
     usual = BATCH_SIZES[torch.device(device).type]
     return replace(

@@ -35,12 +35,12 @@ TOLERANCE = 0.4
 _DRAWN = 60
 
 
-class TooFewError(ValueError):
+class TooFewPointsError(ValueError):
     """There is too little to fit a slope to."""
 
 
 @dataclass(frozen=True)
-class Sums:
+class FiniteSum:
     """Exact sums over the subtasks of a problem, and where they are along one axis.
 
     Attributes:
@@ -118,8 +118,8 @@ class Law:
         return abs(self.ratio - 1) <= TOLERANCE
 
 
-def law(
-    sums: Sums,
+def fit_law(
+    sums: FiniteSum,
     x: Float[np.ndarray, " points"],
     loss: Float[np.ndarray, " points"],
     window: tuple[float, float] | None = None,
@@ -144,7 +144,9 @@ def law(
         counts &= (x >= window[0]) & (x <= window[1])
     x, loss = x[counts].astype(np.float64), loss[counts].astype(np.float64)
     if len(np.unique(x)) < MIN_POINTS:
-        raise TooFewError(f"points that count: {len(np.unique(x))}; a slope needs {MIN_POINTS}")
+        raise TooFewPointsError(
+            f"points that count: {len(np.unique(x))}; a slope needs {MIN_POINTS}"
+        )
     measured = fitted_slope(x, loss)
     ends = float(x.min()), float(x.max())
     drawn = np.geomspace(*ends, _DRAWN)
@@ -164,7 +166,7 @@ def law(
     )
 
 
-def over_width(
+def width_law(
     problem: Problem,
     widths: Int[np.ndarray, " points"],
     loss: Float[np.ndarray, " points"],
@@ -185,10 +187,10 @@ def over_width(
     x = widths.astype(np.float64)
     begun = loss < LEARNING_BITS
     capacity = _geometric_mean(x[begun] / (learned[begun] + 0.5))
-    return law(Sums(problem, "N", capacity), x, loss)
+    return fit_law(FiniteSum(problem, "N", capacity), x, loss)
 
 
-def over_data(
+def data_law(
     problem: Problem,
     samples: Int[np.ndarray, " points"],
     loss: Float[np.ndarray, " points"],
@@ -209,10 +211,10 @@ def over_data(
     x = samples.astype(np.float64)
     begun = loss < LEARNING_BITS
     p = problem.frequencies()[0] * (learned[begun] + 0.5) ** -(problem.alpha + 1)
-    return law(Sums(problem, "D", _geometric_mean(x[begun] * p)), x, loss)
+    return fit_law(FiniteSum(problem, "D", _geometric_mean(x[begun] * p)), x, loss)
 
 
-def over_steps(
+def steps_law(
     problem: Problem,
     steps: Int[np.ndarray, " points"],
     loss: Float[np.ndarray, " points"],
@@ -231,21 +233,21 @@ def over_steps(
     """
     done = convergence > 0
     if done.any(axis=0).sum() < MIN_POINTS:
-        raise TooFewError(
+        raise TooFewPointsError(
             f"subtasks that converged: {done.any(axis=0).sum()}; a window needs {MIN_POINTS}"
         )
     expected = np.broadcast_to(problem.frequencies(), convergence.shape)
     scale = _geometric_mean(convergence[done] * expected[done])
     window = float(convergence[done].min()), float(convergence[done].max())
-    return law(Sums(problem, "S", scale), steps.astype(np.float64), loss, window)
+    return fit_law(FiniteSum(problem, "S", scale), steps.astype(np.float64), loss, window)
 
 
 def _check_learned(learned: Int[np.ndarray, " points"]) -> None:
     if not (learned > 0).any():
-        raise TooFewError("no network has learned a subtask")
+        raise TooFewPointsError("no network has learned a subtask")
 
 
 def _geometric_mean(values: Float[np.ndarray, " n"]) -> float:
     if not len(values):
-        raise TooFewError(f"no loss is below {LEARNING_BITS} bits")
+        raise TooFewPointsError(f"no loss is below {LEARNING_BITS} bits")
     return float(np.exp(np.mean(np.log(values))))

@@ -20,7 +20,7 @@ from compute.checkpoints import (
     NOT_PARAMETERS,
     SINGLE_FILE,
     CheckpointError,
-    indexed_files,
+    shard_files,
 )
 
 BIN_FILE = "pytorch_model.bin"
@@ -38,7 +38,7 @@ def bin_files(folder: Path) -> list[Path]:
         return [folder / BIN_FILE]
     if not (folder / BIN_INDEX_FILE).is_file():
         raise CheckpointError(f"{folder / BIN_FILE} is missing; copy the whole folder")
-    return indexed_files(folder, BIN_INDEX_FILE)
+    return shard_files(folder, BIN_INDEX_FILE)
 
 
 def _check_archive(path: Path) -> bool:
@@ -129,7 +129,7 @@ def _save(tensors: dict[str, Tensor], path: Path) -> int:
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
-def rewrite_bins(folder: Path) -> list[Path]:
+def convert_to_safetensors(folder: Path) -> list[Path]:
     """Write the `.bin` weights of a folder as safetensors beside them; return the new files.
 
     Constants that old files keep beside the parameters (NOT_PARAMETERS) are left out. One file

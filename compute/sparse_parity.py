@@ -19,8 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from compute.ensembles.adamw import Rates, StackedAdamW
-from compute.ensembles.mlp import StackedMLP, default_layers
-from compute.ensembles.seeds import Epochs, step_seed
+from compute.ensembles.mlp import StackedMLP, init_layers
+from compute.ensembles.seeds import EpochSampler, step_seed
 from compute.ensembles.shapes import Shape
 from compute.ensembles.trainer import Networks
 from compute.parity_problem import Problem, Setting
@@ -30,7 +30,7 @@ MEASURES = ("loss", "task_loss", "train_loss")
 _SAMPLE_STEP, _TEST_STEP = 1 << 40, 1 << 41
 
 
-class Parities(Networks):
+class ParityNetworks(Networks):
     """A stack of networks of one width on one problem, each on its own data."""
 
     def __init__(
@@ -59,31 +59,30 @@ class Parities(Networks):
             raise ValueError("batches of one stack must have one size; stack each size alone")
         shape = Shape((problem.tasks + problem.bits, width, 2), "relu")
         begun = [
-            default_layers(shape, torch.Generator().manual_seed(setting.seed))
-            for setting in settings
+            init_layers(shape, torch.Generator().manual_seed(setting.seed)) for setting in settings
         ]
-        leaves = [torch.stack(parts).to(device, dtype) for parts in zip(*begun, strict=True)]
+        params = [torch.stack(parts).to(device, dtype) for parts in zip(*begun, strict=True)]
         self.problem, self.settings = problem, list(settings)
-        self.mlp, self._device, self._dtype = StackedMLP(shape, leaves), device, dtype
-        self._tester = StackedMLP(shape, leaves)
+        self.mlp, self._device, self._dtype = StackedMLP(shape, params), device, dtype
+        self._tester = StackedMLP(shape, params)
         self._p = torch.as_tensor(problem.frequencies())
         self._subsets = torch.as_tensor(problem.subsets()).to(device)
         self._generator = torch.Generator(device)
         self._batch = settings[0].batch_size
-        self._x = leaves[0].new_empty(len(settings), self._batch, shape.widths[0])
+        self._x = params[0].new_empty(len(settings), self._batch, shape.widths[0])
         self._y = torch.empty(len(settings), self._batch, 1, dtype=torch.long, device=device)
         # Float64: the rarest subtasks have frequencies that float32 would round.
         self._edges = self._p.cumsum(0)[:-1].to(device)
         self._samples = [self._sample(setting) for setting in settings]
-        self._epochs = Epochs([setting.seed for setting in settings])
+        self._epochs = EpochSampler([setting.seed for setting in settings])
         self._n_test = test_points
         self._test_x, self._test_y = self._test()
         self._log_p: Tensor | None = None
 
     @property
-    def leaves(self) -> list[Tensor]:
+    def params(self) -> list[Tensor]:
         """W and b of both layers."""
-        return self.mlp.leaves
+        return self.mlp.params
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -92,7 +91,7 @@ class Parities(Networks):
 
     def optimizer(self) -> StackedAdamW:
         """Return the optimizer of the stack, with each network's own rates."""
-        return StackedAdamW(self.leaves, [Rates.of(self.settings)] * len(self.leaves))
+        return StackedAdamW(self.params, [Rates.from_settings(self.settings)] * len(self.params))
 
     def _drawn(self, seed: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return subtasks, bits and parities of `count` samples."""
@@ -147,7 +146,7 @@ class Parities(Networks):
         slope.scatter_add_(2, self._y, -torch.ones_like(slope[:, :, :1]))
         self.mlp.weights_backward(slope.div_(self._batch))
 
-    def looks(
+    def evaluate(
         self, step: int, names: Sequence[str]
     ) -> Mapping[str, Float[Tensor, "networks *rest"]]:
         """Return measures in bits: task_loss [networks, tasks], loss (weighted), train_loss."""
@@ -166,19 +165,19 @@ class Parities(Networks):
         return {name: made[name] for name in names}
 
     def _task_losses(self) -> Tensor:
-        count = len(self.leaves[0])
+        count = len(self.params[0])
         logits = self._tester.forward(self._test_x.expand(count, -1, -1))
         answers = self._test_y[None, :, None].expand(count, -1, -1)
         losses = -logits.log_softmax(dim=2).gather(2, answers)[:, :, 0] / math.log(2)
         return losses.reshape(count, self.problem.tasks, self._n_test).mean(dim=2)
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the networks."""
+    def select(self, rows: Tensor) -> None:
+        """Replace the stack by some of its rows."""
         places = rows.tolist()
-        self.mlp.keep(rows)
-        self._tester = StackedMLP(self.mlp.shape, self.mlp.leaves)
+        self.mlp.select(rows)
+        self._tester = StackedMLP(self.mlp.shape, self.mlp.params)
         self.settings = [self.settings[i] for i in places]
         self._samples = [self._samples[i] for i in places]
-        self._epochs.keep(places)
+        self._epochs.select(places)
         self._x, self._y = self._x[rows], self._y[rows]
         self._log_p = None

@@ -68,7 +68,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Logged:
+class StepLog:
     """One step of the loss log; loss is the mean over the step's batch, nats a token."""
 
     step: int
@@ -77,7 +77,7 @@ class Logged:
     seconds: float
 
 
-def saved_steps(steps: int, save_every: int) -> tuple[int, ...]:
+def checkpoint_steps(steps: int, save_every: int) -> tuple[int, ...]:
     """Return the steps whose weights are kept: 0, 1, 2, 4, ... below save_every, then linear.
 
     Raises:
@@ -133,7 +133,7 @@ def new_model(architecture: Architecture, seed: int) -> Any:
         return model.float().train()
 
 
-def resolved_precision(precision: Precision, device: str) -> torch.dtype:
+def resolve_precision(precision: Precision, device: str) -> torch.dtype:
     """Return the dtype of matrix products; "auto" measures which is faster on a CPU."""
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -195,7 +195,7 @@ class _Run:
     device: str
     step: int = 0
 
-    def advance(self, windows: UInt16[np.ndarray, "rows context"]) -> Logged:
+    def advance(self, windows: UInt16[np.ndarray, "rows context"]) -> StepLog:
         """Do one update on a batch of windows."""
         start = time.perf_counter()
         batch = torch.from_numpy(windows.astype(np.int64)).to(self.device)
@@ -211,7 +211,7 @@ class _Run:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return Logged(self.step, total / count, rate, time.perf_counter() - start)
+        return StepLog(self.step, total / count, rate, time.perf_counter() - start)
 
 
 def train(
@@ -222,7 +222,7 @@ def train(
     *,
     device: str = "cpu",
     state_every: int = 50,
-    said: Callable[[Logged], None] = lambda _: None,
+    on_step: Callable[[StepLog], None] = lambda _: None,
 ) -> None:
     """Train one size, or go on where an interrupted run stopped.
 
@@ -245,7 +245,7 @@ def train(
     _check(windows, architecture)
     folder.mkdir(parents=True, exist_ok=True)
     run = _resumed(folder, architecture, schedule, device)
-    kept = set(saved_steps(schedule.steps, schedule.save_every))
+    kept = set(checkpoint_steps(schedule.steps, schedule.save_every))
     if run.step == 0:
         _keep(run, folder)
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -257,7 +257,7 @@ def train(
             if run.step % state_every == 0 or run.step == schedule.steps:
                 log.flush()
                 _write_state(run, folder)
-            said(logged)
+            on_step(logged)
 
 
 def _check(windows: UInt16[np.ndarray, "windows context"], architecture: Architecture) -> None:
@@ -319,7 +319,7 @@ def _resumed(folder: Path, architecture: Architecture, schedule: Schedule, devic
         model,
         _optimizer(model, schedule),
         schedule,
-        resolved_precision(schedule.precision, device),
+        resolve_precision(schedule.precision, device),
         device,
     )
     path = folder / "state.safetensors"

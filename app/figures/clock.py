@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from app.figures.base import Layout, Trace, axis, end_label, figure, log_axis
 from app.figures.grokking import curve_layout, level, line_over_steps, reached_mark
 from backend.experiments.modular_addition.queries import ClockCell
-from compute.grokking.fourier import MIN_NEURONS
+from compute.grokking.fourier import MIN_NEURON_SHARE
 
 KNOWN, GENERALISED = 0.99, 0.9
 Values = Sequence[float | None]
@@ -298,7 +298,7 @@ def spectrum_figure(view: ClockCell) -> go.Figure:
             "hovertemplate": "frequency %{x}, at the start<br>%{y:.1f} %<extra></extra>",
         },
         _bars(frequencies, counts, "neurons", "y2", "%{y} neurons"),
-        _cut_off(frequencies, max(1.0, MIN_NEURONS * len(claimed))),
+        _cut_off(frequencies, max(1.0, MIN_NEURON_SHARE * len(claimed))),
         _key_names(view, end),
     ]
     top = 1.18 * max(end)

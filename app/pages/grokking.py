@@ -39,7 +39,7 @@ from backend.experiments.views import (
     PhaseDiagramView,
 )
 from backend.store.database import Store
-from compute.grokking.grids import WHOLE
+from compute.grokking.grids import INTEGER_AXES
 from compute.grokking.phases import PHASE_NAMES
 
 router = APIRouter(include_in_schema=False)
@@ -334,7 +334,7 @@ def finer(store: StoreDep, experiment: ExperimentName, fields: FormFields) -> Re
     parameters = dict(view.experiment.parameters)
     for name, one in (("x", view.x), ("y", view.y)):
         parameters[f"{name}_values"] = _axis_values(
-            fields, name, is_log=one.is_log, is_whole=one.name in WHOLE
+            fields, name, is_log=one.is_log, is_whole=one.name in INTEGER_AXES
         )
     return asked(store, experiment_kind(KIND), parameters)
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.experiments.kind import Checked
-from compute.ensembles.trainer import Record, Training
+from compute.ensembles.trainer import Trainer, TrainResult
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CellResult:
 class Train(Protocol):
     """How a training is run to its end."""
 
-    def __call__(self, training: Training, part: Sequence[int] | None = None) -> Record:
+    def __call__(self, training: Trainer, part: Sequence[int] | None = None) -> TrainResult:
         """Return what it showed.
 
         Args:
@@ -66,17 +66,6 @@ class Bench:
 Computing = Callable[[Checked, Sequence[int], Bench], list[CellResult]]
 """(parameters, cells, bench) -> what those cells showed that it has not committed itself; raises
 ValueError for what cannot be."""
-
-
-Setting = TypeVar("Setting")
-
-
-def in_company(settings: Sequence[Setting]) -> list[Setting]:
-    """Return settings of at least two networks; a single one is there twice.
-
-    Products of a stack of one round another way than those of several.
-    """
-    return [*settings] if len(settings) > 1 else [*settings, *settings]
 
 
 def number(value: float) -> float | None:

@@ -89,11 +89,11 @@ def chunk_losses(
         ValueError: the checkpoint cannot be used, or a loss is not finite; names the folder.
     """
     from compute.losses import document_losses
-    from compute.memory import shared
+    from compute.memory import scaled_batch_sizes
 
     model = _model(folder, key, vocabulary_size, device)
     try:
-        return document_losses(model, documents, sizes=shared(device, batch_share))
+        return document_losses(model, documents, sizes=scaled_batch_sizes(device, batch_share))
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
 
@@ -113,10 +113,10 @@ def chunk_measures(
         ValueError: the checkpoint cannot be used, or a value is not finite; names the folder.
     """
     from compute.measures import document_measures
-    from compute.memory import shared
+    from compute.memory import scaled_batch_sizes
 
     model = _model(folder, key, vocabulary_size, device)
-    sizes = shared(device, batch_share)
+    sizes = scaled_batch_sizes(device, batch_share)
     try:
         found = document_measures(model, documents, target=target, sizes=sizes)
     except ValueError as error:
@@ -148,7 +148,7 @@ def chunk_values(
         ValueError: see `chunk_losses`.
         MemoryError: even a small batch does not fit.
     """
-    from compute.memory import halving
+    from compute.memory import halve_until_fits
 
     place = (folder, key, vocabulary_size, device, documents)
 
@@ -157,4 +157,4 @@ def chunk_values(
             return chunk_measures(*place, batch_share=share)
         return {"loss": chunk_losses(*place, batch_share=share)}
 
-    return halving(run, batch_share)
+    return halve_until_fits(run, batch_share)

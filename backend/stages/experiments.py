@@ -26,7 +26,7 @@ from backend.store.tables import Experiment, ExperimentArray, ExperimentCell
 
 if TYPE_CHECKING:
     from backend.experiments.computing import CellResult
-    from compute.ensembles.trainer import Record, Training
+    from compute.ensembles.trainer import Trainer, TrainResult
 
 # What a kill costs at most, of a training that takes longer than that.
 SAVE_SECONDS = 20.0
@@ -96,7 +96,7 @@ class _Saved:
         self.path = store.settings.data_dir / FOLDER / f"{digest}.safetensors"
         self._next = time.monotonic() + SAVE_SECONDS
 
-    def restore(self, training: "Training") -> None:
+    def restore(self, training: "Trainer") -> None:
         """Go on where a training was cut off."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -107,7 +107,7 @@ class _Saved:
             except (SafetensorError, KeyError, ValueError, OSError):
                 self.path.unlink(missing_ok=True)  # of another version: from the start
 
-    def save(self, training: "Training") -> None:
+    def save(self, training: "Trainer") -> None:
         """Keep a training as it is, if the last time is long ago."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -150,21 +150,21 @@ class _Stack:
         self._trained = 0
         self._kept: list[_Saved] = []
 
-    def train(self, training: "Training", part: Sequence[int] | None = None) -> "Record":
+    def train(self, training: "Trainer", part: Sequence[int] | None = None) -> "TrainResult":
         """Train the networks of some of the cells, of all if None."""
         mine = self.cells if part is None else part
         before, whole = self._trained, len(self.cells)
         saved = self._at(mine)
         self._kept.append(saved)
         saved.restore(training)
-        steps = training.regime.steps
+        steps = training.config.steps
 
-        def watch(step: int, networks: int) -> None:
+        def on_progress(step: int, networks: int) -> None:
             del networks
             self.check((before + len(mine) * step / steps) / whole)
             saved.save(training)
 
-        record = training.run(watch=watch)
+        record = training.train(on_progress=on_progress)
         self._trained += len(mine)
         self._tell(self._trained / whole)
         return record
@@ -248,13 +248,13 @@ def _compute(
     progress: Progress,
 ) -> None:
     from backend.experiments.computing import COMPUTING, Bench
-    from compute.grokking.phase_diagram import one_thread
+    from compute.ensembles.trainer import single_threaded
 
     key, imports = kind.key(parameters), imports_folder(store)
     made = provenance(device=compute.device, threads=len(stacks), stack=len(stacks[0]))
     last = max(stack[-1] for stack in stacks)
     title = f"cells {min(stack[0] for stack in stacks) + 1} to {last + 1}"
-    with progress.task(title, 100 * len(stacks), unit="%") as task, one_thread():
+    with progress.task(title, 100 * len(stacks), unit="%") as task, single_threaded():
         bar, is_over = _Bar(task, len(stacks)), Event()
 
         def done(i: int) -> None:

@@ -140,7 +140,7 @@ def _found(
     commits = _commits(spec, model, branches)
     _fetch_facts(hub, model.repository, commits[max(commits)], branches, folder)
     try:
-        counts = checkpoints.counts_of_config(folder)
+        counts = checkpoints.parameter_counts_from_config(folder)
         config = checkpoints.read_config(folder)
     except checkpoints.CheckpointError as error:
         raise InvalidInputError(

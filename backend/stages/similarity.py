@@ -79,7 +79,7 @@ def _gradients(
     import torch
 
     from compute import gradients
-    from compute.memory import halving
+    from compute.memory import halve_until_fits
 
     corpus, checkpoint = selection.corpus, evaluation_of(selection).checkpoint
     quiet()
@@ -112,7 +112,9 @@ def _gradients(
         torch.set_num_threads(1)
         try:
             # What did not fit once would not fit the next time.
-            found, shares[0] = halving(lambda share: batched(first, last, share), shares[0])
+            found, shares[0] = halve_until_fits(
+                lambda share: batched(first, last, share), shares[0]
+            )
             return found
         finally:
             torch.set_num_threads(compute.threads)

@@ -129,7 +129,7 @@ def _checked(found: _Found, vocabulary_size: int, facts: _SuiteFacts) -> Checkpo
         config = checkpoints.read_config(found.folder)
         check_vocabulary(str(found.folder), config.get("vocab_size"), vocabulary_size)
         checkpoints.check_weights(found.folder)
-        counts = checkpoints.counts_of_config(found.folder)
+        counts = checkpoints.parameter_counts_from_config(found.folder)
     except checkpoints.CheckpointError as error:
         raise InvalidInputError(str(error), "Nothing was registered") from error
     files = [found.folder / "config.json", *checkpoints.weight_files(found.folder)]

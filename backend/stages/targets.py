@@ -34,13 +34,13 @@ def measure_target(
         chunk = read_chunk(session, corpus, row.chunk)
         tokens = chunk.documents[document - chunk.first_document]
         size = tokenizer_of(corpus).vocabulary_size
-    from compute.memory import halving
+    from compute.memory import halve_until_fits
 
     WORK_LOG.info("target %s", key[:16])
     with checkpoint_folder(store, checkpoint, Silent()) as folder:
         try:
             weights = (str(folder.path), folder.key, size, device)
-            values, _ = halving(
+            values, _ = halve_until_fits(
                 lambda share: evaluate_worker.chunk_measures(*weights, [tokens], token, share)
             )
             stored = arrays.stored_losses(values["target"])

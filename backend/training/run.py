@@ -153,7 +153,7 @@ def train_size(
             ),
             model_folder,
             device=device,
-            said=said,
+            on_step=said,
         )
 
 
@@ -280,7 +280,7 @@ def write_suite(recipe: Recipe, report: dict[str, Any], out: Path) -> None:
             "name": recipe.name,
             "description": recipe.description,
             "batch_tokens": schedule.batch_windows * (recipe.data.context - 1),
-            "steps": training.saved_steps(schedule.steps, schedule.save_every),
+            "steps": training.checkpoint_steps(schedule.steps, schedule.save_every),
             "context": recipe.data.context,
             "prefix": [0],
             "training": schedule.model_dump(),

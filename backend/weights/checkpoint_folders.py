@@ -85,10 +85,10 @@ def _fetched(cache: HubCache, location: HubLocation, progress: Progress) -> Iter
 
 def _check_size(checkpoint: Checkpoint, location: HubLocation, folder: WeightsFolder) -> None:
     """Refuse weights of another size than was registered: N would be a lie."""
-    from compute.checkpoints import CheckpointError, counts_of_config
+    from compute.checkpoints import CheckpointError, parameter_counts_from_config
 
     try:
-        implied = counts_of_config(folder.path).nonembedding
+        implied = parameter_counts_from_config(folder.path).nonembedding
     except CheckpointError as error:
         raise InvalidInputError(str(error), "Choose another revision: --step") from error
     registered = checkpoint.model.nonembedding_parameters

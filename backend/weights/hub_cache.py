@@ -304,11 +304,11 @@ def _key_of(folder: Path) -> str | None:
 def _finished(folder: Path, is_pickled: bool) -> str:
     """Return the key of a fetched folder, its pickles rewritten as safetensors and removed."""
     from compute.checkpoints import check_weights
-    from compute.pickled import BIN_INDEX_FILE, bin_files, rewrite_bins
+    from compute.pickled import BIN_INDEX_FILE, bin_files, convert_to_safetensors
 
     if is_pickled:
         pickles = bin_files(folder)
-        rewrite_bins(folder)
+        convert_to_safetensors(folder)
         for file in [*pickles, folder / BIN_INDEX_FILE]:
             file.unlink(missing_ok=True)
     check_weights(folder)

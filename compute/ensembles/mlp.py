@@ -17,7 +17,7 @@ from torch import Tensor
 from compute.ensembles.shapes import Activation, Shape
 
 
-def default_layers(shape: Shape, generator: torch.Generator) -> list[Float[Tensor, "..."]]:
+def init_layers(shape: Shape, generator: torch.Generator) -> list[Float[Tensor, "..."]]:
     """Return one network's W and b, layer by layer, as `torch.nn.Linear` begins.
 
     Uniform within 1 / sqrt(inputs) of zero, weights before biases, drawn in float64.
@@ -40,10 +40,10 @@ class StackedMLP:
         gradients: of the leaves, after `backward`.
     """
 
-    def __init__(self, shape: Shape, leaves: Sequence[Tensor]) -> None:
+    def __init__(self, shape: Shape, params: Sequence[Tensor]) -> None:
         self.shape = shape
-        self.leaves = [leaf.contiguous() for leaf in leaves]
-        self.gradients = [torch.empty_like(leaf) for leaf in self.leaves]
+        self.params = [param.contiguous() for param in params]
+        self.gradients = [torch.empty_like(param) for param in self.params]
         self._inputs: list[Tensor] = []
         self._outputs: list[Tensor] = []
         self._slopes: list[Tensor] = []
@@ -66,7 +66,7 @@ class StackedMLP:
         self._inputs, self._masks = [x, *self._outputs[:-1]], masks
         last = len(self._outputs) - 1
         for layer, (before, after) in enumerate(zip(self._inputs, self._outputs, strict=True)):
-            torch.baddbmm(self.leaves[2 * layer + 1], before, self.leaves[2 * layer], out=after)
+            torch.baddbmm(self.params[2 * layer + 1], before, self.params[2 * layer], out=after)
             if layer < last:
                 activate(after, self.shape.activation)
                 if masks is not None:
@@ -99,7 +99,7 @@ class StackedMLP:
             torch.sum(slope, dim=1, keepdim=True, out=self.gradients[2 * layer + 1])
             if layer < lowest:
                 break
-            W = self.leaves[2 * layer]
+            W = self.params[2 * layer]
             slope = torch.bmm(slope, W.transpose(1, 2), out=self._slopes[layer])
             if layer:
                 self._through_activation(slope, before, layer - 1)
@@ -115,10 +115,10 @@ class StackedMLP:
         own = torch.where(mask > 0, outputs / mask, outputs)
         deactivate(slope, own, self.shape.activation)
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the networks."""
-        self.leaves = [leaf[rows] for leaf in self.leaves]
-        self.gradients = [torch.empty_like(leaf) for leaf in self.leaves]
+    def select(self, rows: Tensor) -> None:
+        """Replace the stack by some of its rows."""
+        self.params = [param[rows] for param in self.params]
+        self.gradients = [torch.empty_like(param) for param in self.params]
         self._outputs, self._slopes = [], []
 
 

@@ -18,7 +18,7 @@ def data_seed(seed: int) -> int:
     return int(np.random.SeedSequence([seed, 2]).generate_state(1, np.uint64)[0] >> 1)
 
 
-class Epochs:
+class EpochSampler:
     """Batches of fixed samples: each epoch of each network in a new order."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
@@ -37,7 +37,7 @@ class Epochs:
             order = self._orders[network] = torch.randperm(count, generator=generator)
         return order[torch.arange(part * size, (part + 1) * size) % count]
 
-    def keep(self, networks: Sequence[int]) -> None:
-        """Go on with some of the networks."""
+    def select(self, networks: Sequence[int]) -> None:
+        """Replace the stack by some of its rows."""
         self._seeds = [self._seeds[i] for i in networks]
         self._orders = [self._orders[i] for i in networks]

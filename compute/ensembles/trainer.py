@@ -1,8 +1,8 @@
-"""Training many networks side by side: steps, looks, thresholds, early stop, checkpoints.
+"""Train a stack of networks together: steps, evaluations, thresholds, early stopping, checkpoints.
 
-A stack of networks takes its steps together. Before every `look_every`-th step all are looked at;
-a network that has nothing more to show leaves the stack, which goes on smaller. What a network
-does never depends on who shares its stack.
+All networks of a stack take each step in one batched call. A network that has reached its
+thresholds, or stops early, is dropped from the stack. A network's results do not depend on the
+other networks of its stack.
 """
 
 import math
@@ -18,13 +18,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from compute.ensembles.adamw import StackedAdamW
-from compute.ensembles.patience import Patience, Rises
+from compute.ensembles.early_stopping import EarlyStopping, RiseCounter
 
-WATCH_SECONDS = 0.1
-RELEASE_EVERY = 50
+PROGRESS_SECONDS = 0.1
+DROP_EVERY = 50
 
-Watch = Callable[[int, int], None]
-"""Called with the step and the number of networks that still train; it may raise to cancel."""
+ProgressCallback = Callable[[int, int], None]
+"""Called with the step and the number of networks in training; raises to cancel."""
 
 
 class Networks(ABC):
@@ -32,317 +32,341 @@ class Networks(ABC):
 
     @property
     @abstractmethod
-    def leaves(self) -> list[Tensor]:
+    def params(self) -> list[Tensor]:
         """Parameters, each a stack [networks, ...]."""
 
     @property
     @abstractmethod
     def gradients(self) -> list[Tensor]:
-        """Gradients of the training loss at the step last prepared, in the order of the leaves."""
+        """Gradients of the training loss at the last prepared step, in the order of `params`."""
 
     @abstractmethod
     def prepare(self, step: int) -> None:
         """Compute the gradients at a step."""
 
     @abstractmethod
-    def looks(
+    def evaluate(
         self, step: int, names: Sequence[str]
     ) -> Mapping[str, Float[Tensor, "networks *rest"]]:
-        """Return measures of the networks as they are before a step, by name."""
+        """Return measures by name, before the update of a step."""
 
     @abstractmethod
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the networks."""
+    def select(self, rows: Tensor) -> None:
+        """Replace the stack by some of its rows; a row may be repeated."""
 
     def after_step(self) -> None:  # noqa: B027
-        """Do what follows a step: nothing, or a projection."""
+        """Project the parameters after an update; does nothing by default."""
 
 
-def squares(leaves: Sequence[Tensor]) -> Float[Tensor, " networks"]:
+def squared_norm(params: Sequence[Tensor]) -> Float[Tensor, " networks"]:
     """Return the sum of all squared parameters of every network.
 
-    As products: a sum's order, and with it the last digit, depends on how many are summed.
+    Computed by bmm: the rounding of a sum depends on the number of networks.
     """
-    flat = [leaf.flatten(1) for leaf in leaves]
+    flat = [param.flatten(1) for param in params]
     total = torch.bmm(flat[0][:, None, :], flat[0][:, :, None])
-    for one in flat[1:]:
-        total = total + torch.bmm(one[:, None, :], one[:, :, None])
+    for param in flat[1:]:
+        total = total + torch.bmm(param[:, None, :], param[:, :, None])
     return total[:, 0, 0]
 
 
 @contextmanager
-def _flushed_denormals() -> Iterator[None]:
-    """Take numbers under 1e-38 as zero in this thread, and no longer than in the block.
+def single_threaded() -> Iterator[None]:
+    """Run each thread's products single-threaded: small products gain nothing from more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
-    Second moments of dead units fade below that, where a CPU is a hundred times slower.
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Flush denormal numbers to zero in this thread, within the block.
+
+    Second moments of dead units become denormal, which slows a CPU down a hundredfold.
     """
-    was = 5e-324 * float(np.ones(1)[0]) == 0
+    was_flushing = 5e-324 * float(np.ones(1)[0]) == 0
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(was)
+        torch.set_flush_denormal(was_flushing)
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A measure that is reached once it is at or above a value."""
+    """A threshold, reached at the first step at which a measure is at least a minimum."""
 
     measure: str
-    at_least: float
+    minimum: float
 
 
 @dataclass(frozen=True)
-class Regime:
-    """How a stack is trained and looked at.
+class TrainConfig:
+    """Training settings of a stack.
 
     Attributes:
-        steps: budget S; what is not reached within it counts as S - 1.
-        thresholds: whose first step is sought, by name.
-        look_every: steps between looks at the thresholds' measures.
-        log: steps at which all of `measures` are kept, rising.
-        measures: what is kept then.
-        stop_after: thresholds after all of which a network has no more to show; none: train on.
-        linger: steps that it goes on after that, for its curve to be seen.
-        warmup: steps in which the learning rates rise from 0.
-        patience: when a network is let go because its measure keeps rising; None: never.
+        steps: budget S; a threshold that is not reached is recorded as S - 1.
+        thresholds: thresholds by name.
+        measures: measures to record.
+        eval_steps: steps at which `measures` are recorded, ascending.
+        eval_every: steps between evaluations of the thresholds.
+        stop_thresholds: names of the thresholds that end a network's training once all are
+            reached; empty: train for the whole budget.
+        stop_delay: steps to train on after that, so that curves show what follows.
+        warmup: steps of linear learning-rate warm-up.
+        early_stopping: criterion of early stopping; None: no early stopping.
     """
 
     steps: int
     thresholds: Mapping[str, Threshold]
     measures: Sequence[str]
-    log: Int[np.ndarray, " looks"]
-    look_every: int = 1
-    stop_after: Sequence[str] = ()
-    linger: int = 0
+    eval_steps: Int[np.ndarray, " evals"]
+    eval_every: int = 1
+    stop_thresholds: Sequence[str] = ()
+    stop_delay: int = 0
     warmup: int = 0
-    patience: Patience | None = None
+    early_stopping: EarlyStopping | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a budget or an interval that means nothing."""
-        if self.steps < 2 or self.look_every < 1 or self.linger < 0 or self.warmup < 0:
+        """Raise ValueError for a value out of range."""
+        if self.steps < 2 or self.eval_every < 1 or self.stop_delay < 0 or self.warmup < 0:
             raise ValueError(
-                f"steps {self.steps}, look_every {self.look_every}, linger {self.linger}, "
+                f"steps {self.steps}, eval_every {self.eval_every}, stop_delay {self.stop_delay}, "
                 f"warmup {self.warmup}: want at least 2, 1, 0 and 0"
             )
-        if len(self.log) and (self.log[0] < 0 or (np.diff(self.log) <= 0).any()):
-            raise ValueError("log: steps must rise from 0 or later")
-        if unknown := set(self.stop_after) - set(self.thresholds):
-            raise ValueError(f"stop_after names {sorted(unknown)}, which are no thresholds")
+        eval_steps = self.eval_steps
+        if len(eval_steps) and (eval_steps[0] < 0 or (np.diff(eval_steps) <= 0).any()):
+            raise ValueError("eval_steps must be ascending and at least 0")
+        if unknown := set(self.stop_thresholds) - set(self.thresholds):
+            raise ValueError(f"stop_thresholds {sorted(unknown)} are not in thresholds")
 
 
-def log_steps(steps: int, looks: int) -> Int[np.ndarray, " looks"]:
-    """Return steps to log at: 0, then evenly over the logarithm, then the last; about `looks`."""
-    spaced = np.unique(np.geomspace(1, steps - 1, max(2, looks)).round().astype(np.int64))
+def log_spaced_steps(steps: int, count: int) -> Int[np.ndarray, " evals"]:
+    """Return 0 and about `count` log-spaced steps up to the last."""
+    spaced = np.unique(np.geomspace(1, steps - 1, max(2, count)).round().astype(np.int64))
     return np.concatenate([[0], spaced])
 
 
 @dataclass
-class Record:
-    """What a stack showed; a row is a network.
+class TrainResult:
+    """Results of training a stack; rows are networks.
 
     Attributes:
-        reached: first step of every threshold by name, S - 1 if never.
-        stopped: step before which the network left the stack; S if it stayed.
-        curves: measures by name [networks, looks, ...], NaN after it had left; float32 where they
-            were measured so.
-        leaves: parameters at the end.
+        threshold_steps: first step at each threshold by name, S - 1 if it is not reached.
+        stop_steps: number of steps that the network took; S if it was not dropped.
+        curves: measures by name [networks, evals, ...], NaN after the network was dropped;
+            float32 or float64 as evaluated.
+        params: final parameters.
     """
 
-    reached: dict[str, Int[np.ndarray, " networks"]]
-    stopped: Int[np.ndarray, " networks"]
-    curves: dict[str, Float[np.ndarray, "networks looks ..."]]
-    leaves: list[Tensor] = field(default_factory=list)
+    threshold_steps: dict[str, Int[np.ndarray, " networks"]]
+    stop_steps: Int[np.ndarray, " networks"]
+    curves: dict[str, Float[np.ndarray, "networks evals ..."]]
+    params: list[Tensor] = field(default_factory=list)
 
 
-class Training:
-    """One stack in training; `run` goes on from wherever it is."""
+def _pad_to_two(rows: Int[np.ndarray, " networks"]) -> Int[np.ndarray, " padded"]:
+    """Repeat a single row: bmm rounds differently for a batch of one."""
+    return np.repeat(rows, 2) if len(rows) == 1 else rows
 
-    def __init__(self, networks: Networks, optimizer: StackedAdamW, regime: Regime) -> None:
-        count = len(networks.leaves[0])
-        self.networks, self.optimizer, self.regime = networks, optimizer, regime
+
+class Trainer:
+    """Trains one stack of networks, resumable between any two steps.
+
+    Attributes:
+        step: next step.
+        rows: rows of the result that are still in training, in the order of the stack.
+        result: results so far.
+    """
+
+    def __init__(self, networks: Networks, optimizer: StackedAdamW, config: TrainConfig) -> None:
+        self.networks, self.optimizer, self.config = networks, optimizer, config
+        count, device = len(networks.params[0]), networks.params[0].device
         self.step = 0
         self.rows = np.arange(count)
-        self.record = Record(
-            {name: np.full(count, regime.steps - 1) for name in regime.thresholds},
-            np.full(count, regime.steps),
+        self.result = TrainResult(
+            {name: np.full(count, config.steps - 1) for name in config.thresholds},
+            np.full(count, config.steps),
             {},
-            [leaf.clone() for leaf in networks.leaves],
+            [param.clone() for param in networks.params],
         )
-        # The last network never goes on alone: products of a stack of one round another way, and
-        # what it does would depend on when the others stopped. Another keeps it company, unseen.
-        self._company: int | None = None
-        self._rises = Rises(regime.patience, count) if regime.patience else None
-        self._names = list(regime.thresholds)
-        self._wanted = [threshold.measure for threshold in regime.thresholds.values()]
-        at_least = [[threshold.at_least] for threshold in regime.thresholds.values()]
-        device = networks.leaves[0].device
-        self._at_least = torch.tensor(at_least, dtype=networks.leaves[0].dtype, device=device)
-        # On the device, so that a look does not wait for it.
-        self._reached = torch.full((len(self._names), count), regime.steps - 1, device=device)
+        self._rises = RiseCounter(config.early_stopping, count) if config.early_stopping else None
+        self._names = list(config.thresholds)
+        self._measures = [threshold.measure for threshold in config.thresholds.values()]
+        minima = [[threshold.minimum] for threshold in config.thresholds.values()]
+        self._minima = torch.tensor(minima, dtype=networks.params[0].dtype, device=device)
+        # On the device, so that an evaluation does not wait for a transfer.
+        self._threshold_steps = torch.full(
+            (len(self._names), count), config.steps - 1, device=device
+        )
+        if count == 1:
+            self._select_rows(_pad_to_two(self.rows))
 
-    def run(self, until: int | None = None, watch: Watch | None = None) -> Record:
-        """Train to a step, the budget's last if None, and return what was seen.
+    def train(
+        self, until: int | None = None, on_progress: ProgressCallback | None = None
+    ) -> TrainResult:
+        """Train up to a step and return the results so far.
 
         Args:
-            until: step before which to stop, at most the budget.
-            watch: called every tenth of a second; what it raises ends the run between two steps.
+            until: step before which to stop (default: the budget).
+            on_progress: called every `PROGRESS_SECONDS` between two steps; raises to cancel.
         """
-        end = min(self.regime.steps, until if until is not None else self.regime.steps)
-        called = -math.inf
+        end = min(self.config.steps, until if until is not None else self.config.steps)
+        called_at = -math.inf
         with _flushed_denormals():
             while self.step < end and len(self.rows):
-                if watch and time.monotonic() - called >= WATCH_SECONDS:
-                    called = time.monotonic()
-                    watch(self.step, len(self.rows))
+                if on_progress and time.monotonic() - called_at >= PROGRESS_SECONDS:
+                    called_at = time.monotonic()
+                    on_progress(self.step, len(self.rows))
                 self._take_step()
-        self._put_back(np.arange(len(self.rows)))
-        return self.record
+        self._write_result(np.arange(len(self.rows)))
+        return self.result
 
     def _take_step(self) -> None:
-        regime = self.regime
+        config = self.config
         self.networks.prepare(self.step)
-        self._log()
-        if self._names and (self.step % regime.look_every == 0 or self.step == regime.steps - 1):
-            self._look()
-        done = self._spent()
-        factor = min(1.0, (self.step + 1) / regime.warmup) if regime.warmup else 1.0
+        self._record_curves()
+        if self._names and (self.step % config.eval_every == 0 or self.step == config.steps - 1):
+            self._evaluate_thresholds()
+        is_finished = self._is_out_of_patience()
+        factor = min(1.0, (self.step + 1) / config.warmup) if config.warmup else 1.0
         self.optimizer.step(self.networks.gradients, factor)
         self.networks.after_step()
         self.step += 1
-        if regime.stop_after and self.step % RELEASE_EVERY == 0:
-            done = done | self._shown()
-        if done.any():
-            self._let_go(done)
+        if config.stop_thresholds and self.step % DROP_EVERY == 0:
+            is_finished = is_finished | self._has_reached_thresholds()
+        if is_finished.any():
+            self._drop_finished(is_finished)
 
-    def _log(self) -> None:
-        place = int(np.searchsorted(self.regime.log, self.step))
-        if place < len(self.regime.log) and self.regime.log[place] == self.step:
-            seen = self.networks.looks(self.step, self.regime.measures)
-            for name, values in seen.items():
-                mine = values[: len(self.rows)].cpu().numpy()
-                self._curve(name, values)[self.rows, place] = mine
+    def _record_curves(self) -> None:
+        column = int(np.searchsorted(self.config.eval_steps, self.step))
+        if column == len(self.config.eval_steps) or self.config.eval_steps[column] != self.step:
+            return
+        for name, values in self.networks.evaluate(self.step, self.config.measures).items():
+            self._curve(name, values)[self.rows, column] = values[: len(self.rows)].cpu().numpy()
 
-    def _curve(self, name: str, like: Tensor) -> Float[np.ndarray, "networks looks ..."]:
-        curves, count = self.record.curves, len(self.record.stopped)
+    def _curve(self, name: str, values: Tensor) -> Float[np.ndarray, "networks evals ..."]:
+        curves, count = self.result.curves, len(self.result.stop_steps)
         if name not in curves:
-            # No wider than what was seen: all parameters at every look are many.
-            dtype = np.float32 if like.dtype == torch.float32 else np.float64
-            shape = (count, len(self.regime.log), *like.shape[1:])
+            # Half the memory for float32: all parameters may be recorded at every step.
+            dtype = np.float32 if values.dtype == torch.float32 else np.float64
+            shape = (count, len(self.config.eval_steps), *values.shape[1:])
             curves[name] = np.full(shape, np.nan, dtype)
         return curves[name]
 
-    def _look(self) -> None:
-        seen = self.networks.looks(self.step, self._wanted)
-        values = torch.stack([seen[name][: len(self.rows)] for name in self._wanted])
-        now = torch.where(values >= self._at_least, self.step, self.regime.steps - 1)
-        torch.minimum(self._reached, now, out=self._reached)
+    def _evaluate_thresholds(self) -> None:
+        measures = self.networks.evaluate(self.step, self._measures)
+        values = torch.stack([measures[name][: len(self.rows)] for name in self._measures])
+        steps = torch.where(values >= self._minima, self.step, self.config.steps - 1)
+        torch.minimum(self._threshold_steps, steps, out=self._threshold_steps)
 
-    def _spent(self) -> Bool[np.ndarray, " networks"]:
-        """Return which networks have used up their patience at this step."""
+    def _is_out_of_patience(self) -> Bool[np.ndarray, " networks"]:
         rises = self._rises
         if rises is None or not rises.is_due(self.step):
             return np.zeros(len(self.rows), bool)
-        measure = rises.patience.measure
-        seen = self.networks.looks(self.step, [measure])[measure]
-        return rises.spent(self.step, seen[: len(self.rows)].double().cpu().numpy())
+        monitor = rises.criterion.monitor
+        values = self.networks.evaluate(self.step, [monitor])[monitor]
+        return rises.update(self.step, values[: len(self.rows)].double().cpu().numpy())
 
-    def _shown(self) -> Bool[np.ndarray, " networks"]:
-        """Return which networks have reached all that was asked of them, and lingered."""
-        reached = self._reached.cpu().numpy()
-        last = reached[[self._names.index(name) for name in self.regime.stop_after]].max(axis=0)
-        done: Bool[np.ndarray, " networks"] = (last < self.regime.steps - 1) & (
-            self.step > last + self.regime.linger
+    def _has_reached_thresholds(self) -> Bool[np.ndarray, " networks"]:
+        """Return which networks reached all `stop_thresholds` more than `stop_delay` steps ago."""
+        steps = self._threshold_steps.cpu().numpy()
+        last = steps[[self._names.index(name) for name in self.config.stop_thresholds]].max(axis=0)
+        is_done: Bool[np.ndarray, " networks"] = (last < self.config.steps - 1) & (
+            self.step > last + self.config.stop_delay
         )
-        return done
+        return is_done
 
-    def _let_go(self, done: Bool[np.ndarray, " networks"]) -> None:
-        self._put_back(np.flatnonzero(done))
-        self.record.stopped[self.rows[done]] = self.step
-        stay, device = np.flatnonzero(~done), self.networks.leaves[0].device
-        gone = np.flatnonzero(done)[:1]
-        if len(stay) == 1:
-            self._company = int(self.rows[gone[0]])
-        self.rows = self.rows[stay]
-        self._reached = self._reached[:, torch.as_tensor(stay, device=device)]
+    def _drop_finished(self, is_finished: Bool[np.ndarray, " networks"]) -> None:
+        self._write_result(np.flatnonzero(is_finished))
+        self.result.stop_steps[self.rows[is_finished]] = self.step
+        remaining = np.flatnonzero(~is_finished)
+        self.rows = self.rows[remaining]
+        self._threshold_steps = self._threshold_steps[
+            :, torch.as_tensor(remaining, device=self._threshold_steps.device)
+        ]
         if self._rises:
-            self._rises.keep(stay)
-        if not len(stay):  # the run is over: a stack of nothing has no shape
-            return
-        kept = stay if len(stay) > 1 else np.concatenate([stay, gone])
-        chosen = torch.as_tensor(kept, device=device)
-        self.networks.keep(chosen)
-        self.optimizer.keep(chosen, self.networks.leaves)
+            self._rises.select(remaining)
+        if len(remaining):  # an empty stack has no shape
+            self._select_rows(_pad_to_two(remaining))
 
-    def _put_back(self, places: Int[np.ndarray, " n"]) -> None:
+    def _select_rows(self, rows: Int[np.ndarray, " n"]) -> None:
+        selected = torch.as_tensor(rows, device=self._threshold_steps.device)
+        self.networks.select(selected)
+        self.optimizer.select(selected, self.networks.params)
+
+    def _write_result(self, places: Int[np.ndarray, " n"]) -> None:
+        """Copy threshold steps and parameters of some places of the stack into the result."""
         rows = self.rows[places]
-        for name, values in zip(self._names, self._reached.cpu().numpy(), strict=True):
-            self.record.reached[name][rows] = values[places]
-        for whole, leaf in zip(self.record.leaves, self.networks.leaves, strict=True):
-            target = torch.as_tensor(rows, device=leaf.device)
-            whole[target] = leaf[torch.as_tensor(places, device=leaf.device)]
+        for name, steps in zip(self._names, self._threshold_steps.cpu().numpy(), strict=True):
+            self.result.threshold_steps[name][rows] = steps[places]
+        for final, param in zip(self.result.params, self.networks.params, strict=True):
+            target = torch.as_tensor(rows, device=param.device)
+            final[target] = param[torch.as_tensor(places, device=param.device)]
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that `restore` needs to go on exactly here, as tensors for safetensors."""
-        means = zip(self.optimizer.first, self.optimizer.second, strict=True)
-        record = self.record
+        """Return everything that `restore` needs, as tensors for safetensors."""
+        result, optimizer = self.result, self.optimizer
+        lists = {
+            "param": self.networks.params,
+            "final": result.params,
+            "exp_avg": optimizer.exp_avg,
+            "exp_avg_sq": optimizer.exp_avg_sq,
+        }
+        arrays = {
+            "rows": self.rows,
+            "stop_steps": result.stop_steps,
+            **{f"threshold_steps.{name}": v for name, v in result.threshold_steps.items()},
+            **{f"curve.{name}": v for name, v in result.curves.items()},
+        }
         return {
             "step": torch.tensor(self.step),
-            "optimizer_steps": torch.tensor(self.optimizer.steps),
-            "rows": torch.from_numpy(self.rows.copy()),
-            "company": torch.tensor(-1 if self._company is None else self._company),
-            "open": self._reached.cpu().clone(),
-            "stopped": torch.from_numpy(record.stopped.copy()),
+            "optimizer_steps": torch.tensor(optimizer.steps),
+            "threshold_steps": self._threshold_steps.cpu().clone(),
             **(self._rises.state() if self._rises else {}),
-            **{f"leaf.{i}": leaf.cpu().clone() for i, leaf in enumerate(self.networks.leaves)},
-            **{f"end.{i}": leaf.cpu().clone() for i, leaf in enumerate(record.leaves)},
             **{
-                f"mean.{i}.{j}": m.cpu().clone()
-                for i, both in enumerate(means)
-                for j, m in enumerate(both)
+                f"{key}.{i}": t.cpu().clone() for key, ts in lists.items() for i, t in enumerate(ts)
             },
-            **{f"reached.{name}": torch.from_numpy(v.copy()) for name, v in record.reached.items()},
-            **{f"curve.{name}": torch.from_numpy(v.copy()) for name, v in record.curves.items()},
+            **{key: torch.from_numpy(array.copy()) for key, array in arrays.items()},
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state of an equal training that had just begun, in place of the start.
+        """Resume from the state of a training with the same settings; call before the first step.
 
         Raises:
-            ValueError: the state is of other networks, or of a training without patience.
+            ValueError: the state has other shapes, or none of early stopping.
         """
         if self._rises and not self._rises.state().keys() <= state.keys():
-            raise ValueError("the state is of a training without patience; start anew")
-        shapes = [tuple(state[f"end.{i}"].shape) for i in range(len(self.record.leaves))]
-        if shapes != [tuple(leaf.shape) for leaf in self.record.leaves]:
+            raise ValueError("the state is of a training without early stopping; start anew")
+        result, device = self.result, self._threshold_steps.device
+        finals = [state[f"final.{i}"].to(device) for i in range(len(result.params))]
+        shapes = [tuple(final.shape) for final in finals]
+        if shapes != [tuple(param.shape) for param in result.params]:
             raise ValueError(f"the state is of networks of shapes {shapes}; start anew")
         self.step = int(state["step"])
         self.rows = state["rows"].numpy().copy()
-        device = self.networks.leaves[0].device
-        self._company = int(state["company"]) if int(state["company"]) >= 0 else None
-        beside = [] if self._company is None else [self._company]
-        chosen = torch.as_tensor([*self.rows.tolist(), *beside], device=device)
-        if len(self.rows):  # else the run was over
-            self._restore_stack(state, chosen)
-        self._reached = state["open"].to(device)
+        if len(self.rows):  # an empty stack has no shape
+            self._restore_stack(state)
+        self._threshold_steps = state["threshold_steps"].to(device)
         if self._rises:
             self._rises.restore(state)
-        record = self.record
-        record.stopped = state["stopped"].numpy().copy()
-        record.leaves = [state[f"end.{i}"].to(device) for i in range(len(shapes))]
-        for name in record.reached:
-            record.reached[name] = state[f"reached.{name}"].numpy().copy()
+        result.params = finals
+        result.stop_steps = state["stop_steps"].numpy().copy()
+        for name in result.threshold_steps:
+            result.threshold_steps[name] = state[f"threshold_steps.{name}"].numpy().copy()
         for key, values in state.items():
             if key.startswith("curve."):
-                record.curves[key.removeprefix("curve.")] = values.numpy().copy()
+                result.curves[key.removeprefix("curve.")] = values.numpy().copy()
 
-    def _restore_stack(self, state: Mapping[str, Tensor], chosen: Tensor) -> None:
-        if len(self.rows) < len(self.record.stopped):
-            self.networks.keep(chosen)
-        for i, leaf in enumerate(self.networks.leaves):
-            leaf.copy_(state[f"leaf.{i}"])
-        self.optimizer.keep(chosen, self.networks.leaves)
-        self.optimizer.steps = int(state["optimizer_steps"])
-        for i, both in enumerate(zip(self.optimizer.first, self.optimizer.second, strict=True)):
-            for j, mean in enumerate(both):
-                mean.copy_(state[f"mean.{i}.{j}"])
+    def _restore_stack(self, state: Mapping[str, Tensor]) -> None:
+        if len(self.rows) < len(self.result.stop_steps):
+            self._select_rows(_pad_to_two(self.rows))
+        optimizer = self.optimizer
+        optimizer.steps = int(state["optimizer_steps"])
+        for i, param in enumerate(self.networks.params):
+            param.copy_(state[f"param.{i}"])
+            optimizer.exp_avg[i].copy_(state[f"exp_avg.{i}"])
+            optimizer.exp_avg_sq[i].copy_(state[f"exp_avg_sq.{i}"])

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from compute.ensembles.adamw import Rates, StackedAdamW
-from compute.ensembles.mlp import StackedMLP, default_layers
-from compute.ensembles.seeds import Epochs, step_seed
+from compute.ensembles.mlp import StackedMLP, init_layers
+from compute.ensembles.seeds import EpochSampler, step_seed
 from compute.ensembles.trainer import Networks
-from compute.grokking.parallelograms import IS_CLOSE, parallelograms
+from compute.grokking.parallelograms import CLOSED_BELOW, parallelograms
 from compute.grokking.problems import S3_INIT_SCALE, Problem, Setting, n_train, split_of
 
 S3_IS_CLOSE = 0.5
@@ -32,17 +32,17 @@ _STACKED = (
 )
 
 
-def initial(problem: Problem, setting: Setting) -> list[Float[Tensor, "..."]]:
+def init_params(problem: Problem, setting: Setting) -> list[Float[Tensor, "..."]]:
     """Return one network's E [p, dim] and decoder, in float64."""
     generator = torch.Generator().manual_seed(setting.seed)
     E = torch.rand((problem.p, problem.dim), generator=generator, dtype=torch.float64) - 0.5
     if problem.task == "s3":
         E *= 2 * S3_INIT_SCALE
-    decoder = default_layers(problem.shape(), generator)
+    decoder = init_layers(problem.shape(), generator)
     return [E, *(part * setting.init_scale for part in decoder)]
 
 
-class Additions(Networks):
+class AdditionNetworks(Networks):
     """A stack of such networks, as `compute.ensembles.trainer` trains it."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Additions(Networks):
         if not settings:
             raise ValueError("no network to train: give at least one setting")
         self.problem, self.settings = problem, list(settings)
-        begun = [initial(problem, setting) for setting in settings]
+        begun = [init_params(problem, setting) for setting in settings]
         stacked = [torch.stack(parts).to(device, dtype) for parts in zip(*begun, strict=True)]
         self.E, self.decoder = stacked[0], StackedMLP(problem.shape(), stacked[1:])
         self.E_gradient = torch.empty_like(self.E)
@@ -94,14 +94,14 @@ class Additions(Networks):
         self._corners = put(parallelograms(problem.p).rows(problem.p))
         self._sizes = sizes.tolist()
         self._batches = [setting.batch_size for setting in self.settings]
-        self._epochs = Epochs([setting.seed for setting in self.settings])
+        self._epochs = EpochSampler([setting.seed for setting in self.settings])
         self._output: Tensor | None = None
         self._settle()
 
     @property
-    def leaves(self) -> list[Tensor]:
+    def params(self) -> list[Tensor]:
         """E [networks, p, dim], then the decoder's."""
-        return [self.E, *self.decoder.leaves]
+        return [self.E, *self.decoder.params]
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -110,13 +110,13 @@ class Additions(Networks):
 
     def rates(self) -> list[Rates]:
         """Return the rates of the leaves."""
-        own = Rates.of(self.settings, "lr_representation", "wd_representation")
-        decoder = Rates.of(self.settings, "lr_decoder", "wd_decoder")
-        return [own, *[decoder] * len(self.decoder.leaves)]
+        own = Rates.from_settings(self.settings, "lr_representation", "wd_representation")
+        decoder = Rates.from_settings(self.settings, "lr_decoder", "wd_decoder")
+        return [own, *[decoder] * len(self.decoder.params)]
 
     def optimizer(self) -> StackedAdamW:
         """Return the optimizer of the stack, with each network's own rates."""
-        return StackedAdamW(self.leaves, self.rates())
+        return StackedAdamW(self.params, self.rates())
 
     def prepare(self, step: int) -> None:
         """Compute the gradients of the training loss of every network."""
@@ -161,7 +161,7 @@ class Additions(Networks):
         slope.scatter_add_(2, self._answers[:, :rows, None], -torch.ones_like(slope[:, :, :1]))
         return slope.mul_(weights[:, :, None])
 
-    def looks(
+    def evaluate(
         self, step: int, names: Sequence[str]
     ) -> Mapping[str, Float[Tensor, "networks *rest"]]:
         """Return measures by name.
@@ -205,7 +205,7 @@ class Additions(Networks):
         unit = _normalised(self.E)
         off = ((self._corners @ unit) ** 2).mean(dim=2)
         # Without spread nothing is represented.
-        closed = (off < IS_CLOSE) & (unit != 0).flatten(1).any(dim=1)[:, None]
+        closed = (off < CLOSED_BELOW) & (unit != 0).flatten(1).any(dim=1)[:, None]
         return closed.to(self.E.dtype).mean(dim=1)
 
     def _s3_rqi(self) -> Tensor:
@@ -247,15 +247,15 @@ class Additions(Networks):
         share = self._rates[:, None, None]
         return [(drawn[:, layer] >= share).to(self.E.dtype) / (1 - share) for layer in range(2)]
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the networks."""
+    def select(self, rows: Tensor) -> None:
+        """Replace the stack by some of its rows."""
         places = rows.tolist()
         self.E, self.E_gradient = self.E[rows], self.E_gradient[rows]
-        self.decoder.keep(rows)
+        self.decoder.select(rows)
         self.settings = [self.settings[i] for i in places]
         self._batches = [self._batches[i] for i in places]
         self._sizes = [self._sizes[i] for i in places]
-        self._epochs.keep(places)
+        self._epochs.select(places)
         for name in _STACKED:
             setattr(self, name, getattr(self, name)[rows])
         self._settle()

@@ -18,19 +18,19 @@ from compute.grokking.fourier import (
     NeuronFrequencies,
     clock_spectrum,
     embedding_gini,
-    folded,
+    fold_by_frequency,
+    frequency_energy_share,
     logit_energy,
     neuron_frequencies,
     neuron_logit_gini,
     principal_plane,
-    progress,
-    share_of_frequencies,
+    progress_measures,
+    rotation_plane,
     spectrum,
-    turning_plane,
 )
-from compute.grokking.modular_addition import leaves_of
+from compute.grokking.modular_addition import unflatten_params
 from compute.grokking.modular_setting import Architecture
-from compute.grokking.transformer import Forward, all_pairs
+from compute.grokking.transformer import StackedTransformer, all_pairs
 
 MAX_PLANES = 8
 MAX_NEURONS = 12
@@ -39,7 +39,7 @@ MAP_BYTES = 1_600_000
 
 
 @dataclass(frozen=True)
-class Portrait:
+class Activations:
     """One network on all pairs.
 
     Attributes:
@@ -57,13 +57,13 @@ class Portrait:
     scores: Float[np.ndarray, "heads places"]
 
 
-def portrait(shape: Architecture, parameters: Float[np.ndarray, " all"]) -> Portrait:
+def network_activations(shape: Architecture, parameters: Float[np.ndarray, " all"]) -> Activations:
     """Return what a network with these flat parameters is and does."""
-    leaves = leaves_of(shape, torch.from_numpy(parameters))
-    forward = Forward(shape)
-    logits = forward.run(leaves, all_pairs(shape.p))[0]
-    E, W_out, U = leaves[0][0, : shape.p], leaves[8][0], leaves[10][0]
-    return Portrait(
+    params = unflatten_params(shape, torch.from_numpy(parameters))
+    forward = StackedTransformer(shape)
+    logits = forward.forward(params, all_pairs(shape.p))[0]
+    E, W_out, U = params[0][0, : shape.p], params[8][0], params[10][0]
+    return Activations(
         E.double().numpy(),
         (W_out @ U).double().numpy(),
         logits.double().numpy(),
@@ -94,7 +94,7 @@ class Clock:
         return self.neurons.key
 
 
-def clock_of(final: Portrait, n_drawn: int = MAX_NEURONS) -> Clock:
+def find_clock(final: Activations, n_drawn: int = MAX_NEURONS) -> Clock:
     """Return the clock of a final network."""
     neurons = neuron_frequencies(final.hidden)
     energy = spectrum(final.E)
@@ -102,7 +102,7 @@ def clock_of(final: Portrait, n_drawn: int = MAX_NEURONS) -> Clock:
     planes = tuple(strongest[:MAX_PLANES])
     directions = np.zeros((len(planes), final.E.shape[1], 2))
     for i, k in enumerate(planes):
-        directions[i] = turning_plane(final.E, k)
+        directions[i] = rotation_plane(final.E, k)
     return Clock(neurons, planes, directions, _most_periodic(neurons, strongest, n_drawn))
 
 
@@ -119,7 +119,7 @@ def _most_periodic(
     return tuple(sorted(chosen, key=lambda n: rank[int(neurons.frequency[n])]))
 
 
-def moments(
+def snapshot_indices(
     log: Int[np.ndarray, " looks"], train: int | None, test: int | None
 ) -> Int[np.ndarray, " moments"]:
     """Return a few looks that tell the story: start, memorised, on the way, generalised, end.
@@ -136,7 +136,7 @@ def moments(
     return np.unique([int(np.abs(log - step).argmin()) for step in steps])
 
 
-def history(
+def clock_history(
     shape: Architecture,
     parameters: Float[np.ndarray, "looks all"],
     train: Int[np.ndarray, " train"],
@@ -152,28 +152,28 @@ def history(
     """
     per_map = shape.p**2 * 2 * max(len(chosen), 1)
     room = max(1, min(MAX_NEURONS, MAP_BYTES // per_map))
-    clock = clock_of(portrait(shape, parameters[-1]), room)
-    looks: dict[str, list[NDArray[np.float64]]] = {}
+    clock = find_clock(network_activations(shape, parameters[-1]), room)
+    evaluate: dict[str, list[NDArray[np.float64]]] = {}
     for i, flat in enumerate(parameters):
-        seen = portrait(shape, flat)
+        seen = network_activations(shape, flat)
         shown = {**_measures(seen, train, clock), **_shapes(seen, clock)}
         if i in chosen:
             maps = seen.hidden[:, :, list(clock.drawn)]
             shown["neuron_maps"] = np.moveaxis(maps, 2, 0)
         for name, value in shown.items():
-            looks.setdefault(name, []).append(np.asarray(value))
-    return clock, {name: np.stack(values) for name, values in looks.items()}
+            evaluate.setdefault(name, []).append(np.asarray(value))
+    return clock, {name: np.stack(values) for name, values in evaluate.items()}
 
 
 def _measures(
-    seen: Portrait, train: Int[np.ndarray, " train"], clock: Clock
+    seen: Activations, train: Int[np.ndarray, " train"], clock: Clock
 ) -> dict[str, NDArray[np.float64]]:
-    found = progress(seen.logits, train, clock.key)
+    found = progress_measures(seen.logits, train, clock.key)
     values = {
         "restricted_loss": found.restricted_loss,
         "excluded_loss": found.excluded_loss,
         "explained": found.explained,
-        "key_share": share_of_frequencies(seen.E, clock.key),
+        "key_share": frequency_energy_share(seen.E, clock.key),
         "gini_embedding": embedding_gini(seen.E),
         "gini_neuron_logit": neuron_logit_gini(seen.W_L),
     }
@@ -201,10 +201,10 @@ def _test_accuracies(
     return mirrored, fresh
 
 
-def _shapes(seen: Portrait, clock: Clock) -> dict[str, NDArray[np.float64]]:
+def _shapes(seen: Activations, clock: Clock) -> dict[str, NDArray[np.float64]]:
     energy = spectrum(seen.E)[1:]
     centred = seen.E - seen.E.mean(axis=0)
-    products = folded(logit_energy(seen.logits))
+    products = fold_by_frequency(logit_energy(seen.logits))
     return {
         "embedding_spectrum": energy / energy.sum() if energy.sum() > 0 else energy,
         "logit_spectrum": clock_spectrum(seen.logits),

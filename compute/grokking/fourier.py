@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-MIN_NEURONS = 0.01
+MIN_NEURON_SHARE = 0.01
 
 
 def fourier_basis(p: int) -> Float[np.ndarray, "p p"]:
@@ -47,7 +47,7 @@ def spectrum(E: Float[np.ndarray, "p dim"]) -> Float[np.ndarray, " frequencies"]
     return np.concatenate([energy[:1], energy[1::2] + energy[2::2]])
 
 
-def share_of_frequencies(E: Float[np.ndarray, "p dim"], frequencies: Sequence[int]) -> float:
+def frequency_energy_share(E: Float[np.ndarray, "p dim"], frequencies: Sequence[int]) -> float:
     """Return how much of an embedding's non-constant energy some frequencies hold."""
     energy = spectrum(E)
     return float(energy[list(frequencies)].sum() / energy[1:].sum()) if len(frequencies) else 0.0
@@ -69,7 +69,7 @@ class NeuronFrequencies:
 
 
 def neuron_frequencies(
-    activations: Float[np.ndarray, "p p neurons"], at_least: float = MIN_NEURONS
+    activations: Float[np.ndarray, "p p neurons"], at_least: float = MIN_NEURON_SHARE
 ) -> NeuronFrequencies:
     """Return each neuron's frequency and the key frequencies.
 
@@ -115,7 +115,7 @@ def cross_entropy(
 
 
 @dataclass(frozen=True)
-class Progress:
+class ProgressMeasures:
     """Progress measures of one network at one step.
 
     Attributes:
@@ -129,11 +129,11 @@ class Progress:
     explained: float
 
 
-def progress(
+def progress_measures(
     logits: Float[np.ndarray, "pairs p"],
     train: Int[np.ndarray, " train"],
     frequencies: Sequence[int],
-) -> Progress:
+) -> ProgressMeasures:
     """Return restricted and excluded loss, and how much of the logits is the clock's.
 
     Args:
@@ -148,7 +148,7 @@ def progress(
     directions = sum_directions(p, frequencies)
     part = directions.T @ (directions @ values)
     mean = values.mean(axis=0)
-    return Progress(
+    return ProgressMeasures(
         cross_entropy(part + mean, answers),
         cross_entropy((values - part)[train], answers[train]),
         float(clock_spectrum(values)[[k - 1 for k in frequencies]].sum()),
@@ -192,7 +192,9 @@ def logit_energy(logits: Float[np.ndarray, "pairs p"]) -> Float[np.ndarray, "p p
     return energy
 
 
-def folded(energy: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "frequencies frequencies"]:
+def fold_by_frequency(
+    energy: Float[np.ndarray, "p p"],
+) -> Float[np.ndarray, "frequencies frequencies"]:
     """Return energies by frequency of a and of b, from 0, cosines and sines of each together."""
 
     def rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -266,7 +268,7 @@ def principal_plane(E: Float[np.ndarray, "p dim"]) -> Float[np.ndarray, "p 2"]:
     return plane
 
 
-def turning_plane(E: Float[np.ndarray, "p dim"], frequency: int) -> Float[np.ndarray, "dim 2"]:
+def rotation_plane(E: Float[np.ndarray, "p dim"], frequency: int) -> Float[np.ndarray, "dim 2"]:
     """Return orthonormal directions of the plane in which an embedding turns at a frequency.
 
     The span of its cos and sin coefficients.
@@ -290,5 +292,5 @@ def frequency_plane(E: Float[np.ndarray, "p dim"], frequency: int) -> Float[np.n
     Raises:
         ValueError: a frequency that p numbers do not have.
     """
-    turned: NDArray[np.float64] = (E - E.mean(axis=0)) @ turning_plane(E, frequency)
+    turned: NDArray[np.float64] = (E - E.mean(axis=0)) @ rotation_plane(E, frequency)
     return turned

@@ -20,7 +20,7 @@ Axis = Literal[
     "seed",
     "split_seed",
 ]
-WHOLE = {"batch_size", "seed", "split_seed"}
+INTEGER_AXES = {"batch_size", "seed", "split_seed"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Grid:
         if self.x[0] == self.y[0]:
             raise ValueError(f"both axes are {self.x[0]}: choose two")
         for name, values in (self.x, self.y):
-            if name in WHOLE and any(value != round(value) for value in values):
+            if name in INTEGER_AXES and any(value != round(value) for value in values):
                 raise ValueError(f"{name}: {values}: whole numbers are wanted")
             if not values or list(values) != sorted(set(values)):
                 raise ValueError(f"values of {name} must rise, and there must be one")
@@ -66,12 +66,7 @@ class Grid:
 
 
 def _value(axis: str, value: float) -> Any:
-    return round(value) if axis in WHOLE else float(value)
-
-
-def groups(count: int, size: int) -> list[range]:
-    """Return the cells of each group."""
-    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+    return round(value) if axis in INTEGER_AXES else float(value)
 
 
 def log_axis(low: float, high: float, count: int) -> tuple[float, ...]:

@@ -16,10 +16,10 @@ FILES = {
     "test_images": "t10k-images-idx3-ubyte",
     "test_labels": "t10k-labels-idx1-ubyte",
 }
-IMAGES, LABELS = 2051, 2049
+IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
 
 
-def file_of(folder: Path, name: str) -> Path:
+def find_file(folder: Path, name: str) -> Path:
     """Return the path of one of `FILES`.
 
     Raises:
@@ -37,7 +37,7 @@ def file_of(folder: Path, name: str) -> Path:
     raise ValueError(f"{folder} has no {stem} or {stem}.gz: put MNIST's four IDX files there")
 
 
-def n_rows(path: Path, magic: int) -> int:
+def read_row_count(path: Path, magic: int) -> int:
     """Return how many images or labels a file says it has; reads its head alone.
 
     Raises:
@@ -51,15 +51,16 @@ def n_rows(path: Path, magic: int) -> int:
     except (gzip.BadGzipFile, EOFError) as error:
         raise ValueError(f"{path} is cut short") from error
     if len(head) < 8 or struct.unpack(">I", head[:4])[0] != magic:
-        raise _other(path, magic)
+        raise _magic_error(path, magic)
     return int(struct.unpack(">I", head[4:])[0])
 
 
-def _other(path: Path, magic: int) -> ValueError:
-    return ValueError(f"{path} is no IDX file of MNIST {'images' if magic == IMAGES else 'labels'}")
+def _magic_error(path: Path, magic: int) -> ValueError:
+    kind = "images" if magic == IMAGES_MAGIC else "labels"
+    return ValueError(f"{path} is not an IDX file of MNIST {kind}")
 
 
-def numbers(path: Path, magic: int) -> UInt8[np.ndarray, "rows *shape"]:
+def read_idx(path: Path, magic: int) -> UInt8[np.ndarray, "rows *shape"]:
     """Return what a file holds.
 
     Raises:
@@ -70,7 +71,7 @@ def numbers(path: Path, magic: int) -> UInt8[np.ndarray, "rows *shape"]:
     dims = magic % 256
     head = 4 + 4 * dims
     if len(data) < head or struct.unpack(">I", data[:4])[0] != magic:
-        raise _other(path, magic)
+        raise _magic_error(path, magic)
     shape = struct.unpack(f">{dims}I", data[4:head])
     if len(data) - head != int(np.prod(shape)):
         raise ValueError(f"{path} says {shape} and has {len(data) - head} values: it is cut short")

@@ -16,31 +16,33 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from compute.ensembles.adamw import Moments, Rates, StackedAdamW
-from compute.ensembles.trainer import Networks, squares
+from compute.ensembles.adamw import Betas, Rates, StackedAdamW
+from compute.ensembles.trainer import Networks, squared_norm
 from compute.grokking.modular_setting import Architecture, Setting, n_train, pair_order
-from compute.grokking.transformer import Forward, Pairs
+from compute.grokking.transformer import Pairs, StackedTransformer
 
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "squared_weights")
-PUBLISHED_BETAS = Moments(beta1=0.9, beta2=0.98)
+PUBLISHED_BETAS = Betas(beta1=0.9, beta2=0.98)
 WARMUP_STEPS = 10
-NAMES = ("E", "position", "Q", "K", "V", "O", "W_in", "b_in", "W_out", "b_out", "U")
+PARAM_NAMES = ("E", "position", "Q", "K", "V", "O", "W_in", "b_in", "W_out", "b_out", "U")
 
 
-def leaf_shapes(shape: Architecture) -> list[tuple[int, int]]:
+def param_shapes(shape: Architecture) -> list[tuple[int, int]]:
     """Return rows and columns of one network's parameters, in the order of `NAMES`."""
     d, m, p = shape.d_model, shape.d_mlp, shape.p
     return [(p + 1, d), (3, d), *[(d, d)] * 4, (d, m), (1, m), (m, d), (1, d), (d, p)]
 
 
-def leaves_of(shape: Architecture, parameters: Float[Tensor, " all"]) -> list[Float[Tensor, "..."]]:
+def unflatten_params(
+    shape: Architecture, parameters: Float[Tensor, " all"]
+) -> list[Float[Tensor, "..."]]:
     """Return the leaves of a stack of one network from its flat "parameters"."""
-    shapes = leaf_shapes(shape)
+    shapes = param_shapes(shape)
     parts = torch.split(parameters, [rows * columns for rows, columns in shapes])
     return [part.view(1, *one) for part, one in zip(parts, shapes, strict=True)]
 
 
-def initial(shape: Architecture, setting: Setting) -> list[Float[Tensor, "..."]]:
+def init_params(shape: Architecture, setting: Setting) -> list[Float[Tensor, "..."]]:
     """Return one network's parameters in the order of `NAMES`, in float64."""
     generator = torch.Generator().manual_seed(setting.seed)
     d, m, vocabulary = shape.d_model, shape.d_mlp, shape.p + 1
@@ -61,7 +63,7 @@ def initial(shape: Architecture, setting: Setting) -> list[Float[Tensor, "..."]]
     ]
 
 
-class Adders(Networks):
+class ModularAdditionNetworks(Networks):
     """A stack of transformers of one shape with training sets of one size."""
 
     def __init__(
@@ -80,22 +82,22 @@ class Adders(Networks):
         if len(sizes) != 1:
             raise ValueError(f"training sets of {sorted(sizes)} pairs: stack each size alone")
         self.shape, self.settings = shape, list(settings)
-        begun = [initial(shape, setting) for setting in settings]
+        begun = [init_params(shape, setting) for setting in settings]
         self._leaves = [torch.stack(parts).to(device, dtype) for parts in zip(*begun, strict=True)]
-        self._gradients = [torch.empty_like(leaf) for leaf in self._leaves]
+        self._gradients = [torch.empty_like(param) for param in self._leaves]
         size = sizes.pop()
         order = np.stack([pair_order(shape.p, setting.split_seed) for setting in settings])
         self._order = torch.as_tensor(order).to(device)
         self._train = Pairs(self._order[:, :size], shape.p)
         self._test = Pairs(self._order[:, size:], shape.p)
         self._sphere = torch.tensor([s.on_sphere for s in settings], device=device)
-        self._norms = squares(self._leaves).sqrt()
-        self._forward = Forward(shape)
-        self._tester = Forward(shape)
+        self._norms = squared_norm(self._leaves).sqrt()
+        self._model = StackedTransformer(shape)
+        self._test_model = StackedTransformer(shape)
         self._logits: Tensor | None = None
 
     @property
-    def leaves(self) -> list[Tensor]:
+    def params(self) -> list[Tensor]:
         """Parameters in the order of `NAMES`."""
         return self._leaves
 
@@ -107,18 +109,18 @@ class Adders(Networks):
     def optimizer(self) -> StackedAdamW:
         """Return the optimizer of the stack, with each network's own rates."""
         return StackedAdamW(
-            self.leaves, [Rates.of(self.settings)] * len(self.leaves), PUBLISHED_BETAS
+            self.params, [Rates.from_settings(self.settings)] * len(self.params), PUBLISHED_BETAS
         )
 
     def prepare(self, step: int) -> None:
         """Compute the gradients of the mean cross-entropy over the training set."""
-        logits = self._logits = self._forward.run(self._leaves, self._train)
+        logits = self._logits = self._model.forward(self._leaves, self._train)
         log_p = logits.double().log_softmax(dim=2)
         slope = log_p.exp()
         slope.scatter_add_(2, self._train.answers, -torch.ones_like(slope[:, :, :1]))
-        self._forward.back((slope / logits.shape[1]).to(logits.dtype), self._gradients)
+        self._model.backward((slope / logits.shape[1]).to(logits.dtype), self._gradients)
 
-    def looks(
+    def evaluate(
         self, step: int, names: Sequence[str]
     ) -> Mapping[str, Float[Tensor, "networks *rest"]]:
         """Return measures by name: losses (nats), accuracies, squared_weights, parameters.
@@ -130,12 +132,12 @@ class Adders(Networks):
             assert self._logits is not None
             self._measure(self._logits, self._train, "train", made)
         if any(name.startswith("test") for name in names):
-            logits = self._tester.run(self._leaves, self._test)
+            logits = self._test_model.forward(self._leaves, self._test)
             self._measure(logits, self._test, "test", made)
         if "squared_weights" in names:
-            made["squared_weights"] = squares(self._leaves)
+            made["squared_weights"] = squared_norm(self._leaves)
         if "parameters" in names:
-            made["parameters"] = torch.cat([leaf.flatten(1) for leaf in self._leaves], dim=1)
+            made["parameters"] = torch.cat([param.flatten(1) for param in self._leaves], dim=1)
         return {name: made[name] for name in names}
 
     @staticmethod
@@ -150,15 +152,15 @@ class Adders(Networks):
     def after_step(self) -> None:
         """Bring what is on the sphere back to it."""
         if self._sphere.any():
-            factor = torch.where(self._sphere, self._norms / squares(self._leaves).sqrt(), 1.0)
-            for leaf in self._leaves:
-                leaf.mul_(factor[:, None, None])
+            factor = torch.where(self._sphere, self._norms / squared_norm(self._leaves).sqrt(), 1.0)
+            for param in self._leaves:
+                param.mul_(factor[:, None, None])
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the networks."""
+    def select(self, rows: Tensor) -> None:
+        """Replace the stack by some of its rows."""
         size = self._train.a.shape[1]
-        self._leaves = [leaf[rows] for leaf in self._leaves]
-        self._gradients = [torch.empty_like(leaf) for leaf in self._leaves]
+        self._leaves = [param[rows] for param in self._leaves]
+        self._gradients = [torch.empty_like(param) for param in self._leaves]
         self.settings = [self.settings[i] for i in rows.tolist()]
         self._order, self._norms = self._order[rows], self._norms[rows]
         self._sphere = self._sphere[rows]

@@ -19,17 +19,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from compute.ensembles.adamw import Rates, StackedAdamW
-from compute.ensembles.mlp import StackedMLP, default_layers
-from compute.ensembles.seeds import Epochs
+from compute.ensembles.mlp import StackedMLP, init_layers
+from compute.ensembles.seeds import EpochSampler
 from compute.ensembles.shapes import Shape
-from compute.ensembles.trainer import Networks, squares
+from compute.ensembles.trainer import Networks, squared_norm
 from compute.grokking.omnigrok_setting import Setting
-from compute.grokking.supervised import IS_RIGHT, Supervised
+from compute.grokking.supervised import CORRECT_BELOW, Supervised
 
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "norm")
 
 
-class Perceptrons(Networks):
+class PerceptronNetworks(Networks):
     """A stack of perceptrons of one shape, each on its own data of one size."""
 
     def __init__(
@@ -57,15 +57,15 @@ class Perceptrons(Networks):
         self.settings = list(settings)
         begun = []
         for setting in settings:
-            parts = default_layers(shape, torch.Generator().manual_seed(setting.seed))
+            parts = init_layers(shape, torch.Generator().manual_seed(setting.seed))
             begun.append([part * setting.alpha for part in parts])
         self.mlp = StackedMLP(
             shape, [torch.stack(parts).to(device, dtype) for parts in zip(*begun, strict=True)]
         )
-        self._tester, self._trier = (StackedMLP(shape, self.mlp.leaves) for _ in range(2))
+        self._tester, self._trier = (StackedMLP(shape, self.mlp.params) for _ in range(2))
         self._norms = self._norm()
         self._sphere = torch.tensor([s.on_sphere for s in settings], device=device)
-        self._epochs = Epochs([setting.seed for setting in settings])
+        self._epochs = EpochSampler([setting.seed for setting in settings])
         self._train = _Rows.of([(d.inputs, d.targets, d.classes) for d in data], device, dtype)
         self._test = _Rows.of(
             [(d.test_inputs, d.test_targets, d.test_classes) for d in data], device, dtype
@@ -73,9 +73,9 @@ class Perceptrons(Networks):
         self._output: Tensor | None = None
 
     @property
-    def leaves(self) -> list[Tensor]:
+    def params(self) -> list[Tensor]:
         """W and b of every layer."""
-        return self.mlp.leaves
+        return self.mlp.params
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -84,7 +84,7 @@ class Perceptrons(Networks):
 
     def optimizer(self) -> StackedAdamW:
         """Return the optimizer of the stack, with each network's own rates."""
-        return StackedAdamW(self.leaves, [Rates.of(self.settings)] * len(self.leaves))
+        return StackedAdamW(self.params, [Rates.from_settings(self.settings)] * len(self.params))
 
     def prepare(self, step: int) -> None:
         """Compute the gradients of the mean squared error."""
@@ -98,14 +98,14 @@ class Perceptrons(Networks):
             self._output = self._prepare(self._train, weights)
 
     def _prepare(self, rows: "_Rows", weights: Tensor | float) -> Tensor:
-        output = self.mlp.forward(rows.inputs_for(len(self.leaves[0])))
+        output = self.mlp.forward(rows.inputs_for(len(self.params[0])))
         off = output - rows.targets
         self.mlp.weights_backward(off.mul_(weights * (2 / output.shape[2])))
         return output
 
     def _batches(self, step: int, count: int, size: int) -> Int[Tensor, "networks size"]:
         chosen = [self._epochs.batch(row, step, count, size) for row in range(len(self.settings))]
-        return torch.stack(chosen).to(self.leaves[0].device)
+        return torch.stack(chosen).to(self.params[0].device)
 
     def _weights(self, step: int, count: int) -> Tensor | float:
         """Return how much each row counts at a step: 1 / rows, or 1 / batch within the batch.
@@ -114,7 +114,7 @@ class Perceptrons(Networks):
         """
         if not any(0 < setting.batch_size < count for setting in self.settings):
             return 1 / count
-        weights = self.leaves[0].new_zeros(len(self.settings), count, 1)
+        weights = self.params[0].new_zeros(len(self.settings), count, 1)
         for row, setting in enumerate(self.settings):
             size = min(setting.batch_size or count, count)
             chosen = self._epochs.batch(row, step, count, size)
@@ -125,13 +125,13 @@ class Perceptrons(Networks):
         """Bring what is on the sphere back to it."""
         if self._sphere.any():
             factor = torch.where(self._sphere, self._norms / self._norm(), 1.0)
-            for leaf in self.leaves:
-                leaf.mul_(factor[:, None, None])
+            for param in self.params:
+                param.mul_(factor[:, None, None])
 
     def _norm(self) -> Float[Tensor, " networks"]:
-        return squares(self.leaves).sqrt()
+        return squared_norm(self.params).sqrt()
 
-    def looks(
+    def evaluate(
         self, step: int, names: Sequence[str]
     ) -> Mapping[str, Float[Tensor, "networks *rest"]]:
         """Return measures by name: losses (squared error), accuracies, norm."""
@@ -139,23 +139,23 @@ class Perceptrons(Networks):
         if any(name.startswith("train") for name in names):
             output = self._output
             if output is None:  # a batch says nothing of all rows
-                output = self._trier.forward(self._train.inputs_for(len(self.leaves[0])))
+                output = self._trier.forward(self._train.inputs_for(len(self.params[0])))
             self._train.measure(output, "train", made)
         if any(name.startswith("test") for name in names):
-            output = self._tester.forward(self._test.inputs_for(len(self.leaves[0])))
+            output = self._tester.forward(self._test.inputs_for(len(self.params[0])))
             self._test.measure(output, "test", made)
         if "norm" in names:
             made["norm"] = self._norm()
         return {name: made[name] for name in names}
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the networks."""
-        self.mlp.keep(rows)
+    def select(self, rows: Tensor) -> None:
+        """Replace the stack by some of its rows."""
+        self.mlp.select(rows)
         shape = self.mlp.shape
-        self._tester, self._trier = (StackedMLP(shape, self.mlp.leaves) for _ in range(2))
+        self._tester, self._trier = (StackedMLP(shape, self.mlp.params) for _ in range(2))
         self._norms, self._sphere = self._norms[rows], self._sphere[rows]
         self.settings = [self.settings[i] for i in rows.tolist()]
-        self._epochs.keep(rows.tolist())
+        self._epochs.select(rows.tolist())
         self._train, self._test = self._train.kept(rows), self._test.kept(rows)
         self._output = None
 
@@ -194,7 +194,9 @@ class _Rows:
     def measure(self, output: Tensor, which: str, made: dict[str, Tensor]) -> None:
         errors = ((output - self.targets) ** 2).mean(dim=2)
         made[f"{which}_loss"] = errors.mean(dim=1)
-        right = errors < IS_RIGHT if self.classes is None else output.argmax(dim=2) == self.classes
+        right = (
+            errors < CORRECT_BELOW if self.classes is None else output.argmax(dim=2) == self.classes
+        )
         # A count first: 180 of 200 must be exactly 0.9, a threshold.
         made[f"{which}_accuracy"] = right.sum(dim=1).to(output.dtype) / right.shape[1]
 

@@ -13,7 +13,7 @@ N_DIGITS = 1797  # of scikit-learn
 
 
 @dataclass(frozen=True)
-class Facts:
+class DataInfo:
     """What is known of data before they are there.
 
     Attributes:
@@ -31,23 +31,23 @@ class Facts:
     test_accuracy: float
 
 
-FACTS: dict[Data, Facts] = {
-    "digits": Facts(64, 10, (100, 100), 0, 0.9),
-    "teacher_student": Facts(5, 5, (100, 100), 100, 0.9),
-    "mnist": Facts(784, 10, (200, 200), 10_000, 0.6),
+DATA_INFO: dict[Data, DataInfo] = {
+    "digits": DataInfo(64, 10, (100, 100), 0, 0.9),
+    "teacher_student": DataInfo(5, 5, (100, 100), 100, 0.9),
+    "mnist": DataInfo(784, 10, (200, 200), 10_000, 0.6),
 }
 
 
 def shape_of(data: Data, hidden: Sequence[int]) -> Shape:
     """Return the shape of a network on some data; a student is like its teacher."""
-    facts = FACTS[data]
+    facts = DATA_INFO[data]
     activation = TEACHER.activation if data == "teacher_student" else "relu"
     return Shape((facts.n_inputs, *hidden, facts.n_outputs), activation)
 
 
 def n_test(data: Data, n_train: int) -> int:
     """Return how many rows a network is tested on."""
-    return FACTS[data].n_test or N_DIGITS - n_train
+    return DATA_INFO[data].n_test or N_DIGITS - n_train
 
 
 @dataclass(frozen=True)

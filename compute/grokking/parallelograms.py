@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-IS_CLOSE = 0.01
+CLOSED_BELOW = 0.01
 # Of a representation's norm: less is rounding, not a mode that it has.
 PRESENT = 1e-14
-WATCH_DRAWS = 20
+PROGRESS_DRAWS = 20
 RANK_TOLERANCE = 1e-9
 
 
@@ -77,7 +77,7 @@ def parallelograms(p: int) -> Parallelograms:
     return Parallelograms(table[:, :4], table[:, 4], table[:, 5])
 
 
-def in_training(p: int, is_train: Bool[np.ndarray, " pairs"]) -> Bool[np.ndarray, " all"]:
+def parallelogram_mask(p: int, is_train: Bool[np.ndarray, " pairs"]) -> Bool[np.ndarray, " all"]:
     """Return which parallelograms have both their pairs in a training set: P0(D)."""
     every = parallelograms(p)
     both: NDArray[np.bool_] = is_train[every.outer] & is_train[every.inner]
@@ -89,11 +89,11 @@ def nullity(p: int, is_train: Bool[np.ndarray, " pairs"]) -> int:
 
     2, translation and scale, means that the training set forces the numbers onto a line.
     """
-    rows = parallelograms(p).rows(p)[in_training(p, is_train)]
+    rows = parallelograms(p).rows(p)[parallelogram_mask(p, is_train)]
     return p - int(np.linalg.matrix_rank(rows, tol=RANK_TOLERANCE)) if len(rows) else p
 
 
-def normalised(E: Float[np.ndarray, "... p dim"]) -> Float[np.ndarray, "... p dim"]:
+def normalise(E: Float[np.ndarray, "... p dim"]) -> Float[np.ndarray, "... p dim"]:
     """Return representations with zero mean and unit standard deviation (ddof 1) in each dimension.
 
     One without spread is returned as zeros: it represents nothing.
@@ -105,23 +105,23 @@ def normalised(E: Float[np.ndarray, "... p dim"]) -> Float[np.ndarray, "... p di
     return unit
 
 
-def realised(E: Float[np.ndarray, "... p dim"]) -> Bool[np.ndarray, "... parallelograms"]:
+def closed_mask(E: Float[np.ndarray, "... p dim"]) -> Bool[np.ndarray, "... parallelograms"]:
     """Return which parallelograms a representation closes.
 
     Closed: the mean over dimensions of (E_i + E_n - E_j - E_m)^2, normalised, is under `IS_CLOSE`.
     A representation without spread closes none.
     """
     p = E.shape[-2]
-    unit = normalised(E)
+    unit = normalise(E)
     off = ((parallelograms(p).rows(p) @ unit) ** 2).mean(axis=-1)
     has_spread = (np.abs(unit) > 0).any(axis=(-1, -2))
-    closed: NDArray[np.bool_] = (off < IS_CLOSE) & has_spread[..., None]
+    closed: NDArray[np.bool_] = (off < CLOSED_BELOW) & has_spread[..., None]
     return closed
 
 
 def rqi(E: Float[np.ndarray, "... p dim"]) -> Float[np.ndarray, "..."]:
     """Return the representation quality index: the share of all parallelograms that are closed."""
-    share: NDArray[np.float64] = np.asarray(realised(E).mean(axis=-1))
+    share: NDArray[np.float64] = np.asarray(closed_mask(E).mean(axis=-1))
     return share
 
 
@@ -142,7 +142,7 @@ def predicted_accuracy(
 
     Train pairs, and every other pair that is in a closed parallelogram with a train pair.
     """
-    return _spread(len(E), is_train, realised(E))
+    return _spread(len(E), is_train, closed_mask(E))
 
 
 def ideal_accuracy(p: int, is_train: Bool[np.ndarray, " pairs"]) -> float:
@@ -152,7 +152,7 @@ def ideal_accuracy(p: int, is_train: Bool[np.ndarray, " pairs"]) -> float:
     row does not raise the rank of A.
     """
     rows = parallelograms(p).rows(p)
-    chosen = rows[in_training(p, is_train)]
+    chosen = rows[parallelogram_mask(p, is_train)]
     if not len(chosen):
         return float(is_train.mean())
     # A row follows from others if it has no part in their null space.
@@ -185,7 +185,7 @@ def time_scale(p: int, is_train: Bool[np.ndarray, " pairs"], learning_rate: floa
     """
     if not learning_rate > 0:
         raise ValueError(f"learning rate {learning_rate:g}, want > 0")
-    rows = parallelograms(p).rows(p)[in_training(p, is_train)]
+    rows = parallelograms(p).rows(p)[parallelogram_mask(p, is_train)]
     values = np.linalg.eigvalsh(rows.T @ rows)
     lambda3 = float(values[2]) if values[2] > RANK_TOLERANCE * p else 0.0
     # A rate next to 0 takes longer than any number says.
@@ -216,7 +216,7 @@ def effective_flow(
 
     sum_k E_k and Z0 are conserved by it.
     """
-    rows = parallelograms(p).rows(p)[in_training(p, is_train)]
+    rows = parallelograms(p).rows(p)[parallelogram_mask(p, is_train)]
     off = rows @ E
     z0 = float((E**2).sum())
     down: NDArray[np.float64] = 2 * float((off**2).sum()) / z0**2 * E - 2 / z0 * (rows.T @ off)
@@ -243,7 +243,7 @@ def effective_dynamics(
         raise ValueError("E has no spread: all numbers are represented alike")
     if len(times) == 0 or times[0] < 0 or (np.diff(times) <= 0).any():
         raise ValueError("times must rise from 0 or later")
-    rows = parallelograms(p).rows(p)[in_training(p, is_train)]
+    rows = parallelograms(p).rows(p)[parallelogram_mask(p, is_train)]
     values, modes = np.linalg.eigh(rows.T @ rows)
     # The first term only keeps the norm: every mode decays at its own rate, and the whole is
     # brought back to Z0.
@@ -279,7 +279,7 @@ def critical_fraction(
     sizes: Int[np.ndarray, " sizes"],
     draws: int,
     seed: int,
-    watch: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> CriticalFraction:
     """Return P(n0 = 2) over training set sizes, by drawing training sets at random.
 
@@ -295,16 +295,16 @@ def critical_fraction(
         raise ValueError(f"sizes must rise within 1 to {count}, the pairs of {p} numbers")
     hits = np.zeros(len(sizes), np.int64)
     for draw in range(draws):
-        if watch and draw % WATCH_DRAWS == 0:
-            watch(draw)
+        if on_progress and draw % PROGRESS_DRAWS == 0:
+            on_progress(draw)
         order = np.random.default_rng([seed, draw]).permutation(count)
-        hits[np.searchsorted(sizes, smallest_line(p, order)) :] += 1
+        hits[np.searchsorted(sizes, min_pairs_for_line(p, order)) :] += 1
     share = hits / draws
     half = _crossing(sizes, share)
     return CriticalFraction(sizes, share, half, None if half is None else half / count)
 
 
-def smallest_line(p: int, order: Int[np.ndarray, " pairs"]) -> int:
+def min_pairs_for_line(p: int, order: Int[np.ndarray, " pairs"]) -> int:
     """Return how many of the first pairs of an order it takes until n0 = 2."""
     low, high = 1, len(order)
     while low < high:

@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from compute.ensembles.mlp import StackedMLP, default_layers
+from compute.ensembles.mlp import StackedMLP, init_layers
 from compute.ensembles.seeds import data_seed
 from compute.grokking import mnist_files
 from compute.grokking.omnigrok_setting import TEACHER
 
 N_CLASSES = 10
 # A teacher-student sample counts as right under this squared error.
-IS_RIGHT = 1e-3
+CORRECT_BELOW = 1e-3
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def teacher_student(n_train: int, seed: int, n_test: int = 100) -> Supervised:
     if n_train < 1 or n_test < 1:
         raise ValueError(f"n_train {n_train}, n_test {n_test}: want at least 1")
     generator = torch.Generator().manual_seed(data_seed(seed))
-    teacher = StackedMLP(TEACHER, [part[None] for part in default_layers(TEACHER, generator)])
+    teacher = StackedMLP(TEACHER, [part[None] for part in init_layers(TEACHER, generator)])
     count = n_train + n_test
     inputs = torch.randn(count, TEACHER.widths[0], generator=generator, dtype=torch.float64)
     x, y = inputs.numpy(), teacher.forward(inputs[None])[0].numpy()
@@ -95,12 +95,12 @@ def mnist(folder: Path, n_train: int) -> Supervised:
         ValueError: a file is missing, is no such file, or n_train is out of range.
     """
     images, test_images, labels, test_labels = (
-        mnist_files.numbers(mnist_files.file_of(folder, name), magic)
+        mnist_files.read_idx(mnist_files.find_file(folder, name), magic)
         for name, magic in (
-            ("images", mnist_files.IMAGES),
-            ("test_images", mnist_files.IMAGES),
-            ("labels", mnist_files.LABELS),
-            ("test_labels", mnist_files.LABELS),
+            ("images", mnist_files.IMAGES_MAGIC),
+            ("test_images", mnist_files.IMAGES_MAGIC),
+            ("labels", mnist_files.LABELS_MAGIC),
+            ("test_labels", mnist_files.LABELS_MAGIC),
         )
     )
     for pixels, of in ((images, labels), (test_images, test_labels)):

@@ -56,7 +56,7 @@ class _Kept(NamedTuple):
     final: Tensor
 
 
-class Forward:
+class StackedTransformer:
     """The pass to the logits at the last position, and back.
 
     Attributes:
@@ -70,10 +70,10 @@ class Forward:
         self.shape = shape
         self.width = shape.d_model // shape.heads
 
-    def run(self, leaves: Sequence[Tensor], pairs: Pairs) -> Float[Tensor, "networks pairs p"]:
+    def forward(self, params: Sequence[Tensor], pairs: Pairs) -> Float[Tensor, "networks pairs p"]:
         """Return the logits of all p numbers."""
-        E, position, Q, K, V, W_O, W_in, b_in, W_out, b_out, U = leaves
-        self._leaves, self._pairs = leaves, pairs
+        E, position, Q, K, V, W_O, W_in, b_in, W_out, b_out, U = params
+        self._leaves, self._pairs = params, pairs
         p = self.shape.p
         # Rows: every number first, every number second, "=" third.
         table = torch.cat([E[:, :p], E[:, :p], E[:, p:]], dim=1)
@@ -104,7 +104,9 @@ class Forward:
         of_last = scores[:, 2 * p :].expand_as(of_a)
         return torch.stack([of_a, of_b, of_last], dim=2).softmax(dim=2)
 
-    def back(self, slope: Float[Tensor, "networks pairs p"], gradients: Sequence[Tensor]) -> None:
+    def backward(
+        self, slope: Float[Tensor, "networks pairs p"], gradients: Sequence[Tensor]
+    ) -> None:
         """Put the gradients of the leaves into `gradients`.
 
         Args:

@@ -7,7 +7,7 @@ import pytest
 
 from backend.errors import InvalidInputError
 from backend.weights import catalogue
-from compute.checkpoints import counts_of_config
+from compute.checkpoints import parameter_counts_from_config
 
 # Hidden units, layers, heads, rows of the embeddings: the models' config.json.
 SHAPES = {
@@ -35,7 +35,7 @@ def test_published_sizes_are_those_of_the_configurations(size: str, tmp_path: Pa
         "tie_word_embeddings": False,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    counts = counts_of_config(tmp_path)
+    counts = parameter_counts_from_config(tmp_path)
     assert (counts.total, counts.nonembedding) == catalogue.PUBLISHED[size]
 
 

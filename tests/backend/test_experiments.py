@@ -188,7 +188,7 @@ def test_a_training_that_was_cut_off_goes_on(
     whole = arrays_of(store, run_experiment(store, KIND, asked, ONE_CORE, Silent()))
     other = open_store(Settings(data_dir=tmp_path / "other"))
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("compute.ensembles.trainer.WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("compute.ensembles.trainer.PROGRESS_SECONDS", 0.0)
     saved = stage._Saved.save
     steps: list[int] = []
 

@@ -17,7 +17,7 @@ from backend.settings import Settings
 from backend.stages import experiments as stage
 from backend.stages.experiments import run_experiment
 from backend.store.database import Store, open_store
-from compute.ensembles.trainer import Training
+from compute.ensembles.trainer import Trainer
 from tests.stores import ONE_CORE
 
 KIND = experiment_kind("modular_addition")
@@ -128,26 +128,26 @@ def test_what_was_cut_off_goes_on_to_the_same_end(
     whole.engine.dispose()
 
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("compute.ensembles.trainer.WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("compute.ensembles.trainer.PROGRESS_SECONDS", 0.0)
     taken: list[int] = []
-    step = Training._take_step
+    step = Trainer._take_step
 
-    def breaking(training: Training) -> None:
+    def breaking(training: Trainer) -> None:
         if training.step == 40:
             raise KeyboardInterrupt
         step(training)
 
-    monkeypatch.setattr(Training, "_take_step", breaking)
+    monkeypatch.setattr(Trainer, "_take_step", breaking)
     with pytest.raises(KeyboardInterrupt):
         run(store, seed=[9])
     saved = store.settings.data_dir / stage.FOLDER
     assert len(list(saved.glob("*.safetensors"))) == 1
 
-    def noting(training: Training) -> None:
+    def noting(training: Trainer) -> None:
         taken.append(training.step)
         step(training)
 
-    monkeypatch.setattr(Training, "_take_step", noting)
+    monkeypatch.setattr(Trainer, "_take_step", noting)
     found = cell_arrays(store, run(store, seed=[9]), 0)
     assert taken[0] >= 39
     for name, values in expected.items():

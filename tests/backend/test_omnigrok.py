@@ -23,7 +23,7 @@ from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages.experiments import register, run_cells, run_experiment
 from backend.store.database import Store, open_store
-from compute.ensembles.trainer import Record, Training
+from compute.ensembles.trainer import Trainer, TrainResult
 from compute.grokking.mnist_files import FILES
 from tests.stores import ONE_CORE
 
@@ -41,9 +41,9 @@ def refused(store: Store, **asked: Any) -> InvalidInputError:
     return caught.value
 
 
-def alone(training: Training, part: Sequence[int] | None = None) -> Record:
+def alone(training: Trainer, part: Sequence[int] | None = None) -> TrainResult:
     del part
-    return training.run()
+    return training.train()
 
 
 def computed(asked: dict[str, Any], cells: list[int], folder: Path = Path()) -> list[CellResult]:
@@ -244,19 +244,19 @@ def test_what_was_cut_off_goes_on_from_where_it_was_saved(
     asked = complete(store, n_train=[20, 35], steps=300)
     expected = computed(asked, [0, 1])
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("compute.ensembles.trainer.WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("compute.ensembles.trainer.PROGRESS_SECONDS", 0.0)
     begun: list[tuple[int, int]] = []
-    run = Training.run
+    run = Trainer.train
 
-    def cut_off(self: Training, until: int | None = None, watch: Any = None) -> Record:
+    def cut_off(self: Trainer, until: int | None = None, on_progress: Any = None) -> TrainResult:
         del until
-        begun.append((len(self.networks.looks(0, ["norm"])["norm"]), self.step))
+        begun.append((len(self.networks.evaluate(0, ["norm"])["norm"]), self.step))
         if len(begun) == 1 + steps_before:
-            run(self, 200, watch)
+            run(self, 200, on_progress)
             raise CutOffError
-        return run(self, None, watch)
+        return run(self, None, on_progress)
 
-    monkeypatch.setattr(Training, "run", cut_off)
+    monkeypatch.setattr(Trainer, "train", cut_off)
     with pytest.raises(CutOffError):
         run_cells(store, OMNIGROK, asked, [0, 1], ONE_CORE, Silent())
     run_cells(store, OMNIGROK, asked, [0, 1], ONE_CORE, Silent())
@@ -307,7 +307,7 @@ def test_mnist_comes_from_a_folder_and_is_part_of_the_key(store: Store) -> None:
     assert error.problem.startswith("mnist: digits has no train-labels-idx1-ubyte")
     labels.write_bytes(b"no")
     (folder / f"{FILES['images']}.gz").write_bytes(b"PK\x03\x04....")
-    assert "no IDX file of MNIST images" in refused(store, **mine).problem
+    assert "not an IDX file of MNIST images" in refused(store, **mine).problem
 
 
 def test_an_unfinished_experiment_lists_all_its_cells(store: Store) -> None:

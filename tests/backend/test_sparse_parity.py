@@ -23,8 +23,8 @@ from backend.progress import Silent
 from backend.settings import Settings
 from backend.stages import experiments as stage
 from backend.store.database import Store, open_store
-from compute.ensembles.trainer import Training
-from compute.parity_fits import over_steps
+from compute.ensembles.trainer import Trainer
+from compute.parity_fits import steps_law
 from compute.parity_problem import Problem, convergence_steps
 from tests.stores import ONE_CORE
 
@@ -157,18 +157,18 @@ def test_what_was_cut_off_goes_on_where_it_was(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("compute.ensembles.trainer.WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("compute.ensembles.trainer.PROGRESS_SECONDS", 0.0)
     asked = {**RUN, "seeds": [0], "steps": 100, "patience": 0}
-    usual, begun = Training.run, []
+    usual, begun = Trainer.train, []
 
-    def cut(training: Training, until: int | None = None, watch: Any = None) -> Any:
+    def cut(training: Trainer, until: int | None = None, on_progress: Any = None) -> Any:
         begun.append(training.step)
         if len(begun) == 3:  # the third of four stacks dies halfway
-            usual(training, until=60, watch=watch)
+            usual(training, until=60, on_progress=on_progress)
             raise CutOffError
-        return usual(training, until, watch)
+        return usual(training, until, on_progress)
 
-    monkeypatch.setattr(Training, "run", cut)
+    monkeypatch.setattr(Trainer, "train", cut)
     with pytest.raises(CutOffError):
         computed(store, asked)
     name = KIND.id(complete(store, asked))
@@ -221,7 +221,7 @@ def test_laws_stand_beside_their_sums(store: Store) -> None:
     assert found.place["width"] == 24
     assert law.why_not is None
     when = [-1 if s is None else s for s in found.convergence_steps]
-    known = over_steps(
+    known = steps_law(
         Problem(4, 6, 2), np.array(found.steps), np.array(found.loss), np.array([when])
     )
     assert (law.measured, law.predicted) == (known.measured, known.predicted)
@@ -265,9 +265,9 @@ def test_cells_that_are_committed_early_are_not_given_back(tmp_path: Path) -> No
     asked |= {**SMALL, "widths": [2, 3], "steps": 10}
     committed: list[list[int]] = []
 
-    def train(training: Training, part: Sequence[int] | None = None) -> Any:
+    def train(training: Trainer, part: Sequence[int] | None = None) -> Any:
         assert part is not None
-        return training.run()
+        return training.train()
 
     bench = Bench(
         "cpu", tmp_path, train, lambda found: committed.append([one.cell for one in found])

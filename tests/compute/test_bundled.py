@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compute.checkpoints import counts_of_config, load_model, read_config
+from compute.checkpoints import load_model, parameter_counts_from_config, read_config
 from compute.losses import document_losses
 from compute.power_law import fit_power_law
 from tests.bundled import BUNDLED, documents, final_checkpoint
@@ -19,7 +19,9 @@ MODELS = ("s1", "s2", "s3", "s4", "s5")
 def sizes() -> NDArray[np.float64]:
     folders = [final_checkpoint(name) for name in MODELS]
     assert all(read_config(folder)["tie_word_embeddings"] for folder in folders)
-    return np.array([counts_of_config(folder).nonembedding for folder in folders], float)
+    return np.array(
+        [parameter_counts_from_config(folder).nonembedding for folder in folders], float
+    )
 
 
 def held_out_lines() -> list[dict[str, str]]:
@@ -37,7 +39,7 @@ def losses(model: str) -> list[NDArray[np.float32]]:
 
 def test_sizes_cover_two_decades_and_layers_outweigh_the_vocabulary() -> None:
     assert np.log10(sizes()[-1] / sizes()[0]) >= 1.9
-    totals = [counts_of_config(final_checkpoint(name)).total for name in MODELS]
+    totals = [parameter_counts_from_config(final_checkpoint(name)).total for name in MODELS]
     assert (sizes()[2:] > 0.5 * np.array(totals[2:])).all()
 
 

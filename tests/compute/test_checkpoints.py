@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from compute.checkpoints import (
     CheckpointError,
     check_weights,
-    counts_of_config,
     load_model,
     parameter_counts,
+    parameter_counts_from_config,
     read_config,
     weight_files,
 )
@@ -173,7 +173,7 @@ def test_parameter_counts_are_those_published_for_pythia(size: str, tmp_path: Pa
         "use_parallel_residual": True,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    counts = counts_of_config(tmp_path)
+    counts = parameter_counts_from_config(tmp_path)
     assert counts.nonembedding == published
     assert counts.total == published + 2 * vocabulary * hidden
 
@@ -189,7 +189,7 @@ def test_tied_embeddings_count_once() -> None:
 def test_a_config_without_a_causal_model_is_refused(folder: Path, changes: dict[str, Any]) -> None:
     changed_config(folder, **changes)
     with pytest.raises(CheckpointError, match=r"step8.*config\.json"):
-        counts_of_config(folder)
+        parameter_counts_from_config(folder)
 
 
 def test_a_config_is_read_as_it_is_written(folder: Path) -> None:

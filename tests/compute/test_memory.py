@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compute.losses import BATCH_SIZES
-from compute.memory import SMALLEST_SHARE, halving, is_out_of_memory, shared
+from compute.memory import MIN_BATCH_SHARE, halve_until_fits, is_out_of_memory, scaled_batch_sizes
 
 
 def test_a_batch_is_halved_until_it_fits() -> None:
@@ -20,7 +20,7 @@ def test_a_batch_is_halved_until_it_fits() -> None:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return "done"
 
-    assert halving(run) == ("done", 0.125)
+    assert halve_until_fits(run) == ("done", 0.125)
     assert tried == [1, 0.5, 0.25, 0.125]
 
 
@@ -32,8 +32,8 @@ def test_a_model_that_does_not_fit_at_all_says_so() -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError, match="choose a smaller model"):
-        halving(run)
-    assert tried[-1] == SMALLEST_SHARE
+        halve_until_fits(run)
+    assert tried[-1] == MIN_BATCH_SHARE
 
 
 def test_other_errors_are_not_tried_again() -> None:
@@ -44,7 +44,7 @@ def test_other_errors_are_not_tried_again() -> None:
         raise RuntimeError("expected scalar type Float")
 
     with pytest.raises(RuntimeError, match="scalar type"):
-        halving(run)
+        halve_until_fits(run)
     assert tried == [1]
 
 
@@ -56,9 +56,9 @@ def test_an_allocation_that_fails_is_known_as_such() -> None:
 
 
 def test_a_share_of_a_batch_is_never_nothing() -> None:
-    assert shared("cpu", 1.0) == BATCH_SIZES["cpu"]
-    assert shared("cuda:0", 0.5).tokens == BATCH_SIZES["cuda"].tokens // 2
-    assert shared("cpu", 1e-12).tokens == 1
+    assert scaled_batch_sizes("cpu", 1.0) == BATCH_SIZES["cpu"]
+    assert scaled_batch_sizes("cuda:0", 0.5).tokens == BATCH_SIZES["cuda"].tokens // 2
+    assert scaled_batch_sizes("cpu", 1e-12).tokens == 1
 
 
 SCRIPT = """
@@ -66,7 +66,7 @@ import resource, sys
 import numpy as np, torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from compute.losses import BatchSizes, document_losses
-from compute.memory import halving
+from compute.memory import halve_until_fits
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -80,7 +80,7 @@ sizes = lambda share: BatchSizes(int(usual.tokens * share), int(usual.logits_byt
 small = document_losses(model, documents, sizes=sizes(1 / 64))
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + (40 << 20), resource.RLIM_INFINITY))
-found, share = halving(lambda share: document_losses(model, documents, sizes=sizes(share)))
+found, share = halve_until_fits(lambda share: document_losses(model, documents, sizes=sizes(share)))
 assert np.abs(found - small).max() < 1e-4, np.abs(found - small).max()
 print(share)
 """

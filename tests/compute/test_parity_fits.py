@@ -6,12 +6,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from compute.parity_fits import (
-    Sums,
-    TooFewError,
-    law,
-    over_data,
-    over_steps,
-    over_width,
+    FiniteSum,
+    TooFewPointsError,
+    data_law,
+    fit_law,
+    steps_law,
+    width_law,
 )
 from compute.parity_problem import Problem
 from compute.quanta_theory import finite_slopes, loss_after
@@ -37,10 +37,10 @@ def test_whole_sums_give_the_finite_slopes(
     x = scale * n if axis == "N" else scale / p[n - 1]
     loss = loss_after(n, p)
     assume((loss < 0.95).sum() >= 3)
-    sums = Sums(problem, axis, scale)  # type: ignore[arg-type]
+    sums = FiniteSum(problem, axis, scale)  # type: ignore[arg-type]
     assert sums.learned(x) == pytest.approx(n)
     assert sums.loss(x) == pytest.approx(loss, rel=1e-6)
-    found = law(sums, x, loss, (x[0], x[-1]))
+    found = fit_law(sums, x, loss, (x[0], x[-1]))
     known = finite_slopes(problem.tasks, problem.alpha, first, last)
     slope = known.over_number if axis == "N" else known.over_frequency
     assert found.measured == pytest.approx(slope, rel=1e-6)
@@ -60,8 +60,8 @@ def test_steps_of_the_law_give_its_constant(problem: Problem, tau: float, conver
     when = np.maximum(np.round(tau / p), 1).astype(np.int64)
     when[converged:] = -1
     steps = np.unique(np.geomspace(1, when.max() * 2, 200).round()).astype(np.int64)
-    loss = Sums(problem, "S", tau).loss(steps.astype(float))
-    found = over_steps(problem, steps, np.maximum(loss, 1e-9), np.stack([when, when]))
+    loss = FiniteSum(problem, "S", tau).loss(steps.astype(float))
+    found = steps_law(problem, steps, np.maximum(loss, 1e-9), np.stack([when, when]))
     assert found.scale == pytest.approx(tau, rel=0.03)
     assert found.window[0] >= when[0]
     assert found.window[1] <= when[converged - 1]
@@ -73,11 +73,11 @@ def test_steps_of_the_law_give_its_constant(problem: Problem, tau: float, conver
 def test_constants_of_width_and_data_are_counted_to_within_a_subtask(
     problem: Problem, scale: float, axis: str
 ) -> None:
-    sums = Sums(problem, axis, scale)  # type: ignore[arg-type]
+    sums = FiniteSum(problem, axis, scale)  # type: ignore[arg-type]
     n = np.array([1.5, 2.7, 4.4, 6.3])
     x = scale * n if axis == "N" else scale * n ** (problem.alpha + 1) / problem.frequencies()[0]
     x = np.round(x * 1000) / 1000
-    fit = over_width if axis == "N" else over_data
+    fit = width_law if axis == "N" else data_law
     whole = np.round(x).astype(np.int64)
     assume(len(np.unique(whole)) == 4)
     learned = np.floor(sums.learned(whole.astype(float))).astype(np.int64)
@@ -93,10 +93,10 @@ def test_constants_of_width_and_data_are_counted_to_within_a_subtask(
 def test_the_published_finite_slopes_of_thirty_tasks() -> None:
     problem = Problem(tasks=30, alpha=0.4)
     x = np.arange(2.0, 21)
-    found = law(Sums(problem, "N", 1.0), x, Sums(problem, "N", 1.0).loss(x))
+    found = fit_law(FiniteSum(problem, "N", 1.0), x, FiniteSum(problem, "N", 1.0).loss(x))
     assert found.predicted == pytest.approx(-1.00, abs=0.005)
     assert found.limit == -0.4
-    twice = law(Sums(problem, "N", 1.0), x, x**-1.5)
+    twice = fit_law(FiniteSum(problem, "N", 1.0), x, x**-1.5)
     assert twice.ratio == pytest.approx(1.5, abs=0.01)
     assert not twice.agrees
 
@@ -105,7 +105,7 @@ def test_what_is_learned_whole_or_not_begun_does_not_count() -> None:
     problem = Problem(tasks=5)
     widths = np.array([1, 2, 4, 8, 16, 400])
     loss = np.array([1.0, 0.99, 0.6, 0.4, 0.3, 1e-4])
-    found = over_width(problem, widths, loss, np.array([0, 0, 1, 1, 2, 5]))
+    found = width_law(problem, widths, loss, np.array([0, 0, 1, 1, 2, 5]))
     assert found.window == (4, 16)
     assert found.n_points == 3
 
@@ -120,7 +120,7 @@ def test_what_is_learned_whole_or_not_begun_does_not_count() -> None:
 )
 def test_too_little_gives_no_slope(loss: list[float], learned: list[int], said: str) -> None:
     widths = np.array([2, 4, 8, 16])
-    with pytest.raises(TooFewError, match=said):
-        over_width(Problem(), widths, np.array(loss), np.array(learned))
-    with pytest.raises(TooFewError, match="that converged: 2;"):
-        over_steps(Problem(), widths, np.array(loss), np.array([[5, 6] + 28 * [-1]]))
+    with pytest.raises(TooFewPointsError, match=said):
+        width_law(Problem(), widths, np.array(loss), np.array(learned))
+    with pytest.raises(TooFewPointsError, match="that converged: 2;"):
+        steps_law(Problem(), widths, np.array(loss), np.array([[5, 6] + 28 * [-1]]))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compute.checkpoints import CheckpointError, check_weights, load_model, weight_files
-from compute.pickled import bin_files, bin_tensors, rewrite_bins
+from compute.pickled import bin_files, bin_tensors, convert_to_safetensors
 from tests.factories import VOCABULARY, tiny_model
 
 BASE = torch.zeros(200_000)
@@ -41,7 +41,7 @@ def test_a_rewritten_file_is_the_same_model(folder: Path, is_zipped: bool) -> No
         folder / "pytorch_model.bin",
         _use_new_zipfile_serialization=is_zipped,
     )
-    assert rewrite_bins(folder) == weight_files(folder) == [folder / "model.safetensors"]
+    assert convert_to_safetensors(folder) == weight_files(folder) == [folder / "model.safetensors"]
     assert_same(folder, model)
 
 
@@ -54,7 +54,7 @@ def test_shards_become_shards(folder: Path) -> None:
         torch.save(OrderedDict(part), folder / name)
         home |= {key: name for key, _ in part}
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": home}))
-    assert len(rewrite_bins(folder)) == len(weight_files(folder)) == 2
+    assert len(convert_to_safetensors(folder)) == len(weight_files(folder)) == 2
     check_weights(folder)
     assert_same(folder, model)
 
@@ -76,7 +76,7 @@ def test_tensors_that_share_memory_are_written_apart(folder: Path) -> None:
     state = model.state_dict()
     assert state["lm_head.weight"].data_ptr() == state["transformer.wte.weight"].data_ptr()
     torch.save(state, folder / "pytorch_model.bin")
-    rewrite_bins(folder)
+    convert_to_safetensors(folder)
     assert_same(folder, model)
 
 
@@ -126,7 +126,7 @@ def test_anything_but_plain_tensors_is_refused(
     write(folder / "pytorch_model.bin", content)
     before = sorted(folder.iterdir())
     with pytest.raises(CheckpointError, match=message):
-        rewrite_bins(folder)
+        convert_to_safetensors(folder)
     assert sorted(folder.iterdir()) == before
 
 
@@ -142,7 +142,7 @@ def test_a_small_file_does_not_become_a_large_one(
 ) -> None:
     torch.save(content, folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=message):
-        rewrite_bins(folder)
+        convert_to_safetensors(folder)
     assert not list(folder.glob("*.safetensors*"))
 
 
@@ -163,7 +163,7 @@ def test_a_damaged_shard_leaves_no_other_behind(folder: Path) -> None:
     index = {"weight_map": dict(zip("ab", names, strict=True))}
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match="00002-of-00002"):
-        rewrite_bins(folder)
+        convert_to_safetensors(folder)
     assert not list(folder.glob("*.safetensors*"))
 
 

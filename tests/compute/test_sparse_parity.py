@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from compute.ensembles.mlp import default_layers
+from compute.ensembles.mlp import init_layers
 from compute.ensembles.shapes import Shape
-from compute.ensembles.trainer import Regime, Training
+from compute.ensembles.trainer import TrainConfig, Trainer
 from compute.parity_problem import Problem, Setting, convergence, convergence_steps
-from compute.sparse_parity import MEASURES, Parities
+from compute.sparse_parity import MEASURES, ParityNetworks
 
 PROBLEM = Problem(tasks=5, bits=9, subset=2, alpha=0.5, seed=1)
 SETTINGS = [
@@ -23,8 +23,8 @@ SETTINGS = [
 ]
 
 
-def stack(settings: list[Setting] = SETTINGS, width: int = 12) -> Parities:
-    return Parities(PROBLEM, width, settings, test_points=60, dtype=torch.float64)
+def stack(settings: list[Setting] = SETTINGS, width: int = 12) -> ParityNetworks:
+    return ParityNetworks(PROBLEM, width, settings, test_points=60, dtype=torch.float64)
 
 
 def parity(rows: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def test_every_batch_asks_for_the_parity_of_its_subset() -> None:
 
 
 def test_subtasks_are_asked_as_often_as_they_should_be() -> None:
-    networks = Parities(PROBLEM, 2, [Setting(batch_size=20_000)])
+    networks = ParityNetworks(PROBLEM, 2, [Setting(batch_size=20_000)])
     networks.prepare(0)
     found = networks._x[0, :, :5].mean(dim=0).numpy()
     p = PROBLEM.frequencies()
@@ -84,11 +84,11 @@ def test_a_stack_takes_the_steps_of_plain_pytorch() -> None:
     steps = 25
     networks, data = stack(), stack()
     log = np.array([0, steps - 1])
-    regime = Regime(steps, {}, MEASURES, log)
-    record = Training(networks, networks.optimizer(), regime).run()
+    train_config = TrainConfig(steps, {}, MEASURES, log)
+    record = Trainer(networks, networks.optimizer(), train_config).train()
     shape = Shape((14, 12, 2), "relu")
     for i, setting in enumerate(SETTINGS):
-        W1, b1, W2, b2 = default_layers(shape, torch.Generator().manual_seed(setting.seed))
+        W1, b1, W2, b2 = init_layers(shape, torch.Generator().manual_seed(setting.seed))
         model = nn.Sequential(nn.Linear(14, 12), nn.ReLU(), nn.Linear(12, 2)).double()
         for part, value in zip(model.parameters(), (W1.T, b1[0], W2.T, b2[0]), strict=True):
             part.data = value.contiguous()
@@ -106,14 +106,14 @@ def test_a_stack_takes_the_steps_of_plain_pytorch() -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        ours = [leaf[i] for leaf in record.leaves]
-        for part, leaf in zip(model.parameters(), ours, strict=True):
-            own = leaf.T if part.dim() == 2 else leaf[0]
+        ours = [param[i] for param in record.params]
+        for part, param in zip(model.parameters(), ours, strict=True):
+            own = param.T if part.dim() == 2 else param[0]
             assert torch.allclose(part, own, rtol=1e-8, atol=1e-11)
 
 
 def assert_test_losses(
-    model: nn.Module, networks: Parities, curves: dict[str, np.ndarray], i: int
+    model: nn.Module, networks: ParityNetworks, curves: dict[str, np.ndarray], i: int
 ) -> None:
     rows = networks._test_x[0]
     answers = torch.as_tensor(parity(rows.numpy()))
@@ -128,8 +128,10 @@ def assert_test_losses(
 def test_a_perfect_network_scores_zero() -> None:
     """The published loss of a perfect network is not: it divides by points asked for."""
     problem = Problem(tasks=2, bits=2, subset=1)
-    networks = Parities(problem, 8, [Setting(batch_size=4)], test_points=50, dtype=torch.float64)
-    W1, b1, W2, b2 = (leaf[0] for leaf in networks.leaves)
+    networks = ParityNetworks(
+        problem, 8, [Setting(batch_size=4)], test_points=50, dtype=torch.float64
+    )
+    W1, b1, W2, b2 = (param[0] for param in networks.params)
     for part in (W1, b1, W2, b2):
         part.zero_()
     for task, subset in enumerate(problem.subsets()):
@@ -137,28 +139,28 @@ def test_a_perfect_network_scores_zero() -> None:
         W1[task, task], W1[2 + int(subset[0]), task], b1[0, task] = 1, 1, -1
         W2[task, 1] = 200
     b2[0, 1] = -100
-    found = networks.looks(0, ["loss", "task_loss"])
+    found = networks.evaluate(0, ["loss", "task_loss"])
     assert found["loss"].item() == pytest.approx(0, abs=1e-12)
     assert found["task_loss"].abs().max() < 1e-12
 
 
 def test_company_and_restarts_change_nothing() -> None:
-    regime = Regime(30, {}, MEASURES, np.arange(0, 30, 5))
+    train_config = TrainConfig(30, {}, MEASURES, np.arange(0, 30, 5))
     networks = stack()
-    whole = Training(networks, networks.optimizer(), regime).run()
+    whole = Trainer(networks, networks.optimizer(), train_config).train()
     half = stack()
-    first = Training(half, half.optimizer(), regime)
-    first.run(until=13)
+    first = Trainer(half, half.optimizer(), train_config)
+    first.train(until=13)
     again = stack()
-    second = Training(again, again.optimizer(), regime)
+    second = Trainer(again, again.optimizer(), train_config)
     second.restore(first.state())
-    second.run()
+    second.train()
     for name in MEASURES:
-        assert np.array_equal(second.record.curves[name], whole.curves[name])
+        assert np.array_equal(second.result.curves[name], whole.curves[name])
     for i, setting in enumerate(SETTINGS):
         one = stack([setting])
-        alone = Training(one, one.optimizer(), regime).run()
-        for a, b in zip(whole.leaves, alone.leaves, strict=True):
+        alone = Trainer(one, one.optimizer(), train_config).train()
+        for a, b in zip(whole.params, alone.params, strict=True):
             assert torch.allclose(a[i], b[0], rtol=1e-9, atol=1e-12)
 
 

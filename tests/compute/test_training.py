@@ -18,10 +18,10 @@ from compute.training import (
     Schedule,
     _optimizer,
     _Run,
+    checkpoint_steps,
     learning_rate,
     new_model,
-    resolved_precision,
-    saved_steps,
+    resolve_precision,
     train,
     window_order,
 )
@@ -50,14 +50,14 @@ def copying_windows(count: int, seed: int = 0) -> np.ndarray:
 
 def test_saved_steps_are_powers_of_two_and_then_linear() -> None:
     published = (0, *(2**k for k in range(10)), *range(1000, 143_001, 1000))
-    assert saved_steps(143_000, 1000) == published
+    assert checkpoint_steps(143_000, 1000) == published
     assert len(published) == 154
-    assert saved_steps(10, 4) == (0, 1, 2, 4, 8, 10)
+    assert checkpoint_steps(10, 4) == (0, 1, 2, 4, 8, 10)
 
 
 @given(st.integers(1, 5000), st.integers(1, 600))
 def test_the_first_and_last_step_are_always_saved(steps: int, every: int) -> None:
-    kept = saved_steps(steps, every)
+    kept = checkpoint_steps(steps, every)
     assert kept[0] == 0
     assert kept[-1] == steps
     assert list(kept) == sorted(set(kept))
@@ -133,9 +133,9 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     windows = copying_windows(40)
     train(windows, ARCHITECTURE, SCHEDULE, tmp_path / "whole", state_every=4)
     with pytest.raises(StopError):
-        train(windows, ARCHITECTURE, SCHEDULE, tmp_path / "cut", state_every=4, said=stop)
+        train(windows, ARCHITECTURE, SCHEDULE, tmp_path / "cut", state_every=4, on_step=stop)
     train(windows, ARCHITECTURE, SCHEDULE, tmp_path / "cut", state_every=4)
-    for step in saved_steps(SCHEDULE.steps, SCHEDULE.save_every):
+    for step in checkpoint_steps(SCHEDULE.steps, SCHEDULE.save_every):
         one, other = (
             load_file(tmp_path / run / f"step{step}" / "model.safetensors")
             for run in ("whole", "cut")
@@ -161,6 +161,6 @@ def test_a_token_outside_the_vocabulary_is_named(tmp_path: Path) -> None:
 
 
 def test_precision_asked_for_is_taken() -> None:
-    assert resolved_precision("float32", "cpu") == torch.float32
-    assert resolved_precision("bfloat16", "cpu") == torch.bfloat16
-    assert resolved_precision("auto", "cuda") == torch.bfloat16
+    assert resolve_precision("float32", "cpu") == torch.float32
+    assert resolve_precision("bfloat16", "cpu") == torch.bfloat16
+    assert resolve_precision("auto", "cuda") == torch.bfloat16

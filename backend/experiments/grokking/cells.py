@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.experiments.cells import Bench, CellResult, curve, in_company, n_looks, number, reached
+from backend.experiments.cells import Bench, CellResult, curve, n_looks, number, reached
 from backend.experiments.grokking.spec import grid_of, problem_of
 from backend.experiments.kind import Checked
-from compute.ensembles.trainer import Record, Training
+from compute.ensembles.trainer import Trainer, TrainResult
 from compute.grokking import parallelograms as theory
-from compute.grokking.addition import Additions
-from compute.grokking.phase_diagram import regime
+from compute.grokking.addition import AdditionNetworks
+from compute.grokking.phase_diagram import train_config
 from compute.grokking.problems import Problem, Setting, n_train, split_of
 
 
@@ -20,11 +20,12 @@ def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResu
     """Train some cells of a grid in one stack."""
     problem, settings = problem_of(asked), grid_of(asked).settings()
     chosen = [settings[cell] for cell in cells]
-    networks = Additions(problem, in_company(chosen), bench.device)
-    how = regime(asked["steps"], stops=asked["stop_early"])
-    record = bench.train(Training(networks, networks.optimizer(), how))
+    networks = AdditionNetworks(problem, chosen, bench.device)
+    how = train_config(asked["steps"], stop_early=asked["stop_early"])
+    record = bench.train(Trainer(networks, networks.optimizer(), how))
     return [
-        _result(problem, chosen[row], how.log, record, cell, row) for row, cell in enumerate(cells)
+        _result(problem, chosen[row], how.eval_steps, record, cell, row)
+        for row, cell in enumerate(cells)
     ]
 
 
@@ -32,18 +33,21 @@ def _result(
     problem: Problem,
     setting: Setting,
     log: NDArray[Any],
-    record: Record,
+    record: TrainResult,
     cell: int,
     row: int,
 ) -> CellResult:
-    stopped = int(record.stopped[row])
+    stopped = int(record.stop_steps[row])
     looks = n_looks(log, stopped)
     arrays: dict[str, Any] = {
         name: curve(values[row], looks) for name, values in record.curves.items()
     }
     steps = int(log[-1]) + 1  # the last step is always looked at
     summary: dict[str, Any] = {
-        **{f"{name}_step": reached(found[row], steps) for name, found in record.reached.items()},
+        **{
+            f"{name}_step": reached(found[row], steps)
+            for name, found in record.threshold_steps.items()
+        },
         **{
             f"final_{name}": number(values[-1])
             for name, values in arrays.items()

@@ -159,7 +159,7 @@ def effective_theory(store: Store, name: str, number: int) -> EffectiveTheory:
         loss=tuple(run.loss.tolist()),
         drift=_drift(run.E),
         n_parallelograms=len(theory.parallelograms(problem.p).outer),
-        n_in_training=int(theory.in_training(problem.p, is_train).sum()),
+        n_in_training=int(theory.parallelogram_mask(problem.p, is_train).sum()),
         nullity=theory.nullity(problem.p, is_train),
         lambda3=scale.lambda3 or None,
         time_constant=scale.steps,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.experiments.cells import Bench, CellResult, curve, in_company, number, reached
+from backend.experiments.cells import Bench, CellResult, curve, number, reached
 from backend.experiments.kind import Checked
 from backend.experiments.modular_addition.spec import (
     LOOK_EVERY,
@@ -14,10 +14,10 @@ from backend.experiments.modular_addition.spec import (
     settings_of,
     shape_of,
 )
-from compute.ensembles.trainer import Record, Regime, Threshold, Training, log_steps
-from compute.grokking.clock import Clock, history, moments
+from compute.ensembles.trainer import Threshold, TrainConfig, Trainer, TrainResult, log_spaced_steps
+from compute.grokking.clock import Clock, clock_history, snapshot_indices
 from compute.grokking.fourier import clock_phases
-from compute.grokking.modular_addition import MEASURES, WARMUP_STEPS, Adders
+from compute.grokking.modular_addition import MEASURES, WARMUP_STEPS, ModularAdditionNetworks
 from compute.grokking.modular_setting import Architecture, Setting, n_train, pair_order
 
 THRESHOLDS = {
@@ -34,32 +34,32 @@ EVEN_LOOKS = 26
 HALVES = ("neuron_maps", "logit_energy", "circle", "principal")
 
 
-def regime(steps: int) -> Regime:
+def train_config(steps: int) -> TrainConfig:
     """Return how cells are trained: looked at evenly over the logarithm, and evenly besides.
 
     What generalises does so late, where a logarithm has few looks.
     """
     even = np.linspace(0, steps - 1, EVEN_LOOKS).round().astype(np.int64)
-    log = np.union1d(log_steps(steps, LOG_LOOKS), even)
-    return Regime(
+    log = np.union1d(log_spaced_steps(steps, LOG_LOOKS), even)
+    return TrainConfig(
         steps,
         THRESHOLDS,
         (*MEASURES, PARAMETERS),
         log,
-        look_every=LOOK_EVERY,
+        eval_every=LOOK_EVERY,
         warmup=WARMUP_STEPS,
     )
 
 
 def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResult]:
     """Train some cells, as many in a stack as memory has room for at every look."""
-    shape, settings, how = shape_of(asked), settings_of(asked), regime(asked["steps"])
-    room = max(1, int(MAX_NUMBERS // (n_parameters(asked) * len(how.log))))
+    shape, settings, how = shape_of(asked), settings_of(asked), train_config(asked["steps"])
+    room = max(1, int(MAX_NUMBERS // (n_parameters(asked) * len(how.eval_steps))))
     for first in range(0, len(cells), room):
         part = cells[first : first + room]
         chosen = [settings[cell] for cell in part]
-        networks = Adders(shape, in_company(chosen), bench.device)
-        record = bench.train(Training(networks, networks.optimizer(), how), part)
+        networks = ModularAdditionNetworks(shape, chosen, bench.device)
+        record = bench.train(Trainer(networks, networks.optimizer(), how), part)
         bench.commit(
             [_result(shape, chosen[row], how, record, cell, row) for row, cell in enumerate(part)]
         )
@@ -67,10 +67,15 @@ def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResu
 
 
 def _result(
-    shape: Architecture, setting: Setting, how: Regime, record: Record, cell: int, row: int
+    shape: Architecture,
+    setting: Setting,
+    how: TrainConfig,
+    record: TrainResult,
+    cell: int,
+    row: int,
 ) -> CellResult:
-    looks = len(how.log)
-    found = {name: reached(steps[row], how.steps) for name, steps in record.reached.items()}
+    looks = len(how.eval_steps)
+    found = {name: reached(steps[row], how.steps) for name, steps in record.threshold_steps.items()}
     curves = {name: curve(record.curves[name][row], looks) for name in MEASURES}
     train = pair_order(shape.p, setting.split_seed)[: n_train(shape.p, setting.train_fraction)]
     parameters = record.curves[PARAMETERS][row]
@@ -78,10 +83,10 @@ def _result(
         return CellResult(
             cell,
             {**_steps(found), **_ends(curves), "diverged": True, "n_train": len(train)},
-            {"step": how.log.astype(np.int32), **curves},
+            {"step": how.eval_steps.astype(np.int32), **curves},
         )
-    chosen = moments(how.log, found["train"], found["test"])
-    clock, measured = history(shape, parameters, train, chosen)
+    chosen = snapshot_indices(how.eval_steps, found["train"], found["test"])
+    clock, measured = clock_history(shape, parameters, train, chosen)
     shown = {name: _kept(name, values) for name, values in measured.items()}
     whole = {**curves, **shown}
     summary = {
@@ -90,13 +95,13 @@ def _result(
         "diverged": False,
         "n_train": len(train),
         **_clock(clock, measured),
-        **_progress(how.log, whole, found["half"]),
+        **_progress(how.eval_steps, whole, found["half"]),
     }
     return CellResult(
         cell,
         summary,
         {
-            "step": how.log.astype(np.int32),
+            "step": how.eval_steps.astype(np.int32),
             **whole,
             "moment": chosen.astype(np.int32),
             "neuron_frequency": clock.neurons.frequency.astype(np.int16),

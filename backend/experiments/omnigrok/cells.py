@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backend.experiments.cells import Bench, CellResult, curve, in_company, n_looks, number, reached
+from backend.experiments.cells import Bench, CellResult, curve, n_looks, number, reached
 from backend.experiments.kind import Checked
 from backend.experiments.omnigrok.spec import mnist_digest, places, setting_of
-from compute.ensembles.trainer import Record, Regime, Threshold, Training, log_steps
-from compute.grokking.omnigrok import MEASURES, Perceptrons
+from compute.ensembles.trainer import Threshold, TrainConfig, Trainer, TrainResult, log_spaced_steps
+from compute.grokking.omnigrok import MEASURES, PerceptronNetworks
 from compute.grokking.omnigrok_setting import n_test, shape_of
 from compute.grokking.supervised import Supervised, digits, mnist, teacher_student
 
@@ -28,9 +28,11 @@ def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResu
     for size, parts in stacks(asked, cells).items():
         data = _data(asked, size, bench)
         for part in parts:
-            settings = in_company([setting_of(asked, whole[cell]) for cell in part])
-            networks = Perceptrons(shape, settings, [data], bench.device, DTYPES[asked["dtype"]])
-            record = bench.train(Training(networks, networks.optimizer(), regime(asked)), part)
+            settings = [setting_of(asked, whole[cell]) for cell in part]
+            networks = PerceptronNetworks(
+                shape, settings, [data], bench.device, DTYPES[asked["dtype"]]
+            )
+            record = bench.train(Trainer(networks, networks.optimizer(), train_config(asked)), part)
             bench.commit([_result(asked, record, cell, row) for row, cell in enumerate(part)])
     return []
 
@@ -64,31 +66,31 @@ def _data(asked: Checked, size: int, bench: Bench) -> Supervised:
         raise ValueError(f"mnist {asked['mnist']['file']} cannot be read: {error}") from error
 
 
-def regime(asked: Checked) -> Regime:
+def train_config(asked: Checked) -> TrainConfig:
     """Return how the cells are trained and looked at."""
     steps = asked["steps"]
-    return Regime(
+    return TrainConfig(
         steps,
         {
             "train": Threshold("train_accuracy", asked["train_threshold"]),
             "test": Threshold("test_accuracy", asked["test_threshold"]),
         },
         MEASURES,
-        log_steps(steps, LOOKS),
-        look_every=asked["look_every"],
-        stop_after=("train", "test") if asked["stop_early"] else (),
-        linger=steps // 20,
+        log_spaced_steps(steps, LOOKS),
+        eval_every=asked["look_every"],
+        stop_thresholds=("train", "test") if asked["stop_early"] else (),
+        stop_delay=steps // 20,
     )
 
 
-def _result(asked: Checked, record: Record, cell: int, row: int) -> CellResult:
-    steps, log = asked["steps"], log_steps(asked["steps"], LOOKS)
-    stopped = int(record.stopped[row])
+def _result(asked: Checked, record: TrainResult, cell: int, row: int) -> CellResult:
+    steps, log = asked["steps"], log_spaced_steps(asked["steps"], LOOKS)
+    stopped = int(record.stop_steps[row])
     looks = n_looks(log, stopped)
     seen = {name: values[row, :looks] for name, values in record.curves.items()}
-    test_step = reached(record.reached["test"][row], steps)
+    test_step = reached(record.threshold_steps["test"][row], steps)
     summary: dict[str, Any] = {
-        "train_step": reached(record.reached["train"][row], steps),
+        "train_step": reached(record.threshold_steps["train"][row], steps),
         "test_step": test_step,
         **{f"final_{name}": number(values[-1]) for name, values in seen.items()},
         **_best(seen),

@@ -18,7 +18,7 @@ from backend.experiments.omnigrok.presets import PRESETS
 from backend.schemas.parameters import MAX_INTEGER, NO_NUL, Parameters
 from backend.store.database import Store
 from compute.grokking import mnist_files
-from compute.grokking.omnigrok_setting import FACTS, N_DIGITS, Data, Setting, n_test, shape_of
+from compute.grokking.omnigrok_setting import DATA_INFO, N_DIGITS, Data, Setting, n_test, shape_of
 
 MAX_SIDE, MAX_CELLS = 60, 1600
 _WANTED = (
@@ -116,8 +116,8 @@ def known_mnist(store: Store, name: str) -> tuple[dict[str, str], int]:
     except InvalidInputError as error:
         raise InvalidInputError(error.problem, _WANTED, "mnist") from error
     try:
-        paths = {one: mnist_files.file_of(folder, one) for one in mnist_files.FILES}
-        count = mnist_files.n_rows(paths["images"], mnist_files.IMAGES)
+        paths = {one: mnist_files.find_file(folder, one) for one in mnist_files.FILES}
+        count = mnist_files.read_row_count(paths["images"], mnist_files.IMAGES_MAGIC)
     except (ValueError, OSError) as error:
         fault = str(error).replace(str(folder), name)
         raise InvalidInputError(
@@ -142,13 +142,13 @@ def mnist_digest(folder: Path) -> str:
     """
     digests = []
     for name in mnist_files.FILES:
-        with mnist_files.file_of(folder, name).open("rb") as file:
+        with mnist_files.find_file(folder, name).open("rb") as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     return _joined(digests)
 
 
 def _complete(store: Store, asked: Checked) -> Checked:
-    facts = FACTS[asked["data"]]
+    facts = DATA_INFO[asked["data"]]
     whole = {
         **asked,
         "hidden": asked["hidden"] or list(facts.hidden),

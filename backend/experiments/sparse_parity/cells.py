@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.experiments.cells import Bench, CellResult, curve, in_company, n_looks, number
+from backend.experiments.cells import Bench, CellResult, curve, n_looks, number
 from backend.experiments.kind import Checked
 from backend.experiments.sparse_parity.spec import places, problem_of, setting_of
-from compute.ensembles.patience import Patience
-from compute.ensembles.trainer import Record, Regime, Training, log_steps
+from compute.ensembles.early_stopping import EarlyStopping
+from compute.ensembles.trainer import TrainConfig, Trainer, TrainResult, log_spaced_steps
 from compute.parity_problem import CONVERGED_BITS, Problem, convergence, convergence_steps
-from compute.sparse_parity import MEASURES, Parities
+from compute.sparse_parity import MEASURES, ParityNetworks
 
 LOOKS = 80
 STACK_BYTES = {"cpu": 2e9, "cuda": 2e10}
@@ -29,28 +29,29 @@ def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResu
     for part in stacks(asked, cells, bench.device):
         chosen = [whole[cell] for cell in part]
         problem = problem_of(asked, chosen[0]["alpha"])
-        settings = in_company([setting_of(asked, place) for place in chosen])
-        networks = Parities(
+        settings = [setting_of(asked, place) for place in chosen]
+        networks = ParityNetworks(
             problem, chosen[0]["width"], settings, asked["test_points"], bench.device
         )
         is_fixed = chosen[0]["samples"] > 0
-        how = regime(asked, is_fixed=is_fixed)
-        record = bench.train(Training(networks, networks.optimizer(), how), part)
+        how = train_config(asked, is_fixed=is_fixed)
+        record = bench.train(Trainer(networks, networks.optimizer(), how), part)
         bench.commit(
-            [_result(problem, how.log, record, cell, row) for row, cell in enumerate(part)]
+            [_result(problem, how.eval_steps, record, cell, row) for row, cell in enumerate(part)]
         )
     return []
 
 
-def regime(asked: Checked, *, is_fixed: bool) -> Regime:
+def train_config(asked: Checked, *, is_fixed: bool) -> TrainConfig:
     """Return how cells are trained; only on fixed samples does a rising loss end it."""
-    patience = None
+    early_stopping = None
     if is_fixed and asked["patience"]:
-        patience = Patience(
+        early_stopping = EarlyStopping(
             "loss", asked["patience"], asked["patience_after"], asked["patience_every"]
         )
     steps = asked["steps"]
-    return Regime(steps, {}, MEASURES, log_steps(steps, LOOKS), patience=patience)
+    log = log_spaced_steps(steps, LOOKS)
+    return TrainConfig(steps, {}, MEASURES, log, early_stopping=early_stopping)
 
 
 def stacks(asked: Checked, cells: Sequence[int], device: str) -> list[list[int]]:
@@ -87,9 +88,9 @@ def network_bytes(asked: Checked, place: Checked) -> float:
 
 
 def _result(
-    problem: Problem, log: NDArray[np.int64], record: Record, cell: int, row: int
+    problem: Problem, log: NDArray[np.int64], record: TrainResult, cell: int, row: int
 ) -> CellResult:
-    stopped = int(record.stopped[row])
+    stopped = int(record.stop_steps[row])
     looks = n_looks(log, stopped)
     arrays = {name: curve(values[row], looks) for name, values in record.curves.items()}
     task_loss = np.minimum(arrays["task_loss"], FLOAT16_MAX).astype(np.float16)

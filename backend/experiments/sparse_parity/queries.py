@@ -12,7 +12,7 @@ from backend.experiments.sparse_parity.views import ParityAxis, ParityCell, Pari
 from backend.experiments.views import CellRow, ExperimentRow
 from backend.read.values import finite_or_none
 from backend.store.database import Store
-from compute.parity_fits import Law, TooFewError, over_data, over_steps, over_width
+from compute.parity_fits import Law, TooFewPointsError, data_law, steps_law, width_law
 from compute.parity_problem import Problem
 
 
@@ -115,7 +115,7 @@ def _over_cells(
     ]
     x, y = np.array([one[0] for one in done], np.int64), np.array([one[1] for one in done])
     count = np.array([one[2] for one in done], np.int64)
-    fit = over_width if axis == "N" else over_data
+    fit = width_law if axis == "N" else data_law
     return _made(problem, axis, x, y, lambda: fit(problem, x, y, count))
 
 
@@ -133,7 +133,7 @@ def _over_steps(store: Store, name: str, problem: Problem, cells: Sequence[CellR
     ]
     steps = np.array(when, np.int64).reshape(-1, problem.tasks)
     known = np.isfinite(y)
-    return _made(problem, "S", x, y, lambda: over_steps(problem, x[known], y[known], steps))
+    return _made(problem, "S", x, y, lambda: steps_law(problem, x[known], y[known], steps))
 
 
 def _made(
@@ -146,7 +146,7 @@ def _made(
     points = tuple(x.astype(float).tolist()), tuple(finite_or_none(one) for one in loss.tolist())
     try:
         law = fit()
-    except TooFewError as error:
+    except TooFewPointsError as error:
         return ParityLaw(axis, problem.alpha, str(error), x=points[0], loss=points[1])
     drawn = np.log(law.drawn_x)
     middle = np.mean(np.log(law.drawn_sum)) - law.limit * np.mean(drawn)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compute.ensembles import adamw
-from compute.ensembles.adamw import Moments, Rates, StackedAdamW
+from compute.ensembles.adamw import Betas, Rates, StackedAdamW
 
 COUNT = 5
 
@@ -23,13 +23,13 @@ def test_every_network_takes_the_steps_of_torch(
     monkeypatch.setattr(adamw, "HAS_NUMBA", compiled)
     lr = torch.logspace(-4, -1, COUNT, dtype=torch.float64)
     wd = torch.linspace(0, 2, COUNT, dtype=torch.float64)
-    leaves = stack(0)
-    single = [[leaf[i].clone().requires_grad_() for leaf in leaves] for i in range(COUNT)]
+    params = stack(0)
+    single = [[param[i].clone().requires_grad_() for param in params] for i in range(COUNT)]
     theirs = [
         torch.optim.AdamW(parts, lr=lr[i].item(), weight_decay=wd[i].item(), betas=(0.9, 0.98))
         for i, parts in enumerate(single)
     ]
-    ours = StackedAdamW(leaves, [Rates(lr, wd)] * 2, Moments(beta2=0.98))
+    ours = StackedAdamW(params, [Rates(lr, wd)] * 2, Betas(beta2=0.98))
     for step in range(12):
         factor = min(1.0, (step + 1) / warmup) if warmup else 1.0
         gradients = stack(step + 1)
@@ -40,8 +40,8 @@ def test_every_network_takes_the_steps_of_torch(
                 part.grad = gradient[i].clone()
             one.step()
     for i, parts in enumerate(single):
-        for part, leaf in zip(parts, leaves, strict=True):
-            assert torch.allclose(part, leaf[i], rtol=1e-12, atol=1e-14)
+        for part, param in zip(parts, params, strict=True):
+            assert torch.allclose(part, param[i], rtol=1e-12, atol=1e-14)
 
 
 def test_networks_that_stay_go_on_as_they_were() -> None:
@@ -52,17 +52,17 @@ def test_networks_that_stay_go_on_as_they_were() -> None:
         for one in optimizers:
             one.step(stack(step + 1))
     rows = torch.tensor([1, 4])
-    part = [leaf[rows] for leaf in part]
-    optimizers[1].keep(rows, part)
+    part = [param[rows] for param in part]
+    optimizers[1].select(rows, part)
     optimizers[0].step(stack(9))
-    optimizers[1].step([leaf[rows] for leaf in stack(9)])
+    optimizers[1].step([param[rows] for param in stack(9)])
     for a, b in zip(whole, part, strict=True):
         assert torch.equal(a[rows], b)
 
 
-def test_rates_must_fit_the_leaves() -> None:
+def test_rates_must_fit_the_params() -> None:
     rates = Rates(torch.ones(3), torch.ones(3))
-    with pytest.raises(ValueError, match="2 leaves, 1 rates"):
+    with pytest.raises(ValueError, match="2 params, 1 rates"):
         StackedAdamW(stack(0), [rates])
-    with pytest.raises(ValueError, match="leaf 0 has 5 networks"):
+    with pytest.raises(ValueError, match="param 0 has 5 networks"):
         StackedAdamW(stack(0), [rates, rates])

@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from compute.ensembles.mlp import StackedMLP, default_layers
+from compute.ensembles.mlp import StackedMLP, init_layers
 from compute.ensembles.shapes import ACTIVATIONS, Activation, Shape
 
 COUNT, ROWS, TRAINED = 3, 11, 7
 
 
-def plain(shape: Shape, leaves: list[torch.Tensor], network: int) -> nn.Sequential:
+def plain(shape: Shape, params: list[torch.Tensor], network: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise(shape.widths)):
         linear = nn.Linear(a, b, dtype=torch.float64)
-        linear.weight.data = leaves[2 * i][network].T.clone()
-        linear.bias.data = leaves[2 * i + 1][network, 0].clone()
+        linear.weight.data = params[2 * i][network].T.clone()
+        linear.bias.data = params[2 * i + 1][network, 0].clone()
         layers += [linear, nn.Tanh() if shape.activation == "tanh" else nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -31,7 +31,7 @@ def test_forward_and_backward_are_those_of_autograd(
 ) -> None:
     shape = Shape(widths, activation)
     generator = torch.Generator().manual_seed(0)
-    drawn = [default_layers(shape, generator) for _ in range(COUNT)]
+    drawn = [init_layers(shape, generator) for _ in range(COUNT)]
     stacked = StackedMLP(shape, [torch.stack(parts) for parts in zip(*drawn, strict=True)])
     x = torch.randn(COUNT, ROWS, widths[0], generator=generator, dtype=torch.float64)
     slope = torch.randn(COUNT, TRAINED, widths[-1], generator=generator, dtype=torch.float64)
@@ -42,7 +42,7 @@ def test_forward_and_backward_are_those_of_autograd(
     output = stacked.forward(x, masks if drops else None).clone()
     of_input = stacked.backward(slope).clone()
     for i in range(COUNT):
-        network = plain(shape, stacked.leaves, i)
+        network = plain(shape, stacked.params, i)
         ours = x[i].clone().requires_grad_()
         values = ours
         for layer, module in enumerate(network):
@@ -64,9 +64,9 @@ def test_forward_and_backward_are_those_of_autograd(
 
 def test_weights_alone_have_the_same_gradients() -> None:
     shape = Shape((4, 9, 3), "relu")
-    leaves = [part[None].repeat(2, 1, 1) for part in default_layers(shape, torch.Generator())]
+    params = [part[None].repeat(2, 1, 1) for part in init_layers(shape, torch.Generator())]
     x, slope = torch.randn(2, 5, 4, dtype=torch.float64), torch.randn(2, 5, 3, dtype=torch.float64)
-    whole, alone = StackedMLP(shape, leaves), StackedMLP(shape, leaves)
+    whole, alone = StackedMLP(shape, params), StackedMLP(shape, params)
     whole.forward(x)
     whole.backward(slope)
     alone.forward(x)
@@ -77,7 +77,7 @@ def test_weights_alone_have_the_same_gradients() -> None:
 
 def test_networks_begin_as_torch_begins_them() -> None:
     shape = Shape((25, 400, 100), "tanh")
-    drawn = default_layers(shape, torch.Generator().manual_seed(0))
+    drawn = init_layers(shape, torch.Generator().manual_seed(0))
     for inputs, part in zip((25, 25, 400, 400), drawn, strict=True):
         bound = 1 / math.sqrt(inputs)
         assert part.abs().max() <= bound

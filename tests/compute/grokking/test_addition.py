@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from benchmarks.plain_toy import in_plain_order, plain_run
-from compute.ensembles.trainer import Regime, Threshold, Training, log_steps
-from compute.grokking.addition import Additions
+from compute.ensembles.trainer import Threshold, TrainConfig, Trainer, log_spaced_steps
+from compute.grokking.addition import AdditionNetworks
 from compute.grokking.parallelograms import rqi
 from compute.grokking.problems import Problem, Setting, n_train, s3_table, split_of
 
@@ -27,15 +27,15 @@ VARIED = [
 NARROW = Problem(width=16)
 
 
-def regime(steps: int, **changes: object) -> Regime:
-    made = Regime(steps, THRESHOLDS, MEASURES, log_steps(steps, 20))
+def train_config(steps: int, **changes: object) -> TrainConfig:
+    made = TrainConfig(steps, THRESHOLDS, MEASURES, log_spaced_steps(steps, 20))
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def trained(problem: Problem, settings: list[Setting], steps: int, **changes: object) -> Training:
-    networks = Additions(problem, settings, dtype=torch.float64)
-    training = Training(networks, networks.optimizer(), regime(steps, **changes))
-    training.run()
+def trained(problem: Problem, settings: list[Setting], steps: int, **changes: object) -> Trainer:
+    networks = AdditionNetworks(problem, settings, dtype=torch.float64)
+    training = Trainer(networks, networks.optimizer(), train_config(steps, **changes))
+    training.train()
     return training
 
 
@@ -54,11 +54,11 @@ def test_a_stack_takes_the_steps_of_plain_pytorch(problem: Problem) -> None:
     together = trained(problem, VARIED, 101)
     for i, setting in enumerate(VARIED):
         alone = plain_run(problem, setting, 101, torch.float64, keep=(100,))
-        ours = in_plain_order(together.record.leaves, i)
+        ours = in_plain_order(together.result.params, i)
         for a, b in zip(ours, alone.parameters[100], strict=True):
             assert (a - b).abs().max() < 1e-9
         for name in ("train", "test") if problem.task == "s3" else THRESHOLDS:
-            assert together.record.reached[name][i] == alone.reached[name]
+            assert together.result.threshold_steps[name][i] == alone.reached[name]
 
 
 def test_what_is_reached_is_what_plain_pytorch_reaches() -> None:
@@ -72,7 +72,7 @@ def test_what_is_reached_is_what_plain_pytorch_reaches() -> None:
     for i, setting in enumerate(settings):
         alone = plain_run(problem, setting, 560, torch.float64)
         for name in THRESHOLDS:
-            assert together.record.reached[name][i] == alone.reached[name], (i, name)
+            assert together.result.threshold_steps[name][i] == alone.reached[name], (i, name)
             found += alone.reached[name] < 559
     assert found >= 6, "thresholds that are reached, not only missed"
 
@@ -82,10 +82,10 @@ def test_company_changes_nothing() -> None:
     together = trained(NARROW, settings, 120)
     for i, setting in enumerate(settings):
         alone = trained(NARROW, [setting], 120)
-        for a, b in zip(together.record.leaves, alone.record.leaves, strict=True):
+        for a, b in zip(together.result.params, alone.result.params, strict=True):
             assert torch.allclose(a[i], b[0], rtol=1e-9, atol=1e-12)
         for name in MEASURES:
-            together_at, alone_at = together.record.curves[name][i], alone.record.curves[name][0]
+            together_at, alone_at = together.result.curves[name][i], alone.result.curves[name][0]
             assert together_at == pytest.approx(alone_at, rel=1e-8, abs=1e-10, nan_ok=True)
 
 
@@ -96,43 +96,44 @@ def test_networks_that_have_shown_all_leave_and_the_others_go_on() -> None:
         Setting(lr_representation=3e-3, lr_decoder=3e-3, seed=2),
     ]
     stay = trained(NARROW, settings, 900)
-    leave = trained(NARROW, settings, 900, stop_after=("train", "test"), linger=20)
-    assert leave.record.reached["train"].tolist() == stay.record.reached["train"].tolist()
-    assert leave.record.reached["test"].tolist() == stay.record.reached["test"].tolist()
-    last = np.maximum(leave.record.reached["train"], leave.record.reached["test"])
+    leave = trained(NARROW, settings, 900, stop_thresholds=("train", "test"), stop_delay=20)
+    steps = leave.result.threshold_steps
+    for name in ("train", "test"):
+        assert steps[name].tolist() == stay.result.threshold_steps[name].tolist()
+    last = np.maximum(steps["train"], steps["test"])
     gone = last < 899
     assert gone.tolist() == [True, False, True]
-    stopped = leave.record.stopped
+    stopped = leave.result.stop_steps
     assert (stopped[gone] > last[gone] + 20).all()
     assert (stopped[gone] <= last[gone] + 20 + 51).all()
     assert stopped[~gone].tolist() == [900]
-    log = leave.regime.log
+    log = leave.config.eval_steps
     for i in range(3):
-        curve = leave.record.curves["train_loss"][i]
+        curve = leave.result.curves["train_loss"][i]
         before = log < stopped[i]
         assert np.isfinite(curve[before]).all()
         assert np.isnan(curve[~before]).all()
-        assert curve[before] == pytest.approx(stay.record.curves["train_loss"][i][before], rel=1e-9)
-    for a, b in zip(leave.record.leaves, stay.record.leaves, strict=True):
+        assert curve[before] == pytest.approx(stay.result.curves["train_loss"][i][before], rel=1e-9)
+    for a, b in zip(leave.result.params, stay.result.params, strict=True):
         assert torch.allclose(a[1], b[1], rtol=1e-9, atol=1e-12)
 
 
 def test_a_stack_that_all_networks_have_left_ends() -> None:
     settings = [Setting(lr_representation=1e-2, lr_decoder=3e-3, seed=1)] * 2
-    options = {"stop_after": ("train", "test"), "linger": 20}
+    options = {"stop_thresholds": ("train", "test"), "stop_delay": 20}
     done = trained(NARROW, settings, 900, **options)
-    assert (done.record.stopped < 900).all()
+    assert (done.result.stop_steps < 900).all()
     assert not len(done.rows)
-    whole = trained(NARROW, settings, int(done.record.stopped[0]))
-    for left, kept in zip(done.record.leaves, whole.record.leaves, strict=True):
+    whole = trained(NARROW, settings, int(done.result.stop_steps[0]))
+    for left, kept in zip(done.result.params, whole.result.params, strict=True):
         assert torch.equal(left, kept)
-    networks = Additions(NARROW, settings, dtype=torch.float64)
-    again = Training(networks, networks.optimizer(), regime(900, **options))
+    networks = AdditionNetworks(NARROW, settings, dtype=torch.float64)
+    again = Trainer(networks, networks.optimizer(), train_config(900, **options))
     again.restore(done.state())
-    again.run()
+    again.train()
     assert again.step == done.step
-    assert again.record.stopped.tolist() == done.record.stopped.tolist()
-    for left, kept in zip(again.record.leaves, done.record.leaves, strict=True):
+    assert again.result.stop_steps.tolist() == done.result.stop_steps.tolist()
+    for left, kept in zip(again.result.params, done.result.params, strict=True):
         assert torch.equal(left, kept)
 
 
@@ -143,25 +144,25 @@ def test_a_training_goes_on_from_its_state_as_if_it_had_not_stopped(at: int) -> 
         Setting(lr_representation=1e-3, dropout=0.1, seed=2),
         Setting(lr_representation=1e-3, batch_size=7, seed=3),
     ]
-    options = {"stop_after": ("train",), "linger": 10}
+    options = {"stop_thresholds": ("train",), "stop_delay": 10}
     whole = trained(NARROW, settings, 600, **options)
-    networks = Additions(NARROW, settings, dtype=torch.float64)
-    first = Training(networks, networks.optimizer(), regime(600, **options))
-    first.run(until=at)
+    networks = AdditionNetworks(NARROW, settings, dtype=torch.float64)
+    first = Trainer(networks, networks.optimizer(), train_config(600, **options))
+    first.train(until=at)
     state = {name: value.clone() for name, value in first.state().items()}
-    networks = Additions(NARROW, settings, dtype=torch.float64)
-    second = Training(networks, networks.optimizer(), regime(600, **options))
+    networks = AdditionNetworks(NARROW, settings, dtype=torch.float64)
+    second = Trainer(networks, networks.optimizer(), train_config(600, **options))
     second.restore(state)
-    second.run()
-    assert (second.record.stopped == whole.record.stopped).all()
+    second.train()
+    assert (second.result.stop_steps == whole.result.stop_steps).all()
     for name in THRESHOLDS:
-        assert (second.record.reached[name] == whole.record.reached[name]).all()
+        assert (second.result.threshold_steps[name] == whole.result.threshold_steps[name]).all()
     for name in MEASURES:
-        assert np.array_equal(second.record.curves[name], whole.record.curves[name], equal_nan=True)
-    for a, b in zip(second.record.leaves, whole.record.leaves, strict=True):
+        assert np.array_equal(second.result.curves[name], whole.result.curves[name], equal_nan=True)
+    for a, b in zip(second.result.params, whole.result.params, strict=True):
         assert torch.equal(a, b)
-    other = Additions(Problem(width=8), settings)
-    begun = Training(other, other.optimizer(), regime(600))
+    other = AdditionNetworks(Problem(width=8), settings)
+    begun = Trainer(other, other.optimizer(), train_config(600))
     with pytest.raises(ValueError, match="start anew"):
         begun.restore(state)
 
@@ -172,23 +173,23 @@ def test_small_numbers_are_what_they_were_after_a_training() -> None:
 
 
 def test_rqi_of_a_stack_is_that_of_the_definition() -> None:
-    networks = Additions(
+    networks = AdditionNetworks(
         Problem(width=8, dim=2), [Setting(seed=s) for s in range(6)], "cpu", torch.float64
     )
     networks.prepare(0)
     spread = torch.linspace(0, 1, 10, dtype=torch.float64)[:, None] * torch.ones(2)
     networks.E[:3] = spread + 0.02 * networks.E[:3]
     networks.E[5] = 1.0
-    found = networks.looks(0, ["rqi"])["rqi"].numpy()
+    found = networks.evaluate(0, ["rqi"])["rqi"].numpy()
     assert found == pytest.approx(rqi(networks.E.numpy()), abs=1e-12)
     assert found[5] == 0
     assert found[:3].max() > 0.3
 
 
 def test_the_initial_rqi_of_random_numbers_is_small() -> None:
-    networks = Additions(Problem(width=4), [Setting(seed=s) for s in range(40)])
+    networks = AdditionNetworks(Problem(width=4), [Setting(seed=s) for s in range(40)])
     networks.prepare(0)
-    found = networks.looks(0, ["rqi"])["rqi"].numpy() * 70
+    found = networks.evaluate(0, ["rqi"])["rqi"].numpy() * 70
     assert np.abs(found - found.round()).max() < 1e-4, "a share of 70 parallelograms"
     assert found.mean() < 10
 
@@ -211,7 +212,7 @@ def test_s3_is_a_group_that_does_not_commute() -> None:
 
 
 def test_batches_are_epochs_of_the_training_set() -> None:
-    networks = Additions(NARROW, [Setting(batch_size=9, seed=1)], dtype=torch.float64)
+    networks = AdditionNetworks(NARROW, [Setting(batch_size=9, seed=1)], dtype=torch.float64)
     seen = torch.zeros(55, dtype=torch.float64)
     for step in range(5):
         weights = networks._step_weights(step)[0]

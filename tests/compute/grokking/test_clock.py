@@ -8,19 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from compute.ensembles.trainer import Regime, Training
-from compute.grokking.clock import clock_of, history, moments, portrait
+from compute.ensembles.trainer import TrainConfig, Trainer
+from compute.grokking.clock import clock_history, find_clock, network_activations, snapshot_indices
 from compute.grokking.fourier import (
     clock_phases,
     clock_spectrum,
     cross_entropy,
-    folded,
+    fold_by_frequency,
     fourier_basis,
     logit_energy,
     neuron_logit_gini,
-    progress,
+    progress_measures,
 )
-from compute.grokking.modular_addition import NAMES, Adders, leaf_shapes, leaves_of
+from compute.grokking.modular_addition import (
+    PARAM_NAMES,
+    ModularAdditionNetworks,
+    param_shapes,
+    unflatten_params,
+)
 from compute.grokking.modular_setting import Architecture, Setting, n_train, pair_order
 
 P, KEY, N_PHASES = 11, 3, 6
@@ -34,7 +39,7 @@ def written_clock(scale: float = 40.0) -> np.ndarray:
     Head 0 copies the first number's cosine and sine, head 1 the second's; neurons rectify sums
     and differences of both at several phases, whose second harmonic is cos w (a + b).
     """
-    parts = {name: np.zeros(of) for name, of in zip(NAMES, leaf_shapes(SHAPE), strict=True)}
+    parts = {name: np.zeros(of) for name, of in zip(PARAM_NAMES, param_shapes(SHAPE), strict=True)}
     angle = 2 * np.pi * KEY * np.arange(P) / P
     parts["E"][:P, 0], parts["E"][:P, 1], parts["E"][P, 4] = np.cos(angle), np.sin(angle), 1
     parts["position"][0, 2] = parts["position"][1, 3] = 1
@@ -55,40 +60,42 @@ def random_logits(p: int) -> np.ndarray:
 
 
 def test_a_written_clock_is_found() -> None:
-    found, looks = history(SHAPE, written_clock()[None], TRAIN, np.array([0]))
+    found, evaluate = clock_history(SHAPE, written_clock()[None], TRAIN, np.array([0]))
     assert found.key == found.planes == (KEY,)
-    assert looks["explained"][0] > 0.98
-    assert looks["logit_spectrum"][0, KEY - 1] == pytest.approx(looks["explained"][0])
-    assert looks["key_share"][0] == looks["embedding_spectrum"][0, KEY - 1] == pytest.approx(1)
-    assert looks["restricted_loss"][0] < 1e-3
-    assert looks["excluded_loss"][0] > 1
-    assert looks["fresh_accuracy"][0] == looks["mirrored_accuracy"][0] == 1
+    assert evaluate["explained"][0] > 0.98
+    assert evaluate["logit_spectrum"][0, KEY - 1] == pytest.approx(evaluate["explained"][0])
+    assert (
+        evaluate["key_share"][0] == evaluate["embedding_spectrum"][0, KEY - 1] == pytest.approx(1)
+    )
+    assert evaluate["restricted_loss"][0] < 1e-3
+    assert evaluate["excluded_loss"][0] > 1
+    assert evaluate["fresh_accuracy"][0] == evaluate["mirrored_accuracy"][0] == 1
     assert (found.neurons.frequency == KEY).all()
-    assert looks["neuron_maps"].shape == (1, 12, P, P)
-    circle = looks["circle"][0, 0]
+    assert evaluate["neuron_maps"].shape == (1, 12, P, P)
+    circle = evaluate["circle"][0, 0]
     assert np.linalg.norm(circle, axis=1) == pytest.approx(1)
     turn = np.diff(np.unwrap(np.arctan2(circle[:, 1], circle[:, 0])))
     assert np.abs(turn) == pytest.approx(2 * np.pi * KEY / P)
 
 
 def test_its_heads_look_at_one_number_each() -> None:
-    seen = portrait(SHAPE, written_clock())
+    seen = network_activations(SHAPE, written_clock())
     shares = np.exp(seen.scores - seen.scores.max(axis=1, keepdims=True))
     assert shares[0] / shares[0, 0] == pytest.approx([1] * P + [0] * (P + 1), abs=1e-12)
     assert shares[1] / shares[1, P] == pytest.approx([0] * P + [1] * P + [0], abs=1e-12)
 
 
 def test_its_logits_are_in_the_products_of_its_frequency() -> None:
-    energy = logit_energy(portrait(SHAPE, written_clock()).logits)
-    assert folded(energy)[KEY, KEY] / energy.sum() > 0.98
+    energy = logit_energy(network_activations(SHAPE, written_clock()).logits)
+    assert fold_by_frequency(energy)[KEY, KEY] / energy.sum() > 0.98
     mine = slice(2 * KEY - 1, 2 * KEY + 1)
     assert energy[mine, mine].sum() / energy.sum() > 0.98
 
 
 def test_scores_give_the_attention() -> None:
-    adders = Adders(SHAPE, [Setting(train_fraction=0.5)], dtype=torch.float64)
+    adders = ModularAdditionNetworks(SHAPE, [Setting(train_fraction=0.5)], dtype=torch.float64)
     adders.prepare(0)
-    forward, p = adders._forward, P
+    forward, p = adders._model, P
     scores, pairs = forward.scores[0], adders._train
     a, b = pairs.a[0], pairs.b[0]
     three = torch.stack([scores[a], scores[p + b], scores[2 * p].expand(len(a), -1)], dim=1)
@@ -110,7 +117,7 @@ def test_restricted_and_excluded_loss_are_those_of_plain_projections() -> None:
             kept[:, c] += part
             removed[:, c] -= part
     answers = np.array([(a + b) % p for a in range(p) for b in range(p)])
-    found = progress(logits, train, keys)
+    found = progress_measures(logits, train, keys)
     assert found.restricted_loss == pytest.approx(cross_entropy(kept, answers))
     assert found.excluded_loss == pytest.approx(cross_entropy(removed[train], answers[train]))
 
@@ -140,7 +147,7 @@ def test_energies_of_logits_are_those_of_the_discrete_fourier_transform() -> Non
     transformed = np.abs(np.fft.fft2(logits.reshape(p, p, p), axes=(0, 1))) ** 2 / p**2
     expected = transformed.sum(axis=2)
     expected[0, 0] = 0  # every answer's mean
-    blocks = folded(found)
+    blocks = fold_by_frequency(found)
     for k in range(1, 4):
         assert blocks[k, 0] == pytest.approx(expected[k, 0] + expected[-k, 0])
         assert blocks[k, k] == pytest.approx(expected[np.ix_([k, -k], [k, -k])].sum())
@@ -155,25 +162,29 @@ def test_even_maps_to_logits_have_no_inequality() -> None:
 
 
 def test_parameters_are_kept_as_they_are_and_no_wider() -> None:
-    adders = Adders(Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5, seed=s) for s in (0, 1)])
-    how = Regime(12, {}, ("parameters", "train_loss"), np.array([0, 5, 11]))
-    training = Training(adders, adders.optimizer(), how)
-    kept = training.run().curves["parameters"]
+    adders = ModularAdditionNetworks(
+        Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5, seed=s) for s in (0, 1)]
+    )
+    how = TrainConfig(12, {}, ("parameters", "train_loss"), np.array([0, 5, 11]))
+    training = Trainer(adders, adders.optimizer(), how)
+    kept = training.train().curves["parameters"]
     assert kept.dtype == training.state()["curve.parameters"].numpy().dtype == np.float32
-    again = Adders(Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5, seed=1)])
-    for leaf, first in zip(
-        again.leaves, leaves_of(again.shape, torch.from_numpy(kept[1, 0])), strict=True
+    again = ModularAdditionNetworks(Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5, seed=1)])
+    for param, first in zip(
+        again.params, unflatten_params(again.shape, torch.from_numpy(kept[1, 0])), strict=True
     ):
-        assert torch.equal(leaf, first)
-    Training(again, again.optimizer(), how).run(until=11)
+        assert torch.equal(param, first)
+    Trainer(again, again.optimizer(), how).train(until=11)
     again.prepare(11)
-    assert np.array_equal(again.looks(11, ["parameters"])["parameters"][0].numpy(), kept[1, 2])
+    assert np.array_equal(again.evaluate(11, ["parameters"])["parameters"][0].numpy(), kept[1, 2])
 
 
 def test_wider_looks_stay_wide() -> None:
-    adders = Adders(Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5)], dtype=torch.float64)
-    how = Regime(3, {}, ("train_loss",), np.array([0, 2]))
-    curves = Training(adders, adders.optimizer(), how).run().curves
+    adders = ModularAdditionNetworks(
+        Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5)], dtype=torch.float64
+    )
+    how = TrainConfig(3, {}, ("train_loss",), np.array([0, 2]))
+    curves = Trainer(adders, adders.optimizer(), how).train().curves
     assert curves["train_loss"].dtype == np.float64
 
 
@@ -194,9 +205,9 @@ def test_memory_that_takes_both_numbers_alike_knows_mirrored_pairs() -> None:
 
 def test_moments_tell_the_story_in_order() -> None:
     log = np.array([0, 1, 10, 100, 300, 1000, 2000, 3000])
-    assert log[moments(log, 100, 1000)].tolist() == [0, 100, 300, 1000, 3000]
-    assert log[moments(log, None, None)].tolist() == [0, 300, 1000, 3000]
-    assert moments(np.array([0]), None, None).tolist() == [0]
+    assert log[snapshot_indices(log, 100, 1000)].tolist() == [0, 100, 300, 1000, 3000]
+    assert log[snapshot_indices(log, None, None)].tolist() == [0, 300, 1000, 3000]
+    assert snapshot_indices(np.array([0]), None, None).tolist() == [0]
 
 
 def test_phases_end_where_their_rules_say() -> None:
@@ -213,8 +224,8 @@ def test_what_is_drawn_takes_turns() -> None:
     rng, at = np.random.default_rng(0), 2 * np.pi * np.arange(P) / P
     waves = [np.add.outer(np.cos(k * at), np.cos(k * at)) for k in (2, 2, 2, 5)]
     noisy = [wave + rng.normal(size=wave.shape) * i / 10 for i, wave in enumerate(waves)]
-    seen = portrait(SHAPE, written_clock())
+    seen = network_activations(SHAPE, written_clock())
     made = replace(seen, hidden=np.stack(noisy, axis=2), W_L=seen.W_L[:4])
-    found = clock_of(made, 2)
+    found = find_clock(made, 2)
     assert {int(found.neurons.frequency[n]) for n in found.drawn} == {2, 5}
     assert 0 in found.drawn

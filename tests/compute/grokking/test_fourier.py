@@ -9,12 +9,12 @@ from compute.grokking.fourier import (
     cross_entropy,
     embedding_gini,
     fourier_basis,
+    frequency_energy_share,
     frequency_plane,
     gini,
     neuron_frequencies,
     principal_plane,
-    progress,
-    share_of_frequencies,
+    progress_measures,
     spectrum,
     sum_directions,
 )
@@ -54,9 +54,9 @@ def test_the_spectrum_is_that_of_the_discrete_fourier_transform() -> None:
 
 def test_energy_lies_where_it_was_put() -> None:
     E = circle((3, 7))
-    assert share_of_frequencies(E, (3, 7)) == pytest.approx(1)
-    assert share_of_frequencies(E, (3,)) == pytest.approx(0.5)
-    assert share_of_frequencies(E, ()) == 0
+    assert frequency_energy_share(E, (3, 7)) == pytest.approx(1)
+    assert frequency_energy_share(E, (3,)) == pytest.approx(0.5)
+    assert frequency_energy_share(E, ()) == 0
     assert embedding_gini(E) > 0.8 > embedding_gini(np.random.default_rng(0).normal(size=(P, 99)))
 
 
@@ -83,12 +83,12 @@ def test_neurons_have_the_frequencies_they_compute() -> None:
 
 def test_a_perfect_clock_is_all_in_its_frequencies() -> None:
     logits = clock((3, 7, 10))
-    found = progress(logits, TRAIN, (3, 7, 10))
+    found = progress_measures(logits, TRAIN, (3, 7, 10))
     assert found.restricted_loss == pytest.approx(cross_entropy(logits, (A + B) % P), abs=1e-9)
     assert found.restricted_loss < 0.01
     assert found.excluded_loss == pytest.approx(np.log(P), abs=1e-9)
     assert found.explained == pytest.approx(1)
-    other = progress(logits, TRAIN, (1, 2))
+    other = progress_measures(logits, TRAIN, (1, 2))
     assert other.restricted_loss == pytest.approx(np.log(P), abs=1e-9)
     assert other.explained == pytest.approx(0, abs=1e-12)
 
@@ -96,7 +96,7 @@ def test_a_perfect_clock_is_all_in_its_frequencies() -> None:
 def test_memorised_logits_are_not_in_the_clock() -> None:
     logits = np.zeros((P * P, P))
     logits[TRAIN, ((A + B) % P)[TRAIN]] = 30
-    found = progress(logits, TRAIN, (3, 7, 10))
+    found = progress_measures(logits, TRAIN, (3, 7, 10))
     assert found.excluded_loss < 0.01
     assert found.restricted_loss > 1
     assert found.explained < 0.2

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from compute.ensembles.mlp import default_layers
+from compute.ensembles.mlp import init_layers
 from compute.ensembles.shapes import Shape
-from compute.ensembles.trainer import Regime, Threshold, Training
+from compute.ensembles.trainer import Threshold, TrainConfig, Trainer
 from compute.grokking.mnist_files import FILES as MNIST_FILES
-from compute.grokking.omnigrok import MEASURES, Perceptrons
+from compute.grokking.omnigrok import MEASURES, PerceptronNetworks
 from compute.grokking.omnigrok_setting import TEACHER, Setting
 from compute.grokking.supervised import Supervised, digits, mnist, teacher_student
 
@@ -26,14 +26,14 @@ SETTINGS = [
 ]
 
 
-def regime(steps: int) -> Regime:
+def train_config(steps: int) -> TrainConfig:
     thresholds = {"train": Threshold("train_accuracy", 0.9)}
-    return Regime(steps, thresholds, MEASURES, np.array([0, steps - 1]), look_every=5)
+    return TrainConfig(steps, thresholds, MEASURES, np.array([0, steps - 1]), eval_every=5)
 
 
 def plain_steps(setting: Setting, data: Supervised, steps: int) -> tuple[nn.Sequential, float]:
     """Train one network with modules and torch.optim; return it, and its first norm."""
-    parts = default_layers(SHAPE, torch.Generator().manual_seed(setting.seed))
+    parts = init_layers(SHAPE, torch.Generator().manual_seed(setting.seed))
     modules: list[nn.Module] = []
     for W, b in zip(parts[::2], parts[1::2], strict=True):
         linear = nn.Linear(*W.shape, dtype=torch.float64)
@@ -59,14 +59,14 @@ def plain_steps(setting: Setting, data: Supervised, steps: int) -> tuple[nn.Sequ
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_stack_takes_the_steps_of_plain_pytorch(shared: bool) -> None:
     data = [digits(60, seed) for seed in ((0,) if shared else (0, 1, 2))]
-    networks = Perceptrons(SHAPE, SETTINGS, data, dtype=torch.float64)
-    record = Training(networks, networks.optimizer(), regime(60)).run()
+    networks = PerceptronNetworks(SHAPE, SETTINGS, data, dtype=torch.float64)
+    record = Trainer(networks, networks.optimizer(), train_config(60)).train()
     for i, setting in enumerate(SETTINGS):
         own = data[0] if shared else data[i]
         model, _ = plain_steps(setting, own, 60)
         linears = [module for module in model if isinstance(module, nn.Linear)]
         for layer, linear in enumerate(linears):
-            W, b = record.leaves[2 * layer][i], record.leaves[2 * layer + 1][i, 0]
+            W, b = record.params[2 * layer][i], record.params[2 * layer + 1][i, 0]
             assert torch.allclose(linear.weight.T, W, rtol=1e-8, atol=1e-10)
             assert torch.allclose(linear.bias, b, rtol=1e-8, atol=1e-10)
         before, norm = plain_steps(setting, own, 59)
@@ -86,13 +86,13 @@ def test_a_stack_takes_the_steps_of_plain_pytorch(shared: bool) -> None:
 def test_a_student_is_right_within_a_thousandth() -> None:
     data = teacher_student(40, seed=0)
     shape = Shape((5, 30, 30, 5), "tanh")
-    networks = Perceptrons(shape, [Setting(learning_rate=5e-3)], [data], dtype=torch.float64)
-    training = Training(networks, networks.optimizer(), regime(400))
-    record = training.run()
+    networks = PerceptronNetworks(shape, [Setting(learning_rate=5e-3)], [data], dtype=torch.float64)
+    training = Trainer(networks, networks.optimizer(), train_config(400))
+    record = training.train()
     networks.prepare(0)
-    output = networks.mlp.forward(torch.as_tensor(data.inputs)[None])[0].numpy()
+    output = networks.mlp.forward(torch.as_tensor(data.inputs).expand(2, -1, -1))[0].numpy()
     errors = ((output - data.targets) ** 2).mean(axis=1)
-    now = networks.looks(0, ["train_accuracy"])["train_accuracy"].item()
+    now = networks.evaluate(0, ["train_accuracy"])["train_accuracy"][0].item()
     assert now == pytest.approx((errors < 1e-3).mean(), abs=1e-12)
     assert record.curves["train_accuracy"][0, 0] < 0.2 < now
 
@@ -100,22 +100,22 @@ def test_a_student_is_right_within_a_thousandth() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_a_student_of_the_same_seed_does_not_begin_as_its_teacher(seed: int) -> None:
     data = teacher_student(50, seed)
-    networks = Perceptrons(TEACHER, [Setting(seed=seed)], [data], dtype=torch.float64)
+    networks = PerceptronNetworks(TEACHER, [Setting(seed=seed)], [data], dtype=torch.float64)
     networks.prepare(0)
-    looks = networks.looks(0, ["train_loss", "train_accuracy"])
-    assert looks["train_loss"].item() > 0.1 * (data.targets**2).mean()
-    assert looks["train_accuracy"].item() < 0.2
+    evaluate = networks.evaluate(0, ["train_loss", "train_accuracy"])
+    assert evaluate["train_loss"].item() > 0.1 * (data.targets**2).mean()
+    assert evaluate["train_accuracy"].item() < 0.2
 
 
 def test_batches_and_company_change_nothing_else() -> None:
     data = [digits(30, 0)]
     settings = [Setting(batch_size=7, seed=3), Setting(seed=4)]
-    both = Perceptrons(SHAPE, settings, data, dtype=torch.float64)
-    record = Training(both, both.optimizer(), regime(30)).run()
+    both = PerceptronNetworks(SHAPE, settings, data, dtype=torch.float64)
+    record = Trainer(both, both.optimizer(), train_config(30)).train()
     for i, setting in enumerate(settings):
-        one = Perceptrons(SHAPE, [setting], data, dtype=torch.float64)
-        alone = Training(one, one.optimizer(), regime(30)).run()
-        for a, b in zip(record.leaves, alone.leaves, strict=True):
+        one = PerceptronNetworks(SHAPE, [setting], data, dtype=torch.float64)
+        alone = Trainer(one, one.optimizer(), train_config(30)).train()
+        for a, b in zip(record.params, alone.params, strict=True):
             assert torch.allclose(a[i], b[0], rtol=1e-9, atol=1e-12)
 
 
@@ -123,13 +123,15 @@ def test_batches_and_company_change_nothing_else() -> None:
 def test_batches_of_one_size_are_gathered_alike(shared: bool) -> None:
     data = [digits(30, seed) for seed in ((0,) if shared else (0, 1))]
     settings = [Setting(batch_size=7, seed=3), Setting(batch_size=7, seed=4)]
-    gathered = Perceptrons(SHAPE, settings, data, dtype=torch.float64)
-    record = Training(gathered, gathered.optimizer(), regime(30)).run()
+    gathered = PerceptronNetworks(SHAPE, settings, data, dtype=torch.float64)
+    record = Trainer(gathered, gathered.optimizer(), train_config(30)).train()
     # In company with another size all rows are computed, and most count for nothing.
     others = [*settings, Setting(batch_size=8)]
-    weighted = Perceptrons(SHAPE, others, data if shared else [*data, data[0]], dtype=torch.float64)
-    same = Training(weighted, weighted.optimizer(), regime(30)).run()
-    for a, b in zip(record.leaves, same.leaves, strict=True):
+    weighted = PerceptronNetworks(
+        SHAPE, others, data if shared else [*data, data[0]], dtype=torch.float64
+    )
+    same = Trainer(weighted, weighted.optimizer(), train_config(30)).train()
+    for a, b in zip(record.params, same.params, strict=True):
         assert torch.allclose(a, b[:2], rtol=1e-9, atol=1e-12)
     for name in MEASURES:
         assert record.curves[name] == pytest.approx(same.curves[name][:2], rel=1e-9)
@@ -191,7 +193,7 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cut short"):
         mnist(tmp_path, 5)
     images.write_bytes(b"PK\x03\x04" + whole[4:])
-    with pytest.raises(ValueError, match="no IDX file"):
+    with pytest.raises(ValueError, match="not an IDX file"):
         mnist(tmp_path, 5)
 
 
@@ -201,6 +203,6 @@ def test_what_cannot_be_trained_is_refused() -> None:
     with pytest.raises(ValueError, match="n_train 1797"):
         digits(1797, 0)
     with pytest.raises(ValueError, match="want one for each"):
-        Perceptrons(SHAPE, SETTINGS, [digits(10, 0)] * 2)
+        PerceptronNetworks(SHAPE, SETTINGS, [digits(10, 0)] * 2)
     with pytest.raises(ValueError, match="stack each size alone"):
-        Perceptrons(SHAPE, SETTINGS, [digits(10 + i, 0) for i in range(3)])
+        PerceptronNetworks(SHAPE, SETTINGS, [digits(10 + i, 0) for i in range(3)])

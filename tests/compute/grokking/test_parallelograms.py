@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from compute.grokking.parallelograms import (
+    closed_mask,
     critical_fraction,
     effective_dynamics,
     effective_flow,
     ideal_accuracy,
+    min_pairs_for_line,
     nullity,
     pairs,
     parallelograms,
     predicted_accuracy,
-    realised,
     rqi,
-    smallest_line,
     time_scale,
 )
 
@@ -80,7 +80,7 @@ def test_the_critical_fraction_is_the_published_one() -> None:
 
 def test_growing_one_training_set_is_drawing_one_of_each_size() -> None:
     order = np.random.default_rng(3).permutation(55)
-    smallest = smallest_line(10, order)
+    smallest = min_pairs_for_line(10, order)
     for size in range(1, 56):
         is_train = np.zeros(55, bool)
         is_train[order[:size]] = True
@@ -158,13 +158,13 @@ def test_rqi_does_not_see_scale_or_translation(seed: int, scale: float, shift: f
     E = LINE + np.random.default_rng(seed).normal(size=(10, 1)) * 0.2
     near = np.abs((parallelograms(10).rows(10) @ ((E - E.mean()) / E.std(ddof=1))) ** 2 - 0.01)
     if near.min() > 1e-6:
-        assert (realised(E * scale + shift) == realised(E)).all()
+        assert (closed_mask(E * scale + shift) == closed_mask(E)).all()
 
 
 def test_predicted_accuracy_by_its_definition() -> None:
     is_train, E = chosen(10, 30, 5), LINE + np.random.default_rng(5).normal(size=(10, 1)) * 0.3
     of = [tuple(pair) for pair in pairs(10).tolist()]
-    closed = realised(E)
+    closed = closed_mask(E)
     right = 0
     for index, (a, b) in enumerate(of):
         found = bool(is_train[index])

@@ -1,21 +1,13 @@
-"""Grids: cells have the settings of their place, and train in groups as they would together."""
-
-import threading
+"""Grids: every cell has the settings of its axes, and stacks of a grid train alike."""
 
 import numpy as np
 import pytest
 import torch
 
-from compute.ensembles.trainer import Record
-from compute.grokking.grids import Grid, groups, log_axis
-from compute.grokking.phase_diagram import (
-    CPU_GROUP,
-    CURVES,
-    phase_diagram,
-    regime,
-    train,
-    train_groups,
-)
+from benchmarks.grid import CPU_STACK, split_into_stacks, train_grid, train_stack
+from compute.grokking.grids import Grid, log_axis
+from compute.grokking.phase_diagram import MEASURES, train_config
+from compute.grokking.phases import phase_labels
 from compute.grokking.problems import Problem, Setting
 
 NARROW = Problem(width=16)
@@ -40,34 +32,26 @@ def test_cells_have_the_settings_of_their_place() -> None:
     assert [s.batch_size for s in batches.settings()] == [5, 20, 5, 20]
 
 
-def test_groups_cover_all_cells_once() -> None:
-    assert [list(cells) for cells in groups(5, 2)] == [[0, 1], [2, 3], [4]]
-    assert groups(0, 4) == []
+def test_stacks_cover_all_cells_once() -> None:
+    assert [list(cells) for cells in split_into_stacks(5, 2)] == [[0, 1], [2, 3], [4]]
+    assert split_into_stacks(0, 4) == []
 
 
-def test_a_grid_in_groups_is_the_grid_in_one() -> None:
-    settings, how = GRID.settings(), regime(400, linger=10)
-    whole = train(NARROW, settings, how)
-    seen: dict[int, int] = {}
-    lock = threading.Lock()
-
-    def note(cells: range, record: Record) -> None:
-        with lock:
-            seen.update({cell: int(record.reached["train"][i]) for i, cell in enumerate(cells)})
-
+def test_a_grid_in_stacks_is_the_grid_in_one() -> None:
+    settings, config = GRID.settings(), train_config(400, stop_delay=10)
+    whole = train_stack(NARROW, settings, config)
     before = torch.get_num_threads()
-    records = train_groups(NARROW, settings, how, n_threads=2, on_group=note)
+    results = train_grid(NARROW, settings, config, n_threads=2)
     assert torch.get_num_threads() == before
-    assert len(records) == -(-len(settings) // CPU_GROUP)
-    assert seen == dict(enumerate(whole.reached["train"].tolist()))
-    found = phase_diagram(GRID, records, 400, gap=50)
-    for name, steps in found.reached.items():
-        assert steps.shape == GRID.shape
-        assert (steps.ravel() == whole.reached[name]).all()
-    for name in CURVES:
-        joined = np.concatenate([record.curves[name] for record in records])
+    assert len(results) == -(-len(settings) // CPU_STACK)
+    for name, steps in whole.threshold_steps.items():
+        joined = np.concatenate([result.threshold_steps[name] for result in results])
+        assert joined.tolist() == steps.tolist()
+    for name in MEASURES:
+        joined = np.concatenate([result.curves[name] for result in results])
         assert joined == pytest.approx(whole.curves[name], rel=1e-3, abs=1e-4, nan_ok=True)
-    assert sum(found.labels.counts()[phase] for phase in "CGMX") == 12
+    labels = phase_labels(whole.threshold_steps["train"], whole.threshold_steps["test"], 400, 50)
+    assert sum(labels.counts()[phase] for phase in "CGMX") == 12
 
 
 def test_grids_that_are_none_are_refused() -> None:
@@ -77,6 +61,3 @@ def test_grids_that_are_none_are_refused() -> None:
         Grid(("dropout", (0.2, 0.1)), ("lr_decoder", (1.0,)))
     with pytest.raises(ValueError, match=r"dropout is 1\.5"):
         Grid(("dropout", (0.5, 1.5)), ("lr_decoder", (1.0,))).settings()
-    record = train(NARROW, GRID.settings()[:1], regime(5))
-    with pytest.raises(ValueError, match="1 cells trained, the grid has 12"):
-        phase_diagram(GRID, [record], 5)

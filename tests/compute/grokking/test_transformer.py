@@ -6,10 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from compute.ensembles.trainer import Regime, Threshold, Training, log_steps
-from compute.grokking.modular_addition import MEASURES, NAMES, WARMUP_STEPS, Adders, initial
+from compute.ensembles.trainer import Threshold, TrainConfig, Trainer, log_spaced_steps
+from compute.grokking.modular_addition import (
+    MEASURES,
+    PARAM_NAMES,
+    WARMUP_STEPS,
+    ModularAdditionNetworks,
+    init_params,
+)
 from compute.grokking.modular_setting import Architecture, Setting, n_train, pair_order
-from compute.grokking.transformer import Forward, all_pairs
+from compute.grokking.transformer import StackedTransformer, all_pairs
 
 SHAPE = Architecture(p=7, d_model=12, heads=3, d_mlp=20)
 SETTINGS = [
@@ -40,42 +46,42 @@ def plain_loss(parts: list[Tensor], setting: Setting, train: bool = True) -> Ten
 
 
 def test_logits_are_those_of_the_whole_transformer() -> None:
-    adders = Adders(SHAPE, SETTINGS, dtype=torch.float64)
+    adders = ModularAdditionNetworks(SHAPE, SETTINGS, dtype=torch.float64)
     codes = torch.arange(49)
     for i in range(2):
-        parts = [leaf[i : i + 1] for leaf in adders.leaves]
-        logits = Forward(SHAPE).run(parts, all_pairs(7))[0]
-        expected = plain_logits([leaf[i] for leaf in adders.leaves], SHAPE, codes)
+        parts = [param[i : i + 1] for param in adders.params]
+        logits = StackedTransformer(SHAPE).forward(parts, all_pairs(7))[0]
+        expected = plain_logits([param[i] for param in adders.params], SHAPE, codes)
         assert torch.allclose(logits, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_gradients_are_those_of_autograd() -> None:
-    adders = Adders(SHAPE, SETTINGS, dtype=torch.float64)
+    adders = ModularAdditionNetworks(SHAPE, SETTINGS, dtype=torch.float64)
     # Biases begin at zero: elsewhere they could hide a mistake.
-    for leaf in adders.leaves:
-        leaf.add_(0.1 * torch.randn(leaf.shape, generator=torch.Generator().manual_seed(3)))
+    for param in adders.params:
+        param.add_(0.1 * torch.randn(param.shape, generator=torch.Generator().manual_seed(3)))
     adders.prepare(0)
     for i, setting in enumerate(SETTINGS):
-        parts = [leaf[i].clone().requires_grad_() for leaf in adders.leaves]
+        parts = [param[i].clone().requires_grad_() for param in adders.params]
         plain_loss(parts, setting).backward()
-        for name, part, gradient in zip(NAMES, parts, adders.gradients, strict=True):
+        for name, part, gradient in zip(PARAM_NAMES, parts, adders.gradients, strict=True):
             assert part.grad is not None
             assert torch.allclose(gradient[i], part.grad, rtol=1e-9, atol=1e-13), name
 
 
 def test_a_stack_takes_the_steps_of_torch() -> None:
     steps = 40
-    adders = Adders(SHAPE, SETTINGS, dtype=torch.float64)
-    regime = Regime(
+    adders = ModularAdditionNetworks(SHAPE, SETTINGS, dtype=torch.float64)
+    train_config = TrainConfig(
         steps,
         {"train": Threshold("train_accuracy", 0.99)},
         MEASURES,
-        log_steps(steps, 10),
+        log_spaced_steps(steps, 10),
         warmup=WARMUP_STEPS,
     )
-    record = Training(adders, adders.optimizer(), regime).run()
+    record = Trainer(adders, adders.optimizer(), train_config).train()
     for i, setting in enumerate(SETTINGS):
-        parts = [part.clone().requires_grad_() for part in initial(SHAPE, setting)]
+        parts = [part.clone().requires_grad_() for part in init_params(SHAPE, setting)]
         optimizer = torch.optim.AdamW(
             parts, lr=setting.learning_rate, betas=(0.9, 0.98), weight_decay=setting.weight_decay
         )
@@ -87,18 +93,18 @@ def test_a_stack_takes_the_steps_of_torch() -> None:
                 found = {name: record.curves[name][i, -1] for name in MEASURES}
                 assert found["train_loss"] == pytest.approx(plain_loss(parts, setting).item())
                 assert found["test_loss"] == pytest.approx(plain_loss(parts, setting, False).item())
-                squares = sum((part**2).sum().item() for part in parts)
-                assert found["squared_weights"] == pytest.approx(squares)
+                squared_norm = sum((part**2).sum().item() for part in parts)
+                assert found["squared_weights"] == pytest.approx(squared_norm)
             optimizer.zero_grad()
             plain_loss(parts, setting).backward()
             optimizer.step()
             schedule.step()
-        for part, leaf in zip(parts, record.leaves, strict=True):
-            assert torch.allclose(part, leaf[i], rtol=1e-7, atol=1e-9)
+        for part, param in zip(parts, record.params, strict=True):
+            assert torch.allclose(part, param[i], rtol=1e-7, atol=1e-9)
 
 
 def test_the_start_has_the_published_deviations() -> None:
-    parts = dict(zip(NAMES, initial(Architecture(), Setting()), strict=True))
+    parts = dict(zip(PARAM_NAMES, init_params(Architecture(), Setting()), strict=True))
     for name, part in parts.items():
         if name.startswith("b"):
             assert (part == 0).all()
@@ -117,9 +123,9 @@ def test_on_the_sphere_the_norm_stays() -> None:
     settings = [
         Setting(train_fraction=0.5, alpha=0.8, weight_decay=0.0, on_sphere=s) for s in (True, False)
     ]
-    adders = Adders(SHAPE, settings, dtype=torch.float64)
-    regime = Regime(30, {}, ("squared_weights",), log_steps(30, 5))
-    squares = Training(adders, adders.optimizer(), regime).run().curves["squared_weights"]
+    adders = ModularAdditionNetworks(SHAPE, settings, dtype=torch.float64)
+    train_config = TrainConfig(30, {}, ("squared_weights",), log_spaced_steps(30, 5))
+    squares = Trainer(adders, adders.optimizer(), train_config).train().curves["squared_weights"]
     assert squares[0] == pytest.approx(squares[0, 0], rel=1e-12)
     assert abs(squares[1, -1] / squares[1, 0] - 1) > 1e-3
 
@@ -132,7 +138,7 @@ def test_on_the_sphere_the_norm_stays() -> None:
         (lambda: Setting(train_fraction=1.0), "train_fraction is 1.0"),
         (lambda: Setting(weight_decay=-1.0), "weight_decay is -1.0"),
         (
-            lambda: Adders(SHAPE, [Setting(train_fraction=0.2), SETTINGS[0]]),
+            lambda: ModularAdditionNetworks(SHAPE, [Setting(train_fraction=0.2), SETTINGS[0]]),
             "stack each size alone",
         ),
     ],
