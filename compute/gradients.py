@@ -1,12 +1,11 @@
-"""Exact gradients of single predictions' losses, many predictions at a time.
+"""Exact per-prediction loss gradients, computed in batches.
 
 One row is d(loss of one prediction, nats)/d(parameters) for all parameters except layer norms and
-embeddings (arXiv:2303.13506, section 5; learned position embeddings, which the published models do
-not have, count as input embeddings). Parameters are chosen by role: those of the linear maps inside
-the model's body, whatever an architecture calls them. For a linear map
-y = W x + b the gradient of sample i is sum_t dy_it x_it^T, from the inputs and output gradients of
-one ordinary backward pass over a batch: rows are independent, so each output gradient belongs to
-one loss alone.
+embeddings (arXiv:2303.13506, section 5; learned position embeddings, absent from the published
+models, count as input embeddings). Parameters are selected by role, not by name: those of the
+linear layers in the model's body. For a linear layer y = W x + b the gradient of sample i is
+sum_t dy_it x_it^T, from the inputs and output gradients of one backward pass over a batch; rows are
+independent, so each output gradient belongs to one loss only.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,15 +18,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from compute.losses import Tokens, has_plain_head, length_buckets, pad_rows
+from compute.losses import Tokens, has_plain_head, length_buckets, pad_rows, prediction_counts
 
 GRADIENT_TOKENS = {"cpu": 4_096, "cuda": 32_768}
-BATCH_BYTES = 1 << 30  # of the gradient rows of one batch
+BATCH_BYTES = 1 << 30  # limit of the gradient rows of one batch
 
 
 @dataclass(frozen=True)
 class ParameterBlock:
-    """Weight and bias of one linear map, and their place in a gradient row."""
+    """Weight and bias of one linear layer, and their offset in a gradient row."""
 
     name: str
     module: nn.Module
@@ -46,22 +45,22 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def linear_blocks(model: Any) -> list[ParameterBlock]:
-    """Return the linear maps of a model's body, in order of definition.
+    """Return the linear layers of a model's body, in order of definition.
 
     Raises:
-        ValueError: the body has a parameter that is no embedding, no norm and in no linear map, so
-            that rows would silently lack it.
+        ValueError: the body has a parameter that is not of an embedding, norm or linear layer;
+            rows would silently omit it.
     """
     body, head = model.base_model, model.get_output_embeddings()
     blocks: list[ParameterBlock] = []
     first = 0
     for name, module in body.named_modules():
-        own = list(module.parameters(recurse=False))
-        if not own or _is_norm(module) or isinstance(module, nn.Embedding) or module is head:
+        parameters = list(module.parameters(recurse=False))
+        if not parameters or _is_norm(module) or isinstance(module, nn.Embedding) or module is head:
             continue
         if not isinstance(module, nn.Linear | Conv1D):
             raise ValueError(
-                f"{name} ({type(module).__name__}) has parameters outside linear maps; "
+                f"{name} ({type(module).__name__}) has parameters outside linear layers; "
                 "its architecture is not supported for gradients"
             )
         biases = 0 if module.bias is None else module.bias.numel()
@@ -69,12 +68,12 @@ def linear_blocks(model: Any) -> list[ParameterBlock]:
         blocks.append(block)
         first += block.size
     if not blocks:
-        raise ValueError("the model's body has no linear map; want a transformer")
+        raise ValueError("the model's body has no linear layer; want a transformer")
     return blocks
 
 
 class _Recorder:
-    """Keeps inputs of linear maps and turns output gradients into gradient rows."""
+    """Record inputs of linear layers, and turn their output gradients into gradient rows."""
 
     def __init__(self, blocks: Sequence[ParameterBlock], rows: Float[Tensor, "rows parameters"]):
         self.rows = rows
@@ -82,20 +81,20 @@ class _Recorder:
 
     def _hook(self, block: ParameterBlock) -> Callable[..., None]:
         def forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            seen = inputs[0].detach()
-            # torch leaves register_hook without types.
+            x = inputs[0].detach()
+            # register_hook is untyped in torch.
             output.register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: self._write(block, seen, gradient)
+                lambda gradient: self._add(block, x, gradient)
             )
 
         return forward
 
-    def _write(self, block: ParameterBlock, seen: Tensor, gradient: Tensor) -> None:
-        # nn.Linear keeps its weight as (out, in), GPT-2's Conv1D as (in, out).
-        pair = (seen, gradient) if isinstance(block.module, Conv1D) else (gradient, seen)
+    def _add(self, block: ParameterBlock, x: Tensor, gradient: Tensor) -> None:
+        # The weight of nn.Linear is (out, in), that of GPT-2's Conv1D (in, out).
+        pair = (x, gradient) if isinstance(block.module, Conv1D) else (gradient, x)
         weight = pair[0].transpose(1, 2) @ pair[1]
         end = block.first + block.weight_size
-        # Added, not set: a map that is called twice has two shares of its gradient.
+        # Added, not set: the gradient of a shared layer is the sum over its calls.
         self.rows[:, block.first : end] += weight.flatten(1)
         if block.bias_size:
             self.rows[:, end : end + block.bias_size] += gradient.sum(1)
@@ -118,12 +117,12 @@ def _batch_gradients(
     recorder = _Recorder(blocks, rows)
     try:
         with torch.enable_grad():
-            # Embeddings need no gradient themselves, but the graph must start somewhere.
+            # The embeddings need no gradient, but autograd needs a leaf that requires one.
             embedded = embeddings(inputs).detach().requires_grad_()
             hidden = model.base_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
             ends = hidden[torch.arange(len(inputs), device=inputs.device), last]
             logits = model.get_output_embeddings()(ends).float()
-            # The sum's gradient with respect to one row is that of the row's own loss.
+            # Rows are independent: the gradient of the sum splits into those of single losses.
             loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
             torch.autograd.grad(loss, embedded)
     finally:
@@ -131,9 +130,9 @@ def _batch_gradients(
     return rows
 
 
-def _split(batches: Iterator[list[int]], most: int) -> Iterator[list[int]]:
+def _split(batches: Iterator[list[int]], max_rows: int) -> Iterator[list[int]]:
     for batch in batches:
-        yield from (batch[first : first + most] for first in range(0, len(batch), most))
+        yield from (batch[first : first + max_rows] for first in range(0, len(batch), max_rows))
 
 
 def prediction_gradients(
@@ -143,17 +142,17 @@ def prediction_gradients(
     *,
     tokens_per_batch: int | None = None,
 ) -> Float[Tensor, "predictions parameters"]:
-    """Return the gradient of each prediction's loss, one row a prediction, float32.
+    """Return the gradient of each prediction's loss, one row per prediction, float32.
 
     Args:
         model: a causal language model in float32.
-        contexts: everything the model sees before the token.
-        targets: the token ids predicted.
-        tokens_per_batch: bound on padded positions of one batch; None takes the device's.
+        contexts: token ids before each target.
+        targets: predicted token ids.
+        tokens_per_batch: bound on padded positions per batch; default by the model's device.
 
     Raises:
         ValueError: an empty context, a row that is zero or not finite, or an architecture with
-            parameters that are not covered or logits that are scaled or capped.
+            unsupported parameters or with scaled or capped logits.
     """
     if any(len(context) == 0 for context in contexts):
         index = next(i for i, context in enumerate(contexts) if len(context) == 0)
@@ -168,8 +167,8 @@ def prediction_gradients(
     size = blocks[-1].first + blocks[-1].size
     gradients = torch.empty(len(contexts), size, device=device)
     lengths = [len(context) for context in contexts]
-    most_rows = max(1, BATCH_BYTES // (4 * size))
-    for batch in _split(length_buckets(lengths, limit), most_rows):
+    max_rows = max(1, BATCH_BYTES // (4 * size))
+    for batch in _split(length_buckets(lengths, limit), max_rows):
         gradients[batch] = _batch_gradients(
             model,
             blocks,
@@ -186,10 +185,10 @@ def prediction_gradients(
 
 def prediction_contexts(
     documents: Sequence[Tokens],
-    predictions: Int[np.ndarray, " chosen"],
+    predictions: Int[np.ndarray, " predictions"],
 ) -> tuple[list[Tokens], list[int]]:
     """Return (contexts, target ids) of predictions numbered over `documents`."""
-    counts = np.array([max(len(d) - 1, 0) for d in documents], np.int64)
+    counts = prediction_counts(documents)
     ends = np.cumsum(counts)
     contexts, targets = [], []
     for index in predictions:
