@@ -1,7 +1,7 @@
-"""Scores of clusters: coherence, centrality, answers, two-token patterns, neighbours.
+"""Scores of clusters: coherence, centrality, answer entropy, two-token patterns, neighbours.
 
-Labels run from 0; results have one entry a label up to the largest, and a label without members has
-NaN (or -1, or 0 where a count is meant). Members are the predictions that were clustered.
+Members are the clustered predictions. Labels start at 0; results have one entry per label up to the
+largest, with NaN (-1 for indices, 0 for counts) for a label without members.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True)
 class TwoTokenPattern:
-    """The pattern "last context token, then answer" that fits a cluster best.
+    """The best pattern "last context token, then answer" of a cluster.
 
     Attributes:
         last_token: id of the token before the answer; -1 for a cluster without members.
         answer: id of the predicted token; -1 for a cluster without members.
-        precision: share of all members of the selection with the pattern that are in the cluster.
-        recall: share of the cluster that has the pattern.
+        precision: share of the selection's members with the pattern that are in the cluster.
+        recall: share of the cluster with the pattern.
         f1: harmonic mean of both.
-        n_members: members of the cluster that have the pattern.
+        n_members: members of the cluster with the pattern.
     """
 
     last_token: int
@@ -36,8 +36,8 @@ class ClusterNeighbours:
     """The nearest other clusters of each cluster, nearest first.
 
     Attributes:
-        indices: labels of the neighbours; -1 where there are fewer than asked for.
-        mean_cosines: mean cosine between members of both; NaN where the index is -1.
+        indices: labels of the neighbours; -1 if there are fewer than k.
+        mean_cosines: mean cosine between members of both clusters; NaN where the index is -1.
     """
 
     indices: Int[np.ndarray, "clusters neighbours"]
@@ -47,14 +47,14 @@ class ClusterNeighbours:
 def coherence(
     affinity: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
 ) -> Float[np.ndarray, " clusters"]:
-    """Mean affinity within each cluster minus mean affinity of its members to the rest.
+    """Return mean affinity within each cluster minus mean affinity to all other members.
 
     Args:
         affinity: symmetric; the diagonal is ignored.
         labels: cluster of each member.
 
     Returns:
-        Differences of means; NaN for singletons and where there is no rest.
+        Differences of means; NaN for singletons and without other members.
 
     Raises:
         ValueError: shapes disagree or a label is negative.
@@ -71,14 +71,14 @@ def coherence(
 def mean_cosines(
     cosine: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
 ) -> tuple[float, float]:
-    """Mean cosine over all pairs in one cluster, and over all pairs in different clusters.
+    """Return the mean cosine of pairs in the same cluster, and of pairs in different clusters.
 
     Args:
         cosine: symmetric; the diagonal is ignored.
         labels: cluster of each member.
 
     Returns:
-        Means within and between; NaN where there is no such pair.
+        Means within and between; NaN without such a pair.
 
     Raises:
         ValueError: shapes disagree or a label is negative.
@@ -98,14 +98,14 @@ def mean_cosines(
 def answer_entropy(
     answers: Int[np.ndarray, " members"], labels: Int[np.ndarray, " members"]
 ) -> Float[np.ndarray, " clusters"]:
-    """Entropy in nats of the answer tokens of each cluster.
+    """Return the entropy in nats of the answer tokens of each cluster.
 
     Args:
         answers: id of the predicted token.
         labels: cluster of each member.
 
     Returns:
-        0 where all members share one answer; NaN for a label without members.
+        0 if all members share one answer; NaN for a label without members.
 
     Raises:
         ValueError: shapes disagree or a label is negative.
@@ -121,9 +121,9 @@ def answer_entropy(
 def order_by_centrality(
     cosine: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
 ) -> Int[np.ndarray, " members"]:
-    """Members cluster by cluster, the most central first, ties by index.
+    """Order members by cluster, then by decreasing centrality, ties by index.
 
-    Centrality is the mean cosine to the other members of the own cluster.
+    Centrality is the mean cosine to the other members of the same cluster.
 
     Args:
         cosine: symmetric; the diagonal is ignored.
@@ -138,7 +138,7 @@ def order_by_centrality(
     _check_labels(labels, cosine)
     order = np.argsort(labels, kind="stable")
     ends = np.cumsum(np.bincount(labels))
-    for members in np.split(order, ends[:-1]):  # views: sorting them sorts order
+    for members in np.split(order, ends[:-1]):  # views: assigning to them changes order
         block = cosine[np.ix_(members, members)].astype(np.float64)
         np.fill_diagonal(block, 0)
         members[:] = members[np.argsort(-block.sum(axis=1), kind="stable")]
@@ -148,19 +148,19 @@ def order_by_centrality(
 def order_by_leading_eigenvector(
     cosine: Float[np.ndarray, "members members"],
 ) -> Int[np.ndarray, " members"]:
-    """Order members so that alike ones are neighbours: along the centred matrix's leading axis.
+    """Order members by the leading eigenvector of the centred matrix, so that similar ones adjoin.
 
     Args:
         cosine: symmetric.
 
     Returns:
-        A permutation of the members; the same for equal input, ties by index.
+        A permutation of the members, deterministic, ties by index.
     """
     centred = cosine - cosine.mean(axis=0) - cosine.mean(axis=1)[:, None] + cosine.mean()
-    axis = np.linalg.eigh(centred.astype(np.float64))[1][:, -1]
-    # An eigenvector's sign is arbitrary: fix it, so that a reload shows the same picture.
-    sign = -1.0 if axis[np.abs(axis).argmax()] < 0 else 1.0
-    return np.argsort(sign * axis, kind="stable")
+    vector = np.linalg.eigh(centred.astype(np.float64))[1][:, -1]
+    # The sign of an eigenvector is arbitrary: fix it to make the order deterministic.
+    sign = -1.0 if vector[np.abs(vector).argmax()] < 0 else 1.0
+    return np.argsort(sign * vector, kind="stable")
 
 
 def best_two_token_pattern(
@@ -168,9 +168,9 @@ def best_two_token_pattern(
     answers: Int[np.ndarray, " members"],
     labels: Int[np.ndarray, " members"],
 ) -> tuple[TwoTokenPattern, ...]:
-    """The pattern (last context token, answer) of largest F1 for each cluster.
+    """Return the pattern (last context token, answer) of largest F1 of each cluster.
 
-    Ties go to the pattern with most members of the cluster, then to the smallest ids.
+    Ties go to the pattern with more members of the cluster, then to the smallest ids.
 
     Args:
         last_tokens: id of the token before the answer.
@@ -178,7 +178,7 @@ def best_two_token_pattern(
         labels: cluster of each member.
 
     Returns:
-        One pattern a label.
+        One pattern per label.
 
     Raises:
         ValueError: shapes disagree or a label is negative.
@@ -186,17 +186,17 @@ def best_two_token_pattern(
     _check_labels(labels, answers)
     _check_labels(labels, last_tokens)
     patterns, pattern = np.unique(np.stack([last_tokens, answers]), axis=1, return_inverse=True)
-    everywhere = np.bincount(pattern)
+    pattern_counts = np.bincount(pattern)
     sizes = np.bincount(labels)
     pairs, hits = np.unique(np.stack([labels, pattern]), axis=1, return_counts=True)
-    cluster, found = pairs
-    f1 = 2 * hits / (everywhere[found] + sizes[cluster])
+    cluster, candidate = pairs
+    f1 = 2 * hits / (pattern_counts[candidate] + sizes[cluster])
     best = [TwoTokenPattern(-1, -1, np.nan, np.nan, np.nan, 0)] * len(sizes)
-    for row in np.lexsort((-found, hits, f1)):  # the best of each cluster comes last
+    for row in np.lexsort((-candidate, hits, f1)):  # the best of each cluster is last
         best[cluster[row]] = TwoTokenPattern(
-            last_token=int(patterns[0, found[row]]),
-            answer=int(patterns[1, found[row]]),
-            precision=float(hits[row] / everywhere[found[row]]),
+            last_token=int(patterns[0, candidate[row]]),
+            answer=int(patterns[1, candidate[row]]),
+            precision=float(hits[row] / pattern_counts[candidate[row]]),
             recall=float(hits[row] / sizes[cluster[row]]),
             f1=float(f1[row]),
             n_members=int(hits[row]),
@@ -207,7 +207,7 @@ def best_two_token_pattern(
 def cluster_neighbours(
     cosine: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"], k: int
 ) -> ClusterNeighbours:
-    """The k nearest other clusters of each, by mean cosine between members, ties by label.
+    """Return the k nearest other clusters by mean cosine between members, ties by label.
 
     Args:
         cosine: symmetric.
@@ -215,7 +215,7 @@ def cluster_neighbours(
         k: number of neighbours, >= 1.
 
     Returns:
-        Labels and mean cosines, k columns.
+        Labels and mean cosines, with k columns.
 
     Raises:
         ValueError: shapes disagree, a label is negative or k < 1.
@@ -241,7 +241,7 @@ def cluster_neighbours(
 def _within_and_total(
     matrix: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
 ) -> tuple[Float[np.ndarray, " clusters"], Float[np.ndarray, " clusters"]]:
-    """Sums of off-diagonal entries by the row's cluster: to its own cluster, and to all."""
+    """Return sums of off-diagonal entries per cluster: within the cluster, and to all members."""
     by_cluster = _sum_columns(matrix, labels)
     members = np.arange(len(labels))
     own = matrix.diagonal()
@@ -253,7 +253,7 @@ def _within_and_total(
 def _sum_columns(
     matrix: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
 ) -> Float[np.ndarray, "members clusters"]:
-    """Sum of each row over the columns of each cluster, in float64."""
+    """Return the sum of each row over the columns of each cluster, in float64."""
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels)
     sums = np.zeros((len(labels), len(sizes)))
@@ -265,7 +265,7 @@ def _sum_columns(
 def _ratio(
     sums: Float[np.ndarray, "*shape"], counts: Int[np.ndarray, "*shape"]
 ) -> Float[np.ndarray, "*shape"]:
-    """sums / counts, NaN where the count is 0."""
+    """Return sums / counts, NaN where the count is 0."""
     result = np.full(sums.shape, np.nan)
     np.divide(sums, counts, out=result, where=counts > 0)
     return result
@@ -275,7 +275,9 @@ def _check_labels(
     labels: Int[np.ndarray, "..."], other: Float[np.ndarray, "..."] | Int[np.ndarray, "..."]
 ) -> None:
     if labels.ndim != 1 or not labels.size or set(other.shape) != {len(labels)}:
-        raise ValueError(f"labels {labels.shape} do not fit {other.shape}; give one label a member")
+        raise ValueError(
+            f"labels {labels.shape} do not fit {other.shape}; give one label per member"
+        )
     if labels.min() < 0:
         index = int(labels.argmin())
         raise ValueError(f"labels[{index}] is {labels[index]}, want >= 0; drop unassigned members")

@@ -1,16 +1,16 @@
-"""GPT-NeoX's forward pass on a processor, arranged so that activations stay in its cache.
+"""Fast GPT-NeoX forward pass on a CPU, with activations that fit the cache.
 
-The function of `transformers`' GPTNeoXModel up to rounding, for losses of many documents. Its
-layers are x + attention(norm(x)) + mlp(norm'(x)) (arXiv:2204.06745, section 2). What differs is
-where memory is read and written, which at small sizes costs more than the arithmetic:
+Equals `transformers`' GPTNeoXModel up to rounding. Its layers are
+x + attention(norm(x)) + mlp(norm'(x)) (arXiv:2204.06745, section 2). For small models memory
+traffic costs more than arithmetic, so:
 
-- gains and biases of the norms are folded into the matrices that follow, and the softmax's
-  1/sqrt(head size) into the queries', so that one normalisation serves both branches;
-- biases are the last row of a matrix, against a column of ones, instead of a pass of their own;
-- the two numbers that a rotation mixes are neighbours, so that rotary embedding (arXiv:2104.09864)
-  is a complex product in place; queries and keys are reordered alike, which no score can see;
-- attention goes by blocks of queries, each over the keys up to its own end, and the MLP by blocks
-  of rows, through buffers that are kept from batch to batch.
+- gains and biases of the norms are folded into the following matrices, and the softmax's
+  1/sqrt(head size) into the query matrix, so that both branches share one normalisation;
+- biases are the last row of a matrix, multiplied by a column of ones, instead of an extra pass;
+- the two components of a rotation are adjacent, so that rotary embedding (arXiv:2104.09864) is an
+  in-place complex product; reordering queries and keys alike does not change attention scores;
+- attention is computed in blocks of queries over the keys up to the block's end, and the MLP in
+  blocks of rows, with buffers that are reused across batches.
 """
 
 import math
@@ -24,18 +24,18 @@ from torch import Tensor, nn
 
 Body = Callable[[Int[Tensor, "rows positions"]], Float[Tensor, "rows positions hidden"]]
 
-# Scores of 64 queries, and activations of 128 rows, stay in a core's own cache.
+# Scores of 64 queries and activations of 128 rows fit the L2 cache of a core.
 QUERY_BLOCK, MLP_ROWS = 64, 128
-# Columns of the buffer whose first extra one holds ones; the rest keep rows aligned.
-_EXTRA = 16
-# The matrices are copied once more; beyond this size the gain is small and the copy is not.
+# Extra columns of the normalized input: the first holds ones, the others keep rows aligned.
+_EXTRA_COLUMNS = 16
+# The weights are copied: for larger models the copy costs more than it gains.
 MAX_PARAMETERS = 200_000_000
-# Batches come sorted by length, so that few shapes are in use at a time.
-_KEPT_PLANS = 4
+# Batches are sorted by length, so few shapes are in use at a time.
+_MAX_PLANS = 4
 
 
 class _Layer(NamedTuple):
-    """Matrices of one layer, to be multiplied from the right."""
+    """Matrices of one layer, for products x @ matrix."""
 
     query_key_value: Float[Tensor, "hidden_and_one three_hidden"]
     attention_out: Float[Tensor, "hidden hidden"]
@@ -45,14 +45,14 @@ class _Layer(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Views for attention of some neighbouring queries of one row to all keys up to them."""
+    """Views for the attention of a block of queries of one row to all keys up to its end."""
 
     queries: Float[Tensor, "heads queries head_size"]
     keys: Float[Tensor, "heads head_size keys"]
     values: Float[Tensor, "heads keys head_size"]
     scores: Float[Tensor, "heads queries keys"]
-    own_scores: Float[Tensor, "heads queries queries"]
-    future: Float[Tensor, "queries queries"]
+    diagonal_scores: Float[Tensor, "heads queries queries"]
+    causal_mask: Float[Tensor, "queries queries"]
     out: Float[Tensor, "heads queries head_size"]
 
 
@@ -61,19 +61,19 @@ class _Plan:
     """Buffers and views for batches of one shape.
 
     Attributes:
-        normed: where a normalised input goes; `with_one` is the same, a column of ones beside it.
+        normed: normalized input; `with_one` is the same with a column of ones.
         projected: queries, keys and values, side by side.
-        rotated: the part of queries and keys that rotates; `turns` is by how much.
-        heads: queries, keys and values in `projected`, by row; `out` the same of `attended`.
-        blocks: attention of long rows, piece by piece; none for rows of one block.
-        wide: the inner activations of some rows of the MLP.
+        rotated: rotary part of queries and keys; `rotations` are the complex factors.
+        heads: view of `projected` by row and head; `out` likewise of `attended`.
+        blocks: attention blocks of long rows; empty for rows of one block.
+        wide: intermediate activations of a block of MLP rows.
     """
 
     normed: Float[Tensor, "positions hidden"]
     with_one: Float[Tensor, "positions hidden_and_one"]
     projected: Float[Tensor, "positions three_hidden"]
     rotated: Complex[Tensor, "rows twice_heads length pairs"]
-    turns: Complex[Tensor, "length pairs"]
+    rotations: Complex[Tensor, "length pairs"]
     heads: Float[Tensor, "rows thrice_heads length head_size"]
     out: Float[Tensor, "rows heads length head_size"]
     blocks: list[_Block]
@@ -82,21 +82,21 @@ class _Plan:
 
 
 def _with_bias(linear: nn.Linear, norm: nn.LayerNorm) -> Float[Tensor, "outputs inputs_and_one"]:
-    """Return weights and bias side by side, as they act on the normalised input of `norm`."""
+    """Return weights and bias side by side, with the gain and bias of `norm` folded in."""
     bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
     return torch.cat([linear.weight * norm.weight, (linear.weight @ norm.bias + bias)[:, None]], 1)
 
 
-def _neighbouring_pairs(head_size: int, rotary: int) -> Int[Tensor, " head_size"]:
-    """Return the order that puts number i beside number i + rotary/2, which it rotates with."""
+def _adjacent_pairs(head_size: int, rotary: int) -> Int[Tensor, " head_size"]:
+    """Return the order that puts component i beside i + rotary/2, its partner in a rotation."""
     pairs = torch.arange(rotary).view(2, -1).T.flatten()
     return torch.cat([pairs, torch.arange(rotary, head_size)])
 
 
 class NeoXBody:
-    """Hidden states after the final norm, as GPTNeoXModel returns them, for float32 on a CPU.
+    """Compute the hidden states of GPTNeoXModel after the final norm, in float32 on a CPU.
 
-    Weights are copied when it is made: a later change to the model does not reach it.
+    The weights are copied at construction; later changes of the model have no effect.
     """
 
     def __init__(self, model: Any) -> None:
@@ -106,14 +106,14 @@ class NeoXBody:
         self._eps = float(config.layer_norm_eps)
         self._embedding, self._final_norm = body.embed_in, body.final_layer_norm
         self._frequencies = body.rotary_emb.inv_freq
-        self._layers = [self._arranged(layer) for layer in body.layers]
-        self._future = torch.full((QUERY_BLOCK, QUERY_BLOCK), -torch.inf).triu(1)
+        self._layers = [self._convert(layer) for layer in body.layers]
+        self._causal_mask = torch.full((QUERY_BLOCK, QUERY_BLOCK), -torch.inf).triu(1)
         self._plans: dict[tuple[int, int], _Plan] = {}
 
-    def _arranged(self, layer: Any) -> _Layer:
+    def _convert(self, layer: Any) -> _Layer:
         attention, mlp = layer.attention, layer.mlp
         size = self._hidden // self._heads
-        order = _neighbouring_pairs(size, 2 * len(self._frequencies))
+        order = _adjacent_pairs(size, 2 * len(self._frequencies))
         joint = _with_bias(attention.query_key_value, layer.input_layernorm)
         queries, keys, values = joint.view(self._heads, 3, size, -1).unbind(1)
         parts = [queries[:, order] * size**-0.5, keys[:, order], values]
@@ -146,7 +146,7 @@ class NeoXBody:
         self, stream: Float[Tensor, "positions hidden"], layer: _Layer, plan: _Plan
     ) -> None:
         torch.mm(plan.with_one, layer.query_key_value, out=plan.projected)
-        plan.rotated.mul_(plan.turns)
+        plan.rotated.mul_(plan.rotations)
         if not plan.blocks:
             q, k, v = plan.heads.chunk(3, dim=1)
             plan.out.copy_(
@@ -154,7 +154,7 @@ class NeoXBody:
             )
         for block in plan.blocks:
             torch.bmm(block.queries, block.keys, out=block.scores)
-            block.own_scores.add_(block.future)
+            block.diagonal_scores.add_(block.causal_mask)
             torch.softmax(block.scores, -1, out=block.scores)
             block.out.copy_(torch.bmm(block.scores, block.values))
         stream.addmm_(plan.attended, layer.attention_out)
@@ -171,31 +171,31 @@ class NeoXBody:
 
     def _plan(self, rows: int, length: int) -> _Plan:
         if (rows, length) not in self._plans:
-            if len(self._plans) == _KEPT_PLANS:
+            if len(self._plans) == _MAX_PLANS:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[rows, length] = self._new_plan(rows, length)
         return self._plans[rows, length]
 
     def _new_plan(self, rows: int, length: int) -> _Plan:
         n, hidden, heads = rows * length, self._hidden, self._heads
-        ones = torch.ones(n, hidden + _EXTRA)
+        ones = torch.ones(n, hidden + _EXTRA_COLUMNS)
         projected = torch.empty(n, 3 * hidden)
         by_head = projected.view(rows, length, 3 * heads, -1).transpose(1, 2)
-        turning = by_head[:, : 2 * heads, :, : 2 * len(self._frequencies)]
+        rotary = by_head[:, : 2 * heads, :, : 2 * len(self._frequencies)]
         angles = torch.arange(length)[:, None].float() * self._frequencies
         attended = torch.empty(n, hidden)
         out = attended.view(rows, length, heads, -1).transpose(1, 2)
         blocks: list[_Block] = []
         if length > QUERY_BLOCK:
             memory = torch.empty(heads * QUERY_BLOCK * length)
-            for row, into in zip(by_head, out, strict=True):
-                blocks += self._blocks(row, into, memory)
+            for row, row_out in zip(by_head, out, strict=True):
+                blocks += self._blocks(row, row_out, memory)
         return _Plan(
             normed=ones[:, :hidden],
             with_one=ones[:, : hidden + 1],
             projected=projected,
-            rotated=torch.view_as_complex(turning.reshape(*turning.shape[:-1], -1, 2)),
-            turns=torch.polar(torch.ones_like(angles), angles),
+            rotated=torch.view_as_complex(rotary.reshape(*rotary.shape[:-1], -1, 2)),
+            rotations=torch.polar(torch.ones_like(angles), angles),
             heads=by_head,
             out=out,
             blocks=blocks,
@@ -209,35 +209,35 @@ class NeoXBody:
         out: Float[Tensor, "heads length head_size"],
         memory: Float[Tensor, " scores"],
     ) -> Iterator[_Block]:
-        """Yield the blocks of one row; all write their scores to the same `memory`."""
+        """Yield the attention blocks of one row; their scores share `memory`."""
         queries, keys, values = heads.chunk(3)
         for start in range(0, out.shape[1], QUERY_BLOCK):
-            own, seen = slice(start, start + QUERY_BLOCK), slice(start + QUERY_BLOCK)
-            asking, answering = queries[:, own], keys[:, seen].transpose(1, 2)
-            shape = (*asking.shape[:2], answering.shape[2])
+            own, visible = slice(start, start + QUERY_BLOCK), slice(start + QUERY_BLOCK)
+            block_queries, block_keys = queries[:, own], keys[:, visible].transpose(1, 2)
+            shape = (*block_queries.shape[:2], block_keys.shape[2])
             scores = memory[: math.prod(shape)].view(shape)
-            n = asking.shape[1]
+            n = block_queries.shape[1]
             yield _Block(
-                asking,
-                answering,
-                values[:, seen],
+                block_queries,
+                block_keys,
+                values[:, visible],
                 scores,
                 scores[:, :, start:],
-                self._future[:n, :n],
+                self._causal_mask[:n, :n],
                 out[:, own],
             )
 
 
-def _is_covered(model: Any) -> bool:
-    """Whether the architecture is one that `NeoXBody` knows."""
+def _is_supported(model: Any) -> bool:
+    """Return whether `NeoXBody` implements the model's architecture."""
     config = model.config
     if config.model_type != "gpt_neox" or model.device.type != "cpu":
         return False
-    # Versions of transformers that keep the rotation elsewhere are followed by their own pass.
+    # Other versions of transformers may configure rotary embeddings elsewhere.
     rope = getattr(config, "rope_parameters", None) or {}
     return bool(
         rope.get("rope_type") == "default"
-        # A pair that rotates is one complex number: it starts at an even place.
+        # A rotated pair is one complex number, which must start at an even offset.
         and (config.hidden_size // config.num_attention_heads) % 2 == 0
         and len(model.base_model.rotary_emb.inv_freq)
         and config.use_parallel_residual
@@ -250,19 +250,20 @@ def _is_covered(model: Any) -> bool:
 
 @torch.inference_mode()
 def make_body(model: Any) -> Body:
-    """Return the function from token ids to what the output embedding multiplies.
+    """Return the function from token ids to the input of the output embedding.
 
-    `NeoXBody` where it gives what the model itself gives on a probe, and the model itself elsewhere
-    (another architecture or device, a module that somebody replaced, weights that overflow).
+    `NeoXBody` if its output equals the model's on a probe; else the model's own forward pass (other
+    architectures or devices, replaced modules, weights that overflow).
     """
 
-    def own(inputs: Int[Tensor, "rows positions"]) -> Float[Tensor, "rows positions hidden"]:
+    def model_body(inputs: Int[Tensor, "rows positions"]) -> Float[Tensor, "rows positions hidden"]:
         hidden: Tensor = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
         return hidden
 
-    if not _is_covered(model):
-        return own
+    if not _is_supported(model):
+        return model_body
     fast, n = NeoXBody(model), QUERY_BLOCK + 6  # more than one block of queries
     probe = torch.arange(n).remainder(model.config.vocab_size)[None]
-    # Rounding alone is some 1e-6 after the final norm; a small adapter is more than this.
-    return fast if torch.allclose(fast(probe), own(probe), rtol=1e-4, atol=1e-4) else own
+    # Rounding is about 1e-6 after the final norm; even a small adapter exceeds the tolerance.
+    is_equal = torch.allclose(fast(probe), model_body(probe), rtol=1e-4, atol=1e-4)
+    return fast if is_equal else model_body

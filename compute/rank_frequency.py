@@ -1,7 +1,7 @@
-"""Rank-frequency curve of cluster sizes and its slope. Source: arXiv:2303.13506, section 5.
+"""Rank-frequency curve of cluster sizes, and its slope. Source: arXiv:2303.13506, section 5.
 
-If quanta are used with frequencies p_k proportional to k^-(1 + alpha), where the mean loss scales
-as N^-alpha_N with alpha_N = alpha, then sizes of clusters fall with rank as rank^-(1 + alpha_N).
+If quanta are used with frequencies p_k proportional to k^-(1 + alpha), and the mean loss scales as
+N^-alpha_N with alpha_N = alpha, then cluster sizes fall with rank as rank^-(1 + alpha_N).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ class RankFrequency:
     """Cluster sizes by rank (entry 0 is rank 1).
 
     Attributes:
-        sizes: for each number of clusters, its sizes, largest first.
-        envelope: at each rank the largest size over all numbers of clusters.
+        sizes: sizes for each number of clusters, largest first.
+        envelope: largest size at each rank over all numbers of clusters.
     """
 
     sizes: dict[int, Int[np.ndarray, " _"]]
@@ -40,10 +40,10 @@ class SlopeFit:
     Attributes:
         slope: least squares.
         intercept: ln size at rank 1.
-        first_rank: of the window, counted from 1.
-        last_rank: of the window, included.
-        n_points: ranks in the window.
-        comparable_to_published: the window is the published one, ranks 101 to 1000.
+        first_rank: first rank of the window, from 1.
+        last_rank: last rank of the window, included.
+        n_points: number of ranks in the window.
+        comparable_to_published: whether the window is the published one, ranks 101 to 1000.
     """
 
     slope: float
@@ -55,16 +55,16 @@ class SlopeFit:
 
 
 def rank_frequency(sizes_by_n_clusters: Mapping[int, Sizes]) -> RankFrequency:
-    """Sizes by rank for each number of clusters, with their envelope.
+    """Return sizes by rank for each number of clusters, and their envelope.
 
     Args:
-        sizes_by_n_clusters: cluster sizes in any order; empty clusters are left out.
+        sizes_by_n_clusters: cluster sizes in any order; empty clusters are skipped.
 
     Returns:
         Sorted sizes, keys ascending, and the envelope.
 
     Raises:
-        ValueError: nothing given, or a size is negative.
+        ValueError: no cluster has members, or a size is negative.
     """
     return RankFrequency(
         {n: _sorted_sizes(sizes_by_n_clusters[n], n) for n in sorted(sizes_by_n_clusters)},
@@ -75,16 +75,16 @@ def rank_frequency(sizes_by_n_clusters: Mapping[int, Sizes]) -> RankFrequency:
 def rank_frequency_envelope(
     sizes_by_n_clusters: Mapping[int, Sizes],
 ) -> Float[np.ndarray, " ranks"]:
-    """At each rank, from 1, the largest size over all numbers of clusters.
+    """Return the largest size at each rank over all numbers of clusters.
 
     Args:
-        sizes_by_n_clusters: cluster sizes in any order; empty clusters are left out.
+        sizes_by_n_clusters: cluster sizes in any order; empty clusters are skipped.
 
     Returns:
-        Non-increasing; as long as the longest of the sorted sizes; entry 0 is rank 1.
+        Non-increasing sizes up to the last rank; entry 0 is rank 1.
 
     Raises:
-        ValueError: nothing given, or a size is negative.
+        ValueError: no cluster has members, or a size is negative.
     """
     ordered = [_sorted_sizes(sizes, n) for n, sizes in sizes_by_n_clusters.items()]
     if not any(len(sizes) for sizes in ordered):
@@ -98,20 +98,17 @@ def rank_frequency_envelope(
 def envelope_slope(
     envelope: Float[np.ndarray, " ranks"], window: tuple[int, int] | None = None
 ) -> SlopeFit:
-    """Log-log slope of the envelope.
+    """Fit the log-log slope of the envelope.
 
-    Without a window: ranks 101 to 1000 if the envelope reaches rank 1000, which can be compared
-    with the published slope; else from rank 5 to the last rank of size >= 5, which cannot.
+    The default window is ranks 101 to 1000 if the envelope reaches rank 1000, comparable to the
+    published slope; else rank 5 to the last rank of size >= 5, not comparable.
 
     Args:
         envelope: size at rank 1, 2, …; positive, non-increasing.
-        window: first and last rank to fit, both included, counted from 1.
-
-    Returns:
-        Slope, intercept and the window used.
+        window: first and last rank of the fit, both included, from 1.
 
     Raises:
-        ValueError: the window holds fewer than 3 ranks or leaves the envelope, or a size in it is
+        ValueError: the window has fewer than 3 ranks or exceeds the envelope, or a size in it is
             not positive.
     """
     first, last = _default_window(envelope) if window is None else window
@@ -122,7 +119,9 @@ def envelope_slope(
         )
     sizes = np.asarray(envelope[first - 1 : last], dtype=np.float64)
     if not (np.isfinite(sizes) & (sizes > 0)).all():
-        raise ValueError(f"sizes at ranks {first} to {last} must be finite and > 0; cut the window")
+        raise ValueError(
+            f"sizes at ranks {first} to {last} must be finite and > 0; shorten the window"
+        )
     x, y = np.log(np.arange(first, last + 1)), np.log(sizes)
     centred = x - x.mean()
     slope = float(centred @ y / (centred @ centred))
@@ -132,7 +131,7 @@ def envelope_slope(
 
 
 def theory_slope(alpha_n: float) -> float:
-    """Slope -(1 + alpha_n) that the theory expects.
+    """Return the slope -(1 + alpha_n) of the theory.
 
     Args:
         alpha_n: exponent of the mean loss in the number of parameters, loss ∝ N^-alpha_n.

@@ -1,9 +1,9 @@
-"""Spectral clustering of gradients from one eigendecomposition for every number of clusters.
+"""Spectral clustering of gradients, with one eigendecomposition for all numbers of clusters.
 
-Matches scikit-learn's SpectralClustering(affinity="precomputed"): symmetric normalised Laplacian of
-the affinity with its diagonal ignored, the first n_clusters eigenvectors including the trivial one,
-scaled by D^-1/2, rows not normalised, then k-means. Source: arXiv:2303.13506, section 5. All is
-float64.
+Follows scikit-learn's SpectralClustering(affinity="precomputed"): symmetric normalised Laplacian of
+the affinity without its diagonal, the first n_clusters eigenvectors including the trivial one,
+scaled by D^-1/2, rows not normalised, then k-means. Source: arXiv:2303.13506, section 5. All
+arithmetic is float64.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from jaxtyping import Float, Int, Int32
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-BLOCK_ROWS = 512  # temporaries of n x n work stay this tall
-COSINE_SLACK = 0.01  # rounding may pass 1 by less, even in bfloat16
+BLOCK_ROWS = 512  # rows of temporaries in n x n operations
+COSINE_SLACK = 0.01  # rounding exceeds 1 by less, even in bfloat16
 SYMMETRY_TOLERANCE = 1e-8
 SWAPS_PER_CLUSTER = 3
 
 
 @dataclass(frozen=True)
 class SpectralEmbedding:
-    """Eigenvectors that spectral clustering uses; the first m columns serve m clusters.
+    """Spectral embedding; m clusters use the first m columns.
 
     Attributes:
         eigenvalues: of the symmetric normalised Laplacian, ascending, in [0, 2].
@@ -36,14 +36,14 @@ class SpectralEmbedding:
 
 @dataclass(frozen=True)
 class Clustering:
-    """One k-means clustering; label 0 is the largest cluster, so label + 1 is its rank.
+    """A k-means clustering; label 0 is the largest cluster, so label + 1 is its rank.
 
     Attributes:
-        labels: cluster of each member; clusters of one size are ordered by their first member.
+        labels: cluster of each member; clusters of equal size are ordered by their first member.
         inertia: sum of squared distances to the centres, of the best start.
-        n_clusters: number asked for.
+        n_clusters: number of clusters.
         n_init: number of starts.
-        seed: of the starts.
+        seed: seed of the starts.
     """
 
     labels: Int32[np.ndarray, " members"]
@@ -56,11 +56,11 @@ class Clustering:
 def angular_affinity(
     cosine: Float[np.ndarray, "members members"],
 ) -> Float[np.ndarray, "members members"]:
-    """Affinity 1 - arccos(cosine)/pi; holds one float64 matrix beside its input.
+    """Return the affinity 1 - arccos(cosine)/pi; allocates one float64 matrix.
 
     Args:
-        cosine: cosines of gradients; the mean of each entry and its mirror image is used. Rounding
-            beyond [-1, 1] is clamped (arccos is NaN there).
+        cosine: cosines of gradients; averaged with its transpose, then clamped to [-1, 1], since
+            rounding may exceed it and arccos is NaN there.
 
     Returns:
         Symmetric float64 in [0, 1], 1 on the diagonal, 0.5 for orthogonal gradients.
@@ -85,15 +85,15 @@ def angular_affinity(
 def spectral_embedding(
     affinity: Float[np.ndarray, "members members"], n_components: int, device: str = "cpu"
 ) -> SpectralEmbedding:
-    """Embed members by the first eigenvectors of the normalised Laplacian, in one dense solve.
+    """Embed members by the first eigenvectors of the normalised Laplacian, with a dense solver.
 
-    Slicing the first m columns gives what scikit-learn would hand to k-means for m clusters, up to
-    rotation among equal eigenvalues. A member without affinity to any other has degree 1.
+    The first m columns are the k-means input of scikit-learn for m clusters, up to rotation among
+    equal eigenvalues. A member without affinity to any other has degree 1.
 
     Args:
         affinity: symmetric, >= 0; the diagonal is ignored.
         n_components: number of eigenvectors, from 1 to members.
-        device: "cpu" (LAPACK, only the wanted eigenvectors) or a torch device such as "cuda".
+        device: "cpu" (LAPACK, only the required eigenvectors) or a torch device such as "cuda".
 
     Returns:
         Float64 eigenvalues and coordinates.
@@ -109,7 +109,7 @@ def spectral_embedding(
         )
     laplacian, root_degree = _normalised_laplacian(affinity)
     if device == "cpu":
-        # LAPACK wants columns: the transpose of a symmetric matrix spares a copy
+        # LAPACK is column-major: the transpose of a symmetric matrix avoids a copy.
         eigenvalues, vectors = scipy.linalg.eigh(
             laplacian.T,
             subset_by_index=[0, n_components - 1],
@@ -129,15 +129,15 @@ def cluster_embedding(
 ) -> Clustering:
     """Cluster members by k-means on the first n_clusters coordinates.
 
-    Starts are k-means++ improved by swaps, then scikit-learn's k-means runs from each. They share
-    one members x members float64 matrix of distances, which makes 30 of them several times faster
-    than scikit-learn's own and their best no worse.
+    Starts are k-means++ improved by swaps; scikit-learn's k-means runs from each. All starts share
+    one members x members distance matrix, so that 30 of them are several times faster than
+    scikit-learn's own, with an inertia as good.
 
     Args:
         embedding: at least n_clusters components.
         n_clusters: from 1 to the number of members.
-        n_init: starts, of which the one of least inertia is kept.
-        seed: of the starts.
+        n_init: number of starts; the least inertia wins.
+        seed: seed of the starts.
 
     Returns:
         Labels ordered by cluster size.
@@ -149,17 +149,17 @@ def cluster_embedding(
     if not 1 <= n_clusters <= min(members, components):
         raise ValueError(
             f"n_clusters is {n_clusters}, want 1 to {min(members, components)}: there are "
-            f"{members} members and {components} components; embed into more or ask for fewer"
+            f"{members} members and {components} components; embed more or choose fewer"
         )
     if n_init < 1:
         raise ValueError(f"n_init is {n_init}, want at least 1 start")
     points = np.ascontiguousarray(embedding.coordinates[:, :n_clusters])
-    points = points - points.mean(axis=0)  # not in place: these may be the embedding's own
+    points = points - points.mean(axis=0)  # not in place: may be a view of the embedding
     distances = _squared_distances(points)
     generator = np.random.default_rng(seed)
     starts = (_improved_start(distances, n_clusters, generator) for _ in range(n_init))
     runs = (KMeans(n_clusters, init=points[start], n_init=1).fit(points) for start in starts)
-    # One OpenMP thread: sums would depend on their number, which other libraries change. No slower.
+    # One OpenMP thread: results depend on their number, which other libraries change.
     with threadpool_limits(1, user_api="openmp"):
         best = min(runs, key=lambda run: float(run.inertia_))
     labels = _labels_by_size(best.labels_, n_clusters)
@@ -179,49 +179,48 @@ def _squared_distances(
     return distances
 
 
-def _spread_members(
+def _kmeans_plus_plus(
     distances: Float[np.ndarray, "members members"], n_clusters: int, generator: np.random.Generator
 ) -> Int[np.ndarray, " clusters"]:
-    """Greedy k-means++: scikit-learn's rule, with all distances looked up instead of recomputed."""
+    """Choose centres by greedy k-means++ as in scikit-learn, from precomputed distances."""
     n_trials = 2 + int(log(n_clusters))
-    chosen = np.empty(n_clusters, dtype=np.int64)
-    chosen[0] = generator.integers(len(distances))
-    closest = distances[chosen[0]]
+    centres = np.empty(n_clusters, dtype=np.int64)
+    centres[0] = generator.integers(len(distances))
+    closest = distances[centres[0]]
     for index in range(1, n_clusters):
-        reach = np.cumsum(closest)
-        trials = np.searchsorted(reach, generator.random(n_trials) * reach[-1])
+        cumulative = np.cumsum(closest)
+        trials = np.searchsorted(cumulative, generator.random(n_trials) * cumulative[-1])
         candidates = np.minimum(closest, distances[trials])
         best = candidates.sum(axis=1).argmin()
-        chosen[index], closest = trials[best], candidates[best]
-    return chosen
+        centres[index], closest = trials[best], candidates[best]
+    return centres
 
 
 def _improved_start(
     distances: Float[np.ndarray, "members members"], n_clusters: int, generator: np.random.Generator
 ) -> Int[np.ndarray, " clusters"]:
-    """k-means++ members, improved by swaps: LocalSearch++ (Lattanzi and Sohler, ICML 2019).
+    """Choose centres by k-means++ and LocalSearch++ swaps (Lattanzi and Sohler, ICML 2019).
 
-    A swap draws a member as k-means++ does, and lets it replace the centre whose loss costs least
-    if that lowers the sum of squares. Plain k-means++ leaves the best of 30 starts up to 1.5 %
-    above what other seeds find.
+    A swap samples a member as in k-means++, which replaces the centre of least removal cost if that
+    lowers the inertia. With plain k-means++ the best of 30 starts is up to 1.5 % above other seeds.
     """
-    chosen = _spread_members(distances, n_clusters, generator)
-    to_centre = distances[chosen]
+    centres = _kmeans_plus_plus(distances, n_clusters, generator)
+    to_centre = distances[centres]
     own, first, second = _two_nearest(to_centre)
     for _ in range(SWAPS_PER_CLUSTER * n_clusters if n_clusters > 1 else 0):
-        reach = np.cumsum(first)
-        member = np.searchsorted(reach, generator.random() * reach[-1])
+        cumulative = np.cumsum(first)
+        member = np.searchsorted(cumulative, generator.random() * cumulative[-1])
         distance = distances[member]
-        kept = np.minimum(first, distance)
-        regret = np.minimum(second, distance) - kept
-        losses = np.bincount(own, weights=regret, minlength=n_clusters)
-        worst = losses.argmin()
-        if kept.sum() + losses[worst] >= reach[-1] * (1 - 1e-12):
+        closest = np.minimum(first, distance)
+        increase = np.minimum(second, distance) - closest
+        removal_costs = np.bincount(own, weights=increase, minlength=n_clusters)
+        worst = removal_costs.argmin()
+        if closest.sum() + removal_costs[worst] >= cumulative[-1] * (1 - 1e-12):
             continue
         changed = np.flatnonzero((to_centre[worst] <= second) | (distance < second))
-        chosen[worst], to_centre[worst] = member, distance
+        centres[worst], to_centre[worst] = member, distance
         own[changed], first[changed], second[changed] = _two_nearest(to_centre[:, changed])
-    return chosen
+    return centres
 
 
 def _two_nearest(
@@ -229,7 +228,7 @@ def _two_nearest(
 ) -> tuple[
     Int[np.ndarray, " members"], Float[np.ndarray, " members"], Float[np.ndarray, " members"]
 ]:
-    """Nearest centre of each member, and the squared distances to it and to the second."""
+    """Return the nearest centre of each member, and squared distances to the nearest two."""
     order = np.argpartition(to_centre, min(1, len(to_centre) - 1), axis=0)[:2]
     least = np.take_along_axis(to_centre, order, axis=0)
     return order[0], least[0], least[-1]
@@ -251,7 +250,7 @@ def _labels_by_size(
 def _normalised_laplacian(
     affinity: Float[np.ndarray, "members members"],
 ) -> tuple[Float[np.ndarray, "members members"], Float[np.ndarray, " members"]]:
-    """I - D^-1/2 A D^-1/2 with A's diagonal taken as 0, and the diagonal of D^1/2."""
+    """Return I - D^-1/2 A D^-1/2 with a zero diagonal of A, and the diagonal of D^1/2."""
     laplacian = np.empty(affinity.shape)
     for start in range(0, len(affinity), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
@@ -270,7 +269,7 @@ def _normalised_laplacian(
 def _torch_eigenvectors(
     laplacian: Float[np.ndarray, "members members"], n_components: int, device: str
 ) -> tuple[Float[np.ndarray, " components"], Float[np.ndarray, "members components"]]:
-    """The same eigenpairs by torch on an accelerator, in float64."""
+    """Return the same eigenpairs, computed by torch in float64 on a device."""
     import torch
 
     eigenvalues, vectors = torch.linalg.eigh(torch.from_numpy(laplacian).to(device))
@@ -282,19 +281,19 @@ def _torch_eigenvectors(
 
 def _check_square(matrix: Float[np.ndarray, "..."], name: str) -> None:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise ValueError(f"{name} has shape {matrix.shape}; give one row and one column a member")
+        raise ValueError(f"{name} has shape {matrix.shape}; give one row and one column per member")
 
 
 def _check_entries(
-    block: Float[np.ndarray, "rows members"], start: int, name: str, least: float, most: float
+    block: Float[np.ndarray, "rows members"], start: int, name: str, low: float, high: float
 ) -> None:
-    """Refuse entries that are not finite or outside [least, most]; start numbers the first row."""
-    good = (block >= least) & (block <= most) & (block < np.inf)
-    if not good.all():
-        row, column = (int(index) for index in np.argwhere(~good)[0])
+    """Raise if an entry is not finite or outside [low, high]; `start` is the first row's number."""
+    is_valid = (block >= low) & (block <= high) & (block < np.inf)
+    if not is_valid.all():
+        row, column = (int(index) for index in np.argwhere(~is_valid)[0])
         raise ValueError(
             f"{name}[{start + row}, {column}] is {block[row, column]:g}, want a finite value from "
-            f"{least:g} to {most:g}; drop that member or repair the matrix"
+            f"{low:g} to {high:g}; drop that member or repair the matrix"
         )
 
 
@@ -305,6 +304,6 @@ def _check_symmetric(
     if gap.max() > SYMMETRY_TOLERANCE:
         row, column = (int(index) for index in np.argwhere(gap > SYMMETRY_TOLERANCE)[0])
         raise ValueError(
-            f"affinity[{start + row}, {column}] differs from its mirror image by "
+            f"affinity[{start + row}, {column}] differs from its transpose by "
             f"{gap[row, column]:g}; average the matrix with its transpose"
         )

@@ -1,6 +1,6 @@
 """compute/ runs on a machine that has torch, transformers, scikit-learn and jaxtyping only.
 
-The compiled search of curves alone needs numba; it serves requests and is never sent out to work.
+Only the compiled curve search needs numba; it serves requests, so a remote worker never imports it.
 """
 
 import subprocess
@@ -36,4 +36,5 @@ def test_every_module_of_compute_imports_alone() -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert int(ran.stdout) >= 10
+    files = [path for path in (ROOT / "compute").rglob("*.py") if path.name != "__init__.py"]
+    assert int(ran.stdout) >= len(files)

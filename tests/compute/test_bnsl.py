@@ -74,9 +74,9 @@ def test_a_noisy_curve_with_a_break_extrapolates_better_than_a_power_law(seed: i
     y = noisy(ONE, seed)
     fit = fit_broken_law(X[:32], y[:32])
     assert len(fit.law.breaks) >= 1
-    ours = rmsle(fit.law.ln_y(X[32:]), ONE.ln_y(X[32:]))
+    broken = rmsle(fit.law.ln_y(X[32:]), ONE.ln_y(X[32:]))
     straight = fit_broken_law(X[:32], y[:32], 0)
-    assert ours < 0.1 < rmsle(straight.law.ln_y(X[32:]), ONE.ln_y(X[32:]))
+    assert broken < 0.1 < rmsle(straight.law.ln_y(X[32:]), ONE.ln_y(X[32:]))
 
 
 def test_a_noisy_power_law_has_no_break() -> None:

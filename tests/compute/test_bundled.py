@@ -32,9 +32,9 @@ def held_out_lines() -> list[dict[str, str]]:
 @cache
 def losses(model: str) -> list[NDArray[np.float32]]:
     """Losses of every fourth document."""
-    chosen = documents()[::4]
-    found = document_losses(load_model(final_checkpoint(model), vocabulary_size=2048), chosen)
-    return np.split(found, np.cumsum([len(d) - 1 for d in chosen])[:-1])
+    texts = documents()[::4]
+    losses = document_losses(load_model(final_checkpoint(model), vocabulary_size=2048), texts)
+    return np.split(losses, np.cumsum([len(d) - 1 for d in texts])[:-1])
 
 
 def test_sizes_cover_two_decades_and_layers_outweigh_the_vocabulary() -> None:

@@ -88,9 +88,9 @@ TOKENS = st.lists(
 @given(TOKENS)
 def test_best_pattern_equals_the_loop_over_all_pairs(rows: NDArray[np.int64]) -> None:
     last, answers, labels = rows[:, 0].copy(), rows[:, 1].copy(), rows[:, 2].copy()
-    found = best_two_token_pattern(last, answers, labels)
-    assert len(found) == labels.max() + 1
-    for cluster, pattern in enumerate(found):
+    patterns = best_two_token_pattern(last, answers, labels)
+    assert len(patterns) == labels.max() + 1
+    for cluster, pattern in enumerate(patterns):
         own = labels == cluster
         candidates = []
         for a, b in {(int(a), int(b)) for a, b in rows[own, :2]}:

@@ -1,8 +1,8 @@
-"""Curves made by hand, their class and scores worked out from the rules, and laws of the rules.
+"""Curves with class and scores derived by hand from the rules, and invariances of the rules.
 
 The axis of the catalogue has one point every half decade: a window is as wide as one interval. A
-curve that rises has a level stretch in its fit. Its level c makes the integral of curve minus c
-over the stretch zero: a quadratic equation, because the stretch reaches into the falls beside it.
+curve that rises has a constant segment in its fit. Its level c makes the integral of curve minus c
+over the segment zero: a quadratic equation, because the segment extends into the falls beside it.
 For [0, 8, 0, …], with intervals of width 1: (4 - c) + (8 - c)²/16 = 0, so c = 16 - √128.
 """
 
@@ -104,7 +104,7 @@ def scored(curves: Any, axis: NDArray[np.float64] = AXIS) -> CurveScores:
     return curve_scores(np.atleast_2d(np.array(curves, dtype=float)), axis)
 
 
-def test_the_catalogue_is_long_and_has_every_class() -> None:
+def test_the_catalogue_covers_every_class() -> None:
     assert len(CATALOGUE) >= 40
     assert {name for _, name, _, _ in CATALOGUE} == set(CURVE_CLASSES)
 
@@ -113,14 +113,14 @@ def test_the_catalogue_is_long_and_has_every_class() -> None:
 def test_class_and_scores_follow_from_the_rules(
     curve: list[float], name: str, drop: float, sharpness: float | None
 ) -> None:
-    found = scored(curve)
-    assert CURVE_CLASSES[int(found.curve_class[0])] == name
-    assert found.total_drop[0] == pytest.approx(drop, abs=1e-12)
+    scores = scored(curve)
+    assert CURVE_CLASSES[int(scores.curve_class[0])] == name
+    assert scores.total_drop[0] == pytest.approx(drop, abs=1e-12)
     if sharpness is None:
-        assert np.isnan(found.sharpness[0])
+        assert np.isnan(scores.sharpness[0])
     else:
-        assert found.sharpness[0] == pytest.approx(sharpness, abs=1e-12)
-    assert found.final_loss[0] == curve[-1]
+        assert scores.sharpness[0] == pytest.approx(sharpness, abs=1e-12)
+    assert scores.final_loss[0] == curve[-1]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_emergence_by_hand(curve: list[float], decades: float) -> None:
 
 
 def is_clear(scores: CurveScores) -> bool:
-    """No curve sits on a limit, where the rounding of a logarithm decides."""
+    """Return whether no curve is so close to a threshold that rounding decides its class."""
     limits = DEFAULT_THRESHOLDS
     sharp = np.abs(scores.sharpness - limits.sharpness)
     drops = [np.abs(scores.total_drop - x) for x in (limits.polygenic_drop, limits.monogenic_drop)]
@@ -148,15 +148,15 @@ def is_clear(scores: CurveScores) -> bool:
 
 @settings(deadline=None)
 @given(CURVES, st.floats(1e-6, 1e6))
-def test_the_unit_of_size_is_irrelevant(curves: NDArray[np.float64], unit: float) -> None:
-    ours, other = scored(curves), scored(curves, AXIS * unit)
-    assume(is_clear(ours))
-    np.testing.assert_array_equal(ours.curve_class, other.curve_class)
-    np.testing.assert_array_equal(ours.published_monogenic, other.published_monogenic)
-    np.testing.assert_array_equal(ours.published_banded, other.published_banded)
+def test_scores_do_not_depend_on_the_unit_of_size(curves: NDArray[np.float64], unit: float) -> None:
+    scores, rescaled = scored(curves), scored(curves, AXIS * unit)
+    assume(is_clear(scores))
+    np.testing.assert_array_equal(scores.curve_class, rescaled.curve_class)
+    np.testing.assert_array_equal(scores.published_monogenic, rescaled.published_monogenic)
+    np.testing.assert_array_equal(scores.published_banded, rescaled.published_banded)
     for name in ("total_drop", "sharpness", "final_loss", "monotonicity", "slope", "r_squared"):
-        np.testing.assert_allclose(getattr(ours, name), getattr(other, name), atol=1e-9)
-    np.testing.assert_allclose(other.emergence, ours.emergence * unit, rtol=1e-9)
+        np.testing.assert_allclose(getattr(scores, name), getattr(rescaled, name), atol=1e-9)
+    np.testing.assert_allclose(rescaled.emergence, scores.emergence * unit, rtol=1e-9)
 
 
 @settings(deadline=None)
@@ -168,56 +168,58 @@ def test_refining_the_axis_by_interpolation_changes_no_class(
     assume(is_clear(coarse))
     fine = np.unique(np.concatenate([np.arange(7), np.round(added, 6)]))
     between = np.array([np.interp(fine, np.arange(7), row) for row in curves])
-    ours = scored(between, 10 ** (4 + 0.5 * fine))
-    np.testing.assert_array_equal(ours.curve_class, coarse.curve_class)
-    np.testing.assert_array_equal(ours.emergence_censored, coarse.emergence_censored)
+    refined = scored(between, 10 ** (4 + 0.5 * fine))
+    np.testing.assert_array_equal(refined.curve_class, coarse.curve_class)
+    np.testing.assert_array_equal(refined.emergence_censored, coarse.emergence_censored)
     for name in ("total_drop", "sharpness", "final_loss", "largest_rise"):
-        np.testing.assert_allclose(getattr(ours, name), getattr(coarse, name), atol=1e-7)
-    # Where the fit is level at half of its drop, rounding chooses an end of that stretch: compare
-    # the levels there, not the places.
-    here = coarse.emergence_censored == 0
-    steep = here & (coarse.total_drop > 1e-3)
+        np.testing.assert_allclose(getattr(refined, name), getattr(coarse, name), atol=1e-7)
+    # A fit that is flat at half of its drop reaches that level anywhere on the flat segment:
+    # compare the levels, not the positions.
+    uncensored = coarse.emergence_censored == 0
+    steep = uncensored & (coarse.total_drop > 1e-3)
     for row in np.flatnonzero(steep):
-        places = (np.log10([coarse.emergence[row], ours.emergence[row]]) - 4) / 0.5
-        at = np.sort(np.clip(places, 0, 6))
+        positions = (np.log10([coarse.emergence[row], refined.emergence[row]]) - 4) / 0.5
+        at = np.sort(np.clip(positions, 0, 6))
         levels = isotonic_fits(curves[row : row + 1], np.arange(7.0), at)[0]
         assert abs(levels[0] - levels[1]) <= 1e-6 * (1 + coarse.total_drop[row])
 
 
 @pytest.mark.parametrize("times", [2, 3, 5, 22])
-def test_refining_the_axis_changes_nothing_of_the_catalogue(times: int) -> None:
+def test_refining_the_axis_does_not_change_the_catalogue(times: int) -> None:
     fine = np.linspace(0, 6, 6 * times + 1)
     for curve, name, drop, sharpness in CATALOGUE:
-        found = scored(np.interp(fine, np.arange(7), curve), 10 ** (4 + 0.5 * fine))
-        assert CURVE_CLASSES[int(found.curve_class[0])] == name, curve
-        assert found.total_drop[0] == pytest.approx(drop, abs=1e-9)
-        assert sharpness is None or found.sharpness[0] == pytest.approx(sharpness, abs=1e-9)
+        scores = scored(np.interp(fine, np.arange(7), curve), 10 ** (4 + 0.5 * fine))
+        assert CURVE_CLASSES[int(scores.curve_class[0])] == name, curve
+        assert scores.total_drop[0] == pytest.approx(drop, abs=1e-9)
+        assert sharpness is None or scores.sharpness[0] == pytest.approx(sharpness, abs=1e-9)
 
 
 @settings(deadline=None)
 @given(CURVES, st.sampled_from([0.25, 1.0, 3.5]))
 def test_a_constant_changes_only_levels(curves: NDArray[np.float64], constant: float) -> None:
-    ours, other = scored(curves), scored(curves + constant)
-    assume(is_clear(ours))
+    scores, shifted = scored(curves), scored(curves + constant)
+    assume(is_clear(scores))
     unchanged = ("total_drop", "sharpness", "monotonicity", "largest_rise", "slope", "r_squared")
     for name in unchanged:
         np.testing.assert_allclose(
-            getattr(ours, name), getattr(other, name), atol=1e-7, err_msg=name
+            getattr(scores, name), getattr(shifted, name), atol=1e-7, err_msg=name
         )
-    np.testing.assert_allclose(other.final_loss, ours.final_loss + constant)
-    here = (ours.emergence_censored == 0) & (other.emergence_censored == 0)
-    np.testing.assert_allclose(ours.emergence[here], other.emergence[here], rtol=1e-7)
+    np.testing.assert_allclose(shifted.final_loss, scores.final_loss + constant)
+    uncensored = (scores.emergence_censored == 0) & (shifted.emergence_censored == 0)
+    np.testing.assert_allclose(
+        scores.emergence[uncensored], shifted.emergence[uncensored], rtol=1e-7
+    )
     level = [CURVE_CLASSES.index(name) for name in ("learned", "flat-high")]
-    free = ~np.isin(ours.curve_class, level) & ~np.isin(other.curve_class, level)
+    free = ~np.isin(scores.curve_class, level) & ~np.isin(shifted.curve_class, level)
     excess = np.abs(np.ptp(curves, axis=1) - 1) > 1e-6
     moved = np.abs(np.abs(curves[:, 0] - curves[:, -1]) - 1) > 1e-6
     np.testing.assert_array_equal(
-        ours.curve_class[free & excess & moved], other.curve_class[free & excess & moved]
+        scores.curve_class[free & excess & moved], shifted.curve_class[free & excess & moved]
     )
 
 
 def monogenic_by_the_paper(curve: list[float]) -> int:
-    """The j with > 5 nats at every smaller model and < 0.3 nats at j and every larger one."""
+    """Return the j with > 5 nats at all smaller models and < 0.3 nats at j and all larger ones."""
     for j in range(1, len(curve)):
         if all(loss > 5 for loss in curve[:j]) and all(loss < 0.3 for loss in curve[j:]):
             return j
@@ -232,9 +234,9 @@ def monogenic_by_the_paper(curve: list[float]) -> int:
     st.integers(0, 7),
 )
 def test_published_monogenic_is_the_rule_as_stated(losses: list[float], j: int) -> None:
-    halves = sorted(losses, reverse=True)
+    descending = sorted(losses, reverse=True)
     curve = [5.5] * j + [0.1] * (7 - j)
-    for candidate in (losses, halves, curve, [*curve[:6], losses[0]], [losses[0], *curve[1:]]):
+    for candidate in (losses, descending, curve, [*curve[:6], losses[0]], [losses[0], *curve[1:]]):
         assert scored(candidate).published_monogenic[0] == monogenic_by_the_paper(candidate)
 
 
@@ -245,9 +247,9 @@ def test_published_polygenic_is_the_rule_as_stated(
 ) -> None:
     x = np.log(AXIS)
     lines = 14 + slope * (x - x[0]) + noise * (curves - 6) / 6
-    for curve, found in zip(lines, scored(lines).published_polygenic, strict=True):
+    for curve, is_polygenic in zip(lines, scored(lines).published_polygenic, strict=True):
         (fitted, _), residuals, *_ = np.polyfit(x, curve, 1, full=True)
         spread = ((curve - curve.mean()) ** 2).sum()
         r_squared = 1 - residuals[0] / spread if spread > 0 else 0.0
         assume(abs(fitted + 0.3) > 1e-9 and abs(r_squared - 0.98) > 1e-9)
-        assert found == (fitted < -0.3 and r_squared > 0.98)
+        assert is_polygenic == (fitted < -0.3 and r_squared > 0.98)

@@ -36,8 +36,8 @@ def test_losses_agree_between_devices(model: str) -> None:
 
 def test_cosines_and_eigenvalues_agree_between_devices() -> None:
     texts = documents()[:24]
-    chosen = np.arange(0, sum(len(t) - 1 for t in texts), 97)
-    contexts, targets = prediction_contexts(texts, chosen)
+    indexes = np.arange(0, sum(len(t) - 1 for t in texts), 97)
+    contexts, targets = prediction_contexts(texts, indexes)
     matrices = []
     for device, sizes in (("cpu", "cpu"), (OTHER, "cuda")):
         model = load_model(final_checkpoint("s2"), vocabulary_size=2048, device=device)

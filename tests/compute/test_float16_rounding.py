@@ -9,18 +9,18 @@ from compute.float16_rounding import round_to_float16
 
 
 def check(values: np.ndarray) -> None:
-    halves, wide = round_to_float16(values)
+    float16, float32 = round_to_float16(values)
     expected = np.abs(values).astype(np.float16)
-    np.testing.assert_array_equal(halves.view(np.uint16), expected.view(np.uint16))
-    np.testing.assert_array_equal(wide, expected.astype(np.float32))
+    np.testing.assert_array_equal(float16.view(np.uint16), expected.view(np.uint16))
+    np.testing.assert_array_equal(float32, expected.astype(np.float32))
 
 
 def test_every_float16_and_its_neighbourhood() -> None:
-    every = np.arange(0x7BFF, dtype=np.uint16).view(np.float16).astype(np.float32)
-    between = (every[:-1] + every[1:]) / 2  # ties
+    all_values = np.arange(0x7BFF, dtype=np.uint16).view(np.float16).astype(np.float32)
+    between = (all_values[:-1] + all_values[1:]) / 2  # ties
     up = np.nextafter(between, np.float32(np.inf))
     down = np.nextafter(between, np.float32(0))
-    for values in (every[:-1], between, up, down):
+    for values in (all_values[:-1], between, up, down):
         check(values[None])
 
 

@@ -1,4 +1,4 @@
-"""GPT-NeoX's forward pass on a processor against that of transformers."""
+"""The fast GPT-NeoX forward pass on a CPU equals that of transformers."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.factories import tiny_model
 
 
 def neox(**changes: Any) -> Any:
-    """Return a random model whose every parameter matters, two layers unless told."""
+    """Return a random model with every parameter in effect, two layers by default."""
     sizes: dict[str, Any] = {
         "vocab_size": 50,
         "hidden_size": 24,
@@ -43,7 +43,7 @@ def largest_difference(model: Any, body: Any, rows: int, length: int, seed: int 
 
 @pytest.mark.parametrize("length", [1, 2, QUERY_BLOCK, QUERY_BLOCK + 1, 3 * QUERY_BLOCK - 1, 300])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_hidden_states_are_those_of_the_library(rows: int, length: int) -> None:
+def test_hidden_states_equal_those_of_transformers(rows: int, length: int) -> None:
     model = neox()
     body = make_body(model)
     assert isinstance(body, NeoXBody)
@@ -70,7 +70,7 @@ def test_hidden_states_are_those_of_the_library(rows: int, length: int) -> None:
     ],
     ids=str,
 )
-def test_every_shape_of_the_architecture_is_followed(changes: dict[str, Any]) -> None:
+def test_variants_of_the_architecture_equal_transformers(changes: dict[str, Any]) -> None:
     model = neox(**changes)
     body = make_body(model)
     assert isinstance(body, NeoXBody)
@@ -87,7 +87,7 @@ def test_every_shape_of_the_architecture_is_followed(changes: dict[str, Any]) ->
     ],
     ids=str,
 )
-def test_other_arrangements_go_through_the_library(changes: dict[str, Any]) -> None:
+def test_unsupported_variants_use_transformers(changes: dict[str, Any]) -> None:
     model = neox(**changes)
     body = make_body(model)
     assert not isinstance(body, NeoXBody)
@@ -95,24 +95,24 @@ def test_other_arrangements_go_through_the_library(changes: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_other_architectures_go_through_the_library(architecture: str) -> None:
+def test_other_architectures_use_transformers(architecture: str) -> None:
     assert not isinstance(make_body(tiny_model(architecture)), NeoXBody)
 
 
-def test_half_precision_and_training_go_through_the_library() -> None:
+def test_half_precision_and_training_mode_use_transformers() -> None:
     assert not isinstance(make_body(neox().half()), NeoXBody)
     assert not isinstance(make_body(neox().train()), NeoXBody)
 
 
 @pytest.mark.parametrize("name", ["s1", "s2", "s3", "s4", "s5"])
-def test_the_bundled_models_take_the_short_way(name: str) -> None:
-    """Otherwise they would be right, and slow, without a word."""
+def test_the_bundled_models_use_the_fast_pass(name: str) -> None:
+    """A fallback would be correct but silently slow."""
     assert isinstance(make_body(load_model(final_checkpoint(name), vocabulary_size=2048)), NeoXBody)
 
 
 @pytest.mark.parametrize("factor", [1.5, 1.002])
-def test_a_module_that_somebody_changed_is_heard(factor: float) -> None:
-    """An adapter or a hook changes what the model computes, not its configuration."""
+def test_a_hooked_module_uses_transformers(factor: float) -> None:
+    """An adapter or a hook changes the computation, not the configuration."""
     model = neox()
     model.base_model.layers[1].mlp.register_forward_hook(lambda _, __, out: out * factor)
     body = make_body(model)
@@ -120,7 +120,7 @@ def test_a_module_that_somebody_changed_is_heard(factor: float) -> None:
     assert largest_difference(model, body, 2, 20) == 0
 
 
-def test_weights_that_overflow_go_through_the_library() -> None:
+def test_weights_that_overflow_use_transformers() -> None:
     model = neox()
     model.base_model.layers[0].mlp.dense_4h_to_h.weight[0, 0] = torch.nan
     assert not isinstance(make_body(model), NeoXBody)
@@ -128,14 +128,14 @@ def test_weights_that_overflow_go_through_the_library() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(shapes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 140)), min_size=2, max_size=8))
-def test_nothing_is_left_over_from_the_batch_before(shapes: list[tuple[int, int]]) -> None:
+def test_reused_buffers_do_not_leak_between_batches(shapes: list[tuple[int, int]]) -> None:
     model = neox()
     body = make_body(model)
     for seed, (rows, length) in enumerate(shapes):
         assert largest_difference(model, body, rows, length, seed) < 1e-5
 
 
-def test_a_position_sees_nothing_that_comes_later() -> None:
+def test_a_position_does_not_depend_on_later_tokens() -> None:
     body = make_body(neox())
     ids = torch.arange(150).remainder(50)[None]
     changed = ids.clone()

@@ -25,7 +25,7 @@ ARCHITECTURES = ["gpt_neox", "gpt2", "llama"]
 model_of = cache(tiny_model)
 
 
-def wanted_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+def covered_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """All parameters of a model but those of norms and of token or position embeddings."""
     head = model.get_output_embeddings()
     left_out = {
@@ -39,7 +39,7 @@ def wanted_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def reference_rows(model: Any, contexts: list[NDArray[Any]], targets: list[int]) -> Tensor:
     """One ordinary backward pass a prediction, columns in the order of `named_parameters`."""
-    parameters = list(wanted_parameters(model).values())
+    parameters = list(covered_parameters(model).values())
     rows = []
     for context, target in zip(contexts, targets, strict=True):
         for parameter in parameters:
@@ -75,13 +75,13 @@ def test_rows_equal_autograd_one_prediction_at_a_time(architecture: str) -> None
 def test_rows_cover_exactly_all_parameters_but_norms_and_embeddings(architecture: str) -> None:
     model = model_of(architecture)
     blocks = linear_blocks(model)
-    held = [id(p) for block in blocks for p in block.module.parameters()]
-    wanted = wanted_parameters(model)
-    assert sorted(held) == sorted(id(p) for p in wanted.values())
-    assert sum(block.size for block in blocks) == sum(p.numel() for p in wanted.values())
+    actual = [id(p) for block in blocks for p in block.module.parameters()]
+    covered = covered_parameters(model)
+    assert sorted(actual) == sorted(id(p) for p in covered.values())
+    assert sum(block.size for block in blocks) == sum(p.numel() for p in covered.values())
     ends = [block.first + block.size for block in blocks]
     assert [block.first for block in blocks] == [0, *ends[:-1]]
-    assert not any("norm" in name or "emb" in name for name in wanted)
+    assert not any("norm" in name or "emb" in name for name in covered)
 
 
 def test_gpt2_keeps_weights_the_other_way_round() -> None:
@@ -92,11 +92,11 @@ def test_gpt2_keeps_weights_the_other_way_round() -> None:
 @pytest.mark.slow
 def test_cosines_of_real_predictions_equal_those_of_autograd() -> None:
     model = load_model(final_checkpoint("s3"), vocabulary_size=2048)
-    chosen = documents()[:40]
-    losses = document_losses(model, chosen)
+    texts = documents()[:40]
+    losses = document_losses(model, texts)
     indexes = np.flatnonzero(losses < 0.2)[:96]
     assert len(indexes) >= 64
-    contexts, targets = prediction_contexts(chosen, indexes)
+    contexts, targets = prediction_contexts(texts, indexes)
     rows = prediction_gradients(model, contexts, targets)
     expected = reference_rows(model, contexts, targets)
     # Of a prediction that is nearly certain, 1 - p itself is known to few digits in float32.
@@ -161,9 +161,9 @@ def test_a_gradient_that_is_not_finite_is_refused_by_its_number() -> None:
 
 @given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=8))
 def test_contexts_are_everything_before_the_predicted_token(lengths: list[int]) -> None:
-    chosen = random_documents(lengths)
-    numbered = [(d, p) for d in chosen for p in range(1, len(d))]
-    contexts, targets = prediction_contexts(chosen, np.arange(len(numbered)))
+    texts = random_documents(lengths)
+    numbered = [(d, p) for d in texts for p in range(1, len(d))]
+    contexts, targets = prediction_contexts(texts, np.arange(len(numbered)))
     assert len(contexts) == len(targets) == len(numbered)
     for context, target, (document, position) in zip(contexts, targets, numbered, strict=True):
         assert context.tolist() == document[:position].tolist()

@@ -33,15 +33,15 @@ def reference_losses(model: Any, document: Sequence[int]) -> list[float]:
     return (-logits[:-1].log_softmax(-1).gather(1, answers)[:, 0]).tolist()
 
 
-def all_reference_losses(model: Any, chosen: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-    return np.array([x for d in chosen for x in reference_losses(model, d)], np.float32)
+def all_reference_losses(model: Any, texts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    return np.array([x for d in texts for x in reference_losses(model, d)], np.float32)
 
 
 def assert_bundled_model_equals_transformers(name: str, stride: int) -> None:
     model = load_model(final_checkpoint(name), vocabulary_size=2048)
-    chosen = documents()[::stride]
-    losses = document_losses(model, chosen)
-    expected = all_reference_losses(model, chosen)
+    texts = documents()[::stride]
+    losses = document_losses(model, texts)
+    expected = all_reference_losses(model, texts)
     assert losses.shape == expected.shape
     assert np.abs(losses - expected).max() <= TOLERANCE_NATS
 
@@ -65,9 +65,9 @@ def test_losses_of_the_largest_bundled_models_equal_transformers_on_all_document
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_losses_equal_the_models_own_forward_pass(architecture: str) -> None:
     model = model_of(architecture)
-    chosen = random_documents([9, 0, 2, 30, 1, 9, 31])
-    losses = document_losses(model, chosen)
-    expected = all_reference_losses(model, chosen)
+    texts = random_documents([9, 0, 2, 30, 1, 9, 31])
+    losses = document_losses(model, texts)
+    expected = all_reference_losses(model, texts)
     np.testing.assert_allclose(losses, expected, rtol=0, atol=TOLERANCE_NATS)
 
 
@@ -90,9 +90,9 @@ def test_batching_changes_losses_by_rounding_only(
     lengths: list[int], tokens: int, logits_bytes: int, seed: int
 ) -> None:
     model = model_of("gpt_neox")
-    chosen = random_documents(lengths, seed)
-    losses = document_losses(model, chosen, sizes=BatchSizes(tokens, logits_bytes))
-    expected = all_reference_losses(model, chosen)
+    texts = random_documents(lengths, seed)
+    losses = document_losses(model, texts, sizes=BatchSizes(tokens, logits_bytes))
+    expected = all_reference_losses(model, texts)
     assert losses.shape == (sum(max(n - 1, 0) for n in lengths),)
     np.testing.assert_allclose(losses, expected, rtol=0, atol=TOLERANCE_NATS)
 
@@ -111,10 +111,10 @@ def test_documents_without_predictions_have_no_losses() -> None:
 
 
 def test_token_ids_of_any_integer_type_give_the_same_losses() -> None:
-    model, chosen = model_of("gpt_neox"), random_documents([12, 5])
-    expected = document_losses(model, chosen)
+    model, texts = model_of("gpt_neox"), random_documents([12, 5])
+    expected = document_losses(model, texts)
     for dtype in (np.uint16, np.int32, np.uint32):
-        losses = document_losses(model, [d.astype(dtype) for d in chosen])
+        losses = document_losses(model, [d.astype(dtype) for d in texts])
         np.testing.assert_array_equal(losses, expected)
 
 
@@ -129,13 +129,13 @@ def test_losses_of_a_model_with_nan_weights_are_refused() -> None:
 def test_losses_are_of_float32_arithmetic_whatever_the_stored_dtype(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    model, chosen = tiny_model("gpt_neox").half(), random_documents([20, 20])
+    model, texts = tiny_model("gpt_neox").half(), random_documents([20, 20])
     folder = tmp_path_factory.mktemp("half")
     model.save_pretrained(folder)
     loaded = load_model(folder, vocabulary_size=VOCABULARY)
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
-    losses = document_losses(loaded, chosen)
-    expected = all_reference_losses(model.float(), chosen)
+    losses = document_losses(loaded, texts)
+    expected = all_reference_losses(model.float(), texts)
     np.testing.assert_allclose(losses, expected, rtol=0, atol=TOLERANCE_NATS)
 
 
@@ -143,8 +143,8 @@ def test_losses_are_never_negative() -> None:
     model = tiny_model("gpt_neox")
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(200)  # certain of every token
-    chosen = random_documents([40] * 20)
-    losses = document_losses(model, chosen)
+    texts = random_documents([40] * 20)
+    losses = document_losses(model, texts)
     assert losses.min() >= 0
     assert losses.dtype == np.float32
 

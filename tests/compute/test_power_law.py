@@ -44,12 +44,12 @@ def test_free_floor_is_never_beaten_by_a_grid_of_floors_and_exponents() -> None:
         model = floor + amplitude * X**-exponent
         return float(((np.log(model) - np.log(y)) ** 2).sum())
 
-    ours = squares(fit.floor, fit.exponent, fit.amplitude)
+    least = squares(fit.floor, fit.exponent, fit.amplitude)
     for floor in np.linspace(0, y.min(), 60):
         for exponent in np.linspace(0.02, 0.6, 60):
             t = X**-exponent
             amplitude = np.linalg.lstsq(t[:, None] / y[:, None], (y - floor) / y)[0][0]
-            assert ours <= squares(floor, exponent, max(amplitude, 0)) + 1e-12
+            assert least <= squares(floor, exponent, max(amplitude, 0)) + 1e-12
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=3, max_size=12))
@@ -173,7 +173,8 @@ def test_units_that_do_not_fit_are_refused(
 
 
 def test_units_of_another_axis_are_refused() -> None:
-    with pytest.raises((ValueError, TypeError)):  # TypeError where shapes are checked by type
+    # TypeError from jaxtyping where shapes are checked at run time.
+    with pytest.raises((ValueError, TypeError), match=r"y_resamples has shape|Type-check error"):
         fit_power_law(X, X**-0.1, y_by_unit=np.ones((2, 3)))
 
 

@@ -38,7 +38,7 @@ def test_affinity_is_linear_in_the_angle(degrees: float) -> None:
     assert affinity[0, 1] == pytest.approx(1 - degrees / 180, abs=1e-7)
 
 
-def test_affinity_survives_cosines_that_rounding_took_past_one() -> None:
+def test_cosines_that_rounding_took_beyond_one_are_clamped() -> None:
     rows = np.random.default_rng(0).standard_normal((500, 300)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     cosine = rows @ rows.T
@@ -60,7 +60,7 @@ def test_affinity_equals_the_formula_and_is_symmetric_over_several_blocks() -> N
     np.testing.assert_array_equal(affinity, affinity.T)
 
 
-def test_affinity_names_the_entry_that_is_no_cosine() -> None:
+def test_an_entry_that_is_not_a_cosine_is_named() -> None:
     cosine = np.eye(600)
     for value in (np.nan, np.inf, 1.5, -1.5):
         cosine[550, 7] = cosine[7, 550] = value
@@ -83,10 +83,10 @@ def test_coordinates_equal_those_of_sklearn(isolated: bool) -> None:
     affinity = planted_affinity(12, 200)
     if isolated:
         affinity[17, :] = affinity[:, 17] = 0
-    theirs = sklearn_embedding(affinity, n_components=12, drop_first=False, random_state=0)
-    ours = spectral_embedding(affinity, 12)
-    assert (np.diff(ours.eigenvalues) > 1e-6).all()  # no rotation to choose
-    np.testing.assert_allclose(ours.coordinates, theirs, rtol=0, atol=1e-9)
+    sklearn_labels = sklearn_embedding(affinity, n_components=12, drop_first=False, random_state=0)
+    result = spectral_embedding(affinity, 12)
+    assert (np.diff(result.eigenvalues) > 1e-6).all()  # no rotation to choose
+    np.testing.assert_allclose(result.coordinates, sklearn_labels, rtol=0, atol=1e-9)
 
 
 def test_fewer_components_are_the_first_columns_of_more() -> None:
@@ -114,13 +114,13 @@ def test_components_of_a_disconnected_graph_are_the_clusters() -> None:
 
 def test_torch_path_equals_the_lapack_path() -> None:
     affinity = planted_affinity(12, 200)
-    ours = spectral_embedding(affinity, 12)
+    result = spectral_embedding(affinity, 12)
     torch_path = spectral_embedding(affinity, 12, device="cpu:0")
-    np.testing.assert_allclose(torch_path.eigenvalues, ours.eigenvalues, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(torch_path.coordinates, ours.coordinates, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(torch_path.eigenvalues, result.eigenvalues, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(torch_path.coordinates, result.coordinates, rtol=0, atol=1e-9)
 
 
-def test_embedding_leaves_the_affinity_alone() -> None:
+def test_embedding_does_not_modify_the_affinity() -> None:
     affinity = planted_affinity(5, 60)
     before = affinity.copy()
     spectral_embedding(affinity, 5)
@@ -130,26 +130,26 @@ def test_embedding_leaves_the_affinity_alone() -> None:
 def check_against_sklearn(affinity: NDArray[np.float64], counts: list[int]) -> None:
     embedding = spectral_embedding(affinity, max(counts))
     for n_clusters in counts:
-        theirs = [
+        sklearn_labels = [
             SpectralClustering(
                 n_clusters, affinity="precomputed", n_init=30, random_state=seed
             ).fit_predict(affinity)
             for seed in range(5)
         ]
-        ours = cluster_embedding(embedding, n_clusters, seed=0)
+        result = cluster_embedding(embedding, n_clusters, seed=0)
         points = sklearn_embedding(
             affinity, n_components=n_clusters, drop_first=False, random_state=0
         )
-        best = min(inertia(points, labels) for labels in theirs)
-        assert inertia(points, ours.labels) <= 1.01 * best
+        best = min(inertia(points, labels) for labels in sklearn_labels)
+        assert inertia(points, result.labels) <= 1.01 * best
         if n_clusters <= len(affinity) / 20:
-            pairs = [(a, b) for i, a in enumerate(theirs) for b in theirs[:i]]
+            pairs = [(a, b) for i, a in enumerate(sklearn_labels) for b in sklearn_labels[:i]]
             seeds = np.mean([adjusted_rand_score(a, b) for a, b in pairs])
-            agreement = np.mean([adjusted_rand_score(ours.labels, a) for a in theirs])
+            agreement = np.mean([adjusted_rand_score(result.labels, a) for a in sklearn_labels])
             assert agreement >= seeds - 0.02
 
 
-def test_clustering_is_as_good_as_sklearn_and_as_close_to_it_as_its_seeds_are() -> None:
+def test_clustering_is_as_good_as_sklearn_and_agrees_with_it_like_its_seeds() -> None:
     check_against_sklearn(planted_affinity(12, 300, cosine=0.2), [5, 12, 15])
 
 
@@ -167,7 +167,7 @@ def test_labels_are_ordered_by_size_then_by_first_member() -> None:
     assert clustering.inertia == pytest.approx(0, abs=1e-20)
 
 
-def test_inertia_is_that_of_the_labels_and_more_starts_never_hurt() -> None:
+def test_inertia_is_that_of_the_labels_and_never_grows_with_more_starts() -> None:
     embedding = spectral_embedding(planted_affinity(12, 300, cosine=0.1), 40)
     points = embedding.coordinates
     few, many = (cluster_embedding(embedding, 40, n_init=n, seed=3) for n in (1, 10))
@@ -177,12 +177,12 @@ def test_inertia_is_that_of_the_labels_and_more_starts_never_hurt() -> None:
 
 def test_same_seed_gives_the_same_labels() -> None:
     embedding = spectral_embedding(planted_affinity(12, 300, cosine=0.1), 20)
-    first, again, other = (cluster_embedding(embedding, 20, n_init=1, seed=s) for s in (1, 1, 2))
-    np.testing.assert_array_equal(first.labels, again.labels)
+    first, second, other = (cluster_embedding(embedding, 20, n_init=1, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(first.labels, second.labels)
     assert (first.labels != other.labels).any()
 
 
-def test_one_cluster_holds_everyone() -> None:
+def test_one_cluster_contains_every_member() -> None:
     embedding = spectral_embedding(planted_affinity(3, 20), 1)
     assert not cluster_embedding(embedding, 1, n_init=2, seed=0).labels.any()
 
@@ -190,7 +190,7 @@ def test_one_cluster_holds_everyone() -> None:
 @pytest.mark.parametrize(
     ("affinity", "message"),
     [
-        (np.array([[1, 0.5], [0.4, 1]]), "mirror image"),
+        (np.array([[1, 0.5], [0.4, 1]]), "differs from its transpose"),
         (np.array([[1, -0.5], [-0.5, 1]]), r"affinity\[0, 1\] is -0.5"),
         (np.array([[1, np.nan], [np.nan, 1]]), "finite"),
         (np.array([[1, np.inf], [np.inf, 1]]), "finite"),
@@ -216,18 +216,18 @@ def test_counts_out_of_range_are_refused() -> None:
         cluster_embedding(embedding, 2, n_init=0, seed=0)
 
 
-def test_clustering_leaves_the_embedding_alone() -> None:
+def test_clustering_does_not_modify_the_embedding() -> None:
     rng = np.random.default_rng(3)
     coordinates = rng.standard_normal((40, 4))
-    kept = coordinates.copy()
+    before = coordinates.copy()
     coordinates.flags.writeable = False  # as it comes back from the store
     embedding = SpectralEmbedding(np.arange(4.0), coordinates)
     for n_clusters in (4, 2, 4):
         cluster_embedding(embedding, n_clusters, n_init=2, seed=0)
-    np.testing.assert_array_equal(coordinates, kept)
+    np.testing.assert_array_equal(coordinates, before)
 
 
-def test_clustering_does_not_depend_on_how_many_threads_other_code_asked_for() -> None:
+def test_clustering_does_not_depend_on_the_number_of_openmp_threads() -> None:
     embedding = spectral_embedding(planted_affinity(8, 400), 8)
     results = []
     for threads in (1, 2, 3):
