@@ -26,13 +26,15 @@ from app.api import (
 from app.api.openapi import described_application
 from app.pages.routes import router as pages
 from app.web import errors
+from app.web.access_control import AccessControl
+from app.web.body_limit import BodyLimit
 from app.web.etag import ConditionalRequests
 from app.web.login_attempts import LoginAttempts
 from app.web.metrics import Metrics
 from app.web.paths import static_dir
 from app.web.request_log import RequestLog, log_to_stderr
 from app.web.response_cache import ResponseCache
-from app.web.security import AccessControl, BodyLimit, SecurityHeaders
+from app.web.security_headers import SecurityHeaders
 from app.web.static_files import CachedStatic
 from backend.jobs import queue
 from backend.settings import settings
@@ -59,8 +61,8 @@ GC_THRESHOLDS, GC_DEFAULT = (20_000, 20, 50), gc.get_threshold()
 
 
 def _middleware(store: Store, metrics: Metrics) -> list[Middleware]:
-    # Outermost first: refusals and failures are logged and carry the security headers; a body is
-    # hashed as it was made, before compression, and kept as it is sent.
+    # Outermost first: refusals and errors are logged and get the security headers; ETags hash the
+    # uncompressed body, and the cache stores the compressed one.
     return [
         Middleware(SecurityHeaders),
         Middleware(RequestLog, metrics=metrics),
@@ -71,14 +73,14 @@ def _middleware(store: Store, metrics: Metrics) -> list[Middleware]:
             GZipMiddleware,
             minimum_size=MIN_COMPRESSED_BYTES,
             compresslevel=COMPRESSION_LEVEL,
-            # Cosines and losses hardly shrink.
+            # Cosines and losses do not compress well.
             exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, arrow.MEDIA_TYPE),
         ),
         Middleware(ConditionalRequests),
     ]
 
 
-def _opened_store() -> Store:
+def _open_store() -> Store:
     log_to_stderr()
     return open_store(settings())
 
@@ -86,7 +88,7 @@ def _opened_store() -> Store:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     queue.warm()
-    # What is loaded now stays: the collector looks through what requests make, and less often.
+    # Loaded modules are never garbage; collect only objects of requests, and less often.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -97,8 +99,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def create_app(store: Store | None = None) -> FastAPI:
-    """Return the application over `store`; without one, over the store of the settings."""
-    store = store or _opened_store()
+    """Return the application for `store`, by default the store of the settings."""
+    store = store or _open_store()
     metrics = Metrics(store)
     app = described_application(middleware=_middleware(store, metrics), lifespan=_lifespan)
     app.state.store = store

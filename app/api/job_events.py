@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter
 
-from app.web.security import is_still_allowed
+from app.web.access_control import is_still_allowed
 from backend.jobs import job_log, job_table
 from backend.read.job_views import OPEN_STATES, JobView, LogPage
 from backend.store.database import Store

@@ -1,7 +1,7 @@
-"""One connection of a client: how long a request may take to arrive, and how long its head may be.
+"""HTTP connections with a read timeout and a limit of header bytes.
 
-The server below waits for ever for the rest of a request that has begun: a few hundred clients
-that send a byte now and then would hold all its connections.
+Uvicorn waits without limit for the rest of a request: a few hundred slow clients (Slowloris) would
+occupy all its connections.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from app.web.errors import PROBLEM_JSON
 
 HEAD_SECONDS, BODY_SECONDS = 10.0, 60.0
 MAX_HEAD_BYTES = 64 << 10
-_WORDS = {
+_MESSAGES = {
     HTTPStatus.BAD_REQUEST: ("This is not HTTP/1.1", "Send a well-formed request"),
     HTTPStatus.REQUEST_TIMEOUT: ("The request took too long to arrive", "Send it again at once"),
     HTTPStatus.REQUEST_URI_TOO_LONG: (
@@ -31,7 +31,7 @@ _WORDS = {
 
 
 class Connection(H11Protocol):
-    """A connection whose requests arrive in bounded time and whose heads have bounded length."""
+    """Connection with a timeout for each request and a maximum length of its head."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -40,57 +40,57 @@ class Connection(H11Protocol):
         self._is_in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start the timeout of the first request."""
         super().connection_made(transport)
-        self._expect(HEAD_SECONDS)
+        self._start_timeout(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        self._stop_waiting()
+        """Stop the timeout."""
+        self._stop_timeout()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has arrived; what is still missing has until its deadline."""
+        """Parse the data; start or stop the timeout by the state of the request."""
         if self._deadline is None:
-            self._expect(HEAD_SECONDS)
+            self._start_timeout(HEAD_SECONDS)
         super().data_received(data)
-        self._wait_on()
+        self._update_timeout()
 
-    def _wait_on(self) -> None:
+    def _update_timeout(self) -> None:
         if self.transport.is_closing():
-            self._stop_waiting()
+            self._stop_timeout()
         elif self.conn.their_state is h11.SEND_BODY:
             if not self._is_in_body:
-                self._expect(BODY_SECONDS)
+                self._start_timeout(BODY_SECONDS)
                 self._is_in_body = True
         elif self.conn.their_state is not h11.IDLE:
-            self._stop_waiting()
+            self._stop_timeout()
 
-    def _expect(self, seconds: float) -> None:
-        self._stop_waiting()
-        self._deadline = self.loop.call_later(seconds, self._too_late)
+    def _start_timeout(self, seconds: float) -> None:
+        self._stop_timeout()
+        self._deadline = self.loop.call_later(seconds, self._on_timeout)
 
-    def _stop_waiting(self) -> None:
+    def _stop_timeout(self) -> None:
         self._is_in_body = False
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _too_late(self) -> None:
+    def _on_timeout(self) -> None:
         self._deadline = None
         if self.transport.is_closing():
             return
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-        else:  # nothing came, or the application waits for a body that does not: it hears of it
+        else:  # no request, or an application that waits for a body and must be told
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request, or one with too long a head."""
-        begun = self.conn.trailing_data[0]
-        if len(begun) <= MAX_HEAD_BYTES:
+        """Refuse a malformed request, or one with too long a head."""
+        received = self.conn.trailing_data[0]
+        if len(received) <= MAX_HEAD_BYTES:
             self._refuse(HTTPStatus.BAD_REQUEST)
-        elif b"\n" in begun:
+        elif b"\n" in received:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         else:
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
@@ -114,8 +114,8 @@ class Connection(H11Protocol):
 
 
 def _document(status: HTTPStatus) -> dict[str, Any]:
-    # No application has seen the request: it has neither an id nor a path.
-    detail, remedy = _WORDS[status]
+    # The request has not been parsed, so it has neither an id nor a path.
+    detail, remedy = _MESSAGES[status]
     return {
         "type": f"urn:quanta-explorer:problem:{status.phrase.lower().replace(' ', '-')}",
         "title": status.phrase,

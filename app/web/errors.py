@@ -1,4 +1,4 @@
-"""Every error, once: RFC 9457 problem documents for the API, an HTML page for pages."""
+"""Error responses: RFC 9457 problem documents for the API, an HTML page for pages."""
 
 import logging
 from collections.abc import Mapping
@@ -31,8 +31,8 @@ from backend.jobs.kinds.registry import KINDS
 from backend.store.database_errors import as_store_error
 
 PROBLEM_JSON = "application/problem+json"
-MAX_SHOWN_VALUE = 200
-MAX_SHOWN_FIELDS = 20
+MAX_VALUE_LENGTH = 200
+MAX_FIELDS = 20
 RETRY_SECONDS = "5"
 _API_PREFIXES = ("/api/", "/figures/", "/healthz", "/readyz", "/metrics", "/static/")
 _STATUS: dict[type[QuantaError], int] = {
@@ -49,14 +49,14 @@ _REMEDIES = {
     405: "Use one of the methods in the Allow header",
     413: "Send less in one request",
 }
-# Words that newer versions of Python's own table changed; ours stay.
+# Phrases that differ between versions of Python.
 _TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 _log = logging.getLogger("quanta.errors")
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A status with its words, before it is bound to a request."""
+    """An error response that is not yet bound to a request."""
 
     status: int
     detail: str
@@ -71,7 +71,7 @@ class Refusal:
 
 
 def is_api(path: str) -> bool:
-    """Return whether errors on `path` are problem documents, not HTML."""
+    """Return whether errors on `path` are problem documents instead of HTML."""
     return path.startswith(_API_PREFIXES)
 
 
@@ -85,8 +85,8 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _shown(value: object) -> str | None:
-    return None if value is None else _clean(str(value)[:MAX_SHOWN_VALUE])
+def _display_value(value: object) -> str | None:
+    return None if value is None else _clean(str(value)[:MAX_VALUE_LENGTH])
 
 
 def problem(request: Request, refusal: Refusal) -> Problem:
@@ -129,7 +129,7 @@ def _page(request: Request, refusal: Refusal) -> Response:
 
 
 def error_response(request: Request, refusal: Refusal) -> Response:
-    """Return a refusal in the form that suits the path: a problem document or an HTML page."""
+    """Return the response of a refusal: a problem document for the API, HTML for pages."""
     if is_api(request.url.path):
         response = _document(request, refusal)
     else:
@@ -143,132 +143,132 @@ def error_response(request: Request, refusal: Refusal) -> Response:
 
 
 def internal_error(request: Request, error: Exception) -> Response:
-    """Log `error` under the request's id and return a 500 that shows nothing of it."""
+    """Log `error` with the request's id and return a 500 without its text."""
     _log.error("request %s failed", request_id(request), exc_info=error)
     return error_response(
         request,
         Refusal(
             500,
-            "The server failed while it answered this request",
-            f"Try again; if it stays, report request id {request_id(request)} "
+            "The server failed while processing this request",
+            f"Try again; if it fails again, report request id {request_id(request)} "
             "with the server's log around it",
         ),
     )
 
 
-def _of_quanta(request: Request, error: Exception) -> Response:
+def _handle_quanta(request: Request, error: Exception) -> Response:
     assert isinstance(error, QuantaError)
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
     fields: tuple[FieldProblem, ...] = ()
     if isinstance(error, InvalidInputError) and error.parameter is not None:
-        sent = {**request.path_params, **request.query_params}.get(error.parameter)
-        fields = (FieldProblem(error.parameter, _clean(error.problem), _shown(sent)),)
+        value = {**request.path_params, **request.query_params}.get(error.parameter)
+        fields = (FieldProblem(error.parameter, _clean(error.problem), _display_value(value)),)
     if isinstance(error, StoreBusyError | StoreFullError):
-        return _of_fault(request, error)
+        return _store_response(request, error)
     if status >= 500:
         _log.error("request %s: %s", request_id(request), error)
-        # Paths, hosts and the driver's words are for the log, not for clients.
+        # Paths, hosts and the driver's message go to the log only.
         return error_response(
             request,
-            Refusal(status, "the store cannot be used; the log says why", error.remedy),
+            Refusal(status, "the store cannot be used; see the server's log", error.remedy),
         )
     return error_response(request, Refusal(status, error.problem, error.remedy, fields))
 
 
 def _parameter(error: Any) -> str:
-    if "discriminator" in error.get("ctx", {}):  # no kind, or one that there is not
+    if "discriminator" in error.get("ctx", {}):  # a missing or unknown kind
         return str(error["ctx"]["discriminator"]).strip("'")
     location = error["loc"]
-    # The first part says where it was (path, query, body); an index into broken JSON is no name.
+    # The first part is the location (path, query, body); an index into broken JSON is not a name.
     names = [str(part) for part in location[1:]]
-    # Where a body is one of several, pydantic says which before it says where.
+    # For a union of bodies, pydantic puts the name of the member before the field.
     if len(names) > 1 and names[0] in KINDS:
         del names[0]
     return ".".join(names) if names and not names[0].isdigit() else str(location[0])
 
 
-def _of_validation(request: Request, error: Exception) -> Response:
+def _handle_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = tuple(
-        FieldProblem(_parameter(e), _clean(e["msg"]), _shown(e.get("input")))
-        for e in error.errors()[:MAX_SHOWN_FIELDS]
+        FieldProblem(_parameter(e), _clean(e["msg"]), _display_value(e.get("input")))
+        for e in error.errors()[:MAX_FIELDS]
     )
     detail = "; ".join(f"{field.parameter}: {field.problem}" for field in fields[:5])
     remedy = "Correct these parameters; /api/v1/openapi.json gives their types and bounds"
     return error_response(request, Refusal(422, detail, remedy, fields))
 
 
-def _of_http(request: Request, error: Exception) -> Response:
+def _handle_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = str(error.detail)
     if error.status_code == 404:
-        detail = f"There is nothing at {request.url.path}"
+        detail = f"No route matches {request.url.path}"
     elif error.status_code == 405:
-        detail = f"{request.method} is not possible at {request.url.path}"
+        detail = f"{request.method} is not allowed at {request.url.path}"
     remedy = _REMEDIES.get(error.status_code, "See /api for what this server offers")
     refusal = Refusal(error.status_code, detail, remedy, headers=error.headers)
     return error_response(request, refusal)
 
 
 def database_refusal(request: Request, error: Exception) -> Refusal:
-    """Log a failure of the database, and return the refusal that shows nothing of it."""
-    _log.error("request %s: the database failed", request_id(request), exc_info=error)
+    """Log a database error and return a refusal without its text."""
+    _log.error("request %s: database error", request_id(request), exc_info=error)
     return Refusal(
         503,
-        "The database did not answer",
-        "Try again in a moment; if it stays, run `quanta check`",
+        "The database does not answer",
+        "Try again later; if it fails again, run `quanta check`",
         headers={"Retry-After": "2"},
     )
 
 
-def _of_fault(request: Request, fault: StoreError) -> Response:
-    """Answer that there is no room (507), or that the database is locked or away for now (503)."""
+def _store_response(request: Request, fault: StoreError) -> Response:
+    """Return 507 for a full disk, 503 for a locked or unreachable database."""
     _log.error("request %s: %s", request_id(request), fault)
     if isinstance(fault, StoreFullError):
         return error_response(
             request,
             Refusal(
                 507,
-                "The server's disk has no room left, or refused a write; nothing was changed",
-                "Ask whoever runs the server to free some space (`quanta prune`), then try again",
+                "The server's disk is full or refused a write; nothing was changed",
+                "Ask the administrator to free space (`quanta prune`), then try again",
             ),
         )
     return error_response(
         request,
         Refusal(
             503,
-            "The database is locked by another program, or does not answer; nothing was changed",
-            "Try again in a moment; if it stays, run `quanta check`",
+            "The database is locked or does not answer; nothing was changed",
+            "Try again later; if it fails again, run `quanta check`",
             headers={"Retry-After": RETRY_SECONDS},
         ),
     )
 
 
-def _of_database(request: Request, error: Exception) -> Response:
+def _handle_database(request: Request, error: Exception) -> Response:
     fault = as_store_error(error)
     if fault is None and isinstance(error, PoolTimeoutError):
-        # What waits for a free connection too long has met the same lock.
-        fault = StoreBusyError("the database did not answer", "Try again")
-    if fault is None:  # a statement that the database does not understand is our own failure
+        # A timeout of the connection pool has the same cause: a lock.
+        fault = StoreBusyError("the database does not answer", "Try again")
+    if fault is None:  # a statement that the database cannot execute is a bug
         raise error
-    _log.error("request %s: the database failed", request_id(request), exc_info=error)
+    _log.error("request %s: database error", request_id(request), exc_info=error)
     if isinstance(fault, StoreBusyError | StoreFullError):
-        return _of_fault(request, fault)
-    return _of_quanta(request, fault)
+        return _store_response(request, fault)
+    return _handle_quanta(request, fault)
 
 
-def _of_system(request: Request, error: Exception) -> Response:
+def _handle_os(request: Request, error: Exception) -> Response:
     fault = as_store_error(error)
     if fault is None:
         raise error
-    return _of_fault(request, fault)
+    return _store_response(request, fault)
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Register one handler for each kind of error."""
-    app.add_exception_handler(QuantaError, _of_quanta)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(OperationalError, _of_database)
-    app.add_exception_handler(PoolTimeoutError, _of_database)
-    app.add_exception_handler(OSError, _of_system)
+    """Register one handler for each exception class."""
+    app.add_exception_handler(QuantaError, _handle_quanta)
+    app.add_exception_handler(RequestValidationError, _handle_validation)
+    app.add_exception_handler(HTTPException, _handle_http)
+    app.add_exception_handler(OperationalError, _handle_database)
+    app.add_exception_handler(PoolTimeoutError, _handle_database)
+    app.add_exception_handler(OSError, _handle_os)

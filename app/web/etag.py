@@ -1,4 +1,4 @@
-"""Conditional requests: a strong ETag from the body of every complete 200, and HEAD as GET."""
+"""Conditional requests (ETag, If-None-Match) and HEAD."""
 
 import hashlib
 
@@ -9,30 +9,31 @@ HEADERS_OF_304 = frozenset({b"cache-control", b"vary", b"etag", b"expires"})
 
 
 class ConditionalRequests:
-    """Middleware inside compression: it sees bodies as routes made them.
+    """Middleware that adds a strong ETag to complete 200 responses and responses 304.
 
-    Streamed responses, and those that bring an ETag of their own, pass as they are.
+    It runs inside compression, on uncompressed bodies. Streamed responses and those with their own
+    ETag are not changed.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on; tag its response, or answer 304."""
+        """Call the application; add an ETag to its response, or replace it by a 304."""
         if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
             await self.app(scope, receive, send)
             return
-        answer = _Answer(Headers(scope=scope), scope["method"] == "HEAD", send)
-        # A HEAD is answered by the GET route, so that its headers are the same. The server below
-        # reads the method from its own scope, which stays as it is.
+        response = _Response(Headers(scope=scope), scope["method"] == "HEAD", send)
+        # The GET route also serves HEAD, so that the headers are the same. The server reads the
+        # method from the outer scope.
         inner = {**scope, "method": "GET"}
         try:
-            await self.app(inner, receive, answer.send)
+            await self.app(inner, receive, response.send)
         finally:
             scope["route"] = inner.get("route")
 
 
-class _Answer:
+class _Response:
     def __init__(self, request: Headers, is_head: bool, send: Send) -> None:
         self.request = request
         self.is_head = is_head
@@ -48,18 +49,20 @@ class _Answer:
             return
         if self.start is not None:
             start, self.start = self.start, None
-            message = self._tagged(start, message)
+            message = self._with_etag(start, message)
             await self.downstream(start)
         if self.is_head:
             message = {"type": "http.response.body", "body": b""}
             self.is_done = True
         await self.downstream(message)
 
-    def _tagged(self, start: Message, message: Message) -> Message:
-        """Add the ETag to `start`, or turn it into a 304; return the body that goes with it."""
+    def _with_etag(self, start: Message, message: Message) -> Message:
+        """Add the ETag to `start`, or turn it into a 304; return the body message to send."""
         headers = MutableHeaders(scope=start)
-        is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if start["status"] != 200 or not is_whole or "etag" in headers:
+        is_complete = message["type"] == "http.response.body" and not message.get(
+            "more_body", False
+        )
+        if start["status"] != 200 or not is_complete or "etag" in headers:
             return message
         if "no-store" in headers.get("cache-control", ""):
             return message
@@ -72,12 +75,12 @@ class _Answer:
         return {"type": "http.response.body", "body": b""}
 
     def _etag(self, body: bytes) -> str:
-        # Strong tags name bytes: the compressed form of a body needs a tag of its own.
+        # A strong ETag identifies bytes, so a compressed body needs another one.
         suffix = "-gzip" if "gzip" in self.request.get("accept-encoding", "") else ""
         return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}{suffix}"'
 
 
 def is_match(if_none_match: str, etag: str) -> bool:
-    """Return whether a client that sends this header has the answer already."""
+    """Return whether the If-None-Match header matches an ETag."""
     tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return etag in tags or "*" in tags

@@ -1,4 +1,4 @@
-"""Who sends a request: nobody known, the holder of a bearer token, or of a session's cookie."""
+"""Identity of a request: anonymous, a bearer token, or a session cookie."""
 
 import re
 from dataclasses import dataclass
@@ -18,10 +18,13 @@ _PORT = re.compile(r"[0-9]{1,5}")
 
 @dataclass(frozen=True)
 class Identity:
-    """Who sends a request.
+    """Token behind a request, and how it was sent.
 
-    `csrf` is what the forms of a session must carry; it is empty without a session, as then
-    nothing is sent that a browser adds by itself. `is_protected`: the server has tokens at all.
+    Attributes:
+        holder: name and scope of the token; None for an anonymous request.
+        via: how the token was sent.
+        csrf: value of the forms' CSRF field; empty without a session.
+        is_protected: whether the server uses tokens.
     """
 
     holder: Holder | None = None
@@ -36,30 +39,27 @@ ANONYMOUS = Identity()
 def cookie_name(request: Request) -> str:
     """Return the name of the session's cookie on this server.
 
-    Cookies do not tell ports apart: without the port in it, two servers on one machine would
-    log their users out of each other.
+    It contains the port, which cookies ignore: two servers on one host would otherwise overwrite
+    each other's session.
     """
     port = request.headers.get("host", "").rpartition(":")[2]
     return f"{_COOKIE}_{port}" if _PORT.fullmatch(port) else _COOKIE
 
 
 def session_cookie(request: Request) -> bytes:
-    """Return what the session's cookie carries, nothing if there is none."""
+    """Return the value of the session cookie, empty if there is none."""
     return request.cookies.get(cookie_name(request), "").encode("latin-1", "replace")
 
 
 def bearer_token(request: Request) -> bytes | None:
     """Return the token of the Authorization header, None if it has none."""
-    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
-    # Headers are decoded as Latin-1: encoded again, they are the bytes that were sent.
-    return sent.strip().encode("latin-1") if scheme.lower() == "bearer" else None
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    # Starlette decodes headers as Latin-1: encode them to get the bytes back.
+    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else None
 
 
 def identify(store: Store, request: Request) -> Identity:
-    """Return who sends a request.
-
-    A token that is sent counts before a cookie, which the browser adds by itself.
-    """
+    """Return the identity of a request; a bearer token takes precedence over a cookie."""
     is_protected = access_tokens.is_protected(store)
     bearer = bearer_token(request)
     if bearer is not None:
@@ -73,16 +73,16 @@ def identify(store: Store, request: Request) -> Identity:
 
 
 def current_identity(request: Request) -> Identity:
-    """Return the visitor that was found when the request came in."""
-    found: Identity = getattr(request.state, "identity", ANONYMOUS)
-    return found
+    """Return the identity that `AccessControl` set, anonymous if it set none."""
+    identity: Identity = getattr(request.state, "identity", ANONYMOUS)
+    return identity
 
 
 def set_session_cookie(request: Request, response: Response, value: str) -> None:
-    """Give a browser the cookie of its session.
+    """Set the session cookie.
 
-    HttpOnly: no script reads it. SameSite=Lax: other sites' forms and images do not carry it.
-    Secure over https: it is never sent in the clear.
+    HttpOnly: scripts cannot read it. SameSite=Lax: other sites' forms and images do not send it.
+    Secure over https: it is never sent unencrypted.
     """
     response.set_cookie(
         cookie_name(request),
@@ -96,7 +96,7 @@ def set_session_cookie(request: Request, response: Response, value: str) -> None
 
 
 def delete_session_cookie(request: Request, response: Response) -> None:
-    """Make a browser forget its session."""
+    """Delete the session cookie."""
     response.delete_cookie(
         cookie_name(request),
         path="/",

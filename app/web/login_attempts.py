@@ -1,6 +1,6 @@
-"""How often a token may be wrong: so many times a window and address, counted in bounded memory.
+"""Rate limit of failed logins for each address, in bounded memory.
 
-The login form and the Authorization header count together: a guess is a guess.
+The login form and the Authorization header share one limit.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ from time import monotonic
 MAX_FAILURES = 10
 WINDOW_SECONDS = 300.0
 MAX_ADDRESSES = 4096
-MAX_KNOWN_TOKENS = 1024
+MAX_VALID_TOKENS = 1024
 
 
 def _group(host: str) -> str:
-    # One customer has 2^64 addresses of version 6: they count as one.
+    # A customer usually has a /64 network of IPv6: count it as one address.
     try:
         address = ip_address(host)
     except ValueError:
@@ -32,65 +32,65 @@ def _digest(token: bytes) -> bytes:
 
 
 class LoginAttempts:
-    """Wrong tokens by address; the address that failed longest ago is forgotten first.
+    """Failed attempts by address; when full, the least recent address is dropped.
 
-    What a forgotten address gains is a few more guesses; tokens that this program makes have 256
-    random bits, so this protects a short QUANTA_TOKEN, and the log from being flooded.
+    A dropped address gains a few more guesses. Generated tokens have 256 random bits, so the limit
+    protects a short QUANTA_TOKEN, and the log from being flooded.
 
-    A token that was right a moment ago is no guess: one program with a wrong token does not shut
-    out the others at its address.
+    Recently valid tokens are not counted, so that a program with a wrong token does not lock out
+    others at its address.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._lock = Lock()
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._valid_tokens: OrderedDict[bytes, None] = OrderedDict()
 
     def register(self, host: str, token: bytes | None = None) -> int:
-        """Count an attempt and return 0, or return how many seconds it comes too early.
+        """Count an attempt; return 0, or the seconds to wait if there were too many.
 
-        It counts as failed until `record_success`, so that many at once gain nothing. One with a
-        `token` that was right before is not counted.
+        It counts as failed until `record_success`, so that parallel attempts gain nothing. An
+        attempt with a recently valid `token` is not counted.
         """
         key, now = _group(host), self._clock()
         with self._lock:
-            if token is not None and _digest(token) in self._right:
+            if token is not None and _digest(token) in self._valid_tokens:
                 return 0
-            began, count = self._failures.get(key, (now, 0))
-            if now - began >= WINDOW_SECONDS:
-                began, count = now, 0
+            started, count = self._failures.get(key, (now, 0))
+            if now - started >= WINDOW_SECONDS:
+                started, count = now, 0
             if count >= MAX_FAILURES:
-                return int(began + WINDOW_SECONDS - now) + 1
-            self._failures[key] = (began, count + 1)
+                return int(started + WINDOW_SECONDS - now) + 1
+            self._failures[key] = (started, count + 1)
             self._failures.move_to_end(key)
             if len(self._failures) > MAX_ADDRESSES:
                 self._failures.popitem(last=False)
             return 0
 
     def record_success(self, host: str, token: bytes | None = None) -> None:
-        """Take one attempt back: it was none. Earlier failures of the address still count.
+        """Uncount one attempt; earlier failures of the address still count.
 
-        With a `token`: it was right, and is no attempt from now on until `record_failure`.
+        A `token` is remembered as valid until `record_failure`.
         """
         with self._lock:
-            if token is not None and (known := _digest(token)) in self._right:
-                self._right.move_to_end(known)
+            if token is not None and (digest := _digest(token)) in self._valid_tokens:
+                self._valid_tokens.move_to_end(digest)
                 return
             if token is not None:
-                self._right[known] = None
-                if len(self._right) > MAX_KNOWN_TOKENS:
-                    self._right.popitem(last=False)
-            self._take_back(_group(host))
+                self._valid_tokens[digest] = None
+                if len(self._valid_tokens) > MAX_VALID_TOKENS:
+                    self._valid_tokens.popitem(last=False)
+            self._uncount(_group(host))
 
     def record_failure(self, token: bytes) -> None:
-        """Note that a token is wrong, perhaps no longer right."""
+        """Forget that a token was valid."""
         with self._lock:
-            self._right.pop(_digest(token), None)
+            self._valid_tokens.pop(_digest(token), None)
 
-    def _take_back(self, key: str) -> None:
-        began, count = self._failures.get(key, (0.0, 0))
+    def _uncount(self, key: str) -> None:
+        started, count = self._failures.get(key, (0.0, 0))
         if count > 1:
-            self._failures[key] = (began, count - 1)
+            self._failures[key] = (started, count - 1)
         else:
             self._failures.pop(key, None)

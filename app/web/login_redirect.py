@@ -1,4 +1,4 @@
-"""Where a login leads: only to pages of this server."""
+"""Redirects after a login, only to pages of this server."""
 
 from urllib.parse import quote, urlsplit
 
@@ -10,31 +10,31 @@ LOGIN = "/login"
 _NOT_AFTER_LOGIN = frozenset({LOGIN, "/logout"})
 
 
-def safe_next_page(wanted: str | None) -> str:
-    """Return `wanted` if it is a path of this server, the overview otherwise.
+def safe_next_page(target: str | None) -> str:
+    """Return `target` if it is a path of this server, else the overview.
 
-    Browsers read `//host`, `/\\host` and these with tabs or line ends between as other hosts.
+    Browsers treat `//host` and `/\\host`, also with tabs or line ends in between, as other hosts.
     """
-    if not wanted or len(wanted) > MAX_LENGTH or not wanted.startswith("/"):
+    if not target or len(target) > MAX_LENGTH or not target.startswith("/"):
         return HOME
-    if "\\" in wanted or not wanted.isprintable() or wanted.startswith("//"):
+    if "\\" in target or not target.isprintable() or target.startswith("//"):
         return HOME
     try:
-        parts = urlsplit(wanted)
+        parts = urlsplit(target)
     except ValueError:
         return HOME
     if parts.scheme or parts.netloc or parts.path in _NOT_AFTER_LOGIN:
         return HOME
-    return wanted
+    return target
 
 
 def login_url(request: Request) -> str:
-    """Return the address of the login that leads back to where a request came from."""
+    """Return the URL of the login page that returns to the page of a request."""
     if request.method in {"GET", "HEAD"}:
         query = request.url.query
-        here = request.url.path + (f"?{query}" if query else "")
-    else:  # a form cannot be sent again: back to the page that it stands on
-        page = urlsplit(request.headers.get("referer", ""))
-        here = page.path if page.netloc == request.headers.get("host") else HOME
-    back = safe_next_page(here)
+        page = request.url.path + (f"?{query}" if query else "")
+    else:  # a form cannot be sent again: return to its page
+        referer = urlsplit(request.headers.get("referer", ""))
+        page = referer.path if referer.netloc == request.headers.get("host") else HOME
+    back = safe_next_page(page)
     return LOGIN if back == HOME else f"{LOGIN}?next={quote(back, safe='/')}"

@@ -24,17 +24,17 @@ _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"
 
 
 class _Jobs(Collector):
-    """Jobs and workers, counted in the store at each scrape; labels are names of the program."""
+    """Collector that counts jobs and workers in the store at each scrape."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
 
     def describe(self) -> list[Metric]:
-        """Return nothing: otherwise registering would count once."""
+        """Return no description, so that registering does not query the store."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics; without a store only that it does not answer."""
+        """Yield the metrics; only `quanta_store_up` if the database does not answer."""
         try:
             counts = job_counts(self.store)
         except (DBAPIError, PoolTimeoutError):
@@ -56,8 +56,8 @@ def _job_metrics(counts: JobCounts) -> Iterator[Metric]:
     seconds = CounterMetricFamily(
         "quanta_job_unit_seconds", "Seconds that committed units took, by kind.", labels=("kind",)
     )
-    for kind, spent in counts.unit_seconds.items():
-        seconds.add_metric((kind,), spent)
+    for kind, n_seconds in counts.unit_seconds.items():
+        seconds.add_metric((kind,), n_seconds)
     yield from (jobs, units, seconds)
     yield GaugeMetricFamily("quanta_jobs_queued", "Jobs without a worker.", value=counts.queued)
     yield GaugeMetricFamily(
@@ -72,7 +72,7 @@ def _job_metrics(counts: JobCounts) -> Iterator[Metric]:
 
 
 class Metrics:
-    """Counters of one application; routes are templates, so that ids do not become labels."""
+    """Metrics of one application; routes are templates, so that ids are not labels."""
 
     def __init__(self, store: Store) -> None:
         self.registry = CollectorRegistry()
@@ -93,9 +93,9 @@ class Metrics:
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one finished request."""
-        known = method if method in _METHODS else "other"
-        self._requests.labels(known, route, str(status)).inc()
+        """Record a finished request."""
+        label = method if method in _METHODS else "other"
+        self._requests.labels(label, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Where templates and static files lie: inside an installed wheel, or at the top of a checkout."""
+"""Folders of templates and static files, in an installed wheel or in a checkout."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ _HERE = Path(__file__).resolve().parent.parent
 
 
 def _folder(name: str) -> Path:
-    packed = _HERE / name
-    return packed if packed.is_dir() else _HERE.parent / name
+    packaged = _HERE / name
+    return packaged if packaged.is_dir() else _HERE.parent / name
 
 
 def static_dir() -> Path:

@@ -1,4 +1,4 @@
-"""Around every request: request ids, the access log, metrics and the last resort for errors."""
+"""Request ids, access log, metrics and unhandled errors."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ log = logging.getLogger("quanta.access")
 
 
 def log_to_stderr() -> None:
-    """Write access lines to standard error, unless somebody configured their logger."""
+    """Write the access log to standard error, unless its logger is configured."""
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
@@ -32,21 +32,21 @@ def log_to_stderr() -> None:
 
 @dataclass
 class _Outcome:
-    """What is known of a response so far; 499 means that the client left before one began."""
+    """State of a response; 499 means that the client disconnected before it started."""
 
     status: int = 499
     is_started: bool = False
 
 
 class RequestLog:
-    """Middleware that names, times, counts and logs every request."""
+    """Middleware that gives every request an id, times, counts and logs it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on under its id; answer what nobody else caught."""
+        """Call the application; turn an unhandled exception into a 500."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -55,19 +55,19 @@ class RequestLog:
         request.state.request_id = request_id
         method, started, outcome = request.method, perf_counter(), _Outcome()
 
-        async def send_named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 outcome.status, outcome.is_started = message["status"], True
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
         try:
-            await self.app(scope, receive, send_named)
+            await self.app(scope, receive, send_with_id)
         except Exception as error:
             response = internal_error(request, error)
-            if outcome.is_started:  # too late for a 500: the connection breaks instead
+            if outcome.is_started:  # too late for a 500: close the connection
                 raise
-            await response(scope, receive, send_named)
+            await response(scope, receive, send_with_id)
         finally:
             self._record(request, method, outcome, perf_counter() - started)
 
@@ -79,20 +79,20 @@ class RequestLog:
 
 
 def _request_id(request: Request) -> str:
-    sent = request.headers.get("x-request-id", "")
-    return sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
+    header = request.headers.get("x-request-id", "")
+    return header if _REQUEST_ID.fullmatch(header) else secrets.token_hex(8)
 
 
 def _template(scope: Scope) -> str:
     path = getattr(scope.get("route"), "path", None)
     if isinstance(path, str):
         return path
-    # A mounted application leaves no route behind.
+    # A mounted application sets no route.
     return "/static" if scope["path"].startswith("/static/") else "unmatched"
 
 
 def _line(request: Request, method: str, route: str, status: int, seconds: float) -> str:
-    # JSON escapes control characters, so that a path cannot forge a line.
+    # JSON escapes control characters, so that a path cannot inject a log line.
     fields = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "request_id": request.state.request_id,

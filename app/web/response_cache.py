@@ -1,8 +1,8 @@
-"""Answers that are kept, compressed, for as long as the store holds the same.
+"""Cache of compressed responses, invalidated when the store changes.
 
-Only reads of what `backend.store.versions` names are cached: no jobs, logins or measures.
-An answer that depends on more than the store (a text search that ran out of time) says so with
-`passing`.
+Only responses made from tables that `backend.store.versions` tracks are cached: no jobs, logins or
+measures. A route whose response depends on more than the store (a text search that ran out of
+time) calls `do_not_cache`.
 """
 
 from collections import OrderedDict
@@ -25,8 +25,8 @@ from backend.store.versions import Versions
 MAX_BYTES = 64_000_000
 MAX_ENTRY_BYTES = 2_000_000
 API = "/api/v1"
-# Not here: what shows jobs or measures, and what is asked for so variously that it never comes
-# again (documents, predictions, losses); what is as quick as looking it up (short lists).
+# Not cached: routes that show jobs or measures; routes with so many different URLs that few repeat
+# (documents, predictions, losses); short lists, which are as fast as a lookup.
 ROUTES = (
     "/",
     "/clusterings/{id}",
@@ -56,19 +56,19 @@ ROUTES = (
     f"{API}/clusters/{{id}}/similarity",
 )
 _PATTERNS = tuple(compile_path(path)[0] for path in ROUTES)
-# What answers are made of beside address and store.
+# Request headers on which responses depend.
 _HEADERS = (b"host", b"accept", b"accept-encoding", b"cookie")
-_ASKED_AGAIN = frozenset({b"if-none-match"})
+_CONDITIONAL_HEADERS = frozenset({b"if-none-match"})
 
 
 def do_not_cache(request: Request) -> None:
-    """Say that an answer must not be kept."""
-    request.state.is_passing = True
+    """Keep the response of a request out of the cache."""
+    request.state.is_cacheable = False
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A whole answer: status 200."""
+    """A complete response with status 200."""
 
     route: Any
     headers: list[tuple[bytes, bytes]]
@@ -76,7 +76,7 @@ class _Entry:
 
 
 class ResponseCache:
-    """Middleware around compression and tagging."""
+    """Middleware that caches responses after compression and tagging."""
 
     def __init__(self, app: ASGIApp, store: Store) -> None:
         self.app = app
@@ -86,29 +86,29 @@ class ResponseCache:
         self.n_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Give the kept answer, or hand the request on and keep what comes."""
-        if not _is_kept(scope):
+        """Send the cached response, or call the application and cache its response."""
+        if not _is_cacheable(scope):
             await self.app(scope, receive, send)
             return
         try:
-            # Before anything is read: what is then kept under it is never older.
+            # Read before the response is made, so that a response is never older than its key.
             version = await run_in_threadpool(self.versions.current)
-        except (DBAPIError, PoolTimeoutError):  # the route says what is wrong
+        except (DBAPIError, PoolTimeoutError):  # the route reports the error
             await self.app(scope, receive, send)
             return
-        self._forget_others(version)
+        self._invalidate(version)
         key = _key(scope, version)
         entry = self.entries.get(key)
         if entry is None:
-            await self._answer(scope, receive, send, key)
+            await self._call_and_store(scope, receive, send, key)
             return
         self.entries.move_to_end(key)
         scope["route"] = entry.route
         await _send(entry, scope, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, key: Any) -> None:
-        headers = [pair for pair in scope["headers"] if pair[0] not in _ASKED_AGAIN]
-        # One dictionary with the outer scope's, so that what a route notes is seen here.
+    async def _call_and_store(self, scope: Scope, receive: Receive, send: Send, key: Any) -> None:
+        headers = [pair for pair in scope["headers"] if pair[0] not in _CONDITIONAL_HEADERS]
+        # Share the outer scope's state, so that `do_not_cache` is visible here.
         inner = {**scope, "headers": headers, "state": scope.setdefault("state", {})}
         start: Message | None = None
 
@@ -125,8 +125,8 @@ class ResponseCache:
                 return
             entry = _Entry(inner.get("route"), list(start["headers"]), message.get("body", b""))
             start = None
-            if not inner["state"].get("is_passing", False):
-                self._keep(key, entry)
+            if inner["state"].get("is_cacheable", True):
+                self._store(key, entry)
             await _send(entry, scope, send)
 
         try:
@@ -134,12 +134,12 @@ class ResponseCache:
         finally:
             scope["route"] = inner.get("route")
 
-    def _forget_others(self, version: str) -> None:
+    def _invalidate(self, version: str) -> None:
         if version != self.version:
             self.entries.clear()
             self.version, self.n_bytes = version, 0
 
-    def _keep(self, key: Any, entry: _Entry) -> None:
+    def _store(self, key: Any, entry: _Entry) -> None:
         if len(entry.body) > MAX_ENTRY_BYTES or key[0] != self.version or key in self.entries:
             return
         self.entries[key] = entry
@@ -149,25 +149,25 @@ class ResponseCache:
             self.n_bytes -= len(oldest.body)
 
 
-def _is_kept(scope: Scope) -> bool:
+def _is_cacheable(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] != "GET":
         return False
     return any(pattern.match(scope["path"]) for pattern in _PATTERNS)
 
 
 def _key(scope: Scope, version: str) -> Any:
-    sent = tuple(pair for pair in scope["headers"] if pair[0] in _HEADERS)
+    headers = tuple(pair for pair in scope["headers"] if pair[0] in _HEADERS)
     identity = current_identity(Request(scope))
     root = scope.get("root_path", "")
-    return (version, scope["path"], scope["query_string"], sent, identity, scope["scheme"], root)
+    return (version, scope["path"], scope["query_string"], headers, identity, scope["scheme"], root)
 
 
 async def _send(entry: _Entry, scope: Scope, send: Send) -> None:
     etag = dict(entry.headers).get(b"etag", b"").decode()
-    asked = Headers(scope=scope).get("if-none-match", "")
-    # A copy: what stands around this adds its own headers to it.
+    if_none_match = Headers(scope=scope).get("if-none-match", "")
+    # Copied, because outer middleware adds headers to the list.
     status, headers, body = 200, list(entry.headers), entry.body
-    if etag and is_match(asked, etag):
+    if etag and is_match(if_none_match, etag):
         status, body = 304, b""
         headers = [pair for pair in headers if pair[0] in HEADERS_OF_304]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -1,7 +1,7 @@
-"""What each request needs: the one table of routes that are not plain reads.
+"""Scopes of routes.
 
-Reads need the scope `read`. Every other route has its entry here; one without is for
-administrators only, and a test fails for it.
+Reads need the scope `read`. Every other route is listed here; an unlisted one needs `admin`, and a
+test fails for it.
 """
 
 from starlette.routing import compile_path
@@ -9,11 +9,11 @@ from starlette.routing import compile_path
 from backend.access.tokens import Scope
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# None: for everybody who may reach the server, since it is how one gets or gives up access.
+# None: no token is needed, to log in and out.
 MUTATIONS: dict[tuple[str, str], Scope | None] = {
     ("POST", "/login"): None,
     ("POST", "/logout"): None,
-    ("POST", "/api/v1/predictions/search"): "read",  # its body is only too long for an address
+    ("POST", "/api/v1/predictions/search"): "read",  # a search too long for a URL
     ("POST", "/api/v1/jobs"): "run",
     ("POST", "/api/v1/jobs/estimate"): "read",  # queues nothing
     ("POST", "/api/v1/jobs/{job}/cancel"): "run",
@@ -35,7 +35,7 @@ _PATTERNS = tuple(
 
 
 def is_open(path: str) -> bool:
-    """Return whether a read is for everybody: the login page, and what it looks like."""
+    """Return whether a read needs no token: the login page and static files."""
     return path in _OPEN_PAGES or path.startswith(STATIC)
 
 
@@ -43,7 +43,7 @@ def needed_scope(method: str, path: str) -> Scope | None:
     """Return the scope that a request needs, None if it needs none."""
     if method in SAFE_METHODS:
         return None if is_open(path) else "read"
-    for its_method, pattern, scope in _PATTERNS:
-        if its_method == method and pattern.match(path):
+    for route_method, pattern, scope in _PATTERNS:
+        if route_method == method and pattern.match(path):
             return scope
     return "admin"

@@ -1,4 +1,4 @@
-"""Static files with their caching rules."""
+"""Static files with Cache-Control."""
 
 import re
 
@@ -7,13 +7,13 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-# vendor/plotly-3.1.0.min.js or vendor/plotly@3.1.0/… : new bytes come under a new name.
+# vendor/plotly-3.1.0.min.js or vendor/plotly@3.1.0/…: the name changes with the content.
 _VERSIONED = re.compile(r"vendor/.*\d+\.\d+")
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 class CachedStatic(StaticFiles):
-    """Static files: versioned addresses are immutable, all others revalidate by ETag."""
+    """Static files: versioned URLs are immutable, others are revalidated by ETag."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return the file with its Cache-Control."""

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from app.web.security import MAX_BODY_BYTES
+from app.web.body_limit import MAX_BODY_BYTES
 from backend.settings import Settings
 from backend.store.database import Store
 from tests.app.conftest import local_client

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from app.main import create_app
-from app.web.security import MAX_BODY_BYTES
+from app.web.body_limit import MAX_BODY_BYTES
 from backend.store.database import Store
 from tests.app.serving import served
 

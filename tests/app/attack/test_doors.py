@@ -10,7 +10,7 @@ import pytest
 
 from app.web.login_attempts import MAX_FAILURES
 from app.web.scopes import MUTATIONS, SAFE_METHODS
-from app.web.security import CSP
+from app.web.security_headers import CSP
 from tests.app.attack.targets import (
     FORM,
     JSON,

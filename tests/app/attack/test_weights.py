@@ -9,7 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from app.web import connections
-from app.web.security import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from app.web.access_control import MAX_HEADER_BYTES
+from app.web.body_limit import MAX_BODY_BYTES
 from tests.app.attack.targets import (
     JOBS,
     JSON,
