@@ -1,8 +1,8 @@
-"""Load from one process: keep-alive HTTP/1.1 clients on asyncio streams.
+"""Load generator: keep-alive HTTP/1.1 clients on asyncio streams, in one process.
 
-They share the machine with the server, so they do little: a request is sent as bytes that were
-made before, of an answer the status line and the length are read and the body is dropped as it
-came, compressed. That takes about a tenth of the time of a client that parses everything.
+They share the machine with the server, so they do little: requests are encoded in advance, and of a
+response only status and length are parsed; the compressed body is discarded. This takes about a
+tenth of the time of a complete client.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ _LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
-class Read:
-    """One request; `kind` is what it is counted under, `budget` whose limit holds for it."""
+class Request:
+    """A read request; results are grouped by `kind`, limits by `budget`."""
 
     kind: str
     budget: str
     path: str
     body: bytes = b""
 
-    def sent(self, host: str) -> bytes:
-        """Return the request as a browser (pages) or a program (bodies) sends it."""
+    def encode(self, host: str) -> bytes:
+        """Return the bytes that a browser (pages) or a program (bodies) sends."""
         method = "POST" if self.body else "GET"
         lines = [
             f"{method} {self.path} HTTP/1.1",
@@ -41,27 +41,27 @@ class Read:
 
 @dataclass(frozen=True)
 class Sample:
-    """What came of one read; `status` 0 stands for no answer."""
+    """Result of a request; `status` is 0 without a response."""
 
-    read: Read
+    request: Request
     status: int
     milliseconds: float
 
     @property
     def is_error(self) -> bool:
-        """Whether it was not answered with what was asked for."""
+        """Whether the response is not a 200."""
         return self.status != 200
 
 
 class Client:
-    """One connection, opened again when it breaks."""
+    """A connection that reconnects after an error."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def status(self, request: bytes) -> int:
-        """Return the status of the answer to a request, 0 if there is none."""
+        """Send an encoded request; return the response status, 0 without a response."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 return await self._status(request)
@@ -86,14 +86,14 @@ class Client:
         return int(head[9:12])
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _gc_disabled() -> Iterator[None]:
     gc.collect()
     gc.disable()
     try:
@@ -102,95 +102,99 @@ def _no_collection() -> Iterator[None]:
         gc.enable()
 
 
-async def _every_second(
-    client: Client, host: str, reads: Sequence[Read], first: float, started: float
+async def _one_per_second(
+    client: Client, host: str, requests: Sequence[Request], phase: float, start: float
 ) -> list[Sample]:
-    """Send a read at each of `first`, `first` + 1 …; latency counts from then, sent or not."""
+    """Send a request at `phase`, `phase` + 1, … seconds; latency counts from the due time."""
     samples = []
-    for i, read in enumerate(reads):
-        request, due = read.sent(host), started + first + i
+    for i, request in enumerate(requests):
+        encoded, due = request.encode(host), start + phase + i
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        status = await client.status(request)
-        samples.append(Sample(read, status, 1e3 * (time.perf_counter() - due)))
+        status = await client.status(encoded)
+        samples.append(Sample(request, status, 1e3 * (time.perf_counter() - due)))
     client.close()
     return samples
 
 
 def open_loop(
-    host: str, port: int, plans: Sequence[Sequence[Read]], meanwhile: Callable[[], None]
+    host: str, port: int, plans: Sequence[Sequence[Request]], on_tick: Callable[[], None]
 ) -> list[Sample]:
-    """Return what came of one read a second of each client, each at its own phase.
+    """Send one request per second and client, each client at its own phase.
 
     Args:
         host: address of the server.
-        port: its port.
-        plans: the reads of each client, in order.
-        meanwhile: called every half second.
+        port: port of the server.
+        plans: requests of each client, in order.
+        on_tick: called every half second.
     """
     name = f"{host}:{port}"
 
     async def run() -> list[Sample]:
-        started = time.perf_counter() + 0.1
+        start = time.perf_counter() + 0.1
         tasks = [
             asyncio.create_task(
-                _every_second(Client(host, port), name, plan, i / len(plans), started)
+                _one_per_second(Client(host, port), name, plan, i / len(plans), start)
             )
             for i, plan in enumerate(plans)
         ]
         while not all(task.done() for task in tasks):
-            meanwhile()
+            on_tick()
             await asyncio.sleep(0.5)
         return [sample for task in tasks for sample in task.result()]
 
-    with _no_collection():
+    with _gc_disabled():
         return asyncio.run(run())
 
 
-async def _without_pause(client: Client, host: str, reads: Sequence[Read], end: float) -> list[int]:
+async def _back_to_back(
+    client: Client, host: str, requests: Sequence[Request], end: float
+) -> list[int]:
     statuses = []
-    for read in reads:
+    for request in requests:
         if time.perf_counter() >= end:
             break
-        statuses.append(await client.status(read.sent(host)))
+        statuses.append(await client.status(request.encode(host)))
     client.close()
     return statuses
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Answers a second to clients that send their next read as soon as one is answered."""
+    """Requests per second of clients that send the next request at once."""
 
     clients: int
-    reads_per_second: float
+    requests_per_second: float
     errors: int
 
 
 def closed_loop(
-    host: str, port: int, plans: Sequence[Sequence[Read]], seconds: float
+    host: str, port: int, plans: Sequence[Sequence[Request]], seconds: float
 ) -> Throughput:
-    """Return the throughput of one client a plan; a plan that runs out ends its client."""
+    """Return the throughput with one client per plan; a client stops at the end of its plan."""
 
     async def run() -> list[list[int]]:
         end = time.perf_counter() + seconds
         name = f"{host}:{port}"
-        jobs = (_without_pause(Client(host, port), name, plan, end) for plan in plans)
+        jobs = (_back_to_back(Client(host, port), name, plan, end) for plan in plans)
         return await asyncio.gather(*jobs)
 
-    with _no_collection():
-        began = time.perf_counter()
+    with _gc_disabled():
+        start = time.perf_counter()
         statuses = [status for part in asyncio.run(run()) for status in part]
-        took = time.perf_counter() - began
+        elapsed = time.perf_counter() - start
     errors = sum(status != 200 for status in statuses)
-    return Throughput(len(plans), len(statuses) / took, errors)
+    return Throughput(len(plans), len(statuses) / elapsed, errors)
 
 
-def one_by_one(host: str, port: int, reads: Sequence[Read]) -> list[tuple[Read, int]]:
-    """Return the status of one read after another."""
+def send_sequentially(
+    host: str, port: int, requests: Sequence[Request]
+) -> list[tuple[Request, int]]:
+    """Return (request, status) of requests sent one after another."""
 
-    async def run() -> list[tuple[Read, int]]:
-        client = Client(host, port)
-        found = [(read, await client.status(read.sent(f"{host}:{port}"))) for read in reads]
+    async def run() -> list[tuple[Request, int]]:
+        client, name = Client(host, port), f"{host}:{port}"
+        results = [(request, await client.status(request.encode(name))) for request in requests]
         client.close()
-        return found
+        return results
 
     return asyncio.run(run())

@@ -1,18 +1,17 @@
-"""Many readers while a job computes: error rate, latency, memory, and where throughput ends.
+"""Load test during a job: error rate, latency, memory and maximum throughput.
 
-64 clients, each one mixed read a second (`benchmarks.reads` says which), at its own phase and
-whether or not earlier answers are there yet: latency counts from the moment a read is due. The
-server is a real `quanta serve` over a copy of a data directory, its worker evaluates every
-checkpoint again with rank and entropy, which a demo does not have, and is at it from before the
-first read to after the last. What is measured begins half a minute into that: a server that has
-just started puts together once what pages share. Then clients without pauses show how many reads a
-second the server answers at most.
+64 clients send one request per second each (`benchmarks.request_mix`), each at its own phase and
+without waiting for earlier responses; latency counts from the due time of a request. The server is
+a `quanta serve` over a copy of a data directory; its worker evaluates every checkpoint with rank
+and entropy, which a demo does not have, during the whole measurement. The measurement starts after
+a warm-up of half a minute, in which the server fills its caches. Then clients without pauses
+measure the maximum throughput.
 
-The worker and its processes are kept on one core; the server shares another one with the clients,
-unless there is a third for them. Budget: no error, p95 150 ms for pages and the figures they
-fetch, 100 ms for the API, 800 MB of memory of the server without its worker.
+The worker is pinned to one core; server and clients share another one, or use two if there is a
+third. Budget: no error, p95 150 ms for pages and figures, 100 ms for the API, 800 MB of memory of
+the server without its worker.
 
-`python -m benchmarks.load [DATA_DIR] [--seconds 30] [--json FILE]`; exits 1 if over its budget.
+`python -m benchmarks.load [DATA_DIR] [--seconds 30] [--json FILE]`; exits with 1 if over budget.
 """
 
 import argparse
@@ -28,22 +27,37 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.clients import Read, Sample, Throughput, closed_loop, one_by_one, open_loop
-from benchmarks.reads import API, Known, Mix, known
-from benchmarks.served import HOST, Server, copied, cpu_seconds, place, server, until
+from benchmarks.clients import (
+    Request,
+    Sample,
+    Throughput,
+    closed_loop,
+    open_loop,
+    send_sequentially,
+)
+from benchmarks.request_mix import API, RequestMix, StoreContents, fetch_contents
+from benchmarks.server import (
+    HOST,
+    Server,
+    copy_data_dir,
+    cpu_seconds,
+    pin_cores,
+    server,
+    wait_until,
+)
 
 SEED = 0
 BUDGET_MS = {"page": 150.0, "API": 100.0}
 BUDGET_MB = 800.0
 STEPS = (1, 2, 4, 8, 16, 32, 64)
 STEP_SECONDS = 5.0
-MOST_A_SECOND = 400  # reads that are made ready for a client without pauses
-RISING = 1.05  # less than this much more throughput twice: it has stopped rising
+MAX_PER_SECOND = 400  # requests prepared per second and client without pauses
+RISING = 1.05  # throughput is saturated after two steps with a smaller gain
 
 
 @dataclass(frozen=True)
 class Row:
-    """Latencies of one kind of read, milliseconds."""
+    """Latencies of one kind of request, in milliseconds."""
 
     kind: str
     n: int
@@ -55,11 +69,11 @@ class Row:
 
     @classmethod
     def of(cls, kind: str, samples: Sequence[Sample]) -> "Row":
-        """Return the row of some samples; what failed counts in the latencies too."""
-        taken = [sample.milliseconds for sample in samples]
-        p50, p95, p99 = np.quantile(taken, (0.5, 0.95, 0.99)).tolist()
+        """Summarize samples; latencies include failed requests."""
+        latencies = [sample.milliseconds for sample in samples]
+        p50, p95, p99 = np.quantile(latencies, (0.5, 0.95, 0.99)).tolist()
         errors = sum(sample.is_error for sample in samples)
-        return cls(kind, len(taken), errors, p50, p95, p99, max(taken))
+        return cls(kind, len(latencies), errors, p50, p95, p99, max(latencies))
 
     def __str__(self) -> str:
         numbers = "".join(f"{ms:9.1f}" for ms in (self.p50, self.p95, self.p99, self.max))
@@ -67,19 +81,21 @@ class Row:
 
 
 def _job(running: Server, job: str) -> Any:
-    return running.ask(f"{API}/jobs/{job}")
+    return running.request_json(f"{API}/jobs/{job}")
 
 
-def begun_job(running: Server, store: Known) -> str:
-    """Ask for an evaluation of everything with rank and entropy, and wait until it computes."""
-    asked = {"corpus": store.corpus, "suite": store.suite, "measures": ["rank", "entropy"]}
-    job = str(running.ask(f"{API}/jobs", {"kind": "evaluate", "parameters": asked})["id"])
-    until(lambda: _job(running, job)["state"] != "queued", "no worker has begun the job")
+def start_job(running: Server, store: StoreContents) -> str:
+    """Submit an evaluation of all checkpoints with rank and entropy; wait until it starts."""
+    parameters = {"corpus": store.corpus, "suite": store.suite, "measures": ["rank", "entropy"]}
+    job = str(
+        running.request_json(f"{API}/jobs", {"kind": "evaluate", "parameters": parameters})["id"]
+    )
+    wait_until(lambda: _job(running, job)["state"] != "queued", "no worker has started the job")
     return job
 
 
 def check_running(running: Server, job: str, when: str) -> None:
-    """End the run unless the job computes: what was measured beside nothing says nothing."""
+    """Exit unless the job is running; a measurement without load is meaningless."""
     view = _job(running, job)
     if view["state"] != "running":
         sys.exit(
@@ -89,22 +105,18 @@ def check_running(running: Server, job: str, when: str) -> None:
         )
 
 
-def missing_kinds(running: Server, store: Known) -> frozenset[str]:
-    """Return the kinds of reads that this server has no route for; others must be answered."""
-    missing = set()
-    for read, status in one_by_one(HOST, running.port, Mix(store, SEED).each()):
-        if status == 404:
-            missing.add(read.kind)
-        elif status != 200:
-            sys.exit(f"error: {read.path} was answered {status}.")
-    return frozenset(missing)
+def check_requests(running: Server, mix: RequestMix) -> None:
+    """Exit unless one request of every kind is answered with 200."""
+    for request, status in send_sequentially(HOST, running.port, mix.one_per_kind()):
+        if status != 200:
+            sys.exit(f"error: {request.path} was answered with {status}.")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured."""
+    """Results of the load test."""
 
-    placed: str
+    cores: str
     clients: int
     seconds: float
     rows: tuple[Row, ...]
@@ -113,111 +125,108 @@ class Report:
     server_core_share: float
     job_core_share: float
     throughput: tuple[Throughput, ...]
-    without: tuple[str, ...]
 
     @property
     def saturation(self) -> float:
-        """Reads a second at most."""
-        return max((one.reads_per_second for one in self.throughput), default=0.0)
+        """Maximum throughput in requests per second."""
+        return max((step.requests_per_second for step in self.throughput), default=0.0)
 
     def faults(self) -> list[str]:
-        """Return what is not as it must be."""
-        found = [
+        """Return the violated budgets."""
+        faults = [
             f"p95 of {row.kind} {row.p95:.0f} ms > {BUDGET_MS[row.kind]:.0f} ms"
             for row in self.budgets
             if row.p95 > BUDGET_MS[row.kind]
         ]
         errors = sum(row.errors for row in self.budgets)
-        errors += sum(one.errors for one in self.throughput)
+        errors += sum(step.errors for step in self.throughput)
         if errors:
-            found.append(f"{errors} errors")
+            faults.append(f"{errors} errors")
         if self.peak_mb > BUDGET_MB:
-            found.append(f"memory {self.peak_mb:.0f} MB > {BUDGET_MB:.0f} MB")
-        return found
+            faults.append(f"memory {self.peak_mb:.0f} MB > {BUDGET_MB:.0f} MB")
+        return faults
 
 
 def _rows(samples: Sequence[Sample], name: Callable[[Sample], str]) -> tuple[Row, ...]:
     by_name = defaultdict(list)
     for sample in samples:
         by_name[name(sample)].append(sample)
-    return tuple(Row.of(kind, found) for kind, found in by_name.items())
+    return tuple(Row.of(kind, group) for kind, group in by_name.items())
 
 
-def saturated(running: Server, mix: Mix, seconds: float) -> list[Throughput]:
-    """Return the throughput of more and more clients without pauses, until it stops rising."""
-    found: list[Throughput] = []
+def saturate(running: Server, mix: RequestMix, seconds: float) -> list[Throughput]:
+    """Measure the throughput of more and more clients without pauses, until it stops rising."""
+    steps: list[Throughput] = []
     best, flat = 0.0, 0
     for clients in STEPS:
-        n = round(MOST_A_SECOND * seconds)
-        plans = [mix.reads(max(10, n // clients)) for _ in range(clients)]
-        found.append(closed_loop(HOST, running.port, plans, seconds))
-        rate = found[-1].reads_per_second
+        n = round(MAX_PER_SECOND * seconds)
+        plans = [mix.sample(max(10, n // clients)) for _ in range(clients)]
+        steps.append(closed_loop(HOST, running.port, plans, seconds))
+        rate = steps[-1].requests_per_second
         flat = 0 if rate > RISING * best else flat + 1
         best = max(best, rate)
         if flat == 2:
             break
-    return found
+    return steps
 
 
-def measured(running: Server, arguments: argparse.Namespace) -> Report:
-    """Return what readers see while a job computes, and the throughput at most."""
-    placed = place(running)
-    store = known(running.base)
-    without = missing_kinds(running, store)
-    mix = Mix(store, SEED, without)
-    job = begun_job(running, store)
+def measure(running: Server, arguments: argparse.Namespace) -> Report:
+    """Measure latencies during a job, and the maximum throughput."""
+    cores = pin_cores(running)
+    store = fetch_contents(running.base)
+    check_requests(running, RequestMix(store, SEED))
+    mix = RequestMix(store, SEED)
+    job = start_job(running, store)
 
-    def plans(seconds: float) -> list[list[Read]]:
-        return [mix.reads(round(seconds)) for _ in range(arguments.clients)]
+    def plans(seconds: float) -> list[list[Request]]:
+        return [mix.sample(round(seconds)) for _ in range(arguments.clients)]
 
     open_loop(HOST, running.port, plans(arguments.warm_up), running.sample_memory)
     check_running(running, job, "before")
-    place(running)  # processes that the job has started since
-    watched = running.servers(), running.workers()
-    before, began = [cpu_seconds(those) for those in watched], time.perf_counter()
+    pin_cores(running)  # also the processes that the job has started
+    groups = running.servers(), running.workers()
+    before, start = [cpu_seconds(group) for group in groups], time.perf_counter()
     samples = open_loop(HOST, running.port, plans(arguments.seconds), running.sample_memory)
-    took = time.perf_counter() - began
-    shares = [(cpu_seconds(p) - was) / took for p, was in zip(watched, before, strict=True)]
+    elapsed = time.perf_counter() - start
+    shares = [(cpu_seconds(p) - cpu) / elapsed for p, cpu in zip(groups, before, strict=True)]
     check_running(running, job, "at the end of")
-    throughput = saturated(running, mix, arguments.step_seconds)
+    throughput = saturate(running, mix, arguments.step_seconds)
     running.sample_memory()
     return Report(
-        placed=placed,
+        cores=cores,
         clients=arguments.clients,
         seconds=arguments.seconds,
-        rows=_rows(samples, lambda sample: sample.read.kind),
-        budgets=_rows(samples, lambda sample: sample.read.budget),
+        rows=_rows(samples, lambda sample: sample.request.kind),
+        budgets=_rows(samples, lambda sample: sample.request.budget),
         peak_mb=running.peak_mb,
         server_core_share=shares[0],
         job_core_share=shares[1],
         throughput=tuple(throughput),
-        without=tuple(sorted(without)),
     )
 
 
 def show(report: Report) -> None:
     """Print a report."""
-    print(f"{report.clients} clients, a read a second each, {report.seconds:g} s; {report.placed}")
-    if report.without:
-        print(f"left out, since this server has no such page: {', '.join(report.without)}")
+    print(f"{report.clients} clients, 1 request/s each, {report.seconds:g} s; {report.cores}")
     names = ("p50", "p95", "p99", "max")
     print(f"  {'kind':24s}{'n':>6s}{'errors':>8s}" + "".join(f"{name:>9s}" for name in names))
     for row in sorted(report.rows, key=lambda row: -row.p95):
         print(row)
-    print("together, ms")
+    print("all kinds, ms")
     for row in report.budgets:
         print(f"{row}   budget p95 {BUDGET_MS[row.kind]:.0f}")
-    print(f"memory of the server at most {report.peak_mb:.0f} MB, budget {BUDGET_MB:.0f} MB")
+    print(f"peak memory of the server {report.peak_mb:.0f} MB, budget {BUDGET_MB:.0f} MB")
     print(
         f"cores used: server {report.server_core_share:.2f}, job {report.job_core_share:.2f} "
-        "(it ran from before the first read to after the last)"
+        "(running during the whole measurement)"
     )
-    print("without pauses, the job still running or just ended:")
-    for one in report.throughput:
+    print("clients without pauses, the job running or just finished:")
+    for step in report.throughput:
         print(
-            f"  {one.clients:3d} clients {one.reads_per_second:7.1f} reads/s, errors {one.errors}"
+            f"  {step.clients:3d} clients {step.requests_per_second:7.1f} requests/s, "
+            f"errors {step.errors}"
         )
-    print(f"saturation {report.saturation:.1f} reads/s")
+    print(f"saturation {report.saturation:.1f} requests/s")
 
 
 def _arguments() -> argparse.Namespace:
@@ -225,25 +234,30 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("data_dir", nargs="?", type=Path, default=Path("var"))
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=40)
-    parser.add_argument("--warm-up", type=float, default=30, help="seconds at the same rate before")
+    parser.add_argument(
+        "--warm-up",
+        type=float,
+        default=30,
+        help="warm-up at the same rate, in seconds (default 30)",
+    )
     parser.add_argument("--step-seconds", type=float, default=STEP_SECONDS)
-    parser.add_argument("--json", type=Path, help="write the report here too")
-    parser.add_argument("options", nargs="*", help="after --: more options of `quanta serve`")
+    parser.add_argument("--json", type=Path, help="also write the report to this file")
+    parser.add_argument("options", nargs="*", help="options of `quanta serve`, after --")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, print, and exit 1 if the server is over its budget."""
+    """Measure, print, and exit with 1 if the server is over budget."""
     arguments = _arguments()
     with TemporaryDirectory(prefix="quanta-load-") as folder:
-        copy = copied(arguments.data_dir, Path(folder) / "data")
+        copy = copy_data_dir(arguments.data_dir, Path(folder) / "data")
         with server(copy, arguments.options) as running:
-            report = measured(running, arguments)
+            report = measure(running, arguments)
     show(report)
     faults = report.faults()
     if arguments.json:
-        whole = asdict(report) | {"saturation": report.saturation, "faults": faults}
-        arguments.json.write_text(json.dumps(whole, indent=2) + "\n")
+        fields = asdict(report) | {"saturation": report.saturation, "faults": faults}
+        arguments.json.write_text(json.dumps(fields, indent=2) + "\n")
     print("within budget" if not faults else f"OVER BUDGET: {'; '.join(faults)}")
     sys.exit(bool(faults))
 

@@ -1,4 +1,4 @@
-"""A real `quanta serve` over a copy of a data directory: its processes, memory and cores."""
+"""A `quanta serve` process over a copy of a data directory: its processes, memory and cores."""
 
 import json
 import os
@@ -20,7 +20,7 @@ import psutil
 from benchmarks.latency import free_port
 
 HOST = "127.0.0.1"
-STARTING_SECONDS = 240.0
+STARTUP_SECONDS = 240.0
 
 
 @dataclass
@@ -33,11 +33,11 @@ class Server:
 
     @property
     def base(self) -> str:
-        """Its address."""
+        """Base URL."""
         return f"http://{HOST}:{self.port}"
 
-    def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Return the JSON of an answer."""
+    def request_json(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Send a request and return the JSON of the response."""
         headers = {"Content-Type": "application/json", "Sec-Fetch-Site": "none"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.base + path, data, headers)
@@ -45,28 +45,31 @@ class Server:
             return json.load(answer)
 
     def workers(self) -> list[psutil.Process]:
-        """Return the worker and its processes."""
-        own = [child for child in self.process.children() if "worker" in child.cmdline()]
-        return [*own, *(below for child in own for below in child.children(recursive=True))]
+        """Return the worker and its child processes."""
+        workers = [child for child in self.process.children() if "worker" in child.cmdline()]
+        return [
+            *workers,
+            *(child for worker in workers for child in worker.children(recursive=True)),
+        ]
 
     def servers(self) -> list[psutil.Process]:
-        """Return all other processes."""
-        working = self.workers()
-        below = [p for p in self.process.children(recursive=True) if p not in working]
-        return [self.process, *below]
+        """Return the processes other than the worker's."""
+        workers = self.workers()
+        children = [p for p in self.process.children(recursive=True) if p not in workers]
+        return [self.process, *children]
 
     def sample_memory(self) -> None:
-        """Note the memory that the server takes now."""
+        """Update the peak memory of the server."""
         with suppress(psutil.NoSuchProcess):
-            taken = sum(process.memory_info().rss for process in self.servers())
-            self.peak_mb = max(self.peak_mb, taken / 1e6)
+            rss = sum(process.memory_info().rss for process in self.servers())
+            self.peak_mb = max(self.peak_mb, rss / 1e6)
 
 
-def copied(source: Path, folder: Path) -> Path:
-    """Copy a data directory, in use or not, and return the copy."""
+def copy_data_dir(source: Path, folder: Path) -> Path:
+    """Copy a data directory, which may be in use, and return the copy."""
     database = source / "quanta.sqlite"
     if not database.is_file():
-        sys.exit(f"error: there is no store in {source}.\nRun `quanta demo`, or name its folder.")
+        sys.exit(f"error: no store in {source}.\nRun `quanta demo`, or pass another directory.")
     folder.mkdir()
     with (
         closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as old,
@@ -78,12 +81,12 @@ def copied(source: Path, folder: Path) -> Path:
     return folder
 
 
-def until(is_true: Callable[[], bool], what: str) -> None:
-    """Wait until something is true."""
-    end = time.monotonic() + STARTING_SECONDS
+def wait_until(is_true: Callable[[], bool], failure: str) -> None:
+    """Wait until a condition is true; exit with `failure` after a timeout."""
+    end = time.monotonic() + STARTUP_SECONDS
     while not is_true():
         if time.monotonic() > end:
-            sys.exit(f"error: {what} after {STARTING_SECONDS:.0f} s.")
+            sys.exit(f"error: {failure} after {STARTUP_SECONDS:.0f} s.")
         time.sleep(0.1)
 
 
@@ -105,13 +108,13 @@ def server(folder: Path, options: Sequence[str]) -> Iterator[Server]:
 
     def is_ready() -> bool:
         if process.poll() is not None:
-            sys.exit(f"error: the server ended:\n{(folder / 'server.log').read_text()[-2000:]}")
+            sys.exit(f"error: the server stopped:\n{(folder / 'server.log').read_text()[-2000:]}")
         with suppress(urllib.error.URLError, ConnectionError):
-            return running.ask("/readyz")["status"] == "ready" and bool(running.workers())
+            return running.request_json("/readyz")["status"] == "ready" and bool(running.workers())
         return False
 
     try:
-        until(is_ready, "the server is not ready")
+        wait_until(is_ready, "the server is not ready")
         yield running
     finally:
         process.terminate()
@@ -119,7 +122,7 @@ def server(folder: Path, options: Sequence[str]) -> Iterator[Server]:
 
 
 def _pin(processes: Sequence[psutil.Process], core: int) -> None:
-    """Keep processes on one core, with all threads that they have or will have."""
+    """Pin processes, with their present and future threads, to a core."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             for thread in process.threads():
@@ -127,21 +130,22 @@ def _pin(processes: Sequence[psutil.Process], core: int) -> None:
                     os.sched_setaffinity(thread.id, {core})
 
 
-def place(running: Server) -> str:
-    """Give the worker a core of its own, if there are two; return the words about it."""
+def pin_cores(running: Server) -> str:
+    """Pin the worker to a core of its own if there are two; return a description."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         return "server, clients and job share one core"
     _pin(running.servers(), cores[0])
     _pin(running.workers(), cores[1])
-    own = cores[2] if len(cores) > 2 else cores[0]
-    os.sched_setaffinity(0, {own})
-    clients = f"clients on core {own}" if own != cores[0] else "clients on the same"
+    client_core = cores[2] if len(cores) > 2 else cores[0]
+    os.sched_setaffinity(0, {client_core})
+    is_shared = client_core == cores[0]
+    clients = "clients on the same core" if is_shared else f"clients on core {client_core}"
     return f"server on core {cores[0]}, {clients}, job on core {cores[1]}"
 
 
 def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
-    """Return the processor time that processes have used, those of their dead children left out."""
+    """Return the CPU time of processes, without their finished children."""
     total = 0.0
     for process in processes:
         with suppress(psutil.NoSuchProcess):
