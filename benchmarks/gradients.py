@@ -1,7 +1,7 @@
-"""Throughput of gradients: batches against one autograd call a prediction.
+"""Throughput of batched gradients against one autograd call per prediction.
 
-Baseline: plain transformers and torch.autograd, one prediction at a time. Both on one thread,
-alternating, on the demo's reference model; the figure is the median ratio.
+Baseline: transformers and torch.autograd, one prediction at a time. Both use one thread and
+alternate; the result is the median ratio.
 """
 
 import statistics
@@ -23,7 +23,7 @@ N_PREDICTIONS, ROUNDS = 96, 5
 def one_at_a_time(
     model: torch.nn.Module, contexts: list[np.ndarray], targets: list[int]
 ) -> torch.Tensor:
-    """Return the same rows, the plain way."""
+    """Return the same rows by one backward pass per prediction."""
     weights = [p for block in linear_blocks(model) for p in block.module.parameters()]
     rows = []
     for weight in weights:
@@ -44,13 +44,13 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print predictions a second and the ratio."""
+    """Print predictions per second and the ratio."""
     torch.set_num_threads(1)
     quiet()
     texts = documents()
     total = sum(len(t) - 1 for t in texts)
-    chosen = np.random.default_rng(0).choice(total, N_PREDICTIONS, replace=False)
-    contexts, targets = prediction_contexts(texts, np.sort(chosen))
+    indexes = np.random.default_rng(0).choice(total, N_PREDICTIONS, replace=False)
+    contexts, targets = prediction_contexts(texts, np.sort(indexes))
     for name in ("s3", "s5"):
         model = load_model(BUNDLED / "models" / name / "step2000", vocabulary_size=2048)
         fast_rows = prediction_gradients(model, contexts, targets)

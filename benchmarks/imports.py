@@ -1,7 +1,7 @@
-"""Importing 10^7 x 7 losses into SQLite, reading them back, and classifying their curves.
+"""Import 10^7 x 7 losses into SQLite, read them back, and classify their curves.
 
-Baseline, in the same run: bare inserts of as many chunks of as many bytes into the same table, one
-transaction, nothing converted, checked or hashed. `python -m benchmarks.imports [PREDICTIONS]`.
+Baseline, in the same run: inserts of the same number of chunks and bytes into the same table in one
+transaction, without conversion, checks or hashes. `python -m benchmarks.imports [PREDICTIONS]`.
 """
 
 import json
@@ -35,18 +35,18 @@ CLASSIFIED_CHUNKS = 16
 
 @dataclass(frozen=True)
 class Seconds:
-    """Wall clock, and processor time of this process: the fairer one on a busy machine."""
+    """Wall-clock time, and CPU time of this process, which is more robust on a busy machine."""
 
     wall: float
     cpu: float
 
     def rates(self, n: int) -> str:
-        """Return millions a second by both."""
+        """Return both rates in millions per second."""
         return f"{n / self.wall / 1e6:6.2f} M predictions/s, {n / self.cpu / 1e6:.2f} by CPU time"
 
 
 def stopwatch() -> Callable[[], Seconds]:
-    """Return a function that says how long ago this was."""
+    """Start a stopwatch; the returned function gives the elapsed time."""
     wall, cpu = time.perf_counter(), time.process_time()
     return lambda: Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
@@ -65,12 +65,12 @@ def write_losses(path: Path, n_predictions: int) -> None:
 
 
 def bare_seconds(folder: Path, n_predictions: int) -> Seconds:
-    """Return how long inserting the same bytes takes."""
+    """Return the time of inserting the same number of bytes."""
     store = open_store(Settings(data_dir=folder))
     table = LossChunk.__table__
     row = {"dtype": "float16", "shape": [CHUNK], "checksum": "0" * 32, "data": bytes(2 * CHUNK)}
     with store.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # the evaluations are not there
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # the evaluations do not exist
         connection.commit()
         watch = stopwatch()
         with connection.begin():
@@ -82,7 +82,7 @@ def bare_seconds(folder: Path, n_predictions: int) -> Seconds:
     return seconds
 
 
-def imported(store: Store, folder: Path) -> tuple[Seconds, tuple[int, ...]]:
+def timed_import(store: Store, folder: Path) -> tuple[Seconds, tuple[int, ...]]:
     """Return (seconds of an import, ids of the evaluations)."""
     models = [
         {"name": f"m{i}", "nonembedding_parameters": n, "step": 143_000}
@@ -91,29 +91,29 @@ def imported(store: Store, folder: Path) -> tuple[Seconds, tuple[int, ...]]:
     (folder / "models.json").write_text(json.dumps(models))
     spec = LossesSpec(folder / "losses.npy", folder / "models.json", "nats", "bench")
     watch = stopwatch()
-    found = import_losses(store, spec, Silent())
-    return watch(), found.evaluations
+    report = import_losses(store, spec, Silent())
+    return watch(), report.evaluations
 
 
 def worst_error(store: Store, folder: Path, ids: tuple[int, ...]) -> tuple[float, float]:
-    """Return (largest error over what is allowed, seconds to map all losses)."""
-    given = np.load(folder / "losses.npy", mmap_mode="r")
+    """Return (largest error over the tolerance, seconds to map all losses)."""
+    exact_losses = np.load(folder / "losses.npy", mmap_mode="r")
     start = time.perf_counter()
     with store.session() as session:
         corpus = corpus_named(session, "bench")
         stored = loss_matrix(store, corpus, [session.get_one(Evaluation, i) for i in ids])
     seconds, worst = time.perf_counter() - start, 0.0
-    for first in range(0, len(given), BLOCK):
-        exact = given[first : first + BLOCK].astype(np.float64)
+    for first in range(0, len(exact_losses), BLOCK):
+        exact = exact_losses[first : first + BLOCK].astype(np.float64)
         error = np.abs(stored[first : first + BLOCK] - exact)
         worst = max(worst, float((error / np.maximum(1e-3, 5e-4 * exact)).max()))
     return worst, seconds
 
 
 def classify_rates(store: Store, ids: tuple[int, ...]) -> tuple[float, float]:
-    """Return curves a second by wall clock and by CPU time, over the first chunks.
+    """Return curves per second by wall-clock and by CPU time, over the first chunks.
 
-    Classes and scores are computed and encoded as they are stored.
+    Classes and scores are computed and encoded for storage.
     """
     with store.session() as session:
         corpus = corpus_named(session, "bench")
@@ -131,14 +131,14 @@ def classify_rates(store: Store, ids: tuple[int, ...]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print the rates, the bytes a loss and the precision."""
+    """Print rates, bytes per loss and precision."""
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
     with TemporaryDirectory(prefix="quanta-bench-") as name:
         folder = Path(name)
         write_losses(folder / "losses.npy", n)
         bare = bare_seconds(folder / "bare", n)
         store = open_store(Settings(data_dir=folder / "data"))
-        seconds, ids = imported(store, folder)
+        seconds, ids = timed_import(store, folder)
         with store.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         size = (folder / "data" / "quanta.sqlite").stat().st_size
@@ -148,8 +148,8 @@ def main() -> None:
         print(f"import              {seconds.rates(n)}")
         ratios = bare.wall / seconds.wall, bare.cpu / seconds.cpu
         print(f"ratio to bare       {ratios[0]:6.2f}, {ratios[1]:.2f} by CPU time")
-        print(f"store               {size / (n * len(ids)):6.3f} bytes a loss")
-        print(f"largest error       {worst:6.3f} of what is allowed")
+        print(f"store               {size / (n * len(ids)):6.3f} bytes per loss")
+        print(f"largest error       {worst:6.3f} of the tolerance")
         print(f"prediction-major    {n / mapped / 1e6:6.2f} M predictions/s")
         rates = classify_rates(store, ids)
         print(

@@ -1,6 +1,6 @@
-"""Server latency: every page and every GET route of the API, one client, p50 and p95.
+"""Server latency of every page and every GET route of the API: one client, p50 and p95.
 
-Budget: pages 100 ms, API routes 60 ms. Runs a real server over the store of `QUANTA_DATA_DIR`.
+Budget: pages 100 ms, API routes 60 ms. Runs a server over the store of `QUANTA_DATA_DIR`.
 """
 
 import json
@@ -19,7 +19,7 @@ PAGE_BUDGET_MS, API_BUDGET_MS = 100, 60
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody uses now."""
+    """Return an unused loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -34,7 +34,7 @@ def _get(url: str) -> bytes:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Yield the base URL of a server that is ready."""
+    """Start a server and yield its base URL when it is ready."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "backend.cli", "serve", "--port", str(port)],
@@ -55,7 +55,7 @@ def server() -> Iterator[str]:
 
 
 def _targets(base: str) -> tuple[list[str], list[str]]:
-    """Return (pages and the figures they fetch, API routes) over several real ids."""
+    """Return (paths of pages and figures, paths of API routes) with ids of the store."""
     api = f"{base}/api/v1"
     corpus = json.loads(_get(f"{api}/corpora"))["corpora"][0]["id"]
     suite = json.loads(_get(f"{api}/suites"))["suites"][0]["id"]
@@ -63,21 +63,23 @@ def _targets(base: str) -> tuple[list[str], list[str]]:
     largest = max(clusterings, key=lambda row: row["n_clusters"])["id"]
     middle = min(clusterings, key=lambda row: abs(row["n_clusters"] - 100))["id"]
     listed = json.loads(_get(f"{api}/clusterings/{middle}/clusters"))["clusters"]
-    biggest, small = listed[0]["id"], listed[-1]["id"]
-    pages = _pages(corpus, middle, largest, biggest, small)
-    figures = _figures(suite, corpus, largest, biggest)
-    routes = _routes(suite, corpus, middle, largest, biggest)
+    largest_cluster, smallest_cluster = listed[0]["id"], listed[-1]["id"]
+    pages = _pages(corpus, middle, largest, largest_cluster, smallest_cluster)
+    figures = _figures(suite, corpus, largest, largest_cluster)
+    routes = _routes(suite, corpus, middle, largest, largest_cluster)
     return pages + figures, [f"/api/v1{route}" for route in routes]
 
 
-def _pages(corpus: str, middle: int, largest: int, biggest: int, small: int) -> list[str]:
+def _pages(
+    corpus: str, middle: int, largest: int, largest_cluster: int, smallest_cluster: int
+) -> list[str]:
     """Return the pages."""
     return [
         "/",
         f"/clusterings/{middle}",
         f"/clusterings/{largest}?sort=coherence&descending=true",
-        f"/clusters/{biggest}",
-        f"/clusters/{small}",
+        f"/clusters/{largest_cluster}",
+        f"/clusters/{smallest_cluster}",
         f"/predictions/{corpus}/12345",
         f"/documents/{corpus}",
         f"/documents/{corpus}/7",
@@ -88,30 +90,30 @@ def _pages(corpus: str, middle: int, largest: int, biggest: int, small: int) -> 
     ]
 
 
-def _figures(suite: str, corpus: str, largest: int, biggest: int) -> list[str]:
-    """Return what pages fetch to draw."""
+def _figures(suite: str, corpus: str, largest: int, largest_cluster: int) -> list[str]:
+    """Return the figures that pages fetch."""
     return [
         f"/figures/clusterings/{largest}",
-        f"/figures/clusters/{biggest}",
-        f"/figures/clusters/{biggest}/similarity",
+        f"/figures/clusters/{largest_cluster}",
+        f"/figures/clusters/{largest_cluster}/similarity",
         f"/figures/predictions/{corpus}/12345",
         f"/figures/scaling?suite={suite}&corpus={corpus}&axis=N",
     ]
 
 
-def _routes(suite: str, corpus: str, middle: int, largest: int, biggest: int) -> list[str]:
+def _routes(suite: str, corpus: str, middle: int, largest: int, largest_cluster: int) -> list[str]:
     """Return the API routes."""
-    home = f"/corpora/{corpus}"
+    corpus_path = f"/corpora/{corpus}"
     return [
         "/suites",
         f"/suites/{suite}",
         "/corpora",
-        home,
-        f"{home}/documents",
-        f"{home}/documents/7",
-        f"{home}/documents/7/heat?measure=loss",
-        f"{home}/predictions/12345",
-        f"{home}/losses?suite={suite}&limit=1000",
+        corpus_path,
+        f"{corpus_path}/documents",
+        f"{corpus_path}/documents/7",
+        f"{corpus_path}/documents/7/heat?measure=loss",
+        f"{corpus_path}/predictions/12345",
+        f"{corpus_path}/losses?suite={suite}&limit=1000",
         f"/scaling?suite={suite}&corpus={corpus}&axis=N",
         "/predictions?preset=step&inv=level,scale,shift&limit=100",
         "/predictions?only_largest=2",
@@ -124,32 +126,32 @@ def _routes(suite: str, corpus: str, middle: int, largest: int, biggest: int) ->
         f"/clusterings/{largest}/clusters",
         f"/clusterings/{middle}/clusters?limit=200",
         f"/clusterings/{middle}/compare/{largest}",
-        f"/clusters/{biggest}",
-        f"/clusters/{biggest}/contexts",
-        f"/clusters/{biggest}/similarity",
+        f"/clusters/{largest_cluster}",
+        f"/clusters/{largest_cluster}/contexts",
+        f"/clusters/{largest_cluster}/similarity",
     ]
 
 
 def _latencies_ms(url: str) -> list[float]:
-    _get(url)  # maps caches and compiles templates, as after a start
-    taken = []
+    _get(url)  # fills caches and compiles templates
+    latencies = []
     for _ in range(REQUESTS):
         start = time.perf_counter()
         _get(url)
-        taken.append((time.perf_counter() - start) * 1e3)
-    return sorted(taken)
+        latencies.append((time.perf_counter() - start) * 1e3)
+    return sorted(latencies)
 
 
 def main() -> None:
-    """Print p50 and p95 of every target and exit 1 if one is over its budget."""
+    """Print p50 and p95 of every path; exit with 1 if one is over budget."""
     over = 0
     with server() as base:
         pages, routes = _targets(base)
         for budget, targets in ((PAGE_BUDGET_MS, pages), (API_BUDGET_MS, routes)):
-            print(f"budget {budget} ms, {REQUESTS} requests each{'':12s}   p50    p95")
+            print(f"budget {budget} ms, {REQUESTS} requests per path{'':12s}   p50    p95")
             for target in targets:
-                taken = _latencies_ms(base + target)
-                p50, p95 = taken[len(taken) // 2], taken[int(0.95 * len(taken))]
+                latencies = _latencies_ms(base + target)
+                p50, p95 = latencies[len(latencies) // 2], latencies[int(0.95 * len(latencies))]
                 over += p95 > budget
                 flag = "  OVER" if p95 > budget else ""
                 print(f"  {target:54s} {p50:6.1f} {p95:6.1f} ms{flag}")

@@ -1,13 +1,13 @@
-"""Throughput of per-token evaluation against a plain loop with `transformers`.
+"""Throughput of per-token losses against a simple loop with `transformers`.
 
-Baseline: one document a forward pass, full logits, cross entropy, with as many threads as torch
-takes by itself. Ours: the product's own way, one process of one thread a core on a CPU, large
-batches on a GPU. Both alternate in one run on the same documents; figures are medians. The matrix
-rate is that of float32 products of 1,024 x 1,024 matrices with all threads, measured in the same
-run; shares count multiplications of weights, output head and attention.
+Baseline: one document per forward pass, full logits, cross entropy, with torch's default number of
+threads. Product: one single-threaded process per core on a CPU, large batches on a GPU. Both
+alternate on the same documents; results are medians. The matrix rate is that of float32 products of
+1,024 x 1,024 matrices with all threads, measured in the same run; shares of it count the
+multiplications of weights, output head and attention.
 
-    python -m benchmarks.losses              the bundled suite on this machine's processor
-    python -m benchmarks.losses --cuda       pythia's shapes with random weights on a GPU
+    python -m benchmarks.losses              the bundled suite on the CPU
+    python -m benchmarks.losses --cuda       Pythia's shapes with random weights on a GPU
 """
 
 import argparse
@@ -56,7 +56,7 @@ def documents() -> list[np.ndarray]:
 
 @torch.inference_mode()
 def one_at_a_time(model: Any, texts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the same losses, the plain way."""
+    """Return the same losses, one document at a time."""
     losses = []
     for ids in texts:
         tokens = torch.from_numpy(ids)[None].to(model.device)
@@ -73,12 +73,12 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def matrix_rate(device: str, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
-    """Return multiplications and additions a second of large matrix products."""
-    one = torch.ones(size, size, device=device, dtype=dtype)
+    """Return FLOP/s of large matrix products."""
+    matrix = torch.ones(size, size, device=device, dtype=dtype)
 
     def products() -> None:
         for _ in range(10):
-            one @ one
+            matrix @ matrix
         if device == "cuda":
             torch.cuda.synchronize()
 
@@ -87,7 +87,7 @@ def matrix_rate(device: str, dtype: torch.dtype = torch.float32, size: int = 102
 
 
 def operations(model: Any, texts: Sequence[np.ndarray]) -> float:
-    """Return the multiplications and additions of the losses of all texts."""
+    """Return the FLOPs of the losses of all texts."""
     config, counts = model.config, parameter_counts(model)
     head = config.vocab_size * config.hidden_size
     tokens = sum(len(text) - 1 for text in texts)
@@ -103,19 +103,19 @@ def _loaded(folder: str) -> Any:
 
 
 def losses_of(folder: str, texts: list[np.ndarray]) -> np.ndarray:
-    """Return the losses of some documents; runs in a process of its own."""
+    """Return the losses of documents; runs in a worker process."""
     return document_losses(_loaded(folder), texts)
 
 
-def _verdict(ratio: float, plain_share: float, our_share: float) -> str:
-    if plain_share < SLOW_SHARE:
+def _verdict(ratio: float, baseline_share: float, product_share: float) -> str:
+    if baseline_share < SLOW_SHARE:
         return f"{'met' if ratio >= TARGET_RATIO else 'MISSED'}: {ratio:.2f} of {TARGET_RATIO} x"
-    met = our_share >= TARGET_SHARE
-    return f"{'met' if met else 'MISSED'}: {our_share:.0%} of {TARGET_SHARE:.0%} of the rate"
+    met = product_share >= TARGET_SHARE
+    return f"{'met' if met else 'MISSED'}: {product_share:.0%} of {TARGET_SHARE:.0%} of the rate"
 
 
-def on_processor() -> None:
-    """Print the bundled suite's figures on all cores."""
+def on_cpu() -> None:
+    """Print the results of the bundled suite on all cores."""
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
     texts, rate = documents(), matrix_rate("cpu")
@@ -141,28 +141,30 @@ def _one_model(
 ) -> None:
     model = load_model(Path(folder), vocabulary_size=2048)
 
-    def ours() -> list[np.ndarray]:
+    def product() -> list[np.ndarray]:
         return list(pool.map(losses_of, [folder] * len(parts), parts))
 
-    ours()
+    product()
     expected = one_at_a_time(model, parts[0])
-    difference = np.abs(ours()[0] - expected).max()
-    pairs = [(_seconds(lambda: one_at_a_time(model, texts)), _seconds(ours)) for _ in range(ROUNDS)]
-    plain, fast = (statistics.median(column) for column in zip(*pairs, strict=True))
+    difference = np.abs(product()[0] - expected).max()
+    pairs = [
+        (_seconds(lambda: one_at_a_time(model, texts)), _seconds(product)) for _ in range(ROUNDS)
+    ]
+    baseline, fast = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
     needed = operations(model, texts)
-    shares = [needed / seconds / rate for seconds in (plain, fast)]
+    shares = [needed / seconds / rate for seconds in (baseline, fast)]
     n = sum(len(text) - 1 for text in texts)
     print(
-        f"  {name}: plain {n / plain:9,.0f} tokens/s ({shares[0]:.0%} of the rate), "
-        f"ours {n / fast:9,.0f} ({shares[1]:.0%}), {ratio:.2f} x; "
+        f"  {name}: baseline {n / baseline:9,.0f} tokens/s ({shares[0]:.0%} of the rate), "
+        f"product {n / fast:9,.0f} ({shares[1]:.0%}), {ratio:.2f} x; "
         f"{_verdict(ratio, *shares)}; max |difference| {difference:.1e} nats",
         flush=True,
     )
 
 
 def on_gpu() -> None:
-    """Print tokens a second and shares of the peak at Pythia's shapes, random weights."""
+    """Print tokens per second and shares of the peak rate for Pythia's shapes."""
     from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
     rng = np.random.default_rng(0)
@@ -190,21 +192,21 @@ def on_gpu() -> None:
         n = sum(len(text) - 1 for text in texts)
         print(
             f"  pythia-{name}: {n / fast:11,.0f} tokens/s, {share:.0%} of the float32 rate, "
-            f"{ratio:.2f} x the plain loop; max |difference| {difference:.1e}",
+            f"{ratio:.2f} x the baseline; max |difference| {difference:.1e}",
             flush=True,
         )
         del model
 
 
 def main() -> None:
-    """Print the figures of one device."""
+    """Print the results of one device."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cuda", action="store_true")
     quiet()
     if parser.parse_args().cuda:
         on_gpu()
     else:
-        on_processor()
+        on_cpu()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Search by shape: exact top-100 of n curves of 7 points on two cores, warm.
+"""Search by shape: exact top-100 of n curves of 7 points on two cores, after a warm-up.
 
-Budgets at 10^7, as multiples of a float32 sum over the same curves timed in the same rounds: 4
-without invariances, 6 with level and scale, 15 with shift, no slower with a token filter; p95 at
-most 2 x p50. At 10^8: p95 at most 1.5 s, peak memory (mapped pages included) at most 6 GB.
+Budgets at 10^7, in units of a float32 sum over the same curves in the same rounds: 4 without
+invariances, 6 with level and scale, 15 with shift, at most as slow with a token filter; p95 at most
+2 x p50. At 10^8: p95 at most 1.5 s, peak memory (mapped pages included) at most 6 GB.
 
     python -m benchmarks.search [--n 10000000] [--real] [--rounds 40]
 
-Synthetic curves are falls of random depth at a random place with noise; `--real` takes the stored
-curves of `QUANTA_DATA_DIR` over seven sizes or steps. Either are repeated up to n, each copy scaled
-by up to 10 % so that copies differ. Every round asks for a new sketch. The answers of the first
-round are compared with a float64 comparison of all curves.
+Synthetic curves fall by a random amount at a random position, with noise; `--real` uses the curves
+in `QUANTA_DATA_DIR` over seven sizes or steps. Curves are repeated up to n, each copy scaled by up
+to 10 %. Every round searches for a new sketch. The results of the first round are checked by brute
+force in float64.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from compute.curve_shapes import sketched_curve
 
 PYTHIA = (18915328, 85056000, 302311424, 805736448, 1208602624, 2517652480, 6444163072)
 POINTS, TOP, CORES = 7, 100, 2
-ROWS_AT_ONCE = 1 << 20
+BLOCK_ROWS = 1 << 20
 MAX_BASELINE = 20_000_000
 # A common token ("the", a comma) and a rarer one.
 TOKEN_SHARES = (0.03, 0.001)
@@ -43,8 +43,8 @@ CASES: dict[str, tuple[tuple[str, ...], float]] = {
 Curves = Callable[[int, int], NDArray[np.float16]]
 
 
-def repeated(stored: NDArray[np.float16]) -> Curves:
-    """Return curves of rows first … last: those stored, over and over, each copy scaled."""
+def repeat_curves(stored: NDArray[np.float16]) -> Curves:
+    """Return a function that gives rows first … last of repeated, scaled curves."""
 
     def curves(first: int, last: int) -> NDArray[np.float16]:
         rows = np.arange(first, last)
@@ -55,17 +55,17 @@ def repeated(stored: NDArray[np.float16]) -> Curves:
 
 
 def synthetic() -> tuple[NDArray[np.float64], Curves]:
-    """Return (axis, curves of rows first … last)."""
-    rng, rows = np.random.default_rng(0), ROWS_AT_ONCE
+    """Return (axis, synthetic curves)."""
+    rng, rows = np.random.default_rng(0), BLOCK_ROWS
     level, fall = rng.gamma(2.0, 2.0, (2, rows, 1))
-    place, noise = rng.random((rows, 1)), rng.normal(0, 0.2, (rows, POINTS))
-    trend = 1 / (1 + np.exp(12 * (np.linspace(0, 1, POINTS) - place)))
+    position, noise = rng.random((rows, 1)), rng.normal(0, 0.2, (rows, POINTS))
+    trend = 1 / (1 + np.exp(12 * (np.linspace(0, 1, POINTS) - position)))
     curves = np.abs(level * 0.3 + fall * trend + noise).astype(np.float16)
-    return np.array(PYTHIA, np.float64), repeated(curves)
+    return np.array(PYTHIA, np.float64), repeat_curves(curves)
 
 
 def real() -> tuple[NDArray[np.float64], Curves]:
-    """Return (axis, curves of rows first … last) of the store's own curves."""
+    """Return (axis, curves of the store)."""
     from sqlalchemy import select
 
     from backend.read.curve_index import curve_index
@@ -76,28 +76,30 @@ def real() -> tuple[NDArray[np.float64], Curves]:
     store = open_store(settings())
     with store.session() as session:
         sets = session.scalars(select(CurveSet).where(CurveSet.completed_at.is_not(None))).all()
-        chosen = [row for row in sets if len(row.axis_values) >= POINTS]
-        if not chosen:
+        long_sets = [row for row in sets if len(row.axis_values) >= POINTS]
+        if not long_sets:
             raise SystemExit(f"no curves of {POINTS} points; run `quanta demo` first")
-        index = curve_index(store, session, chosen[-1])
+        index = curve_index(store, session, long_sets[-1])
     stored = np.array(index.losses[:, -POINTS:])
-    return index.axis[-POINTS:], repeated(stored)
+    return index.axis[-POINTS:], repeat_curves(stored)
 
 
 def sketches(axis: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """Yield random drawings of two to six knots."""
+    """Yield random sketches of two to six knots."""
     rng = np.random.default_rng(7)
     while True:
-        places = np.sort(rng.uniform(np.log(axis[0]), np.log(axis[-1]), rng.integers(2, 7)))
-        yield sketched_curve([(float(np.exp(x)), float(rng.uniform(0, 8))) for x in places], axis)
+        positions = np.sort(rng.uniform(np.log(axis[0]), np.log(axis[-1]), rng.integers(2, 7)))
+        yield sketched_curve(
+            [(float(np.exp(x)), float(rng.uniform(0, 8))) for x in positions], axis
+        )
 
 
-def built(folder: Path, n: int, curves: Curves) -> NDArray[np.float16]:
-    """Return the index in a mapped file, as the cache holds it."""
+def build_index(folder: Path, n: int, curves: Curves) -> NDArray[np.float16]:
+    """Write the index to a file and map it, like the cache of the product."""
     path = folder / "blocks.npy"
     blocks = np.lib.format.open_memmap(path, "w+", np.float16, block_shape(n, POINTS))
-    for first in range(0, n, ROWS_AT_ONCE):
-        part = curves(first, min(first + ROWS_AT_ONCE, n))
+    for first in range(0, n, BLOCK_ROWS):
+        part = curves(first, min(first + BLOCK_ROWS, n))
         fill_blocks(part, blocks[first // BLOCK : first // BLOCK + -(-len(part) // BLOCK)])
     blocks.flush()
     del blocks
@@ -105,63 +107,63 @@ def built(folder: Path, n: int, curves: Curves) -> NDArray[np.float16]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return how long `work` takes."""
+    """Return the run time of `work`."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def p(times: list[float], share: float) -> float:
+def quantile_ms(times: list[float], share: float) -> float:
     """Return a quantile in milliseconds."""
     return float(np.quantile(times, share) * 1e3)
 
 
-def checked(curves: Curves, n: int, asked: QueryCurve, found: NearestCurves) -> None:
-    """Compare an answer with a float64 comparison of all curves, in pieces."""
+def check_result(curves: Curves, n: int, query: QueryCurve, result: NearestCurves) -> None:
+    """Compare a result with a brute-force search in blocks."""
     parts = [
-        (first, nearest_by_brute_force(curves(first, min(first + ROWS_AT_ONCE, n)), asked, TOP))
-        for first in range(0, n, ROWS_AT_ONCE)
+        (first, nearest_by_brute_force(curves(first, min(first + BLOCK_ROWS, n)), query, TOP))
+        for first in range(0, n, BLOCK_ROWS)
     ]
     indices = np.concatenate([part.indices + first for first, part in parts])
     distances = np.concatenate([part.distances for _, part in parts])
     order = np.lexsort((indices, distances))[:TOP]
-    assert np.array_equal(found.indices, indices[order]), "the top-100 is not the nearest 100"
-    assert np.array_equal(found.distances, distances[order])
+    assert np.array_equal(result.indices, indices[order]), "the top-100 is not the nearest 100"
+    assert np.array_equal(result.distances, distances[order])
 
 
-def timed(
+def time_cases(
     blocks: NDArray[np.float16], n: int, axis: NDArray[np.float64], rounds: int, curves: Curves
 ) -> dict[str, list[float]]:
-    """Return the times of every case; each round times all of them and the sum, one by one."""
-    drawn_tokens = np.random.default_rng(3).random(n, np.float32)
-    tokens = {f"token of {share:.1%}": drawn_tokens < share for share in TOKEN_SHARES}
+    """Return the times of every case; each round times all cases and the sum in turn."""
+    random = np.random.default_rng(3).random(n, np.float32)
+    tokens = {f"token of {share:.1%}": random < share for share in TOKEN_SHARES}
     flat = np.ones(n * POINTS, np.float32) if n <= MAX_BASELINE else None
     times: dict[str, list[float]] = {name: [] for name in CASES}
     times |= {name: [] for name in ("sum", *tokens)}
-    drawings = sketches(axis)
-    nearest_in_blocks(blocks, n, query_curve(next(drawings), axis), TOP)  # warm
+    curve_sketches = sketches(axis)
+    nearest_in_blocks(blocks, n, query_curve(next(curve_sketches), axis), TOP)  # warm
     for turn in range(rounds):
-        drawn = next(drawings)
+        sketch = next(curve_sketches)
         if flat is not None:
             times["sum"].append(seconds(flat.sum))
         for name, (invariances, _) in CASES.items():
-            asked = query_curve(drawn, axis, invariances)
-            found: list[NearestCurves] = []
+            query = query_curve(sketch, axis, invariances)
+            results: list[NearestCurves] = []
             times[name].append(
                 seconds(
-                    lambda a=asked, f=found: f.append(  # type: ignore[misc]
-                        nearest_in_blocks(blocks, n, a, TOP, n_threads=CORES)
+                    lambda q=query, r=results: r.append(  # type: ignore[misc]
+                        nearest_in_blocks(blocks, n, q, TOP, n_threads=CORES)
                     )
                 )
             )
             if turn == 0 and n <= MAX_BASELINE:
-                checked(curves, n, asked, found[0])
-        asked = query_curve(drawn, axis)
+                check_result(curves, n, query, results[0])
+        query = query_curve(sketch, axis)
         for name, mask in tokens.items():
             times[name].append(
                 seconds(
-                    lambda a=asked, m=mask: nearest_in_blocks(  # type: ignore[misc]
-                        blocks, n, a, TOP, m, n_threads=CORES
+                    lambda q=query, m=mask: nearest_in_blocks(  # type: ignore[misc]
+                        blocks, n, q, TOP, m, n_threads=CORES
                     )
                 )
             )
@@ -170,39 +172,39 @@ def timed(
 
 def report(times: dict[str, list[float]]) -> None:
     """Print p50, p95 and the ratios to the sum."""
-    base = p(times["sum"], 0.5) if times["sum"] else None
+    base = quantile_ms(times["sum"], 0.5) if times["sum"] else None
     if base is not None:
-        best = p(times["sum"], 0)
+        best = quantile_ms(times["sum"], 0)
         print(f"{'float32 sum, one thread':26s} p50 {base:8.1f} ms  best {best:8.1f} ms")
-    plain = p(times["no invariances"], 0.5)
+    no_invariances = quantile_ms(times["no invariances"], 0.5)
     for name in [name for name in times if name != "sum"]:
-        half, most = p(times[name], 0.5), p(times[name], 0.95)
-        words = f"{name:26s} p50 {half:8.1f} ms  p95 {most:8.1f} ms  p95/p50 {most / half:4.1f}"
-        words += f"  best {p(times[name], 0):8.1f} ms"
+        p50, p95 = quantile_ms(times[name], 0.5), quantile_ms(times[name], 0.95)
+        line = f"{name:26s} p50 {p50:8.1f} ms  p95 {p95:8.1f} ms  p95/p50 {p95 / p50:4.1f}"
+        line += f"  best {quantile_ms(times[name], 0):8.1f} ms"
         if base is not None and name in CASES:
-            words += f"  p50/sum {half / base:5.2f} (at most {CASES[name][1]:g})"
+            line += f"  p50/sum {p50 / base:5.2f} (at most {CASES[name][1]:g})"
         elif name not in CASES:
-            words += f"  to none {half / plain:5.2f} (at most 1)"
-        print(words)
+            line += f"  to none {p50 / no_invariances:5.2f} (at most 1)"
+        print(line)
 
 
 def main() -> None:
-    """Build an index, time it and print."""
+    """Build an index, time searches and print the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--n", type=int, default=10_000_000)
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--rounds", type=int, default=40)
-    given = parser.parse_args()
-    axis, curves = real() if given.real else synthetic()
+    arguments = parser.parse_args()
+    axis, curves = real() if arguments.real else synthetic()
     with tempfile.TemporaryDirectory(dir=os.environ.get("QUANTA_DATA_DIR")) as folder:
-        took = time.perf_counter()
-        blocks = built(Path(folder), given.n, curves)
-        took = time.perf_counter() - took
+        start = time.perf_counter()
+        blocks = build_index(Path(folder), arguments.n, curves)
+        elapsed = time.perf_counter() - start
         print(
-            f"{given.n:,} {'real' if given.real else 'synthetic'} curves x {POINTS}, index "
-            f"{blocks.nbytes / 1e9:.2f} GB built in {took:.0f} s, load {os.getloadavg()[0]:.1f}"
+            f"{arguments.n:,} {'real' if arguments.real else 'synthetic'} curves x {POINTS}, index "
+            f"{blocks.nbytes / 1e9:.2f} GB built in {elapsed:.0f} s, load {os.getloadavg()[0]:.1f}"
         )
-        times = timed(blocks, given.n, axis, given.rounds, curves)
+        times = time_cases(blocks, arguments.n, axis, arguments.rounds, curves)
         report(times)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"peak resident memory {peak:.2f} GB, load {os.getloadavg()[0]:.1f}")
