@@ -12,15 +12,17 @@ from app.api.tables import Row, csv_response
 from app.requests.dependencies import MAX_INTEGER, Cell, Cursor, ExperimentName, StoreDep
 from backend.experiments import queries as experiments
 from backend.experiments.grokking import queries as phase_diagrams
-from backend.experiments.registry import KINDS
-from backend.experiments.views import (
-    CellDetail,
+from backend.experiments.grokking.views import (
     EffectiveTheory,
-    ExperimentDetail,
-    ExperimentPage,
     PhaseCell,
     PhaseComparison,
     PhaseDiagramView,
+)
+from backend.experiments.registry import KINDS
+from backend.experiments.views import (
+    CellDetail,
+    ExperimentDetail,
+    ExperimentPage,
     PresetView,
 )
 from backend.read.paging import parse_tail_cursor
@@ -33,7 +35,7 @@ Gap = Annotated[
     Query(
         ge=1,
         le=MAX_INTEGER,
-        description="Steps between train and test accuracy from which a delay is grokking",
+        description="Minimum delay between train and test accuracy to count as grokking, in steps",
     ),
 ]
 
@@ -54,25 +56,18 @@ def list_experiments(
     store: StoreDep,
     kind: KindQuery = None,
     cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=experiments.MAX_LISTED)] = 50,
+    limit: Annotated[int, Query(ge=1, le=experiments.MAX_PAGE_SIZE)] = 50,
 ) -> ExperimentPage:
-    """Experiments, newest first, with how many of their cells are finished."""
+    """List experiments, newest first, with the number of their finished cells."""
     return experiments.list_experiments(store, kind, limit=limit, left=parse_tail_cursor(cursor))
 
 
 @router.get("/experiments/presets")
 def list_presets() -> PresetList:
-    """Named parameters of every kind: reduced ones for two minutes, full ones as published."""
+    """List named parameters: reduced ones take two minutes, full ones are as published."""
     return PresetList(
         tuple(
-            PresetView(
-                kind=kind.name,
-                name=preset.name,
-                title=preset.title,
-                size=preset.size,
-                shows=preset.shows,
-                parameters=preset.parameters,
-            )
+            PresetView(kind=kind.name, **vars(preset))
             for kind in KINDS.values()
             for preset in kind.presets
         )
@@ -81,14 +76,14 @@ def list_presets() -> PresetList:
 
 @router.get("/experiments/{experiment}")
 def experiment_by_id(store: StoreDep, experiment: ExperimentName) -> ExperimentDetail:
-    """One experiment: its parameters, and the numbers of every finished cell."""
-    return experiments.experiment(store, experiment)
+    """Return one experiment with its parameters and the summaries of its finished cells."""
+    return experiments.load_experiment(store, experiment)
 
 
 @router.get("/experiments/{experiment}/cells/{cell}")
 def experiment_cell(store: StoreDep, experiment: ExperimentName, cell: Cell) -> CellDetail:
-    """One finished cell: its numbers and training curves."""
-    return experiments.cell(store, experiment, cell)
+    """Return one finished cell with its summary and training curves."""
+    return experiments.load_cell(store, experiment, cell)
 
 
 @router.get(
@@ -102,8 +97,8 @@ def experiment_array(
     cell: Cell,
     array: Annotated[str, Path(pattern=r"^[a-z_]{1,40}$", examples=["representation"])],
 ) -> Response:
-    """One array of a cell as an Arrow stream: a row for each of its first index, the rest flat."""
-    values = experiments.cell_array(store, experiment, cell, array)
+    """Return one array of a cell as an Arrow stream, one row for each index of its first axis."""
+    values = experiments.load_cell_array(store, experiment, cell, array)
     rows = values.reshape(len(values), -1) if values.size else np.zeros((0, 1), values.dtype)
     shape = ",".join(str(n) for n in values.shape)
     return matrix_stream("row", 0, array, rows, {"shape": shape})
@@ -118,10 +113,12 @@ def phase_diagram(
     store: StoreDep,
     experiment: ExperimentName,
     gap: Gap = 1000,
-    format: Annotated[Literal["json", "csv"], Query(description="csv: a row a cell")] = "json",
+    format: Annotated[
+        Literal["json", "csv"], Query(description="csv: one row for each cell")
+    ] = "json",
 ) -> PhaseDiagramView | Response:
-    """A grid with the phase of every cell: C, G, M or X (arXiv:2205.10343, section 4)."""
-    view = phase_diagrams.phase_diagram(store, experiment, gap)
+    """Return a grid with the phase of every cell: C, G, M or X (arXiv:2205.10343, section 4)."""
+    view = phase_diagrams.load_phase_diagram(store, experiment, gap)
     if format == "json":
         return view
     rows: list[Row] = [
@@ -138,21 +135,21 @@ def _steps(cell: PhaseCell) -> tuple[int | None, ...]:
 
 @router.get("/phase-diagrams/{experiment}/cells/{cell}")
 def phase_diagram_cell(store: StoreDep, experiment: ExperimentName, cell: Cell) -> CellDetail:
-    """The training curves of one cell of a grid."""
-    return experiments.cell(store, experiment, cell)
+    """Return the training curves of one cell of a grid."""
+    return experiments.load_cell(store, experiment, cell)
 
 
 @router.get("/phase-diagrams/{experiment}/cells/{cell}/theory")
 def phase_diagram_theory(
     store: StoreDep, experiment: ExperimentName, cell: Cell
 ) -> EffectiveTheory:
-    """What effective theory makes of a cell's start and training set."""
-    return phase_diagrams.effective_theory(store, experiment, cell)
+    """Return the prediction of effective theory for a cell."""
+    return phase_diagrams.load_effective_theory(store, experiment, cell)
 
 
 @router.get("/phase-diagrams/{experiment}/compare/{other}")
 def compare_phase_diagrams(
     store: StoreDep, experiment: ExperimentName, other: ExperimentName, gap: Gap = 1000
 ) -> PhaseComparison:
-    """Two grids over the same axes: the cells that both have, and which phases changed."""
-    return phase_diagrams.compare(store, experiment, other, gap)
+    """Compare two grids over the same axes: the cells that both have, and the changes of phase."""
+    return phase_diagrams.compare_phase_diagrams(store, experiment, other, gap)

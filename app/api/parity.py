@@ -1,11 +1,11 @@
-"""Runs of sparse parity: laws of a run, and what one of its networks learned when."""
+"""Runs of sparse parity: the laws of a run, and the subtasks of one network."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
 from app.requests.dependencies import Cell, StoreDep
-from backend.experiments.sparse_parity import queries as parity
+from backend.experiments.sparse_parity.queries import load_parity_cell, load_parity_run
 from backend.experiments.sparse_parity.views import ParityCell, ParityView
 
 RunName = Annotated[
@@ -17,7 +17,12 @@ RunName = Annotated[
     ),
 ]
 Tasks = Annotated[
-    int | None, Query(ge=1, le=2_000, description="Only so many of the most frequent subtasks")
+    int | None,
+    Query(
+        ge=1,
+        le=2_000,
+        description="Return only this many of the most frequent subtasks (default: all)",
+    ),
 ]
 
 router = APIRouter(prefix="/api/v1/parity", tags=["experiments"])
@@ -25,11 +30,11 @@ router = APIRouter(prefix="/api/v1/parity", tags=["experiments"])
 
 @router.get("/{run}")
 def parity_run(store: StoreDep, run: RunName) -> ParityView:
-    """A run: slopes over width, steps and data beside the sum over its subtasks, and its cells."""
-    return parity.parity(store, run)
+    """Return a run: its cells, and its slopes beside those of the finite sum."""
+    return load_parity_run(store, run)
 
 
 @router.get("/{run}/cells/{cell}")
 def parity_cell(store: StoreDep, run: RunName, cell: Cell, tasks: Tasks = None) -> ParityCell:
-    """One network: the loss of every subtask over its steps, and when each was learned."""
-    return parity.parity_cell(store, run, cell, tasks)
+    """Return one network: the loss of every subtask over steps, and the steps of convergence."""
+    return load_parity_cell(store, run, cell, tasks)

@@ -1,4 +1,4 @@
-"""The theory simulator: laws of finitely many quanta, and exponents measured elsewhere."""
+"""The theory simulator: laws of finite numbers of quanta, and measured exponents."""
 
 from typing import Annotated
 
@@ -12,12 +12,12 @@ router = APIRouter(prefix="/api/v1/theory", tags=["theory"])
 
 
 @router.get("/laws")
-def theory_laws(asked: Annotated[TheoryQuery, Query()]) -> TheoryLaws:
-    """L(N), L(D) and L(S) of m quanta beside their limits: exact sums, power laws, exponents."""
-    return theory.theory_laws(asked.request())
+def theory_laws(query: Annotated[TheoryQuery, Query()]) -> TheoryLaws:
+    """Return L(N), L(D) and L(S) of m quanta: exact sums, their limits, and exponents."""
+    return theory.theory_laws(query.request())
 
 
 @router.get("/exponents")
 def theory_exponents() -> Exponents:
-    """Pairs (alpha_N, alpha_D) that studies measured, and the lines that two theories draw."""
-    return theory.exponents()
+    """Return pairs (alpha_N, alpha_D) measured by studies, and the relations of two theories."""
+    return theory.measured_exponents()

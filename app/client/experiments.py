@@ -1,4 +1,4 @@
-"""Experiments on toy networks: runs, their cells and curves, phase diagrams."""
+"""Calls about experiments on toy networks: runs, their cells and curves, phase diagrams."""
 
 from os import PathLike
 from typing import Any
@@ -21,7 +21,7 @@ from app.client.types import (
 
 
 class ExperimentCalls(FileCalls):
-    """Calls about experiments; `submit` asks for one."""
+    """Calls about experiments; `submit` starts one."""
 
     def presets(self) -> tuple[PresetView, ...]:
         """Return named parameters of all kinds of experiments."""
@@ -30,14 +30,14 @@ class ExperimentCalls(FileCalls):
     def experiments(
         self, *, kind: str | None = None, page_size: int = 50
     ) -> Listing[ExperimentRow, ExperimentPage]:
-        """Return experiments, newest first; of one kind, or of all."""
-        asked = {"kind": kind, "limit": page_size}
+        """Return experiments, newest first; of one kind, or of all kinds."""
+        query = {"kind": kind, "limit": page_size}
         return self._listing(
-            ExperimentRow, ExperimentPage, path_of("/experiments"), "experiments", asked
+            ExperimentRow, ExperimentPage, path_of("/experiments"), "experiments", query
         )
 
     def experiment(self, experiment: str) -> ExperimentDetail:
-        """Return one experiment with the numbers of every finished cell."""
+        """Return one experiment with the summaries of its finished cells."""
         return self._get(ExperimentDetail, path_of("/experiments/{}", experiment))
 
     def experiment_cell(self, experiment: str, cell: int) -> CellDetail:
@@ -48,8 +48,8 @@ class ExperimentCalls(FileCalls):
         """Return an array of a cell.
 
         Returns:
-            A `pyarrow.Table` of `row` (from 0) and the array, its other dimensions flat; its
-            shape stands in the schema's metadata.
+            A `pyarrow.Table` of `row` (from 0) and the array, with its other dimensions flattened;
+            the schema's metadata has its shape.
         """
         path = path_of("/experiments/{}/cells/{}/arrays/{}", experiment, cell, array)
         return streamed_table(self._transport.read(path, {}, accept=STREAM).content)
@@ -57,7 +57,9 @@ class ExperimentCalls(FileCalls):
     def phase_diagram(self, experiment: str, *, gap: int = 1000) -> PhaseDiagramView:
         """Return a grid with the phase of every cell.
 
-        `gap` is how many steps test accuracy comes after train accuracy for it to be grokking.
+        Args:
+            experiment: id of the phase diagram.
+            gap: minimum delay between train and test accuracy to count as grokking, in steps.
         """
         return self._get(PhaseDiagramView, path_of("/phase-diagrams/{}", experiment), {"gap": gap})
 
@@ -65,15 +67,15 @@ class ExperimentCalls(FileCalls):
         self, experiment: str, path: str | PathLike[str], *, gap: int = 1000
     ) -> Download:
         """Write the cells of a phase diagram to a CSV file."""
-        asked = {"gap": gap, "format": "csv"}
-        return self._download(path_of("/phase-diagrams/{}", experiment), asked, path)
+        query = {"gap": gap, "format": "csv"}
+        return self._download(path_of("/phase-diagrams/{}", experiment), query, path)
 
     def phase_diagram_cell(self, experiment: str, cell: int) -> CellDetail:
         """Return the training curves of one cell of a grid."""
         return self._get(CellDetail, path_of("/phase-diagrams/{}/cells/{}", experiment, cell))
 
     def effective_theory(self, experiment: str, cell: int) -> EffectiveTheory:
-        """Return what effective theory makes of a cell's start and training set."""
+        """Return the prediction of effective theory for a cell."""
         path = path_of("/phase-diagrams/{}/cells/{}/theory", experiment, cell)
         return self._get(EffectiveTheory, path)
 

@@ -1,4 +1,4 @@
-"""Runs of multitask sparse parity."""
+"""Calls about runs of multitask sparse parity."""
 
 from app.client.calls import Calls, path_of
 from app.client.types import ParityCell, ParityView
@@ -11,7 +11,7 @@ class ParityCalls(Calls):
         """Return a run with its scaling laws and its cells.
 
         Args:
-            run: its id.
+            run: id of the run.
         """
         return self._get(ParityView, path_of("/parity/{}", run))
 
@@ -19,9 +19,9 @@ class ParityCalls(Calls):
         """Return one network: the loss of every subtask over its steps.
 
         Args:
-            run: its id.
-            cell: its number, from 0.
-            tasks: only so many of the most frequent subtasks; all if None.
+            run: id of the run.
+            cell: number of the cell, from 0.
+            tasks: only this many of the most frequent subtasks; None: all.
         """
         path = path_of("/parity/{}/cells/{}", run, cell)
         return self._get(ParityCell, path, {"tasks": tasks})

@@ -28,20 +28,22 @@ from backend.corpora.views import (
     PredictionView,
     SourceRow,
 )
-from backend.experiments.sparse_parity.views import ParityAxis, ParityCell, ParityLaw, ParityView
-from backend.experiments.views import (
-    ArrayInfo,
-    CellDetail,
-    CellRow,
+from backend.experiments.grokking.views import (
     EffectiveTheory,
-    ExperimentDetail,
-    ExperimentPage,
-    ExperimentRow,
     GridAxis,
     PhaseCell,
     PhaseComparison,
     PhaseDiagramView,
     PhasePair,
+)
+from backend.experiments.sparse_parity.views import ParityAxis, ParityCell, ParityLaw, ParityView
+from backend.experiments.views import (
+    ArrayInfo,
+    CellDetail,
+    CellRow,
+    ExperimentDetail,
+    ExperimentPage,
+    ExperimentRow,
     PresetView,
 )
 from backend.quanta.comparison_views import ClusterMatch, Comparison

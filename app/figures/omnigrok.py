@@ -1,4 +1,4 @@
-"""Figures of Omnigrok: one network over training, the landscape over alpha, decay by time."""
+"""Figures of Omnigrok: one network over training, loss over alpha, weight decay against time."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,85 +6,94 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from app.figures.base import Layout, Trace, axis, end_label, figure
-from app.figures.grokking import curve_layout, level, line_over_steps, loss_figure, reached_mark
-from backend.experiments.omnigrok.queries import DecayLaw, Landscape, OmnigrokView
+from app.figures.training_curves import (
+    curve_layout,
+    line_over_steps,
+    loss_figure,
+    positive_values,
+    threshold_line,
+    threshold_mark,
+)
+from backend.experiments.omnigrok.spec import CompleteOmnigrokParameters
+from backend.experiments.omnigrok.views import DecayLaw, Landscape
 from backend.experiments.views import CellDetail
 
 TRAIN: Layout = {"width": 2.2, "dash": "dash"}
 TEST: Layout = {"width": 2.4}
-GAP = "\u00a0"  # keeps words off a mark
-MOST_TICKS = 8
-LATE = 0.6  # share of the step axis from which words stand left of their mark
-ROOM = 0.17  # of the step axis, right of the last step, for the words of a late mark
+GAP = "\u00a0"  # between a label and its mark
+MAX_TICKS = 8
+LEFT_LABEL_FROM = 0.6  # share of the step axis from which labels are left of their mark
+LABEL_SPACE = 0.17  # share of the step axis right of the last step, for the label of a late mark
 LOSSES = (("train", "mean", "square", TRAIN), ("test", "accent", "circle", TEST))
 
 
-def cell_figures(view: OmnigrokView, cell: CellDetail) -> Mapping[str, go.Figure]:
+def cell_figures(params: CompleteOmnigrokParameters, cell: CellDetail) -> Mapping[str, go.Figure]:
     """Return the figures of one network by name."""
-    found = {"accuracy": accuracy_figure(view, cell), "loss": loss_figure(cell)}
-    if not view.experiment.parameters["on_sphere"]:
-        found["norm"] = norm_figure(view, cell)
-    return found
+    figures = {"accuracy": accuracy_figure(params, cell), "loss": loss_figure(cell)}
+    if not params.on_sphere:
+        figures["norm"] = norm_figure(params.learning_rate, cell)
+    return figures
 
 
-def run_figures(view: OmnigrokView) -> Mapping[str, go.Figure]:
-    """Return the figures of a run by name: those that it has points for."""
-    found = {}
-    if view.landscape:
-        found["landscape"] = landscape_figure(view.landscape)
-    if view.law:
-        found["law"] = law_figure(view.law)
-    return found
+def run_figures(landscape: Landscape | None, law: DecayLaw | None) -> Mapping[str, go.Figure]:
+    """Return the figures of a run that has points for them, by name."""
+    figures = {}
+    if landscape:
+        figures["landscape"] = landscape_figure(landscape)
+    if law:
+        figures["law"] = law_figure(law)
+    return figures
 
 
-def accuracy_figure(view: OmnigrokView, cell: CellDetail) -> go.Figure:
-    """Return train and test accuracy over training, with the thresholds and where each is met."""
+def accuracy_figure(params: CompleteOmnigrokParameters, cell: CellDetail) -> go.Figure:
+    """Return train and test accuracy over training, with the thresholds and their steps."""
     steps, curves, summary = cell.steps, cell.curves, cell.summary
     traces: list[Trace] = []
-    thresholds, sides = (view.train_threshold, view.test_threshold), ("top left", "bottom right")
+    thresholds = params.train_threshold, params.test_threshold
+    sides = "top left", "bottom right"
     for (name, role, _, style), value, side in zip(LOSSES, thresholds, sides, strict=True):
-        traces.append(level(steps, value, f"{name} threshold {value:g}"))
+        traces.append(threshold_line(steps, value, f"{name} threshold {value:g}"))
         step = summary[f"{name}_step"]
         traces += line_over_steps(steps, curves[f"{name}_accuracy"], name, role, line=style)
-        marks = reached_mark(step, value, name, role, side)
+        marks = threshold_mark(step, value, name, role, side)
         for mark in marks[1:]:
             mark["text"] = [f"{2 * GAP}{name} {step:,}{2 * GAP}"]
         traces += marks
     layout = curve_layout(steps, "accuracy", range=[-0.03, 1.12])
     low, high = layout["xaxis"]["range"]
-    layout["xaxis"]["range"] = [low, high + ROOM * (high - low)]
+    layout["xaxis"]["range"] = [low, high + LABEL_SPACE * (high - low)]
     return figure(traces, layout)
 
 
-def _decayed(cell: CellDetail, rate: float) -> list[float]:
+def _decayed_norms(cell: CellDetail, rate: float) -> list[float]:
     norm = cell.summary["initial_norm"] or 0.0
     return [norm * math.exp(-rate * step) for step in cell.steps]
 
 
-def norm_figure(view: OmnigrokView, cell: CellDetail) -> go.Figure:
-    """Return the norm of all parameters over training, with what decay alone would make of it."""
+def norm_figure(learning_rate: float, cell: CellDetail) -> go.Figure:
+    """Return the norm of all parameters over training, beside that of weight decay alone."""
     steps, norms = cell.steps, cell.curves["norm"]
-    parameters = view.experiment.parameters
-    rate = parameters["learning_rate"] * cell.place["weight_decay"]
-    known = [value for value in norms if value is not None and value > 0]
-    low, high = (min(known), max(known)) if known else (1.0, 1.0)
+    rate = learning_rate * cell.place["weight_decay"]
+    positive = [value for value in positive_values(norms) if value is not None]
+    low, high = (min(positive), max(positive)) if positive else (1.0, 1.0)
     traces: list[Trace] = []
     if rate > 0:
-        law = [value if value > low / 2 else None for value in _decayed(cell, rate)]
+        law = [value if value > low / 2 else None for value in _decayed_norms(cell, rate)]
         style = {"width": 2, "dash": "dot"}
         traces += line_over_steps(steps, law, "decay alone", "theory", line=style)
     traces += line_over_steps(steps, norms, "norm", "accent", line=TEST)
-    test_step, at = cell.summary["test_step"], cell.summary["test_norm"]
-    if at is not None:
-        traces += _generalised(steps, test_step, at)
+    if (test_norm := cell.summary["test_norm"]) is not None:
+        traces += _generalisation_mark(steps, cell.summary["test_step"], test_norm)
     more: Layout = {"type": "log", "range": [math.log10(low / 2), math.log10(high * 1.6)]}
     more |= {"dtick": "D2" if high / low < 30 else 1, "tickformat": "~g"}
     return figure(traces, curve_layout(steps, "norm of all parameters", **more))
 
 
-def _generalised(steps: Sequence[int], step: int, norm: float) -> list[Trace]:
-    is_late = math.log(max(step, 1)) > LATE * math.log(max(*steps, 2))
-    marks = reached_mark(step, norm, "test", "accent", "middle left" if is_late else "bottom right")
+def _generalisation_mark(steps: Sequence[int], step: int, norm: float) -> list[Trace]:
+    is_late = math.log(max(step, 1)) > LEFT_LABEL_FROM * math.log(max(*steps, 2))
+    marks = threshold_mark(
+        step, norm, "test", "accent", "middle left" if is_late else "bottom right"
+    )
     marks[1]["text"] = [f"generalises at {norm:.3g}{2 * GAP}"]
     marks[0]["hovertemplate"] = f"generalises at step {step:,}<br>norm {norm:.4g}<extra></extra>"
     return marks
@@ -92,43 +101,43 @@ def _generalised(steps: Sequence[int], step: int, norm: float) -> list[Trace]:
 
 def _alpha_axis(alphas: Sequence[float]) -> Layout:
     low, high = math.log10(min(alphas)), math.log10(max(alphas))
-    room = 0.08 * (high - low) or 0.3
+    space = 0.08 * (high - low) or 0.3
     ticks: Layout = {"dtick": "D2", "tickformat": "~g"}
     title = "initial size alpha (norm, in units of the usual one)"
-    return axis(title, type="log", range=[low - room, high + 2 * room], **ticks)
+    return axis(title, type="log", range=[low - space, high + 2 * space], **ticks)
 
 
 def landscape_figure(view: Landscape) -> go.Figure:
-    """Return train and test loss over the size of the sphere, the Goldilocks zone behind them."""
+    """Return train and test loss over the size of the sphere, with the Goldilocks zone."""
     alphas = [point.alpha for point in view.points]
     columns = {
         "train": [point.train_loss or None for point in view.points],
         "test": [point.test_loss or None for point in view.points],
     }
-    known = [value for column in columns.values() for value in column if value is not None]
-    low, high = (min(known), max(known)) if known else (0.1, 1.0)
+    losses = [value for column in columns.values() for value in column if value is not None]
+    low, high = (min(losses), max(losses)) if losses else (0.1, 1.0)
     y = [math.log10(low) - 0.2, math.log10(high) + 0.35]
     traces = _zone(view, alphas, y)
-    words = [f"norm {point.norm:.4g}" for point in view.points]
+    norms = [f"norm {point.norm:.4g}" for point in view.points]
     for name, role, symbol, style in LOSSES:
         values = columns[name]
         hover = f"{name}, alpha %{{x:.3g}}, %{{customdata}}<br>%{{y:.4g}}<extra></extra>"
         line: Trace = {"type": "scatter", "mode": "lines+markers", "name": name}
         line |= {"x": alphas, "y": values, "line": style, "meta": {"role": role}}
         line |= {"marker": {"size": 8, "symbol": symbol}}
-        traces.append(line | {"customdata": words, "hovertemplate": hover})
+        traces.append(line | {"customdata": norms, "hovertemplate": hover})
         if (value := values[-1]) is not None:
             traces.append(end_label(alphas[-1], value, GAP + name, role))
     decades = y[1] - y[0]
     ticks: Layout = {"dtick": "D2", "exponentformat": "power"}
     if decades > 2:
-        ticks["dtick"] = math.ceil(decades / MOST_TICKS)
+        ticks["dtick"] = math.ceil(decades / MAX_TICKS)
     loss = axis("squared error", type="log", range=y, **ticks)
     return figure(traces, {"xaxis": _alpha_axis(alphas), "yaxis": loss})
 
 
 def _zone(view: Landscape, alphas: Sequence[float], y: Sequence[float]) -> list[Trace]:
-    """Return the zone as a band that reaches half-way to the next points, and its name."""
+    """Return the zone as a band, extended half-way to the next points, and its label."""
     low, high = view.zone
     before = [alpha for alpha in alphas if alpha < low]
     after = [alpha for alpha in alphas if alpha > high]
@@ -147,12 +156,12 @@ def _zone(view: Landscape, alphas: Sequence[float], y: Sequence[float]) -> list[
         "meta": {"role": "band"},
     }
     middle = math.sqrt(left * right)
-    word = end_label(middle, 10 ** (y[1] - 0.1), "Goldilocks zone", "mean", "bottom center")
-    return [band, word]
+    label = end_label(middle, 10 ** (y[1] - 0.1), "Goldilocks zone", "mean", "bottom center")
+    return [band, label]
 
 
 def law_figure(law: DecayLaw) -> go.Figure:
-    """Return the step of fitting and of generalising over weight decay, with the law as a line."""
+    """Return the train and test steps over weight decay, with the law of decay alone."""
     decays = [point.weight_decay for point in law.points]
     traces: list[Trace] = []
     if law.rate is not None:
@@ -162,9 +171,11 @@ def law_figure(law: DecayLaw) -> go.Figure:
         guide |= {"line": {"width": 2, "dash": "dot"}}
         guide["hovertemplate"] = "decay alone<br>wd %{x:.3g}: step %{y:,.0f}<extra></extra>"
         traces += [guide]
-        words = f"{law.rate * law.learning_rate:.2g} / (lr · wd)"
-        at = math.sqrt(ends[0] * ends[1])
-        traces.append(end_label(at, law.rate / at, words + 2 * GAP, "theory", "bottom left"))
+        formula = f"{law.rate * law.learning_rate:.2g} / (lr · wd)"
+        middle = math.sqrt(ends[0] * ends[1])
+        traces.append(
+            end_label(middle, law.rate / middle, formula + 2 * GAP, "theory", "bottom left")
+        )
     for name, role, symbol, style in LOSSES:
         steps = [getattr(point, f"{name}_step") for point in law.points]
         hover = f"{name} threshold, wd %{{x:.3g}}<br>step %{{y:,}}<extra></extra>"
@@ -173,18 +184,18 @@ def law_figure(law: DecayLaw) -> go.Figure:
         dots |= {"x": decays, "y": [step or None for step in steps], "line": style}
         dots |= {"marker": {"size": 9, "symbol": symbol}, "meta": {"role": role}}
         traces.append(dots | {"hovertemplate": hover})
-        last = [(x, y) for x, y in zip(decays, steps, strict=True) if y]
-        if last:
-            traces.append(end_label(*last[-1], GAP + name, role))
+        points = [(x, y) for x, y in zip(decays, steps, strict=True) if y]
+        if points:
+            traces.append(end_label(*points[-1], GAP + name, role))
     return figure(traces, _law_axes(law, decays))
 
 
 def _law_axes(law: DecayLaw, decays: Sequence[float]) -> Layout:
     low, high = math.log10(min(decays)), math.log10(max(decays))
-    room = 0.14 * (high - low) or 0.3
+    space = 0.14 * (high - low) or 0.3
     step: Layout = {"type": "log", "dtick": "D2", "tickformat": "~s"}
     x: Layout = {"type": "log", "dtick": "D2", "tickformat": "~g"}
     return {
-        "xaxis": axis("weight decay", range=[low - room, high + 2 * room], **x),
+        "xaxis": axis("weight decay", range=[low - space, high + 2 * space], **x),
         "yaxis": axis("training step", **step),
     }

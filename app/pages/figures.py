@@ -26,7 +26,7 @@ from app.web.response_cache import do_not_cache
 from backend.corpora import predictions
 from backend.quanta import clusterings, clusters
 from backend.scaling.detail import scaling_detail
-from backend.scaling.theory import exponents, theory_laws
+from backend.scaling.theory import measured_exponents, theory_laws
 from backend.search import search
 
 router = APIRouter(prefix="/figures", include_in_schema=False)
@@ -102,4 +102,4 @@ def scaling(store: StoreDep, wanted: Annotated[ScalingFiguresQuery, Query()]) ->
 @router.get("/theory")
 def theory(wanted: Annotated[TheoryQuery, Query()]) -> Response:
     """Return the figures of the Theory page."""
-    return _answer(theory_figures(theory_laws(wanted.request()), exponents()))
+    return _answer(theory_figures(theory_laws(wanted.request()), measured_exponents()))

@@ -1,112 +1,213 @@
-"""The page of phase diagrams: a map of four phases, one cell of it, finer grids, two grids."""
+"""The page of phase diagrams: the map of phases, one of its cells, and a second map."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from app.figures.base import payload
-from app.figures.grokking import (
-    WORDS,
-    Which,
-    cell_figures,
+from app.figures.grokking import cell_figures
+from app.figures.phase_diagram import (
+    THRESHOLD_TITLES,
     contour_figure,
     fraction_figure,
     prediction_figure,
+    threshold_step,
 )
-from app.figures.phase_map import phase_map_svg
-from app.pages.experiment_parts import Runs, asked, runs_of
-from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
-from app.requests.forms import FormFields
-from app.requests.pages import Blank
-from app.web.templating import query_string, render
-from backend.errors import InvalidInputError, NotFoundError, NotReadyError
-from backend.experiments import queries as experiments
-from backend.experiments.grokking import queries as phase_diagrams
-from backend.experiments.grokking.spec import MAX_SIDE
-from backend.experiments.registry import experiment_kind
-from backend.experiments.views import (
-    CellDetail,
+from app.figures.phase_map import axis_number, cell_text, phase_map_svg
+from app.pages.experiment_runs import Runs, list_runs, none_if_not_ready, setting_rows
+from app.pages.finer_grid import AxisFields, axis_fields
+from app.requests.dependencies import Cell, ExperimentName, StoreDep
+from app.requests.experiments import Gap, GrokkingQuery
+from app.web.templating import PageContext, grouped, query_string, render
+from backend.errors import NotFoundError
+from backend.experiments.grokking import queries
+from backend.experiments.grokking.critical_fraction import CRITICAL_FRACTION
+from backend.experiments.grokking.spec import MAX_SIDE, PHASE_DIAGRAM, PhaseDiagramParameters
+from backend.experiments.grokking.views import (
+    AccuracyPrediction,
     EffectiveTheory,
-    ExperimentRow,
     FractionCell,
-    GridAxis,
     PhaseCell,
     PhaseDiagramView,
+    Threshold,
 )
+from backend.experiments.queries import list_experiments, load_cell, load_cell_array
+from backend.experiments.views import CellDetail, ExperimentRow
 from backend.store.database import Store
-from compute.grokking.grids import INTEGER_AXES
-from compute.grokking.phases import PHASE_NAMES
+from compute.grokking.phases import PHASE_NAMES, PUBLISHED_GAP
 
 router = APIRouter(include_in_schema=False)
 
-KIND, FRACTION = "phase_diagram", "critical_fraction"
-_Name = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-_Cell = Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank]
 MANY_COLUMNS = 16
-
-
-class GrokkingQuery(BaseModel):
-    """Which run is shown at which gap, which of its cells, and beside which other run."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    run: Annotated[_Name | None, Blank] = None
-    gap: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = 1000
-    cell: _Cell = None
-    of: Which = "test"
-    cmp: Annotated[_Name | None, Blank] = None
-    fraction: Annotated[_Name | None, Blank] = None
-
-    def changed(self, **changes: Any) -> str:
-        """Return the query with the parameters that differ from their defaults, some replaced."""
-        return query_string(**{**self.model_dump(exclude_defaults=True), **changes})
+MIN_CORRELATED = 3
 
 
 @dataclass(frozen=True)
-class MapRow:
-    """A row of the map, its cells from the left."""
+class MapCell:
+    """A cell of the map; `title` describes it on hover, `href` shows it."""
 
-    label: str
-    cells: list[PhaseCell]
+    cell: PhaseCell
+    text: str
+    title: str
+    href: str
 
 
 @dataclass(frozen=True)
-class Map:
-    """A phase diagram as it is drawn: rows from the highest y, labels of every n-th column."""
+class PhaseMap:
+    """A phase diagram as a table: rows (label, cells) from the highest y, labels of columns."""
 
-    view: PhaseDiagramView
-    rows: list[MapRow]
-    columns: list[str]
+    x_title: str
+    y_title: str
+    x_values: list[str]
+    x_ticks: list[str]
+    rows: list[tuple[str, list[MapCell]]]
     current: int | None
 
 
-def tick(value: float) -> str:
-    """Return a value of an axis in few characters."""
-    text = f"{value:.2g}"
-    if "e" in text:
-        digits, power = text.split("e")
-        return f"{digits}e{int(power)}".replace("-", "−")
-    return text
-
-
-def _drawn(view: PhaseDiagramView, current: int | None) -> Map:
+def phase_map(view: PhaseDiagramView, current: int | None, href: Callable[[int], str]) -> PhaseMap:
+    """Return the table of a phase diagram; `href` returns the address of a cell."""
     width = len(view.x.values)
-    every = 2 if width > MANY_COLUMNS else 1
+    x_values = [axis_number(value) for value in view.x.values]
+    tick_step = 2 if width > MANY_COLUMNS else 1
+    cells = [
+        MapCell(cell, cell_text(cell), _cell_title(view, cell), href(cell.cell))
+        for cell in view.cells
+    ]
     rows = [
-        MapRow(tick(value), list(view.cells[row * width : (row + 1) * width]))
+        (axis_number(value), cells[row * width : (row + 1) * width])
         for row, value in enumerate(view.y.values)
     ]
-    columns = [tick(v) if i % every == 0 else "" for i, v in enumerate(view.x.values)]
-    return Map(view, rows[::-1], columns, current)
+    return PhaseMap(
+        view.x.title,
+        view.y.title,
+        x_values,
+        [text if i % tick_step == 0 else "" for i, text in enumerate(x_values)],
+        rows[::-1],
+        current,
+    )
 
 
-def _first_shown(view: PhaseDiagramView) -> int | None:
-    """Return a finished cell that has something to show: one that groks, if there is one."""
+def _step_text(step: int | None) -> str:
+    return "never" if step is None else grouped(step)
+
+
+def _cell_title(view: PhaseDiagramView, cell: PhaseCell) -> str:
+    if cell.phase is None:
+        return "not finished"
+    place = f"{view.y.title} {axis_number(cell.y)}, {view.x.title} {axis_number(cell.x)}"
+    steps = f"Train {_step_text(cell.train_step)}, test {_step_text(cell.test_step)}"
+    flag = "; test without train" if cell.test_only else ""
+    return f"{PHASE_NAMES[cell.phase]}: {place}. {steps}{flag}"
+
+
+@dataclass(frozen=True)
+class CurrentCell:
+    """The finished cell that the page shows, with its prediction of effective theory."""
+
+    place: PhaseCell
+    detail: CellDetail
+    theory: EffectiveTheory | None
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
+class MapComparison:
+    """A second map, and the number of common cells by (phase here, phase there)."""
+
+    label: str
+    map: PhaseMap
+    n_common: int
+    n_equal: int
+    changes: list[tuple[str, str, int]]
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """Runs of the critical fraction, and the finished cells of the current one."""
+
+    runs: Runs
+    cells: tuple[FractionCell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrokkingPage(PageContext):
+    """Variables of the Grokking page; `view` and `map` are None if there is no run."""
+
+    template: ClassVar[str] = "grokking.html"
+
+    title: str = "Grokking"
+    section: str = "experiments"
+    runs: Runs
+    query: GrokkingQuery
+    view: PhaseDiagramView | None
+    map: PhaseMap | None
+    number: int | None
+    cell: CurrentCell | None
+    settings: list[tuple[str, str]]
+    comparison: MapComparison | None
+    comparable: list[ExperimentRow]
+    thresholds: dict[Threshold, str]
+    is_grid: bool
+    has_contour: bool
+    n_points: int
+    pearson: float | None
+    phases: dict[str, str]
+    max_side: int
+    finer: list[AxisFields]
+    fractions: Fractions | None
+
+
+@router.get("/grokking")
+def grokking(
+    request: Request, store: StoreDep, query: Annotated[GrokkingQuery, Query()]
+) -> Response:
+    """Show a phase diagram with one of its cells, and a second one beside it on request."""
+    runs = list_runs(store, PHASE_DIAGRAM, query.run, CRITICAL_FRACTION)
+    run = runs.current
+    view = queries.load_phase_diagram(store, run.id, query.gap) if run else None
+    number = query.cell if query.cell is not None or view is None else _default_cell(view)
+    cell = _current_cell(store, view, number) if view and number is not None else None
+    points = queries.load_accuracy_predictions(store, run.id) if run else []
+    query = query.model_copy(update={"run": run.id if run else None})
+    is_grid = view is not None and min(len(view.x.values), len(view.y.values)) > 1
+    page = GrokkingPage(
+        runs=runs,
+        query=query,
+        view=view,
+        map=phase_map(view, number, lambda i: f"/grokking{query.changed(cell=i)}")
+        if view
+        else None,
+        number=number,
+        cell=cell,
+        settings=_settings(run) if run else [],
+        comparison=_comparison(store, view, query.cmp, query.gap) if view and query.cmp else None,
+        comparable=_comparable_runs(store, view) if view else [],
+        thresholds=dict(THRESHOLD_TITLES),
+        is_grid=is_grid,
+        has_contour=view is not None and is_grid and _is_reached(view, query.of),
+        n_points=len(points),
+        pearson=_pearson(points),
+        phases=PHASE_NAMES,
+        max_side=MAX_SIDE,
+        finer=axis_fields(view, cell.place if cell else None) if view else [],
+        fractions=_fractions(store, query.fraction),
+        api=(
+            f"/api/v1/phase-diagrams/{run.id}"
+            + query_string(gap=query.gap if query.gap != PUBLISHED_GAP else None)
+            if run
+            else f"/api/v1/experiments?kind={PHASE_DIAGRAM.name}"
+        ),
+    )
+    return render(request, page)
+
+
+def _default_cell(view: PhaseDiagramView) -> int | None:
+    """Return a finished cell, one that groks if there is one."""
     for phase in ("G", "C", "M", "X"):
         for cell in view.cells:
             if cell.phase == phase:
@@ -114,268 +215,108 @@ def _first_shown(view: PhaseDiagramView) -> int | None:
     return None
 
 
-def _theory(store: Store, name: str, cell: int) -> EffectiveTheory | None:
+def _current_cell(store: Store, view: PhaseDiagramView, number: int) -> CurrentCell | None:
+    run = view.experiment.id
+    detail = none_if_not_ready(lambda: load_cell(store, run, number))
+    if detail is None:
+        return None
+    place = view.cells[number]
+    theory = _load_theory(store, run, number)
+    return CurrentCell(place, detail, theory, axis_number(place.x), axis_number(place.y))
+
+
+def _load_theory(store: Store, experiment: str, cell: int) -> EffectiveTheory | None:
     try:
-        return phase_diagrams.effective_theory(store, name, cell)
-    except (NotFoundError, NotReadyError):
+        return none_if_not_ready(lambda: queries.load_effective_theory(store, experiment, cell))
+    except NotFoundError:
         return None
 
 
-@router.get("/grokking")
-def grokking(
-    request: Request, store: StoreDep, wanted: Annotated[GrokkingQuery, Query()]
-) -> Response:
-    """Show a phase diagram with one of its cells, and a second one beside it if asked."""
-    beside = experiment_kind(FRACTION)
-    runs = runs_of(store, experiment_kind(KIND), wanted.run, beside)
-    current = runs.current
-    view = phase_diagrams.phase_diagram(store, current.id, wanted.gap) if current else None
-    number = wanted.cell if wanted.cell is not None or view is None else _first_shown(view)
-    cell = _cell(store, view, number)
-    points = _predicted(store, view) if view else []
-    shown = wanted.model_copy(update={"run": current.id if current else None})
-    return render(
-        request,
-        "grokking.html",
-        section="experiments",
-        title="Grokking",
-        runs=runs,
-        wanted=shown,
-        map=_drawn(view, number) if view else None,
-        view=view,
-        number=number,
-        cell=cell,
-        place=view.cells[cell.cell] if view and cell else None,
-        theory=_theory(store, view.experiment.id, cell.cell) if view and cell else None,
-        facts=_about(current) if current else [],
-        compared=_compared(store, view, wanted) if view else None,
-        others=_others(store, view) if view else [],
-        contours=WORDS,
-        can_contour=view is not None and min(len(view.x.values), len(view.y.values)) > 1,
-        has_contour=view is not None and _has_contour(view, wanted.of),
-        pearson=_pearson(points),
-        n_points=len(points),
-        phases=PHASE_NAMES,
-        max_side=MAX_SIDE,
-        finer=_finer,
-        fractions=_fractions(store, wanted.fraction),
-        tick=tick,
-        api=(
-            f"/api/v1/phase-diagrams/{view.experiment.id}"
-            + query_string(gap=wanted.gap if wanted.gap != 1000 else None)
-            if view
-            else "/api/v1/experiments?kind=phase_diagram"
-        ),
-    )
+def _is_reached(view: PhaseDiagramView, threshold: Threshold) -> bool:
+    return any(threshold_step(cell, threshold) is not None for cell in view.cells)
 
 
-def _cell(store: Store, view: PhaseDiagramView | None, number: int | None) -> CellDetail | None:
-    if view is None or number is None:
-        return None
-    try:
-        return experiments.cell(store, view.experiment.id, number)
-    except NotReadyError:
-        return None
+def _settings(run: ExperimentRow) -> list[tuple[str, str]]:
+    """Return the task, the main parameters, and all others that differ from their defaults."""
+    parameters, fields = run.parameters, PhaseDiagramParameters.model_fields
+    hidden = {"x", "y", "x_values", "y_values", parameters["x"], parameters["y"], "task"}
+    hidden |= {
+        name
+        for name, value in parameters.items()
+        if value == fields[name].default and name not in {"seed", "split_seed", "steps"}
+    }
+    task = "S3, products of permutations" if parameters["task"] == "s3" else "addition"
+    return [("task", task), *setting_rows(run, hidden)]
 
 
-def _has_contour(view: PhaseDiagramView, which: Which) -> bool:
-    """Whether there is a contour to draw: a grid, of which a cell reached the threshold."""
-    steps = [
-        {"train": c.train_step, "test": c.test_step, "rqi": c.rqi_step}[which] for c in view.cells
-    ]
-    return min(len(view.x.values), len(view.y.values)) > 1 and any(s is not None for s in steps)
-
-
-def _about(row: ExperimentRow) -> list[tuple[str, str]]:
-    """Return what all cells of a run share, as words."""
-    asked, kind = row.parameters, experiment_kind(KIND)
-    hidden = {"x", "y", "x_values", "y_values", asked["x"], asked["y"], "task"}
-    fields = kind.schema.model_fields
-    task = "S3, products of permutations" if asked["task"] == "s3" else "addition"
-    lines = [("task", task)]
-    for name, value in asked.items():
-        is_usual = value == fields[name].default and name not in {"seed", "split_seed", "steps"}
-        if name in hidden or is_usual:
-            continue
-        words = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-        words = f"{words:.4g}" if isinstance(words, float) else str(words)
-        lines.append((str(fields[name].title or name), words))
-    return lines
-
-
-def _others(store: Store, view: PhaseDiagramView) -> list[ExperimentRow]:
-    """Return runs over the same axes."""
-    rows = experiments.list_experiments(store, KIND).experiments
+def _comparable_runs(store: Store, view: PhaseDiagramView) -> list[ExperimentRow]:
+    """Return other runs over the same axes with finished cells."""
     axes = (view.x.name, view.y.name)
     return [
         row
-        for row in rows
+        for row in list_experiments(store, PHASE_DIAGRAM.name).experiments
         if row.id != view.experiment.id
         and (row.parameters["x"], row.parameters["y"]) == axes
         and row.n_finished
     ]
 
 
-@dataclass(frozen=True)
-class Compared:
-    """A second map, and how many common cells have which other phase."""
-
-    map: Map
-    n_common: int
-    n_equal: int
-    changes: list[tuple[str, str, int]]
-
-
-def _compared(store: Store, view: PhaseDiagramView, wanted: GrokkingQuery) -> Compared | None:
-    if wanted.cmp is None:
-        return None
-    found = phase_diagrams.compare(store, view.experiment.id, wanted.cmp, wanted.gap)
-    changes = [(PHASE_NAMES[pair[0]], PHASE_NAMES[pair[1]], n) for pair, n in found.changes.items()]
-    known = sum(1 for pair in found.pairs if pair.a and pair.b)
-    return Compared(_drawn(found.b, None), known, found.n_equal, changes)
+def _comparison(store: Store, view: PhaseDiagramView, other: str, gap: int) -> MapComparison:
+    result = queries.compare_phase_diagrams(store, view.experiment.id, other, gap)
+    return MapComparison(
+        label=result.b.experiment.label,
+        map=phase_map(result.b, None, lambda i: f"/grokking?run={other}&cell={i}"),
+        n_common=sum(1 for pair in result.pairs if pair.a and pair.b),
+        n_equal=result.n_equal,
+        changes=[
+            (PHASE_NAMES[pair[0]], PHASE_NAMES[pair[1]], n) for pair, n in result.changes.items()
+        ],
+    )
 
 
-@dataclass(frozen=True)
-class Fractions:
-    """Runs of the critical fraction, and the finished cells of the one that is shown."""
-
-    runs: Runs
-    cells: tuple[FractionCell, ...]
-
-
-def _fractions(store: Store, wanted: str | None) -> Fractions | None:
-    """Return the one that is asked for, by default the newest with results."""
-    runs = runs_of(store, experiment_kind(FRACTION), wanted)
+def _fractions(store: Store, selected: str | None) -> Fractions | None:
+    """Return the selected critical fraction, by default the newest with results."""
+    runs = list_runs(store, CRITICAL_FRACTION, selected)
     if runs.current is None:
         return None
-    # One that waits for its worker has nothing stored yet.
-    cells = phase_diagrams.critical_fractions(store, runs.current.id)
-    return Fractions(runs, cells)
+    return Fractions(runs, queries.load_critical_fractions(store, runs.current.id))
 
 
-def _predicted(store: Store, view: PhaseDiagramView) -> list[tuple[float, float, str]]:
-    """Return (predicted accuracy, real accuracy, words) of the cells that have both."""
-    if view.experiment.parameters["task"] != "addition":
-        return []
-    p = view.experiment.parameters["p"]
-    pairs = p * (p + 1) // 2
-    found = []
-    for cell in experiments.experiment(store, view.experiment.id).cells:
-        summary = cell.summary
-        if not summary or summary.get("predicted_accuracy") is None:
-            continue
-        n, train, test = (
-            summary[name] for name in ("n_train", "final_train_accuracy", "final_test_accuracy")
-        )
-        if train is None or test is None:
-            continue
-        real = (train * n + test * (pairs - n)) / pairs
-        words = ", ".join(f"{name} {value:.3g}" for name, value in cell.place.items())
-        found.append((summary["predicted_accuracy"], real, words))
-    return found
-
-
-def _pearson(points: list[tuple[float, float, str]]) -> float | None:
-    x, y = ([float(point[i]) for point in points] for i in (0, 1))
-    if len(points) < 3 or np.std(x) == 0 or np.std(y) == 0:
+def _pearson(points: list[AccuracyPrediction]) -> float | None:
+    predicted, real = [point.predicted for point in points], [point.real for point in points]
+    if len(points) < MIN_CORRELATED or np.std(predicted) == 0 or np.std(real) == 0:
         return None
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-@dataclass(frozen=True)
-class Finer:
-    """What the form for a finer grid is filled in with, for one axis."""
-
-    low: str
-    high: str
-    count: int
-    values: str
-
-
-def _finer(axis: GridAxis, at: float | None) -> Finer:
-    """Return the neighbourhood of a value, or the whole axis."""
-    values = list(axis.values)
-    low, high = 0, len(values) - 1
-    if at is not None and len(values) > 2:
-        i = values.index(at)
-        low, high = max(0, i - 1), min(len(values) - 1, i + 1)
-    words = ",".join(f"{value:.6g}" for value in values)
-    return Finer(f"{values[low]:.4g}", f"{values[high]:.4g}", 9, words)
-
-
-def _axis_values(
-    fields: Mapping[str, str], axis: str, *, is_log: bool, is_whole: bool
-) -> list[float]:
-    """Return the values between two ends that a form names; whole ones once each."""
-    try:
-        low, high = (float(fields[f"{axis}_{end}"]) for end in ("low", "high"))
-        count = int(fields[f"{axis}_count"])
-    except (KeyError, ValueError) as error:
-        raise InvalidInputError(
-            f"the ends of axis {axis} are no numbers", "Send low, high and count", f"{axis}_low"
-        ) from error
-    if not (np.isfinite([low, high]).all() and 0 <= low < high and 2 <= count <= MAX_SIDE):
-        raise InvalidInputError(
-            f"axis {axis} from {low:g} to {high:g} in {count} values",
-            f"Choose a low end of 0 or more under the high one, and 2 to {MAX_SIDE} values",
-            f"{axis}_low",
-        )
-    is_log = is_log and low > 0
-    spaced = np.geomspace(low, high, count) if is_log else np.linspace(low, high, count)
-    if is_whole:
-        return sorted({float(round(value)) for value in spaced})
-    return [float(f"{value:.4g}") for value in spaced]
-
-
-@router.post("/grokking/{experiment}/finer")
-def finer(store: StoreDep, experiment: ExperimentName, fields: FormFields) -> Response:
-    """Ask for a finer grid inside a rectangle of one."""
-    view = phase_diagrams.phase_diagram(store, experiment)
-    parameters = dict(view.experiment.parameters)
-    for name, one in (("x", view.x), ("y", view.y)):
-        parameters[f"{name}_values"] = _axis_values(
-            fields, name, is_log=one.is_log, is_whole=one.name in INTEGER_AXES
-        )
-    return asked(store, experiment_kind(KIND), parameters)
+    return float(np.corrcoef(predicted, real)[0, 1])
 
 
 @router.get("/grokking/{experiment}/map.svg")
-def map_svg(
-    store: StoreDep,
-    experiment: ExperimentName,
-    gap: Annotated[int, Query(ge=1, le=MAX_INTEGER)] = 1000,
-) -> Response:
-    """Return the phase diagram as a picture for papers."""
-    view = phase_diagrams.phase_diagram(store, experiment, gap)
-    return Response(phase_map_svg(view, tick), media_type="image/svg+xml")
+def map_image(store: StoreDep, experiment: ExperimentName, gap: Gap = PUBLISHED_GAP) -> Response:
+    """Return the phase diagram as an image for papers."""
+    view = queries.load_phase_diagram(store, experiment, gap)
+    return Response(phase_map_svg(view), media_type="image/svg+xml")
 
 
 @router.get("/figures/grokking/{experiment}")
-def grid_figures(
-    store: StoreDep,
-    experiment: ExperimentName,
-    of: Annotated[Literal["train", "test", "rqi"], Query()] = "test",
-) -> Response:
-    """Return steps over the grid, and predicted against real accuracies."""
-    view = phase_diagrams.phase_diagram(store, experiment)
+def grid_figures(store: StoreDep, experiment: ExperimentName, of: Threshold = "test") -> Response:
+    """Return the steps until a threshold over the grid, and predicted against real accuracy."""
     figures = {
-        "contour": contour_figure(view, of),
-        "predicted": prediction_figure(_predicted(store, view)),
+        "contour": contour_figure(queries.load_phase_diagram(store, experiment), of),
+        "predicted": prediction_figure(queries.load_accuracy_predictions(store, experiment)),
     }
     return Response(payload(figures), media_type="application/json")
 
 
 @router.get("/figures/critical-fraction/{experiment}")
 def fraction_figures(store: StoreDep, experiment: ExperimentName) -> Response:
-    """Return how often random training sets force a line."""
-    cells = phase_diagrams.critical_fractions(store, experiment)
+    """Return the share of random training sets that force a line."""
+    cells = queries.load_critical_fractions(store, experiment)
     return Response(payload({"fraction": fraction_figure(cells)}), media_type="application/json")
 
 
 @router.get("/figures/grokking/{experiment}/cells/{cell}")
-def figures_of_cell(store: StoreDep, experiment: ExperimentName, cell: Cell) -> Response:
-    """Return the curves of one cell."""
-    detail = experiments.cell(store, experiment, cell)
-    path = experiments.cell_array(store, experiment, cell, "representation")
-    figures = cell_figures(detail, path, _theory(store, experiment, cell))
+def training_figures(store: StoreDep, experiment: ExperimentName, cell: Cell) -> Response:
+    """Return the training curves of one cell."""
+    detail = load_cell(store, experiment, cell)
+    path = load_cell_array(store, experiment, cell, "representation")
+    figures = cell_figures(detail, path, _load_theory(store, experiment, cell))
     return Response(payload(figures), media_type="application/json")

@@ -145,7 +145,7 @@ def row(job: JobView, workers: Sequence[WorkerView]) -> Row:
 def _subject(kind: str, parameters: Mapping[str, Any]) -> str:
     is_cut = any("…" in value for value in parameters.values() if isinstance(value, list))
     if kind in EXPERIMENTS and not is_cut:
-        return EXPERIMENTS[kind].label(dict(parameters))
+        return str(EXPERIMENTS[kind].parse(parameters).label())
     found = as_request({name: parameters.get(name) for name in _SUBJECT})
     return " · ".join([value_words(value) for value in found.values() if value][:3])
 

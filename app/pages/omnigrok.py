@@ -1,171 +1,143 @@
-"""The page of Omnigrok: networks over initial size and weight decay, one of them over training."""
+"""The page of Omnigrok: the networks of a run, and the training of one of them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from app.figures.base import payload
 from app.figures.omnigrok import cell_figures, run_figures
-from app.pages.experiment_parts import runs_of
-from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
-from app.requests.pages import Blank
-from app.web.templating import query_string, render
-from backend.errors import NotReadyError
-from backend.experiments import queries as experiments
-from backend.experiments.omnigrok.queries import (
-    OMNIGROK,
-    Kept,
-    OmnigrokCell,
-    OmnigrokView,
-    omnigrok,
-)
-from backend.experiments.omnigrok.spec import AXES, DATA_TITLES
-from backend.experiments.registry import KINDS, experiment_kind
+from app.pages.experiment_runs import Runs, list_runs, none_if_not_ready, setting_rows
+from app.requests.dependencies import Cell, ExperimentName, StoreDep
+from app.requests.experiments import OmnigrokQuery
+from app.web.templating import PageContext, render
+from backend.experiments.modular_addition.spec import MODULAR_ADDITION
+from backend.experiments.omnigrok.queries import load_omnigrok_run
+from backend.experiments.omnigrok.spec import AXES, DATA_TITLES, OMNIGROK
+from backend.experiments.omnigrok.views import OmnigrokCell, OmnigrokView
+from backend.experiments.queries import load_cell, load_cell_of_kind
 from backend.experiments.views import CellDetail, ExperimentRow
-from backend.store.database import Store
 from compute.grokking.phases import GROKKING, PHASE_NAMES, PUBLISHED_GAP
 
 router = APIRouter(include_in_schema=False)
 
-MODULAR = "modular_addition"
-ROWS_SHOWN = 200
-
-
-class OmnigrokQuery(BaseModel):
-    """Which run is shown at which size of its data, and which of its networks."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    run: Annotated[
-        Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None,
-        Blank,
-    ] = None
-    n_train: Annotated[Annotated[int, Field(ge=1, le=MAX_INTEGER)] | None, Blank] = None
-    cell: Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank] = None
-    loss: Annotated[Kept | None, Blank] = None
-
-    def changed(self, **changes: Any) -> str:
-        """Return the query with the parameters that differ from their defaults, some replaced."""
-        return query_string(**{**self.model_dump(exclude_defaults=True), **changes})
+MAX_ROWS = 200
 
 
 @dataclass(frozen=True)
-class Table:
-    """The first networks of a run, how many there are, and which columns say something."""
+class NetworkRow:
+    """A network; `delay` is the ratio of its test step to its train step, None if not later."""
 
-    rows: tuple[OmnigrokCell, ...]
-    n_all: int
+    network: OmnigrokCell
+    delay: float | None
+
+
+@dataclass(frozen=True)
+class NetworkTable:
+    """The first networks of a run, their total number, and the columns that vary."""
+
+    rows: list[NetworkRow]
+    n_networks: int
+    n_alphas: int
     has_seeds: bool
     has_decay: bool
 
 
-def delay(cell: OmnigrokCell) -> float | None:
-    """Return how many times later than its train accuracy a network's test accuracy came."""
+@dataclass(frozen=True, kw_only=True)
+class OmnigrokPage(PageContext):
+    """Variables of the Omnigrok page; `view` and `table` are None if there is no run."""
+
+    template: ClassVar[str] = "omnigrok.html"
+
+    title: str = "Omnigrok"
+    section: str = "experiments"
+    runs: Runs
+    query: OmnigrokQuery
+    view: OmnigrokView | None
+    table: NetworkTable | None
+    number: int | None
+    cell: CellDetail | None
+    settings: list[tuple[str, str]]
+    phases: dict[str, str]
+    gap: int
+    modular_addition: str
+
+
+def _delay(cell: OmnigrokCell) -> float | None:
     if not cell.train_step or cell.test_step is None or cell.test_step <= cell.train_step:
         return None
     return cell.test_step / cell.train_step
 
 
-def _first_shown(view: OmnigrokView) -> int | None:
-    """Return the network that groks latest; if none does, one that is finished."""
-    done = [cell for cell in view.cells if cell.phase]
-    late = [cell for cell in done if cell.phase == GROKKING]
-    if late:
-        return max(late, key=lambda cell: delay(cell) or 0).cell
+def _default_cell(view: OmnigrokView) -> int | None:
+    """Return the network with the longest delay of grokking, else one that is finished."""
+    finished = [cell for cell in view.cells if cell.phase]
+    grokking = [cell for cell in finished if cell.phase == GROKKING]
+    if grokking:
+        return max(grokking, key=lambda cell: _delay(cell) or 0).cell
     if view.landscape:
         best = view.landscape.best.alpha
-        done = sorted(done, key=lambda cell: cell.alpha != best)
-    return done[0].cell if done else None
+        finished = sorted(finished, key=lambda cell: cell.alpha != best)
+    return finished[0].cell if finished else None
 
 
-def _cell(store: Store, view: OmnigrokView | None, number: int | None) -> CellDetail | None:
-    if view is None or number is None:
-        return None
-    try:
-        return experiments.cell(store, view.experiment.id, number)
-    except NotReadyError:
-        return None
-
-
-def _table(view: OmnigrokView) -> Table:
-    return Table(
-        rows=view.cells[:ROWS_SHOWN],
-        n_all=len(view.cells),
+def _table(view: OmnigrokView) -> NetworkTable:
+    return NetworkTable(
+        rows=[NetworkRow(cell, _delay(cell)) for cell in view.cells[:MAX_ROWS]],
+        n_networks=len(view.cells),
+        n_alphas=len({cell.alpha for cell in view.cells}),
         has_seeds=len({cell.seed for cell in view.cells}) > 1,
         has_decay=any(cell.weight_decay > 0 for cell in view.cells),
     )
 
 
-def _about(row: ExperimentRow) -> list[tuple[str, str]]:
-    """Return what all networks of a run share, as words."""
-    asked = row.parameters
-    fields = experiment_kind(OMNIGROK).schema.model_fields
-    lines = [("Data", DATA_TITLES[asked["data"]])]
-    for name, value in asked.items():
-        if name in {"data", *(axis for axis in AXES if len(asked[axis]) > 1)} or value is None:
-            continue
-        lines.append((str(fields[name].title or name), _words(value)))
-    return lines
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(_words(one) for one in value)
-    if isinstance(value, dict):
-        return f"{value['file']} ({value['sha256'][:10]})"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _settings(run: ExperimentRow) -> list[tuple[str, str]]:
+    hidden = {"data", *(name for name in AXES if len(run.parameters[name]) > 1)}
+    return [("Data", DATA_TITLES[run.parameters["data"]]), *setting_rows(run, hidden)]
 
 
 @router.get("/omnigrok")
-def omnigrok_page(
-    request: Request, store: StoreDep, wanted: Annotated[OmnigrokQuery, Query()]
+def omnigrok(
+    request: Request, store: StoreDep, query: Annotated[OmnigrokQuery, Query()]
 ) -> Response:
     """Show a run of Omnigrok with one of its networks."""
-    runs = runs_of(store, experiment_kind(OMNIGROK), wanted.run)
-    current = runs.current
-    view = omnigrok(store, current.id, wanted.n_train, wanted.loss) if current else None
-    number = wanted.cell if wanted.cell is not None or view is None else _first_shown(view)
-    cell = _cell(store, view, number)
-    return render(
-        request,
-        "omnigrok.html",
-        section="experiments",
-        title="Omnigrok",
+    runs = list_runs(store, OMNIGROK, query.run)
+    run = runs.current
+    view = load_omnigrok_run(store, run.id, query.n_train, query.loss) if run else None
+    number = query.cell if query.cell is not None or view is None else _default_cell(view)
+    cell = None
+    if run is not None and number is not None:
+        run_id, cell_number = run.id, number
+        cell = none_if_not_ready(lambda: load_cell(store, run_id, cell_number))
+    page = OmnigrokPage(
         runs=runs,
-        wanted=wanted.model_copy(update={"run": current.id if current else None}),
+        query=query.model_copy(update={"run": run.id if run else None}),
         view=view,
         table=_table(view) if view else None,
         number=number,
         cell=cell,
-        facts=_about(current) if current else [],
-        delay=delay,
+        settings=_settings(run) if run else [],
         phases=PHASE_NAMES,
         gap=PUBLISHED_GAP,
-        modular=KINDS[MODULAR].page if MODULAR in KINDS else None,
-        api=f"/api/v1/experiments/{current.id}" if current else "/api/v1/experiments?kind=omnigrok",
+        modular_addition=MODULAR_ADDITION.page,
+        api=f"/api/v1/experiments{f'/{run.id}' if run else f'?kind={OMNIGROK.name}'}",
     )
+    return render(request, page)
 
 
 @router.get("/figures/omnigrok/{experiment}")
-def figures_of_run(
-    store: StoreDep,
-    experiment: ExperimentName,
-    n_train: Annotated[int | None, Query(ge=1, le=MAX_INTEGER)] = None,
-    loss: Annotated[Kept | None, Query()] = None,
+def run_figures_of(
+    store: StoreDep, experiment: ExperimentName, query: Annotated[OmnigrokQuery, Query()]
 ) -> Response:
-    """Return the landscape of a run, or its weight decays by time."""
-    figures = run_figures(omnigrok(store, experiment, n_train, loss))
+    """Return the landscape of a run, or its weight decay against time."""
+    view = load_omnigrok_run(store, experiment, query.n_train, query.loss)
+    figures = run_figures(view.landscape, view.law)
     return Response(payload(figures), media_type="application/json")
 
 
 @router.get("/figures/omnigrok/{experiment}/cells/{cell}")
-def figures_of_cell(store: StoreDep, experiment: ExperimentName, cell: Cell) -> Response:
-    """Return the curves of one network."""
-    view = omnigrok(store, experiment)
-    figures = cell_figures(view, experiments.cell(store, experiment, cell))
-    return Response(payload(figures), media_type="application/json")
+def training_figures(store: StoreDep, experiment: ExperimentName, cell: Cell) -> Response:
+    """Return the training curves of one network."""
+    params, detail, _ = load_cell_of_kind(store, OMNIGROK, experiment, cell)
+    return Response(payload(cell_figures(params, detail)), media_type="application/json")

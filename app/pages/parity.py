@@ -1,135 +1,141 @@
-"""The page of sparse parity: subtasks learned one by one, and the laws that they make."""
+"""The page of sparse parity: the subtasks of one network, and the scaling laws of a run."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from app.figures.base import payload
 from app.figures.parity import cell_figures, law_figures
-from app.pages.experiment_parts import runs_of
-from app.requests.dependencies import MAX_INTEGER, Cell, ExperimentName, StoreDep
-from app.requests.pages import Blank
-from app.web.templating import query_string, render
-from backend.errors import NotReadyError
-from backend.experiments.registry import experiment_kind
-from backend.experiments.sparse_parity import queries as runs_of_parity
-from backend.experiments.sparse_parity.views import ParityCell, ParityView
+from app.pages.experiment_runs import Runs, list_runs, none_if_not_ready, setting_rows
+from app.requests.dependencies import Cell, ExperimentName, StoreDep
+from app.requests.experiments import MAX_TASK_LINES, ParityQuery
+from app.web.templating import PageContext, render
+from backend.experiments.sparse_parity.queries import load_parity_cell, load_parity_run
+from backend.experiments.sparse_parity.spec import AXES, SPARSE_PARITY
+from backend.experiments.sparse_parity.views import ParityAxis, ParityCell, ParityLaw, ParityView
 from backend.experiments.views import CellRow, ExperimentRow
-from backend.store.database import Store
 
 router = APIRouter(include_in_schema=False)
 
-KIND = "sparse_parity"
 MAX_ROWS = 100
-MAX_TASKS = 60
-AXIS_WORDS = {
+LAW_TITLES: dict[ParityAxis, str] = {
     "N": "final loss over width",
     "S": "loss over steps",
-    "D": "least loss over sample size",
+    "D": "minimum loss over sample size",
 }
-_Name = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+PLACE_NAMES = {"alpha": "α", "width": "width", "samples": "D", "seed": "seed"}
 
 
-class ParityQuery(BaseModel):
-    """Which run is shown, which of its networks, and how many of its subtasks as lines."""
+@dataclass(frozen=True)
+class NetworkRow:
+    """A network; `name` holds the parameters that distinguish it from the others."""
 
-    model_config = ConfigDict(extra="ignore")
-
-    run: Annotated[_Name | None, Blank] = None
-    cell: Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank] = None
-    tasks: Annotated[int, Field(ge=1, le=MAX_TASKS)] = 12
-
-    def changed(self, **changes: Any) -> str:
-        """Return the query with the parameters that differ from their defaults, some replaced."""
-        return query_string(**{**self.model_dump(exclude_defaults=True), **changes})
+    cell: int
+    name: str
+    summary: dict[str, Any] | None
 
 
-def cell_words(row: CellRow, cells: Sequence[CellRow]) -> str:
-    """Return what sets a cell apart from the others of its run."""
-    names = {"alpha": "α", "width": "width", "samples": "D", "seed": "seed"}
-    found = []
-    for name, word in names.items():
-        if len({one.place[name] for one in cells}) > 1:
+@dataclass(frozen=True, kw_only=True)
+class ParityPage(PageContext):
+    """Variables of the page of sparse parity; `view` is None if there is no run.
+
+    `laws_at_alpha` are the laws at the alpha of the current network; `exponent_axes` those with a
+    plot of exponents over alpha.
+    """
+
+    template: ClassVar[str] = "parity.html"
+
+    title: str = "Sparse parity"
+    section: str = "experiments"
+    runs: Runs
+    query: ParityQuery
+    view: ParityView | None
+    cell: ParityCell | None
+    alpha: float | None
+    laws_at_alpha: list[ParityLaw]
+    exponent_axes: list[ParityAxis]
+    law_titles: dict[ParityAxis, str]
+    rows: list[NetworkRow]
+    settings: list[tuple[str, str]]
+    max_tasks: int
+
+
+def network_name(row: CellRow, cells: Sequence[CellRow]) -> str:
+    """Return the parameters that distinguish a cell from the others of its run."""
+    parts = []
+    for name, title in PLACE_NAMES.items():
+        if len({cell.place[name] for cell in cells}) > 1:
             value = row.place[name]
-            found.append("fresh data" if name == "samples" and not value else f"{word} {value:,}")
-    return ", ".join(found) or f"width {row.place['width']}"
+            is_fresh = name == "samples" and not value
+            parts.append("fresh data" if is_fresh else f"{title} {value:,}")
+    return ", ".join(parts) or f"width {row.place['width']}"
 
 
-def _first_shown(view: ParityView) -> int | None:
-    """Return the finished cell that has learned most."""
-    done = [one for one in view.cells if one.summary]
-    best = max(done, key=lambda one: (one.summary or {})["converged"], default=None)
-    return best.cell if best else None
+def _default_cell(view: ParityView) -> int | None:
+    """Return the finished cell with the largest number of converged subtasks."""
+    finished = [(cell.cell, cell.summary) for cell in view.cells if cell.summary]
+    best = max(finished, key=lambda cell: cell[1]["converged"], default=None)
+    return best[0] if best else None
 
 
-def _cell(store: Store, view: ParityView | None, number: int | None) -> ParityCell | None:
-    if view is None or number is None:
-        return None
-    try:
-        return runs_of_parity.parity_cell(store, view.experiment.id, number, tasks=1)
-    except NotReadyError:
-        return None
-
-
-def rows_shown(view: ParityView, alpha: float | None) -> list[CellRow]:
-    """Return the cells of the table: all if they are few, else those of one alpha."""
+def network_rows(view: ParityView, alpha: float | None) -> list[NetworkRow]:
+    """Return the rows of the table: all cells if they are few, else those of one alpha."""
     cells = list(view.cells)
     if len(cells) > MAX_ROWS and alpha is not None:
-        cells = [one for one in cells if one.place["alpha"] == alpha]
-    return cells[:MAX_ROWS]
+        cells = [cell for cell in cells if cell.place["alpha"] == alpha]
+    return [
+        NetworkRow(cell.cell, network_name(cell, view.cells), cell.summary)
+        for cell in cells[:MAX_ROWS]
+    ]
 
 
-def _about(row: ExperimentRow) -> list[tuple[str, str]]:
-    """Return what all cells of a run share, as words."""
-    fields = experiment_kind(KIND).schema.model_fields
-    lists = {"alphas", "widths", "samples", "seeds"}
-    found = []
-    for name, value in row.parameters.items():
-        if name in lists or (name.startswith("patience") and not row.parameters["patience"]):
-            continue
-        words = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-        found.append((str(fields[name].title or name), words))
-    return found
+def _settings(run: ExperimentRow) -> list[tuple[str, str]]:
+    hidden = set(AXES)
+    if not run.parameters["patience"]:
+        hidden |= {"patience", "patience_after", "patience_every"}
+    return setting_rows(run, hidden)
+
+
+def _exponent_axes(laws: Sequence[ParityLaw]) -> list[ParityAxis]:
+    alphas: dict[ParityAxis, set[float]] = {axis: set() for axis in LAW_TITLES}
+    for law in laws:
+        if law.why_not is None:
+            alphas[law.axis].add(law.alpha)
+    return [axis for axis in LAW_TITLES if len(alphas[axis]) > 1]
 
 
 @router.get("/parity")
-def parity(request: Request, store: StoreDep, wanted: Annotated[ParityQuery, Query()]) -> Response:
+def parity(request: Request, store: StoreDep, query: Annotated[ParityQuery, Query()]) -> Response:
     """Show a run of sparse parity with one of its networks."""
-    runs = runs_of(store, experiment_kind(KIND), wanted.run)
-    current = runs.current
-    view = runs_of_parity.parity(store, current.id) if current else None
-    number = wanted.cell if wanted.cell is not None or view is None else _first_shown(view)
-    cell = _cell(store, view, number)
-    alphas = current.parameters["alphas"] if current else []
-    alpha = cell.place["alpha"] if cell else (alphas[0] if alphas else None)
-    laws = list(view.laws) if view else []
-    return render(
-        request,
-        "parity.html",
-        section="experiments",
-        title="Sparse parity",
+    runs = list_runs(store, SPARSE_PARITY, query.run)
+    run = runs.current
+    view = load_parity_run(store, run.id) if run else None
+    number = query.cell if query.cell is not None or view is None else _default_cell(view)
+    cell = None
+    if run is not None and number is not None:
+        run_id, cell_number = run.id, number
+        cell = none_if_not_ready(lambda: load_parity_cell(store, run_id, cell_number, n_tasks=1))
+    alphas = run.parameters["alphas"] if run else [None]
+    alpha = cell.place["alpha"] if cell else alphas[0]
+    laws = view.laws if view else ()
+    page = ParityPage(
         runs=runs,
-        wanted=wanted.model_copy(update={"run": current.id if current else None}),
+        query=query.model_copy(update={"run": run.id if run else None}),
         view=view,
         cell=cell,
         alpha=alpha,
-        laws=laws,
-        shown_laws=[law for law in laws if law.alpha == alpha],
-        several=[
-            axis
-            for axis in AXIS_WORDS
-            if len({law.alpha for law in laws if law.axis == axis and law.why_not is None}) > 1
-        ],
-        axis_words=AXIS_WORDS,
-        rows=rows_shown(view, alpha) if view else [],
-        words=cell_words,
-        facts=_about(current) if current else [],
-        max_tasks=MAX_TASKS,
-        api=f"/api/v1/parity/{current.id}" if current else f"/api/v1/experiments?kind={KIND}",
+        laws_at_alpha=[law for law in laws if law.alpha == alpha],
+        exponent_axes=_exponent_axes(laws),
+        law_titles=LAW_TITLES,
+        rows=network_rows(view, alpha) if view else [],
+        settings=_settings(run) if run else [],
+        max_tasks=MAX_TASK_LINES,
+        api=f"/api/v1/parity/{run.id}" if run else f"/api/v1/experiments?kind={SPARSE_PARITY.name}",
     )
+    return render(request, page)
 
 
 @router.get("/figures/parity/{experiment}")
@@ -138,21 +144,21 @@ def run_figures(
     experiment: ExperimentName,
     alpha: Annotated[float | None, Query(allow_inf_nan=False)] = None,
 ) -> Response:
-    """Return the laws of a run at one alpha, the first if none is named."""
-    view = runs_of_parity.parity(store, experiment)
+    """Return the laws of a run at one alpha, by default the first."""
+    view = load_parity_run(store, experiment)
     parameters = view.experiment.parameters
-    chosen = parameters["alphas"][0] if alpha is None else alpha
-    figures = law_figures(view.laws, chosen, parameters["tasks"])
+    alpha = parameters["alphas"][0] if alpha is None else alpha
+    figures = law_figures(view.laws, alpha, parameters["tasks"])
     return Response(payload(figures), media_type="application/json")
 
 
 @router.get("/figures/parity/{experiment}/cells/{cell}")
-def figures_of_cell(
+def network_figures(
     store: StoreDep,
     experiment: ExperimentName,
     cell: Cell,
-    tasks: Annotated[int, Query(ge=1, le=MAX_TASKS)] = 12,
+    tasks: Annotated[int, Query(ge=1, le=MAX_TASK_LINES)] = 12,
 ) -> Response:
-    """Return what one network learned when."""
-    found = runs_of_parity.parity_cell(store, experiment, cell)
-    return Response(payload(cell_figures(found, tasks)), media_type="application/json")
+    """Return the subtasks of one network."""
+    detail = load_parity_cell(store, experiment, cell)
+    return Response(payload(cell_figures(detail, tasks)), media_type="application/json")

@@ -1,9 +1,9 @@
-"""What the Theory page, its figures and its API call are asked for: one set of parameters."""
+"""Parameters of the theory simulator, shared by its page, its figures and its API call."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from app.requests.pages import EmptyAllowed
 from backend.scaling.theory import BOUNDS
@@ -13,24 +13,23 @@ DEFAULTS = TheoryRequest()
 _DEFAULTS = asdict(DEFAULTS)
 
 
-def _documented(name: str) -> dict[str, Any]:
-    """Return the bounds for the schema; the query keeps them, in words that say what to choose."""
+def _schema(name: str) -> dict[str, Any]:
+    # The simulator checks the bounds, with a message that names the remedy; here they are
+    # documented. The maximum of a depends on b.
     bounds = BOUNDS[name]
-    # How large a may be depends on b.
-    most = {} if name == "a" else {"maximum": bounds.most}
-    return {"minimum": bounds.least, **most}
+    return {"minimum": bounds.minimum} | ({} if name == "a" else {"maximum": bounds.maximum})
 
 
-def _inner(name: str) -> Any:
-    return Field(allow_inf_nan=False, json_schema_extra=_documented(name))
+def _float(name: str) -> Any:
+    return Field(allow_inf_nan=False, json_schema_extra=_schema(name))
 
 
-def _whole(name: str) -> Any:
-    return Field(json_schema_extra={key: int(end) for key, end in _documented(name).items()})
+def _integer(name: str) -> Any:
+    return Field(json_schema_extra={key: int(value) for key, value in _schema(name).items()})
 
 
 def _field(name: str) -> Any:
-    return Field(description=BOUNDS[name].meaning)
+    return Field(description=BOUNDS[name].description)
 
 
 def _or_default(name: str) -> EmptyAllowed:
@@ -38,33 +37,35 @@ def _or_default(name: str) -> EmptyAllowed:
 
 
 class TheoryQuery(BaseModel):
-    """Numbers of the simulator; an empty field counts as not given."""
+    """Parameters of the simulator; an empty field counts as not given."""
 
     model_config = ConfigDict(extra="ignore")
 
-    alpha: Annotated[Annotated[float, _inner("alpha")], _or_default("alpha"), _field("alpha")] = (
+    alpha: Annotated[Annotated[float, _float("alpha")], _or_default("alpha"), _field("alpha")] = (
         DEFAULTS.alpha
     )
     capacity: Annotated[
-        Annotated[float, _inner("capacity")], _or_default("capacity"), _field("capacity")
+        Annotated[float, _float("capacity")], _or_default("capacity"), _field("capacity")
     ] = DEFAULTS.capacity
-    threshold: Annotated[
-        Annotated[float, _inner("threshold")], _or_default("threshold"), _field("threshold")
-    ] = DEFAULTS.threshold
+    tau: Annotated[Annotated[float, _float("tau")], _or_default("tau"), _field("tau")] = Field(
+        # `threshold` is the former name, still accepted.
+        DEFAULTS.tau,
+        validation_alias=AliasChoices("tau", "threshold"),
+    )
     first_steps: Annotated[
-        Annotated[float, _inner("first_steps")], _or_default("first_steps"), _field("first_steps")
+        Annotated[float, _float("first_steps")], _or_default("first_steps"), _field("first_steps")
     ] = DEFAULTS.first_steps
-    a: Annotated[Annotated[float, _inner("a")], _or_default("a"), _field("a")] = DEFAULTS.a
-    b: Annotated[Annotated[float, _inner("b")], _or_default("b"), _field("b")] = DEFAULTS.b
-    m: Annotated[Annotated[int, _whole("m")], _or_default("m"), _field("m")] = DEFAULTS.m
-    n: Annotated[Annotated[int, _whole("n")], _or_default("n"), _field("n")] = DEFAULTS.n
+    a: Annotated[Annotated[float, _float("a")], _or_default("a"), _field("a")] = DEFAULTS.a
+    b: Annotated[Annotated[float, _float("b")], _or_default("b"), _field("b")] = DEFAULTS.b
+    m: Annotated[Annotated[int, _integer("m")], _or_default("m"), _field("m")] = DEFAULTS.m
+    n: Annotated[Annotated[int, _integer("n")], _or_default("n"), _field("n")] = DEFAULTS.n
 
     def request(self) -> TheoryRequest:
-        """Return what to ask the simulator for."""
+        """Return the request to the simulator."""
         return TheoryRequest(**self.model_dump())
 
     def changed(self) -> dict[str, str]:
-        """Return the parameters that differ from their defaults, as an address has them."""
+        """Return the parameters that differ from their defaults, as text."""
         return {
             name: f"{value:.12g}"
             for name, value in self.model_dump().items()

@@ -1,5 +1,6 @@
-"""`quanta experiment`: toy networks, computed here and now, cell by cell."""
+"""`quanta experiment`: run experiments on toy networks in this process, and print their results."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -10,91 +11,95 @@ from backend.errors import InvalidInputError
 from backend.settings import settings
 
 experiment_cli = typer.Typer(
-    no_args_is_help=True, help="Experiments on toy networks: grokking, parity and others."
+    no_args_is_help=True, help="Experiments on toy networks: grokking, sparse parity and others."
 )
 
 
 @experiment_cli.command("presets")
 def presets(as_json: Json = False) -> None:
-    """Named parameters of every kind of experiment."""
-    from dataclasses import asdict
-
+    """List the named parameters of every kind of experiment."""
     from backend.experiments.registry import KINDS
 
-    lines, found = [], []
-    for kind in KINDS.values():
-        for preset in kind.presets:
-            lines.append(f"{kind.name} {preset.name} ({preset.size}): {preset.title}")
-            found.append({"kind": kind.name, **asdict(preset)})
-    result(as_json, "\n".join(lines), presets=found)
+    all_presets = [(kind.name, preset) for kind in KINDS.values() for preset in kind.presets]
+    lines = [
+        f"{kind} {preset.name} ({preset.size}): {preset.title}" for kind, preset in all_presets
+    ]
+    rows = [{"kind": kind, **asdict(preset)} for kind, preset in all_presets]
+    result(as_json, "\n".join(lines), presets=rows)
 
 
 @experiment_cli.command("run")
 def run(
-    kind: Annotated[str, typer.Argument(help="phase_diagram, …: see `experiment presets`.")],
+    kind: Annotated[
+        str, typer.Argument(help="Kind of experiment; `experiment presets` lists them.")
+    ],
     parameters: Given = None,
     preset: Annotated[
-        str | None, typer.Option(help="Start from a preset's parameters: see `presets`.")
+        str | None, typer.Option(help="Preset to start from; `experiment presets` lists them.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compute an experiment; cells that are stored are not computed again."""
-    from backend.experiments.queries import experiment
+    """Compute an experiment; stored cells are not computed again."""
+    from backend.experiments.queries import load_experiment
     from backend.experiments.registry import experiment_kind
     from backend.jobs.kinds.registry import validate_params
     from backend.stages.devices import resolve
     from backend.stages.experiments import run_experiment
 
-    store, found = opened_store(), experiment_kind(kind)
-    asked: dict[str, Any] = {}
+    store, experiment = opened_store(), experiment_kind(kind)
+    request: dict[str, Any] = {}
     if preset is not None:
-        named = {one.name: one for one in found.presets}
-        if preset not in named:
+        presets_by_name = {row.name: row for row in experiment.presets}
+        if preset not in presets_by_name:
             raise InvalidInputError(
-                f"{kind} has no preset {preset!r}", f"Choose from {', '.join(named)}", "preset"
+                f"{kind} has no preset {preset!r}",
+                f"Choose from {', '.join(presets_by_name)}",
+                "preset",
             )
-        asked = dict(named[preset].parameters)
-    asked |= parameters_of(parameters or [])
+        request = dict(presets_by_name[preset].parameters)
+    request |= parameters_of(parameters or [])
     with store.session() as session:
-        complete = validate_params(store, session, kind, asked)
+        complete = validate_params(store, session, kind, request)
     name = run_experiment(store, kind, complete, resolve(settings()), bars(as_json))
-    cells = experiment(store, name).cells
-    text = f"experiment {name}: {len(cells)} cells, shown on {found.address(name)}"
-    shown = [{**cell.place, **(cell.summary or {})} for cell in cells]
-    result(as_json, text, experiment=name, page=found.address(name), cells=shown)
+    cells, page = load_experiment(store, name).cells, experiment.page_address(name)
+    text = f"experiment {name}: {len(cells)} cells, shown on {page}"
+    rows = [{**cell.place, **(cell.summary or {})} for cell in cells]
+    result(as_json, text, experiment=name, page=page, cells=rows)
 
 
 @experiment_cli.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind (default: all kinds).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Experiments that are stored, newest first."""
-    from dataclasses import asdict
-
+    """List the stored experiments, newest first."""
     from backend.experiments.queries import list_experiments
 
-    found = list_experiments(opened_store(), kind).experiments
+    rows = list_experiments(opened_store(), kind).experiments
     lines = [
         f"{row.id} {row.kind}: {row.label} ({row.n_finished} of {row.n_cells} cells)"
-        for row in found
+        for row in rows
     ]
     text = "\n".join(lines) or "no experiments"
-    result(as_json, text, experiments=[asdict(row) for row in found])
+    result(as_json, text, experiments=[asdict(row) for row in rows])
 
 
 @experiment_cli.command("phases")
 def phases(
     experiment: Annotated[str, typer.Argument(help="Id of a phase diagram.")],
-    gap: Annotated[int, typer.Option(min=1, help="Steps from which a delay is grokking.")] = 1000,
+    gap: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Minimum delay between train and test accuracy to count as grokking, in steps.",
+        ),
+    ] = 1000,
     as_json: Json = False,
 ) -> None:
-    """The phases of a grid, drawn as letters, and how many cells each has."""
-    from dataclasses import asdict
+    """Print the phases of a grid as letters, and the number of cells in each phase."""
+    from backend.experiments.grokking.queries import load_phase_diagram
 
-    from backend.experiments.grokking.queries import phase_diagram
-
-    view = phase_diagram(opened_store(), experiment, gap)
+    view = load_phase_diagram(opened_store(), experiment, gap)
     width = len(view.x.values)
     rows = [
         "".join(cell.phase or "." for cell in view.cells[first : first + width])
@@ -110,22 +115,20 @@ def laws(
     run: Annotated[str, typer.Argument(help="Id of a run of sparse parity.")],
     as_json: Json = False,
 ) -> None:
-    """Slopes over width, steps and data of a run of sparse parity, beside their finite sums."""
-    from dataclasses import asdict
+    """Print the slopes of a run of sparse parity over width, steps and data."""
+    from backend.experiments.sparse_parity.queries import load_parity_run
 
-    from backend.experiments.sparse_parity.queries import parity
-
-    view = parity(opened_store(), run)
-    tasks = view.experiment.parameters["tasks"]
+    view = load_parity_run(opened_store(), run)
+    n_tasks = view.experiment.parameters["tasks"]
     lines = []
     for law in view.laws:
-        head = f"{law.axis} at alpha {law.alpha:g}: "
+        prefix = f"{law.axis} at alpha {law.alpha:g}: "
         if law.why_not is not None:
-            lines.append(f"{head}no slope, {law.why_not}")
+            lines.append(f"{prefix}no slope, {law.why_not}")
             continue
         agrees = "within" if law.agrees else "not within"
         lines.append(
-            f"{head}slope {law.measured:.3f}, sum over {tasks} subtasks {law.predicted:.3f} "
+            f"{prefix}slope {law.measured:.3f}, sum over {n_tasks} subtasks {law.predicted:.3f} "
             f"({agrees} 40 %), infinitely many {law.limit:.3f}"
         )
     result(as_json, "\n".join(lines) or "no laws", laws=[asdict(law) for law in view.laws])

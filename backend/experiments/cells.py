@@ -1,6 +1,5 @@
-"""What computes the cells of an experiment, and what it gives back."""
+"""What the functions that compute cells share: their context, their results and summaries."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.experiments.kind import Checked
 from compute.ensembles.trainer import Trainer, TrainResult
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """What one cell showed.
+    """The result of one cell.
 
     Attributes:
-        cell: its number, from 0.
-        summary: numbers that sum it up, as JSON; null where there is none.
-        arrays: by name; float32 or integers.
+        cell: number of the cell, from 0.
+        summary: summary numbers as JSON; null where undefined.
+        arrays: arrays by name; float16, float32 or integers.
     """
 
     cell: int
@@ -28,67 +26,54 @@ class CellResult:
     arrays: dict[str, NDArray[Any]]
 
 
-class Train(Protocol):
-    """How a training is run to its end."""
+class TrainFunction(Protocol):
+    """Runs a training to its end."""
 
     def __call__(self, training: Trainer, part: Sequence[int] | None = None) -> TrainResult:
-        """Return what it showed.
+        """Return the record of the training.
 
         Args:
-            training: of one stack.
-            part: the cells in it, where they are not all that were asked for.
+            training: training of one stack of networks.
+            part: cells of the stack; None: all cells of the call.
         """
 
 
-def _unheard(share: float) -> None:
+def _ignore(share: float) -> None:
     del share
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Where a group of cells is computed.
+class CellContext:
+    """The environment in which cells are computed.
 
     Attributes:
         device: "cpu" or "cuda".
-        imports: folder that parameters name files below.
-        train: runs a training to its end, from where it was cut off, and watches it.
-        commit: stores cells that are finished before others are begun.
-        check: told how far it is, 0 to 1, where nothing is trained; raises once it need not go on.
+        imports: folder of the files that parameters name.
+        train: runs a training to its end, resumes it from a saved state and saves it.
+        commit: stores finished cells before the next ones start.
+        report: takes the finished share, 0 to 1, of work that trains nothing; raises to cancel.
     """
 
     device: str
     imports: Path
-    train: Train
+    train: TrainFunction
     commit: Callable[[Sequence[CellResult]], None]
-    check: Callable[[float], None] = _unheard
+    report: Callable[[float], None] = _ignore
 
 
-Computing = Callable[[Checked, Sequence[int], Bench], list[CellResult]]
-"""(parameters, cells, bench) -> what those cells showed that it has not committed itself; raises
-ValueError for what cannot be."""
-
-
-def number(value: float) -> float | None:
-    """Return a number as JSON holds it: None where a network has diverged."""
-    return float(value) if math.isfinite(value) else None
-
-
-def reached(step: int, steps: int) -> int | None:
-    """Return the step at which a threshold was reached, None for the last: it never was."""
+def step_or_none(step: int, steps: int) -> int | None:
+    """Return the step at which a threshold was reached; None for the last step, i.e. never."""
     return int(step) if step < steps - 1 else None
 
 
-def curve(values: NDArray[Any], looks: int) -> NDArray[np.float32]:
-    """Return a curve up to the look at which its network left, as it is stored.
-
-    What has diverged is NaN, so that it is drawn as a gap.
-    """
+def stored_curve(values: NDArray[Any], n_evals: int) -> NDArray[np.float32]:
+    """Return the first values of a curve as float32, NaN where the network diverged."""
     with np.errstate(over="ignore"):
-        kept: NDArray[np.float32] = values[:looks].astype(np.float32)
-    kept[~np.isfinite(kept)] = np.nan
-    return kept
+        curve: NDArray[np.float32] = values[:n_evals].astype(np.float32)
+    curve[~np.isfinite(curve)] = np.nan
+    return curve
 
 
-def n_looks(log: NDArray[np.int64], stopped: int) -> int:
-    """Return how many looks a network had that left before step `stopped`."""
-    return int(np.searchsorted(log, stopped))
+def count_evals(eval_steps: NDArray[np.int64], stopped: int) -> int:
+    """Return the number of evaluations of a network that stopped before step `stopped`."""
+    return int(np.searchsorted(eval_steps, stopped))

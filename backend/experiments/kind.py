@@ -1,12 +1,13 @@
-"""What a kind of experiment is: its parameters, and the cells that they make.
+"""Kinds of experiments: their parameters, and the cells that the parameters make.
 
-A cell is one network, or one measurement: what it shows depends on the parameters and its place
-alone, never on the cells beside it. `backend.experiments.computing` computes
-cells; no server loads it.
+A cell is one network or one measurement. Its result depends on the parameters and on its place
+alone, not on the cells beside it. `backend.experiments.cell_functions` computes cells and loads
+torch; the server never imports it.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from backend.errors import InvalidInputError
@@ -14,17 +15,19 @@ from backend.schemas.parameters import Parameters
 from backend.store.database import Store
 from backend.store.keys import result_key
 
-Checked = dict[str, Any]
+Place = dict[str, Any]
+"""Coordinates of a cell: the value of every parameter that the cells vary."""
+
 ID_DIGITS = 16
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Parameters that show something known, under a name.
+    """Named parameters that reproduce a known result.
 
     Attributes:
-        size: "reduced" takes some two minutes of two cores, "full" is as published.
-        shows: what to look for.
+        size: "reduced" takes about two minutes on two cores, "full" is as published.
+        shows: the result to look for.
     """
 
     name: str
@@ -34,19 +37,28 @@ class Preset:
     parameters: dict[str, Any]
 
 
-def described(asked: Checked) -> str:
-    """Return parameters in a few words: numbers of values, and names of single ones."""
+class ExperimentParameters(Parameters):
+    """Complete parameters of an experiment: a request with every default filled in."""
 
-    def words(value: Any) -> str:
-        if isinstance(value, list):
-            return str(value[0]) if len(value) == 1 else f"{len(value)} values"
-        return f"{value:g}" if isinstance(value, float) else str(value)
+    @abstractmethod
+    def places(self) -> list[Place]:
+        """Return the place of every cell, in order.
 
-    return ", ".join(f"{name} {words(value)}" for name, value in asked.items())
+        Raises:
+            ValueError: the parameters make no cells; the message starts with a parameter's name.
+        """
+
+    @abstractmethod
+    def flop(self) -> float:
+        """Return an upper bound on the floating-point operations of all cells."""
+
+    @abstractmethod
+    def label(self) -> str:
+        """Return a short description that tells runs apart."""
 
 
-def _as_they_are(store: Store, asked: Checked) -> Checked:
-    return asked
+def _identity(store: Store, request: dict[str, Any]) -> dict[str, Any]:
+    return request
 
 
 @dataclass(frozen=True)
@@ -54,19 +66,16 @@ class ExperimentKind:
     """One kind of experiment.
 
     Attributes:
-        name: of the kind, and of its jobs.
-        title: for people.
-        summary: one sentence: what it makes.
-        page: path of the page that shows it.
-        schema: what a request may say.
-        presets: the first is what the page starts from.
-        places: what sets each cell apart, in their order; raises ValueError for parameters that
-            make no cells.
-        flop: floating-point operations of all cells, at most.
-        complete: fills in what a request leaves open, and looks at files.
-        label: complete parameters in a few words, to tell runs apart.
-        group: cells of one unit of work on a CPU.
-        shown_by: parameter of the page that names an experiment of this kind.
+        name: name of the kind and of its jobs.
+        title: title for people.
+        summary: one sentence on the result.
+        page: path of its page.
+        schema: parameters of a request.
+        params: complete parameters, as they are stored.
+        presets: named parameters; the page starts from the first.
+        complete: fills in what a request leaves open and checks its files; JSON to JSON.
+        cells_per_unit: cells of one unit of work on a CPU.
+        page_query: query parameter of the page that selects an experiment of this kind.
     """
 
     name: str
@@ -74,44 +83,47 @@ class ExperimentKind:
     summary: str
     page: str
     schema: type[Parameters]
+    params: type[ExperimentParameters]
     presets: tuple[Preset, ...]
-    places: Callable[[Checked], list[dict[str, Any]]]
-    flop: Callable[[Checked], float]
-    complete: Callable[[Store, Checked], Checked] = field(default=_as_they_are)
-    label: Callable[[Checked], str] = field(default=described)
-    group: int = 8
-    shown_by: str = "run"
+    complete: Callable[[Store, dict[str, Any]], dict[str, Any]] = _identity
+    cells_per_unit: int = 8
+    page_query: str = "run"
+
+    def parse(self, parameters: Mapping[str, Any]) -> Any:
+        """Return stored parameters as an instance of `params`."""
+        return self.params.model_validate(dict(parameters))
 
     def key(self, parameters: Mapping[str, Any]) -> str:
         """Return the content key of an experiment."""
         return result_key("experiment", kind=self.name, parameters=parameters)
 
-    def address(self, name: str) -> str:
-        """Return the address of the page that shows an experiment."""
-        anchor = "" if self.shown_by == "run" else f"#{self.shown_by}"
-        return f"{self.page}?{self.shown_by}={name}{anchor}"
-
-    def id(self, parameters: Mapping[str, Any]) -> str:
-        """Return what names an experiment outside."""
+    def public_id(self, parameters: Mapping[str, Any]) -> str:
+        """Return the id of an experiment in addresses: the first digits of its content key."""
         return self.key(parameters)[:ID_DIGITS]
 
+    def page_address(self, experiment: str) -> str:
+        """Return the address of the page that shows an experiment."""
+        anchor = "" if self.page_query == "run" else f"#{self.page_query}"
+        return f"{self.page}?{self.page_query}={experiment}{anchor}"
 
-def groups(count: int, size: int) -> list[range]:
+
+def cell_ranges(n_cells: int, cells_per_unit: int) -> list[range]:
     """Return the cells of every unit of work."""
-    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+    starts = range(0, n_cells, cells_per_unit)
+    return [range(start, min(start + cells_per_unit, n_cells)) for start in starts]
 
 
-def complete(store: Store, kind: ExperimentKind, asked: Parameters) -> Checked:
-    """Return the complete parameters of an experiment.
+def complete_parameters(store: Store, kind: ExperimentKind, request: Parameters) -> dict[str, Any]:
+    """Return the complete parameters of an experiment as JSON.
 
     Raises:
-        InvalidInputError: they make no cells.
+        InvalidInputError: the parameters make no cells.
     """
-    whole: dict[str, Any] = kind.complete(store, asked.model_dump(mode="json"))
+    parameters = kind.complete(store, request.model_dump(mode="json"))
     try:
-        kind.places(whole)
+        kind.parse(parameters).places()
     except ValueError as error:
-        fault = str(error)
-        named = next((name for name in whole if fault.startswith(name)), None)
-        raise InvalidInputError(fault, "Correct it; presets show what works", named) from error
-    return whole
+        problem = str(error)
+        name = next((name for name in parameters if problem.startswith(name)), None)
+        raise InvalidInputError(problem, "Correct it; presets show valid values", name) from error
+    return parameters

@@ -1,4 +1,4 @@
-"""Experiments as they are stored: lists, cells, curves, and phases of grids."""
+"""Queries about stored experiments of every kind: lists, cells and arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, undefer
 
 from backend.errors import NotFoundError, NotReadyError
-from backend.experiments.kind import ID_DIGITS
-from backend.experiments.registry import KINDS, ExperimentKind, experiment_kind
+from backend.experiments.kind import ID_DIGITS, ExperimentKind
+from backend.experiments.registry import KINDS, experiment_kind
 from backend.experiments.views import (
     ArrayInfo,
     CellDetail,
@@ -29,251 +29,286 @@ from backend.store.keys import result_key
 from backend.store.tables import Experiment, ExperimentArray, ExperimentCell, Job
 
 STEP = "step"
-MAX_LISTED = 100
+MAX_PAGE_SIZE = 100
 
 
-def _jobs(session: Session, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, JobView]:
-    """Return the newest job of each (kind, parameters) by its key."""
-    keys = {result_key("job", kind=kind, parameters=asked) for kind, asked in rows}
-    found: dict[str, JobView] = {}
-    query = select(Job).where(Job.key.in_(keys)).order_by(Job.created_at)
-    for row in session.scalars(query):
-        found[row.key] = view_of(row)  # later ones in place of earlier ones
-    return found
+def _job_key(kind: str, parameters: Mapping[str, Any]) -> str:
+    return result_key("job", kind=kind, parameters=parameters)
+
+
+def _newest_jobs(session: Session, rows: Sequence[Experiment]) -> dict[str, JobView]:
+    """Return the newest job of each experiment by the job's key."""
+    keys = {_job_key(row.kind, row.parameters) for row in rows}
+    jobs = select(Job).where(Job.key.in_(keys)).order_by(Job.created_at)
+    return {job.key: view_of(job) for job in session.scalars(jobs)}
+
+
+def _row_view(
+    row: Experiment | Job, experiment: str, n_cells: int, n_finished: int, job: JobView | None
+) -> ExperimentRow:
+    """Return the view of a stored experiment, or of an open job for one."""
+    kind = KINDS.get(row.kind)
+    params = kind.parse(row.parameters) if kind else None
+    return ExperimentRow(
+        id=experiment,
+        kind=row.kind,
+        title=kind.title if kind else row.kind,
+        label=params.label() if params else "",
+        # Under the names of today: stored ones may be older.
+        parameters=params.model_dump(mode="json") if params else row.parameters,
+        n_cells=n_cells,
+        n_finished=n_finished,
+        created_at=format_utc(row.created_at) if isinstance(row, Experiment) else None,
+        page=kind.page_address(experiment) if kind else f"/api/v1/experiments/{experiment}",
+        job=job,
+    )
 
 
 def _row_views(
     session: Session, rows: Sequence[tuple[Experiment, int]]
 ) -> tuple[ExperimentRow, ...]:
-    jobs = _jobs(session, [(row.kind, row.parameters) for row, _ in rows])
+    jobs = _newest_jobs(session, [row for row, _ in rows])
     return tuple(
-        ExperimentRow(
-            id=row.key[:ID_DIGITS],
-            kind=row.kind,
-            title=KINDS[row.kind].title if row.kind in KINDS else row.kind,
-            label=KINDS[row.kind].label(row.parameters) if row.kind in KINDS else "",
-            parameters=row.parameters,
-            n_cells=row.n_cells,
-            n_finished=n_finished,
-            created_at=format_utc(row.created_at),
-            page=_page(row.kind, row.key[:ID_DIGITS]),
-            job=jobs.get(result_key("job", kind=row.kind, parameters=row.parameters)),
+        _row_view(
+            row,
+            row.key[:ID_DIGITS],
+            row.n_cells,
+            n_finished,
+            jobs.get(_job_key(row.kind, row.parameters)),
         )
         for row, n_finished in rows
     )
 
 
-def _page(kind: str, name: str) -> str:
-    return KINDS[kind].address(name) if kind in KINDS else f"/api/v1/experiments/{name}"
-
-
 def list_experiments(
-    store: Store, kind: str | None = None, *, limit: int = MAX_LISTED, left: int | None = None
+    store: Store, kind: str | None = None, *, limit: int = MAX_PAGE_SIZE, left: int | None = None
 ) -> ExperimentPage:
-    """Return experiments, newest first; of one kind, or of all.
+    """Return experiments, newest first.
 
     Args:
-        store: where they are.
-        kind: only these.
-        limit: of a page.
-        left: how many there are from the page on, as the cursor of the page before says.
+        store: store of the experiments.
+        kind: only experiments of this kind; None: all kinds.
+        limit: page size.
+        left: number of rows from this page on, from the previous page's cursor.
 
     Raises:
-        InvalidInputError: there is no such kind.
+        InvalidInputError: unknown kind.
     """
+    query = select(Experiment)
     if kind is not None:
-        experiment_kind(kind)
-    chosen = (
-        select(Experiment) if kind is None else select(Experiment).where(Experiment.kind == kind)
-    )
-    finished = (
+        query = query.where(Experiment.kind == experiment_kind(kind).name)
+    n_finished = (
         select(func.count()).where(ExperimentCell.experiment_id == Experiment.id).scalar_subquery()
     )
     with store.session() as session:
-        total = session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
+        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
         offset, cursor = tail_page(total, left, limit)
-        query = chosen.add_columns(finished).order_by(Experiment.id.desc())
-        rows = session.execute(query.limit(limit).offset(offset)).all()
-        views = _row_views(session, [(row, count) for row, count in rows])
-    return ExperimentPage(views, cursor)
+        page = query.add_columns(n_finished).order_by(Experiment.id.desc())
+        rows = session.execute(page.limit(limit).offset(offset)).all()
+        return ExperimentPage(_row_views(session, [(row, count) for row, count in rows]), cursor)
 
 
-def _waiting(session: Session, name: str) -> ExperimentRow | None:
-    """Return an experiment that a job asks for and no worker has begun."""
+def _queued_experiment(session: Session, experiment: str) -> ExperimentRow | None:
+    """Return an experiment that an open job computes and that is not stored yet."""
     query = select(Job).where(Job.kind.in_(KINDS), Job.state.in_(OPEN_STATES))
-    for row in session.scalars(query):
-        kind = KINDS[row.kind]
-        if kind.id(row.parameters) == name:
-            return ExperimentRow(
-                id=name,
-                kind=row.kind,
-                title=kind.title,
-                label=kind.label(row.parameters),
-                parameters=row.parameters,
-                n_cells=len(kind.places(row.parameters)),
-                n_finished=0,
-                created_at=None,
-                page=_page(row.kind, name),
-                job=view_of(row),
-            )
+    for job in session.scalars(query):
+        kind = KINDS[job.kind]
+        if kind.public_id(job.parameters) == experiment:
+            n_cells = len(kind.parse(job.parameters).places())
+            return _row_view(job, experiment, n_cells, 0, view_of(job))
     return None
 
 
-def _stored(session: Session, name: str) -> Experiment | None:
-    return session.scalars(select(Experiment).where(Experiment.key.startswith(name))).one_or_none()
+def _stored_experiment(session: Session, experiment: str) -> Experiment | None:
+    query = select(Experiment).where(Experiment.key.startswith(experiment))
+    return session.scalars(query).one_or_none()
 
 
-def _unknown(name: str) -> NotFoundError:
-    return NotFoundError(f"there is no experiment {name}", "GET /api/v1/experiments lists them")
+def _not_found(experiment: str) -> NotFoundError:
+    return NotFoundError(
+        f"there is no experiment {experiment}", "GET /api/v1/experiments lists them"
+    )
 
 
-def experiment(store: Store, name: str) -> ExperimentDetail:
-    """Return an experiment with what its finished cells are summed up by.
+def load_experiment(store: Store, experiment: str) -> ExperimentDetail:
+    """Return an experiment with the summaries of its finished cells.
 
     Raises:
-        NotFoundError: there is none, and no open job asks for it.
+        NotFoundError: the experiment is not stored, and no open job computes it.
+        NotReadyError: the experiment is of a kind that this program does not know.
     """
     with store.session() as session:
-        row = _stored(session, name)
-        found: dict[int, dict[str, Any]] = {}
-        if row is not None:
+        row = _stored_experiment(session, experiment)
+        summaries: dict[int, dict[str, Any]] = {}
+        if row is None:
+            view = _queued_experiment(session, experiment)
+        else:
             query = select(ExperimentCell.cell, ExperimentCell.summary)
             query = query.where(ExperimentCell.experiment_id == row.id)
-            found = {cell: summary for cell, summary in session.execute(query)}
-        view = _row_views(session, [(row, len(found))])[0] if row else _waiting(session, name)
+            summaries = {cell: summary for cell, summary in session.execute(query)}
+            view = _row_views(session, [(row, len(summaries))])[0]
     if view is None:
-        raise _unknown(name)
-    places = _kind(view).places(view.parameters)
-    cells = tuple(CellRow(i, place, found.get(i)) for i, place in enumerate(places))
-    return ExperimentDetail(view, cells)
-
-
-def _kind(view: ExperimentRow) -> ExperimentKind:
+        raise _not_found(experiment)
     if view.kind not in KINDS:
         raise NotReadyError(
             f"experiment {view.id} is of kind {view.kind}, which this program does not know",
-            "It was made by a newer program: upgrade this one",
+            "A newer program computed it: upgrade this one",
         )
-    return KINDS[view.kind]
+    places = KINDS[view.kind].parse(view.parameters).places()
+    cells = tuple(CellRow(i, place, summaries.get(i)) for i, place in enumerate(places))
+    return ExperimentDetail(view, cells)
 
 
-def _cell_row(session: Session, name: str, cell: int) -> tuple[Experiment, ExperimentCell]:
-    row = _stored(session, name)
+def _check_kind(kind: ExperimentKind, experiment: str, actual: str, page: str) -> None:
+    if actual != kind.name:
+        raise NotFoundError(
+            f"experiment {experiment} is a {actual}, not a {kind.name}", f"Open {page}"
+        )
+
+
+def load_run(store: Store, kind: ExperimentKind, experiment: str) -> tuple[ExperimentDetail, Any]:
+    """Return an experiment of a kind, and its parameters as an instance of `kind.params`.
+
+    Raises:
+        NotFoundError: unknown experiment, or one of another kind.
+    """
+    detail = load_experiment(store, experiment)
+    _check_kind(kind, experiment, detail.experiment.kind, detail.experiment.page)
+    return detail, kind.parse(detail.experiment.parameters)
+
+
+def _cell_rows(session: Session, experiment: str, cell: int) -> tuple[Experiment, ExperimentCell]:
+    row = _stored_experiment(session, experiment)
     if row is None:
-        if _waiting(session, name) is not None:
-            raise NotReadyError(f"experiment {name} has not begun", "Follow its job")
-        raise _unknown(name)
+        if _queued_experiment(session, experiment) is not None:
+            raise NotReadyError(f"experiment {experiment} has not started", "Follow its job")
+        raise _not_found(experiment)
     if not 0 <= cell < row.n_cells:
         raise NotFoundError(
-            f"experiment {name} has no cell {cell}", f"Its cells are 0 to {row.n_cells - 1}"
+            f"experiment {experiment} has no cell {cell}", f"Its cells are 0 to {row.n_cells - 1}"
         )
-    found = session.get(ExperimentCell, (row.id, cell))
-    if found is None:
+    cell_row = session.get(ExperimentCell, (row.id, cell))
+    if cell_row is None:
         raise NotReadyError(
-            f"cell {cell} of experiment {name} is not finished", "Follow its job, or resume it"
+            f"cell {cell} of experiment {experiment} is not finished",
+            "Follow its job, or resume it",
         )
-    return row, found
+    return row, cell_row
 
 
-def _values(session: Session, row: Experiment, cell: int, only: str | None = None) -> Any:
+def _read_arrays(
+    session: Session, row: Experiment, cells: Sequence[int], names: Sequence[str] | None = None
+) -> dict[int, dict[str, NDArray[Any]]]:
+    """Return arrays by cell and name; of all names if None."""
     query = select(ExperimentArray).where(
-        ExperimentArray.experiment_id == row.id, ExperimentArray.cell == cell
+        ExperimentArray.experiment_id == row.id, ExperimentArray.cell.in_(cells)
     )
-    if only is not None:
-        query = query.where(ExperimentArray.name == only)
-    what = f"cell {cell} of experiment {row.key[:ID_DIGITS]}"
-    return {
-        one.name: arrays.read(one, f"{one.name} of {what}")
-        for one in session.scalars(query.options(undefer(ExperimentArray.data)))
-    }
+    if names is not None:
+        query = query.where(ExperimentArray.name.in_(names))
+    values: dict[int, dict[str, NDArray[Any]]] = {}
+    for array in session.scalars(query.options(undefer(ExperimentArray.data))):
+        title = f"{array.name} of cell {array.cell} of experiment {row.key[:ID_DIGITS]}"
+        values.setdefault(array.cell, {})[array.name] = arrays.read(array, title)
+    return values
 
 
-def cell_arrays(store: Store, name: str, cell: int) -> dict[str, NDArray[Any]]:
+def load_cell_arrays(store: Store, experiment: str, cell: int) -> dict[str, NDArray[Any]]:
     """Return all arrays of a finished cell by name.
 
     Raises:
-        NotFoundError: there is no such experiment or cell.
-        NotReadyError: it is not finished.
+        NotFoundError: unknown experiment or cell.
+        NotReadyError: the cell is not finished.
     """
     with store.session() as session:
-        row, _ = _cell_row(session, name, cell)
-        found: dict[str, NDArray[Any]] = _values(session, row, cell)
-        return found
+        row, _ = _cell_rows(session, experiment, cell)
+        return _read_arrays(session, row, [cell]).get(cell, {})
 
 
-def cell_array(store: Store, name: str, cell: int, array: str) -> NDArray[Any]:
+def load_cell_array(store: Store, experiment: str, cell: int, name: str) -> NDArray[Any]:
     """Return one array of a finished cell.
 
     Raises:
-        NotFoundError: there is no such experiment, cell or array.
-        NotReadyError: it is not finished.
+        NotFoundError: unknown experiment, cell or array.
+        NotReadyError: the cell is not finished.
     """
     with store.session() as session:
-        row, _ = _cell_row(session, name, cell)
-        found: dict[str, NDArray[Any]] = _values(session, row, cell, array)
-    if array not in found:
+        row, _ = _cell_rows(session, experiment, cell)
+        values = _read_arrays(session, row, [cell], [name]).get(cell, {})
+    if name not in values:
         raise NotFoundError(
-            f"cell {cell} of experiment {name} has no array {array!r}", "Its cell lists them"
+            f"cell {cell} of experiment {experiment} has no array {name!r}",
+            f"GET /api/v1/experiments/{experiment}/cells/{cell} lists them",
         )
-    return found[array]
+    return values[name]
 
 
-def cell_curves(
-    store: Store, name: str, cells: Sequence[int], names: Sequence[str]
+def load_arrays_of_cells(
+    store: Store, experiment: str, cells: Sequence[int], names: Sequence[str]
 ) -> dict[int, dict[str, NDArray[Any]]]:
-    """Return some arrays of those of some cells that are finished, by cell and name.
+    """Return some arrays of the finished ones among some cells, by cell and name.
 
     Raises:
-        NotFoundError: there is no such experiment, stored.
+        NotFoundError: the experiment is not stored.
     """
     with store.session() as session:
-        row = _stored(session, name)
+        row = _stored_experiment(session, experiment)
         if row is None:
-            raise _unknown(name)
-        query = select(ExperimentArray).where(
-            ExperimentArray.experiment_id == row.id,
-            ExperimentArray.cell.in_(cells),
-            ExperimentArray.name.in_(names),
-        )
-        found: dict[int, dict[str, NDArray[Any]]] = {}
-        for one in session.scalars(query.options(undefer(ExperimentArray.data))):
-            what = f"{one.name} of cell {one.cell} of experiment {name}"
-            found.setdefault(one.cell, {})[one.name] = arrays.read(one, what)
-        return found
+            raise _not_found(experiment)
+        return _read_arrays(session, row, cells, names)
 
 
-def cell(store: Store, name: str, number: int) -> CellDetail:
+def load_cell(store: Store, experiment: str, cell: int) -> CellDetail:
     """Return a finished cell with its curves.
 
     Raises:
-        NotFoundError: there is no such experiment or cell.
-        NotReadyError: it is not finished.
+        NotFoundError: unknown experiment or cell.
+        NotReadyError: the cell is not finished.
     """
     with store.session() as session:
-        row, found = _cell_row(session, name, number)
-        values = _values(session, row, number)
-        steps = values.get(STEP, np.zeros(0, np.int32))
-        is_curve = {
-            key: key != STEP and one.ndim == 1 and len(one) == len(steps)
-            for key, one in values.items()
-        }
-        places = KINDS[row.kind].places(row.parameters) if row.kind in KINDS else []
-        return CellDetail(
-            experiment=name,
-            kind=row.kind,
-            cell=number,
-            place=places[number] if places else {},
-            summary=found.summary,
-            provenance=found.provenance,
-            steps=tuple(steps.tolist()),
-            curves={
-                key: tuple(finite_or_none(value) for value in one.tolist())
-                for key, one in values.items()
-                if is_curve[key]
-            },
-            arrays=tuple(
-                ArrayInfo(key, one.dtype.name, one.shape)
-                for key, one in values.items()
-                if key != STEP and not is_curve[key]
-            ),
-        )
+        row, cell_row = _cell_rows(session, experiment, cell)
+        values = _read_arrays(session, row, [cell]).get(cell, {})
+        return _cell_detail(row, cell_row, values)
+
+
+def load_cell_of_kind(
+    store: Store, kind: ExperimentKind, experiment: str, cell: int
+) -> tuple[Any, CellDetail, dict[str, NDArray[Any]]]:
+    """Return the parameters of an experiment, a finished cell and all its arrays by name.
+
+    Raises:
+        NotFoundError: unknown experiment or cell, or an experiment of another kind.
+        NotReadyError: the cell is not finished.
+    """
+    with store.session() as session:
+        row, cell_row = _cell_rows(session, experiment, cell)
+        _check_kind(kind, experiment, row.kind, f"/api/v1/experiments/{experiment}")
+        values = _read_arrays(session, row, [cell]).get(cell, {})
+        return kind.parse(row.parameters), _cell_detail(row, cell_row, values), values
+
+
+def _cell_detail(
+    row: Experiment, cell_row: ExperimentCell, values: Mapping[str, NDArray[Any]]
+) -> CellDetail:
+    steps = values.get(STEP, np.zeros(0, np.int32))
+    names = [name for name in values if name != STEP]
+    curves = {name for name in names if values[name].ndim == 1 and len(values[name]) == len(steps)}
+    places = KINDS[row.kind].parse(row.parameters).places() if row.kind in KINDS else []
+    return CellDetail(
+        experiment=row.key[:ID_DIGITS],
+        kind=row.kind,
+        cell=cell_row.cell,
+        place=places[cell_row.cell] if places else {},
+        summary=cell_row.summary,
+        provenance=cell_row.provenance,
+        steps=tuple(steps.tolist()),
+        curves={
+            name: tuple(map(finite_or_none, values[name].tolist()))
+            for name in names
+            if name in curves
+        },
+        arrays=tuple(
+            ArrayInfo(name, values[name].dtype.name, values[name].shape)
+            for name in names
+            if name not in curves
+        ),
+    )

@@ -1,4 +1,4 @@
-"""Kinds of experiments. A new one is an ExperimentKind here: jobs, commands and API follow."""
+"""All kinds of experiments; jobs, commands and API routes follow from this list."""
 
 from backend.errors import InvalidInputError
 from backend.experiments.grokking.critical_fraction import CRITICAL_FRACTION
@@ -8,17 +8,17 @@ from backend.experiments.modular_addition.spec import MODULAR_ADDITION
 from backend.experiments.omnigrok.spec import OMNIGROK
 from backend.experiments.sparse_parity.spec import SPARSE_PARITY
 
-__all__ = ["KINDS", "ExperimentKind", "experiment_kind"]
-
-_ALL = (PHASE_DIAGRAM, CRITICAL_FRACTION, OMNIGROK, MODULAR_ADDITION, SPARSE_PARITY)
-KINDS: dict[str, ExperimentKind] = {kind.name: kind for kind in _ALL}
+KINDS: dict[str, ExperimentKind] = {
+    kind.name: kind
+    for kind in (PHASE_DIAGRAM, CRITICAL_FRACTION, OMNIGROK, MODULAR_ADDITION, SPARSE_PARITY)
+}
 
 
 def experiment_kind(name: str) -> ExperimentKind:
     """Return a kind of experiment.
 
     Raises:
-        InvalidInputError: there is none of that name.
+        InvalidInputError: unknown name.
     """
     if name not in KINDS:
         raise InvalidInputError(

@@ -1,6 +1,6 @@
-"""The theory simulator: laws of finitely many quanta beside their limits, and measured exponents.
+"""The theory simulator: laws of finite numbers of quanta, their limits, and measured exponents.
 
-Nothing here is read from the store: an answer is a function of the numbers asked for, and kept.
+Results depend on the request alone, not on the store, and are cached.
 """
 
 from collections.abc import Mapping
@@ -31,40 +31,41 @@ from compute.quanta_theory import (
 
 Numbers = NDArray[np.float64]
 
-# First and last number of learned quanta of the slopes in arXiv:2303.13506.
+# Range of learned quanta in the fits of arXiv:2303.13506.
 FIT_FIRST, FIT_LAST = 2, 20
 SUMS = (30, 50, 100, 200, 500, 1_000, 3_000, 10_000, 30_000, 100_000)
-N_EACH, N_SPREAD = 40, 160
+# Points of a curve: one for each of the first quanta, then evenly in the logarithm.
+N_FIRST, N_LOG = 40, 160
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Least and largest value of one number of the simulator, and what it is."""
+    """Bounds and description of one parameter of the simulator."""
 
-    least: float
-    most: float
-    meaning: str
+    minimum: float
+    maximum: float
+    description: str
 
 
 BOUNDS: Mapping[str, Bounds] = {
-    "alpha": Bounds(0.05, 2.0, "Quanta are used with frequencies p_k ∝ k^−(α+1)"),
-    "capacity": Bounds(1, 1e9, "C: parameters that a quantum takes"),
-    "threshold": Bounds(1, 1e9, "τ: samples of a quantum that it takes to learn it"),
-    "first_steps": Bounds(1, 1e9, "T: steps that the first quantum takes"),
+    "alpha": Bounds(0.05, 2.0, "Exponent of the frequencies of quanta, p_k ∝ k^−(α+1)"),
+    "capacity": Bounds(1, 1e9, "C: parameters to learn one quantum"),
+    "tau": Bounds(1, 1e9, "τ: samples of a quantum to learn it"),
+    "first_steps": Bounds(1, 1e9, "T: steps to learn the first quantum"),
     "a": Bounds(0, 20, "Loss of a learned quantum, nats; less than b"),
     "b": Bounds(0.01, 20, "Loss of a quantum that is not learned, nats; more than a"),
     "m": Bounds(10, 100_000, "Number of quanta in the finite sum"),
-    "n": Bounds(1, 100_000, "How many quanta are learned where it is marked; at most m count"),
+    "n": Bounds(1, 100_000, "Learned quanta at the mark; more than m counts as m"),
 }
 
 
 def _check(request: TheoryRequest) -> None:
     for name, bounds in BOUNDS.items():
         value = getattr(request, name)
-        if not bounds.least <= value <= bounds.most:  # refuses NaN as well
+        if not bounds.minimum <= value <= bounds.maximum:  # refuses NaN as well
             raise InvalidInputError(
                 f"{name} = {str(value)[:24]} is out of bounds",
-                f"Choose {name} from {bounds.least:g} to {bounds.most:,.10g}",
+                f"Choose {name} from {bounds.minimum:g} to {bounds.maximum:,.10g}",
                 name,
             )
     if not request.a < request.b:
@@ -76,10 +77,10 @@ def _check(request: TheoryRequest) -> None:
 
 
 def theory_laws(request: TheoryRequest) -> TheoryLaws:
-    """Return the laws over parameters, data and steps of m quanta, with their limits.
+    """Return the laws of m quanta over parameters, data and steps, with their limits.
 
     Raises:
-        InvalidInputError: a number out of its bounds, or a is not less than b.
+        InvalidInputError: a parameter is out of bounds, or a is not less than b.
     """
     _check(request)
     return _laws(replace(request, n=min(request.n, request.m)))
@@ -93,22 +94,22 @@ def _laws(request: TheoryRequest) -> TheoryLaws:
     last = min(FIT_LAST, request.m - 1)
     slopes = finite_slopes(request.m, request.alpha, FIT_FIRST, last)
     over_number, over_frequency = -slopes.over_number, -slopes.over_frequency
-    at_n = int(np.flatnonzero(ranks == request.n)[0])
-    wanted: tuple[tuple[TheoryAxis, Numbers, float], ...] = (
+    index_of_n = int(np.flatnonzero(ranks == request.n)[0])
+    axes: tuple[tuple[TheoryAxis, Numbers, float], ...] = (
         ("N", request.capacity * ranks.astype(np.float64), over_number),
-        ("D", request.threshold / p[ranks - 1], over_frequency),
+        ("D", request.tau / p[ranks - 1], over_frequency),
         ("S", request.first_steps * p[0] / p[ranks - 1], over_frequency),
     )
     return TheoryLaws(
-        asked=request,
+        request=request,
         n=request.n,
-        loss_at_n_nats=float(loss[at_n + 1]),
-        laws=tuple(_law(request, axis, ranks, x, loss, finite) for axis, x, finite in wanted),
+        loss_at_n_nats=float(loss[index_of_n + 1]),
+        laws=tuple(_law(request, axis, ranks, x, loss, finite) for axis, x, finite in axes),
         ranks=tuple(ranks.tolist()),
         frequencies=tuple(p[ranks - 1].tolist()),
         fit_first=FIT_FIRST,
         fit_last=last,
-        finite=_finite(request.alpha),
+        finite=_finite_exponents(request.alpha),
     )
 
 
@@ -120,21 +121,21 @@ def _law(
     loss: Numbers,
     finite_exponent: float,
 ) -> TheoryLaw:
-    """Return one law; `x` is where each of the `ranks` is learned, `loss` begins before them."""
+    """Return one law; `x` is where each of the `ranks` is learned, `loss[0]` the loss before."""
     theory = Theory(
         request.alpha,
         request.capacity,
-        request.threshold,
+        request.tau,
         request.first_steps,
         request.a,
         request.b,
     )
     limits = {"N": theory.over_parameters, "D": theory.over_data, "S": theory.over_steps}
-    whole = np.concatenate([[x[0] / 2], x])
-    limit = limits[axis](whole)
+    points = np.concatenate([[x[0] / 2], x])
+    limit = limits[axis](points)
     return TheoryLaw(
         axis=axis,
-        x=tuple(whole.tolist()),
+        x=tuple(points.tolist()),
         learned=(0, *ranks.tolist()),
         loss_nats=tuple(loss.tolist()),
         limit_nats=tuple(limit.limit.tolist()),
@@ -145,24 +146,24 @@ def _law(
 
 
 def _ranks(m: int, n: int) -> NDArray[np.int64]:
-    """Return the quanta that are drawn: each of the first, then evenly in the logarithm."""
-    each = np.arange(1, min(m, N_EACH) + 1)
-    spread = np.geomspace(1, m, N_SPREAD).round().astype(np.int64)
-    return np.unique(np.concatenate([each, spread, [n, m]]))
+    """Return the quanta of the points of a curve."""
+    first = np.arange(1, min(m, N_FIRST) + 1)
+    spaced = np.geomspace(1, m, N_LOG).round().astype(np.int64)
+    return np.unique(np.concatenate([first, spaced, [n, m]]))
 
 
 @lru_cache(maxsize=128)
-def _finite(alpha: float) -> tuple[FiniteExponents, ...]:
-    found = []
+def _finite_exponents(alpha: float) -> tuple[FiniteExponents, ...]:
+    exponents_by_m = []
     for m in SUMS:
         slopes = finite_slopes(m, alpha, FIT_FIRST, FIT_LAST)
-        found.append(FiniteExponents(m, -slopes.over_number, -slopes.over_frequency))
-    return tuple(found)
+        exponents_by_m.append(FiniteExponents(m, -slopes.over_number, -slopes.over_frequency))
+    return tuple(exponents_by_m)
 
 
 @cache
-def exponents() -> Exponents:
-    """Return measured pairs of exponents and the lines that two theories draw among them."""
+def measured_exponents() -> Exponents:
+    """Return measured pairs of exponents and the relations of two theories."""
     alpha_n = np.geomspace(0.01, 2, 80)
     lines = (
         ("quanta", "α_D = α_N/(1 + α_N)", "arXiv:2303.13506", alpha_n / (1 + alpha_n)),

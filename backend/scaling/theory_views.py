@@ -1,7 +1,7 @@
-"""The quantization model for one choice of its numbers, as frozen dataclasses; losses in nats.
+"""Results of the theory simulator: frozen dataclasses, losses in nats.
 
-Quanta k = 1, 2, … are used with frequencies p_k ∝ k^−(α+1); a sample's loss falls from b to a once
-its quantum is learned. Source: arXiv:2303.13506, section 2.
+Quanta k = 1, 2, … have frequencies p_k ∝ k^−(α+1); the loss of a sample falls from b to a once its
+quantum is learned. Source: arXiv:2303.13506, section 2.
 """
 
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ TheoryAxis = Literal["N", "D", "S"]
 
 @dataclass(frozen=True)
 class TheoryRequest:
-    """What the simulator is set to.
+    """Parameters of the quantization model.
 
     Attributes:
-        alpha: p_k goes as k^-(alpha + 1).
-        capacity: C, parameters that a quantum takes.
-        threshold: tau, samples of a quantum that it takes to learn it.
-        first_steps: T, steps that the first quantum takes.
+        alpha: exponent of the frequencies, p_k ∝ k^-(alpha + 1).
+        capacity: C, parameters to learn one quantum.
+        tau: τ, samples of a quantum to learn it.
+        first_steps: T, steps to learn the first quantum.
         a: loss of a learned quantum, nats.
-        b: loss of one that is not, nats.
+        b: loss of a quantum that is not learned, nats.
         m: quanta in the finite sum.
-        n: how many of them are learned where it is marked; more than m counts as all.
+        n: learned quanta at the mark; more than m counts as m.
     """
 
     alpha: float = 0.4
     capacity: float = 1e4
-    threshold: float = 100.0
+    tau: float = 100.0
     first_steps: float = 100.0
     a: float = 0.0
     b: float = 5.0
@@ -40,14 +40,14 @@ class TheoryLaw:
     """A scaling law over parameters N, samples D or steps S.
 
     Attributes:
-        axis: which.
-        x: where a quantum is learned (not every one of many), after a first point with none.
-        learned: quanta learned there.
+        axis: parameters, samples or steps.
+        x: points at which some of the quanta are learned; at the first point none is.
+        learned: number of learned quanta at each point.
         loss_nats: exact sum over the m quanta.
-        limit_nats: the power law of infinitely many.
-        exponent: of the limit.
-        finite_exponent: slope of the exact sum, L − a, with its sign turned.
-        x_at_n: where the n-th quantum is learned.
+        limit_nats: power law of infinitely many quanta.
+        exponent: exponent of the limit.
+        finite_exponent: negative slope of the exact sum, L − a.
+        x_at_n: point at which the n-th quantum is learned.
     """
 
     axis: TheoryAxis
@@ -62,7 +62,7 @@ class TheoryLaw:
 
 @dataclass(frozen=True)
 class FiniteExponents:
-    """Slopes of sums over m quanta with their sign turned: over N, and over D or S."""
+    """Negative slopes of sums over m quanta: over N, and over D or S."""
 
     m: int
     over_parameters: float
@@ -71,13 +71,13 @@ class FiniteExponents:
 
 @dataclass(frozen=True)
 class TheoryLaws:
-    """Three laws drawn from the same quanta.
+    """Three laws of the same quanta.
 
     `loss_at_n_nats` is the loss with the `n` most frequent quanta learned. Finite exponents are
-    fitted between `fit_first` and `fit_last` learned quanta; `finite` has them for other sums.
+    fitted between `fit_first` and `fit_last` learned quanta; `finite` has those of other sums.
     """
 
-    asked: TheoryRequest
+    request: TheoryRequest
     n: int
     loss_at_n_nats: float
     laws: tuple[TheoryLaw, ...]
@@ -99,7 +99,7 @@ class ExponentPair:
 
 @dataclass(frozen=True)
 class ExponentLine:
-    """What one theory says of alpha_d for each alpha_n."""
+    """The relation between alpha_n and alpha_d in one theory."""
 
     name: str
     formula: str
@@ -110,7 +110,7 @@ class ExponentLine:
 
 @dataclass(frozen=True)
 class Exponents:
-    """Measured pairs of exponents, as collected in arXiv:2303.13506, and two theories of them."""
+    """Measured pairs of exponents, from arXiv:2303.13506, and the relations of two theories."""
 
     pairs: tuple[ExponentPair, ...]
     lines: tuple[ExponentLine, ...]

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.experiments.grokking.spec import PHASE_DIAGRAM
-from backend.experiments.kind import complete
+from backend.experiments.kind import complete_parameters
 from backend.progress import Progress
 from backend.read.measures import MEASURES, stored_chunks
 from backend.stages.classify import classify
@@ -185,4 +185,4 @@ def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progres
 
 
 def _grid(store: Store, spec: DemoSpec) -> dict[str, Any]:
-    return complete(store, PHASE_DIAGRAM, PHASE_DIAGRAM.schema.model_validate(spec.grid))
+    return complete_parameters(store, PHASE_DIAGRAM, PHASE_DIAGRAM.schema.model_validate(spec.grid))

@@ -1,4 +1,7 @@
-"""Computing experiments: a group of cells is a unit of work, each stack of it committed whole."""
+"""Computes experiments: a unit of work is a range of cells, trained in stacks.
+
+A stack is a batch of networks that train together; its cells are committed together.
+"""
 
 import hashlib
 import json
@@ -6,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError, StoreError
-from backend.experiments.kind import Checked, ExperimentKind, groups
+from backend.experiments.kind import ExperimentKind, cell_ranges
 from backend.experiments.registry import experiment_kind
 from backend.progress import WORK_LOG, Progress, Task
 from backend.stages.devices import Compute
@@ -25,27 +27,24 @@ from backend.store.database import Store
 from backend.store.tables import Experiment, ExperimentArray, ExperimentCell
 
 if TYPE_CHECKING:
-    from backend.experiments.computing import CellResult
+    from backend.experiments.cells import CellResult
     from compute.ensembles.trainer import Trainer, TrainResult
 
-# What a kill costs at most, of a training that takes longer than that.
+# Interval between saved states: the most that a kill costs.
 SAVE_SECONDS = 20.0
 FOLDER = "experiments"
 COMMIT_ATTEMPTS = 5
 
 
-def imports_folder(store: Store) -> Path:
-    """Return the folder that parameters name files below."""
-    return store.settings.data_dir / "imports"
-
-
-def register(store: Store, kind: ExperimentKind, parameters: Checked) -> int:
-    """Return the row of an experiment, made if it is new."""
+def get_or_create_experiment(store: Store, kind: ExperimentKind, parameters: dict[str, Any]) -> int:
+    """Return the row id of an experiment."""
     key = kind.key(parameters)
+    query = select(Experiment.id).where(Experiment.key == key)
     with store.session() as session:
-        if found := _row(session, key):
-            return found.id
-    n_cells = len(kind.places(parameters))
+        row_id = session.scalars(query).one_or_none()
+    if row_id is not None:
+        return row_id
+    n_cells = len(kind.parse(parameters).places())
     try:
         with store.begin() as session:
             row = Experiment(key=key, kind=kind.name, parameters=parameters, n_cells=n_cells)
@@ -54,18 +53,14 @@ def register(store: Store, kind: ExperimentKind, parameters: Checked) -> int:
             return row.id
     except IntegrityError:  # another worker was faster
         with store.session() as session:
-            return session.scalars(select(Experiment.id).where(Experiment.key == key)).one()
+            return session.scalars(query).one()
 
 
-def _row(session: Session, key: str) -> Experiment | None:
-    return session.scalars(select(Experiment).where(Experiment.key == key)).one_or_none()
-
-
-def missing(store: Store, experiment_id: int, cells: Sequence[int]) -> list[int]:
-    """Return which of some cells are not finished."""
+def missing_cells(store: Store, experiment_id: int, cells: Sequence[int]) -> list[int]:
+    """Return the cells that are not stored."""
     with store.session() as session:
-        done = set(_stored_cells(session, experiment_id))
-    return [cell for cell in cells if cell not in done]
+        stored = set(_stored_cells(session, experiment_id))
+    return [cell for cell in cells if cell not in stored]
 
 
 def _stored_cells(session: Session, experiment_id: int) -> Sequence[int]:
@@ -73,23 +68,23 @@ def _stored_cells(session: Session, experiment_id: int) -> Sequence[int]:
     return session.scalars(query).all()
 
 
-class _Bar:
-    """One bar over the steps of the stacks of a unit, side by side."""
+class _ProgressBar:
+    """One progress bar over several stacks that train in parallel."""
 
-    def __init__(self, task: Task, stacks: int) -> None:
-        self._task, self._at, self._told = task, [0] * stacks, 0
+    def __init__(self, task: Task, n_stacks: int) -> None:
+        self._task, self._percent, self._reported = task, [0] * n_stacks, 0
 
-    def at(self, stack: int, share: float) -> None:
-        """Note how far a stack is."""
-        self._at[stack] = int(100 * share)
-        total = sum(self._at)
-        if total > self._told:
-            self._task.advance(total - self._told)
-            self._told = total
+    def update(self, stack: int, share: float) -> None:
+        """Set the finished share of a stack."""
+        self._percent[stack] = int(100 * share)
+        total = sum(self._percent)
+        if total > self._reported:
+            self._task.advance(total - self._reported)
+            self._reported = total
 
 
-class _Saved:
-    """Where a stack in training is kept, so that a kill costs no more than `SAVE_SECONDS`."""
+class _SavedTraining:
+    """The state of a training on disk, so that a kill costs at most `SAVE_SECONDS`."""
 
     def __init__(self, store: Store, key: str, cells: Sequence[int]) -> None:
         digest = hashlib.sha256(json.dumps([key, *cells]).encode()).hexdigest()[:24]
@@ -97,7 +92,7 @@ class _Saved:
         self._next = time.monotonic() + SAVE_SECONDS
 
     def restore(self, training: "Trainer") -> None:
-        """Go on where a training was cut off."""
+        """Resume a training from its saved state, if there is one."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -105,10 +100,10 @@ class _Saved:
             try:
                 training.restore(load_file(self.path))
             except (SafetensorError, KeyError, ValueError, OSError):
-                self.path.unlink(missing_ok=True)  # of another version: from the start
+                self.path.unlink(missing_ok=True)  # damaged or of another version: start anew
 
     def save(self, training: "Trainer") -> None:
-        """Keep a training as it is, if the last time is long ago."""
+        """Save the state of a training, at most once in `SAVE_SECONDS`."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
@@ -121,202 +116,209 @@ class _Saved:
             save_file({name: t.contiguous() for name, t in training.state().items()}, part)
             part.replace(self.path)
         except (OSError, SafetensorError) as error:
-            # The training goes on without: a full disk is not its end, only a kill costs more.
+            # A full disk must not end the training: without a state only a kill costs more.
             part.unlink(missing_ok=True)
-            WORK_LOG.warning("experiment state not kept: %s", error)
+            WORK_LOG.warning("state of the training was not saved: %s", error)
 
-    def drop(self) -> None:
-        """Forget it: its cells are committed."""
+    def delete(self) -> None:
+        """Delete the state."""
         self.path.unlink(missing_ok=True)
 
 
 class _StoppedError(Exception):
-    """Another stack has failed, or somebody interrupted: this one need not go on."""
+    """The stack was stopped because another one failed or was interrupted."""
 
 
-class _Stack:
-    """The cells of one thread; it may train them in parts, each committed when it is done."""
+class _StackRun:
+    """The cells of one thread, which trains them in one or more parts."""
 
     def __init__(
         self,
-        saved: Callable[[Sequence[int]], _Saved],
+        saved_training: Callable[[Sequence[int]], _SavedTraining],
         cells: Sequence[int],
-        tell: Callable[[float], None],
-        is_over: Event,
+        report: Callable[[float], None],
+        stop: Event,
         commit: "Callable[[Sequence[CellResult]], None]",
     ) -> None:
-        self.cells, self._at, self._tell, self._commit = cells, saved, tell, commit
-        self._is_over = is_over
-        self._trained = 0
-        self._kept: list[_Saved] = []
+        self.cells, self._saved_training, self._stop = cells, saved_training, stop
+        self._report, self._commit = report, commit
+        self._n_trained = 0
+        self._uncommitted: list[_SavedTraining] = []
 
     def train(self, training: "Trainer", part: Sequence[int] | None = None) -> "TrainResult":
-        """Train the networks of some of the cells, of all if None."""
-        mine = self.cells if part is None else part
-        before, whole = self._trained, len(self.cells)
-        saved = self._at(mine)
-        self._kept.append(saved)
+        """Train the networks of some cells; of all if None."""
+        part = self.cells if part is None else part
+        n_before, n_cells = self._n_trained, len(self.cells)
+        saved = self._saved_training(part)
+        self._uncommitted.append(saved)
         saved.restore(training)
-        steps = training.config.steps
+        n_steps = training.config.steps
 
         def on_progress(step: int, networks: int) -> None:
             del networks
-            self.check((before + len(mine) * step / steps) / whole)
+            self.report((n_before + len(part) * step / n_steps) / n_cells)
             saved.save(training)
 
         record = training.train(on_progress=on_progress)
-        self._trained += len(mine)
-        self._tell(self._trained / whole)
+        self._n_trained += len(part)
+        self._report(self._n_trained / n_cells)
         return record
 
-    def check(self, share: float) -> None:
-        """Tell how far the stack is; raises once it need not go on."""
-        if self._is_over.is_set():
+    def report(self, share: float) -> None:
+        """Report the finished share; raises once the stack is stopped."""
+        if self._stop.is_set():
             raise _StoppedError
-        self._tell(share)
+        self._report(share)
 
-    def commit(self, found: "Sequence[CellResult]") -> None:
-        """Store finished cells; what was kept to go on with them is dropped."""
-        if found:
-            self._commit(found)
-        for saved in self._kept:
-            saved.drop()
-        self._kept.clear()
+    def commit(self, results: "Sequence[CellResult]") -> None:
+        """Store finished cells and delete the saved states of their trainings."""
+        if results:
+            self._commit(results)
+        for saved in self._uncommitted:
+            saved.delete()
+        self._uncommitted.clear()
 
 
 def run_cells(
     store: Store,
     kind: ExperimentKind,
-    parameters: Checked,
+    parameters: dict[str, Any],
     cells: Sequence[int],
     compute: Compute,
     progress: Progress,
 ) -> None:
-    """Compute and commit those of some cells that are not finished.
+    """Compute and commit those of some cells that are not stored.
 
-    On a GPU all cells of the experiment are one stack, whoever asks for some of them: one of a
-    few networks would leave it idle.
+    On a GPU the first call computes all cells of the experiment in one stack: a few networks would
+    leave it idle.
 
     Raises:
-        InvalidInputError: parameters that make no cells, or a file of theirs that is not there.
+        InvalidInputError: the parameters make no cells, or a file of theirs is missing.
     """
-    row = register(store, kind, parameters)
-    count = len(kind.places(parameters))
-    wanted: Sequence[int] = range(count) if compute.device == "cuda" else cells
-    name = "all" if compute.device == "cuda" else f"{cells[0]}"
-    with store.claim(f"experiment {row} {name}"):
-        todo = missing(store, row, wanted)
+    experiment_id = get_or_create_experiment(store, kind, parameters)
+    name, claim = kind.public_id(parameters), f"{cells[0]}"
+    if compute.device == "cuda":
+        cells, claim = range(len(kind.parse(parameters).places())), "all"
+    with store.claim(f"experiment {experiment_id} {claim}"):
+        todo = missing_cells(store, experiment_id, cells)
         if not todo:
             return
-        WORK_LOG.info("experiment %s from cell %d", kind.id(parameters), wanted[0])
-        stacks = _stacks(wanted, todo, compute)
-        _compute(store, kind, parameters, row, stacks, compute, progress)
-        if left := missing(store, row, wanted):
+        WORK_LOG.info("experiment %s from cell %d", name, cells[0])
+        stacks = _split_into_stacks(cells, todo, compute)
+        _run_stacks(store, kind, parameters, experiment_id, stacks, compute, progress)
+        if missing := missing_cells(store, experiment_id, cells):
             raise StoreError(
-                f"cells {left} of experiment {kind.id(parameters)} were not stored",
-                "Ask for it again: what is stored is kept",
+                f"cells {missing} of experiment {name} were not stored",
+                "Run it again; stored cells are not computed again",
             )
 
 
-def _stacks(cells: Sequence[int], todo: Sequence[int], compute: Compute) -> list[Sequence[int]]:
-    """Return the cells to do in as many stacks as there are threads, each alike a sample of them.
+def _split_into_stacks(
+    cells: Sequence[int], todo: Sequence[int], compute: Compute
+) -> list[Sequence[int]]:
+    """Return the cells to compute in one stack a thread, interleaved to balance the load.
 
-    What is finished does not move the others, so that a stack that was cut off is found again.
+    Stored cells do not move the others to another stack, so that saved states are found again.
     """
     n = 1 if compute.device != "cpu" else max(1, min(compute.threads, len(cells)))
-    wanted = set(todo)
-    stacks = [[cell for cell in cells[first::n] if cell in wanted] for first in range(n)]
+    todo_set = set(todo)
+    stacks = [[cell for cell in cells[first::n] if cell in todo_set] for first in range(n)]
     return [stack for stack in stacks if stack]
 
 
-def _finish(stacks: Sequence[Future[None]]) -> None:
-    """Wait for all stacks; raise what the first one failed of, not that others were stopped."""
+def _wait_for(stacks: Sequence[Future[None]]) -> None:
+    """Wait for all stacks; raise the first failure, not that other stacks were stopped."""
     wait(stacks, return_when=FIRST_EXCEPTION)
-    errors = [error for one in stacks if one.done() and (error := one.exception()) is not None]
-    for error in errors:
-        if not isinstance(error, _StoppedError):
+    for stack in stacks:
+        error = stack.exception() if stack.done() else None
+        if error is not None and not isinstance(error, _StoppedError):
             raise error
 
 
-def _compute(
+def _run_stacks(
     store: Store,
     kind: ExperimentKind,
-    parameters: Checked,
-    row: int,
+    parameters: dict[str, Any],
+    experiment_id: int,
     stacks: Sequence[Sequence[int]],
     compute: Compute,
     progress: Progress,
 ) -> None:
-    from backend.experiments.computing import COMPUTING, Bench
+    from backend.experiments.cell_functions import CELL_FUNCTIONS
+    from backend.experiments.cells import CellContext
     from compute.ensembles.trainer import single_threaded
 
-    key, imports = kind.key(parameters), imports_folder(store)
-    made = provenance(device=compute.device, threads=len(stacks), stack=len(stacks[0]))
-    last = max(stack[-1] for stack in stacks)
-    title = f"cells {min(stack[0] for stack in stacks) + 1} to {last + 1}"
+    key, params = kind.key(parameters), kind.parse(parameters)
+    imports = store.settings.data_dir / "imports"
+    origin = provenance(device=compute.device, threads=len(stacks), stack=len(stacks[0]))
+    first, last = min(stack[0] for stack in stacks), max(stack[-1] for stack in stacks)
+    title = f"cells {first + 1} to {last + 1}"
     with progress.task(title, 100 * len(stacks), unit="%") as task, single_threaded():
-        bar, is_over = _Bar(task, len(stacks)), Event()
+        bar, stop = _ProgressBar(task, len(stacks)), Event()
 
-        def done(i: int) -> None:
+        def run_stack(i: int) -> None:
             import torch
 
             torch.set_num_threads(1)  # a setting of each thread
-            stack = _Stack(
-                lambda part: _Saved(store, key, part),
+            stack = _StackRun(
+                lambda part: _SavedTraining(store, key, part),
                 stacks[i],
-                lambda share: bar.at(i, share),
-                is_over,
-                lambda found: _commit(store, row, found, made),
+                lambda share: bar.update(i, share),
+                stop,
+                lambda results: _commit(store, experiment_id, results, origin),
             )
-            bench = Bench(compute.device, imports, stack.train, stack.commit, stack.check)
+            context = CellContext(compute.device, imports, stack.train, stack.commit, stack.report)
             try:
-                stack.commit(COMPUTING[kind.name](parameters, stack.cells, bench))
+                stack.commit(CELL_FUNCTIONS[kind.name](params, stack.cells, context))
             except BaseException:
-                is_over.set()  # the other stacks need not go on
+                stop.set()
                 raise
 
         with ThreadPoolExecutor(len(stacks)) as threads:
             try:
-                _finish([threads.submit(done, i) for i in range(len(stacks))])
+                _wait_for([threads.submit(run_stack, i) for i in range(len(stacks))])
             except ValueError as error:
                 raise InvalidInputError(
-                    str(error), "Correct the parameters, then ask again"
+                    str(error), "Correct the parameters and run it again"
                 ) from error
             finally:
-                is_over.set()  # else the end of the block would wait for the other stacks
+                stop.set()  # otherwise the end of the block waits for the other stacks
 
 
-def _commit(store: Store, row: int, found: "Sequence[CellResult]", made: dict[str, Any]) -> None:
-    """Store those cells that are not stored yet: another machine may have been faster with some."""
+def _commit(
+    store: Store,
+    experiment_id: int,
+    results: "Sequence[CellResult]",
+    origin: dict[str, Any],
+) -> None:
+    """Store the results that are not stored yet; another machine may have stored some."""
     for attempt in range(COMMIT_ATTEMPTS):
         try:
             with store.begin() as session:
-                stored = set(_stored_cells(session, row))
-                for one in found:
-                    if one.cell not in stored:
-                        _add(session, row, one, made)
+                stored = set(_stored_cells(session, experiment_id))
+                for result in results:
+                    if result.cell not in stored:
+                        _add_cell(session, experiment_id, result, origin)
             return
-        except IntegrityError:  # one of them came between the look and the commit: look again
+        except IntegrityError:  # one of them was stored after the query: query again
             if attempt == COMMIT_ATTEMPTS - 1:
                 raise
 
 
-def _add(session: Session, row: int, one: "CellResult", made: dict[str, Any]) -> None:
-    session.add(
-        ExperimentCell(experiment_id=row, cell=one.cell, summary=one.summary, provenance=made)
-    )
-    for name, values in one.arrays.items():
-        session.add(
-            ExperimentArray(experiment_id=row, cell=one.cell, name=name, **arrays.columns(values))
-        )
+def _add_cell(
+    session: Session, experiment_id: int, result: "CellResult", origin: dict[str, Any]
+) -> None:
+    place = {"experiment_id": experiment_id, "cell": result.cell}
+    session.add(ExperimentCell(**place, summary=result.summary, provenance=origin))
+    for name, values in result.arrays.items():
+        session.add(ExperimentArray(**place, name=name, **arrays.columns(values)))
 
 
 def run_experiment(
-    store: Store, name: str, parameters: Checked, compute: Compute, progress: Progress
+    store: Store, name: str, parameters: dict[str, Any], compute: Compute, progress: Progress
 ) -> str:
-    """Compute what is missing of an experiment, unit by unit; returns its id."""
+    """Compute the missing cells of an experiment, unit by unit; return its id."""
     kind = experiment_kind(name)
-    count = len(kind.places(parameters))
-    for cells in groups(count, kind.group):
+    for cells in cell_ranges(len(kind.parse(parameters).places()), kind.cells_per_unit):
         run_cells(store, kind, parameters, cells, compute, progress)
-    return kind.id(parameters)
+    return kind.public_id(parameters)

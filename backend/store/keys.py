@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,22 @@ VERSIONS = {
     "imported_labels": 1,
     "experiment": 1,
 }
+# Parameters that were renamed: new name -> name in the key, so that stored results stay valid.
+_NAMES_IN_KEYS = {"eval_every": "look_every"}
 _BLOCK = 1 << 20
 
 
 def result_key(stage: str, **inputs: Any) -> str:
     """Return the key of a stage's result: sha256 over canonical JSON of its inputs."""
-    document = {"stage": stage, "version": VERSIONS[stage], "inputs": inputs}
+    document = {"stage": stage, "version": VERSIONS[stage], "inputs": _with_key_names(inputs)}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _with_key_names(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {_NAMES_IN_KEYS.get(name, name): _with_key_names(inner) for name, inner in value.items()}
 
 
 def bytes_key(data: bytes) -> str:

@@ -59,7 +59,7 @@ async function startParts() {
   if (one("[data-job], [data-paste]")) parts.push(import("./jobs.js"));
   if (one("[data-ask]")) parts.push(import("./runs.js"));
   if (one("[data-experiment]")) parts.push(import("./experiments.js"));
-  if (one("[data-clock-page]")) parts.push(import("./clock.js"));
+  if (one("[data-circuit-page]")) parts.push(import("./circuit.js"));
   if (one("[data-theory]")) parts.push(import("./theory.js"));
   if (one("[data-login]")) parts.push(import("./login.js"));
   if (one(".operation")) parts.push(import("./reference.js"));

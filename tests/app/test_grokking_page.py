@@ -28,7 +28,7 @@ def test_the_page_shows_every_cell_with_letter_and_address(
 ) -> None:
     name = names["experiment"]
     page = client.get("/grokking", params={"run": name}).text
-    view = phase_diagrams.phase_diagram(app_store, name)
+    view = phase_diagrams.load_phase_diagram(app_store, name)
     for cell in view.cells:
         found = re.search(rf'class="ph ph-{cell.phase}"[^>]*href="([^"]*cell={cell.cell})"', page)
         assert found is not None, cell
@@ -55,7 +55,7 @@ def test_the_contour_is_of_the_threshold_that_is_chosen(
 ) -> None:
     name = names["experiment"]
     found = client.get(f"/figures/grokking/{name}", params={"of": which}).json()["contour"]
-    view = phase_diagrams.phase_diagram(app_store, name)
+    view = phase_diagrams.load_phase_diagram(app_store, name)
     reached = [getattr(cell, f"{which}_step") for cell in view.cells]
     z = [value for row in found["data"][0]["z"] for value in row]
     assert [value is None for value in z] == [step is None for step in reached]
@@ -65,7 +65,7 @@ def test_the_csv_and_the_picture_hold_every_cell(
     client: TestClient, names: dict[str, Any], app_store: Store
 ) -> None:
     name = names["experiment"]
-    view = phase_diagrams.phase_diagram(app_store, name)
+    view = phase_diagrams.load_phase_diagram(app_store, name)
     path = f"/api/v1/phase-diagrams/{name}"
     lines = client.get(path, params={"format": "csv"}).text.splitlines()
     assert lines[0].startswith("cell,lr_representation,lr_decoder,phase,test_only,train_step")

@@ -12,12 +12,17 @@ from fastapi.testclient import TestClient
 
 from app.figures.omnigrok import law_figure
 from app.main import create_app
-from backend.experiments.omnigrok.queries import OmnigrokCell, landscape_of, law_of, omnigrok
+from backend.experiments.omnigrok.queries import (
+    decay_law,
+    load_omnigrok_run,
+    reduced_landscape,
+)
 from backend.experiments.omnigrok.spec import OMNIGROK
+from backend.experiments.omnigrok.views import OmnigrokCell
 from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.settings import Settings
-from backend.stages.experiments import register, run_cells
+from backend.stages.experiments import get_or_create_experiment, run_cells
 from backend.store.database import Store, open_store
 from tests.app.conftest import local_client
 from tests.stores import ONE_CORE
@@ -47,12 +52,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict
     for name, asked in ASKED.items():
         with store.session() as session:
             whole = validate_params(store, session, "omnigrok", asked)
-        register(store, OMNIGROK, whole)
-        count = len(OMNIGROK.places(whole))
+        get_or_create_experiment(store, OMNIGROK, whole)
+        count = len(OMNIGROK.parse(whole).places())
         cells = {"part": range(2), "begun": range(0)}.get(name, range(count))
         if cells:
             run_cells(store, OMNIGROK, whole, cells, ONE_CORE, Silent())
-        names[name] = OMNIGROK.id(whole)
+        names[name] = OMNIGROK.public_id(whole)
     yield store, names
     store.engine.dispose()
 
@@ -108,7 +113,7 @@ def test_the_newest_run_with_results_is_shown(visitor: TestClient, ids: dict[str
 def test_every_network_stands_in_the_table(
     runs: tuple[Store, dict[str, str]], visitor: TestClient, ids: dict[str, str]
 ) -> None:
-    view = omnigrok(runs[0], ids["decay"])
+    view = load_omnigrok_run(runs[0], ids["decay"])
     text = page(visitor, run=ids["decay"])
     rows = re.findall(r'<th scope="row">.*?</tr>', text.split('id="networks-title"')[1], re.DOTALL)
     assert len(rows) == len(view.cells) == 6
@@ -196,7 +201,7 @@ def test_the_law_recovers_pure_decay(rate: float) -> None:
         network(8, decay, initial_norm=60.0, test_norm=20.0, test_step=steps[decay], train_step=5)
         for decay in decays
     ]
-    law = law_of([*cells, network(8, 0.0), network(1, 0.5)], 9, rate)
+    law = decay_law([*cells, network(8, 0.0), network(1, 0.5)], 9, rate)
     assert law is not None
     assert [point.weight_decay for point in law.points] == list(decays)
     for point in law.points:
@@ -207,8 +212,8 @@ def test_the_law_recovers_pure_decay(rate: float) -> None:
 
 
 def test_one_decay_makes_no_law_and_unreached_steps_no_points() -> None:
-    assert law_of([network(8, 0.1), network(8, 0.0)], 9, 1e-3) is None
-    law = law_of([network(8, 0.1), network(8, 0.2)], 9, 1e-3)
+    assert decay_law([network(8, 0.1), network(8, 0.0)], 9, 1e-3) is None
+    law = decay_law([network(8, 0.1), network(8, 0.2)], 9, 1e-3)
     assert law is not None
     assert (law.rate, law.points[0].product) == (None, None)
     test = [t for t in law_figure(law).to_plotly_json()["data"] if t["name"] == "test step"]
@@ -221,11 +226,11 @@ def test_the_zone_is_where_the_loss_is_at_most_twice_the_lowest() -> None:
         network(alpha, 0, initial_norm=8 * alpha, train_loss=0.01, test_loss=loss)
         for alpha, loss in losses.items()
     ]
-    found = landscape_of(cells, 9, "final")
+    found = reduced_landscape(cells, 9, "final")
     assert found is not None
     assert (found.best.alpha, found.best.norm) == (1.0, 8.0)
     assert found.zone == (0.5, 1.8)  # what lies beyond a hill is no part of it
-    assert landscape_of([network(1, 0)], 9, "final") is None
+    assert reduced_landscape([network(1, 0)], 9, "final") is None
 
 
 @pytest.mark.parametrize(

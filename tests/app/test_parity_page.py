@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.figures.parity import cell_figures, law_figures, tasks_figure
-from app.pages.parity import MAX_ROWS, cell_words, rows_shown
+from app.pages.parity import MAX_ROWS, network_name, network_rows
 from backend.experiments.sparse_parity import queries as parity
 from backend.experiments.sparse_parity.views import ParityCell, ParityLaw, ParityView
 from backend.experiments.views import CellRow
@@ -165,19 +165,19 @@ def test_words_of_the_page_are_in_the_glossary(client: TestClient) -> None:
 
 
 def test_half_a_run_shows_what_is_finished(app_store: Store, parity_run: str) -> None:
-    view = parity.parity(app_store, parity_run)
+    view = parity.load_parity_run(app_store, parity_run)
     place = view.cells[0].place
-    assert cell_words(view.cells[0], view.cells) == "α 0.3, width 4, fresh data"
+    assert network_name(view.cells[0], view.cells) == "α 0.3, width 4, fresh data"
     many = tuple(
         CellRow(i, {**place, "alpha": 0.3 + 0.3 * (i % 2), "seed": i}, None) for i in range(300)
     )
     whole = ParityView(view.experiment, many, ())
-    assert len(rows_shown(whole, None)) == MAX_ROWS
-    assert {row.place["alpha"] for row in rows_shown(whole, 0.6)} == {0.6}
+    assert len(network_rows(whole, None)) == MAX_ROWS
+    assert {many[row.cell].place["alpha"] for row in network_rows(whole, 0.6)} == {0.6}
 
 
 def test_lines_of_subtasks_are_numbered_where_they_fall() -> None:
-    drawn = tasks_figure(made_cell(), shown=5).to_plotly_json()
+    drawn = tasks_figure(made_cell(), n_lines=5).to_plotly_json()
     words = [t for t in drawn["data"] if t["meta"].get("label")]
     assert [one["text"][0].strip() for one in words] == ["1", "2", "3", "4", "mean"]
     for rank, one in enumerate(words[:-1]):
@@ -220,7 +220,7 @@ def test_a_law_is_drawn_with_three_lines_that_are_named() -> None:
         )  # fmt: skip
 
     laws = [made(0.2), made(0.4), ParityLaw("S", 0.2, "too few")]
-    drawn = law_figures(laws, 0.4, tasks=30)
+    drawn = law_figures(laws, 0.4, n_tasks=30)
     assert set(drawn) == {"law-N", "exponents-N"}
     traces = drawn["law-N"].to_plotly_json()["data"]
     dashes = {t["name"]: t["line"]["dash"] for t in traces if "line" in t}

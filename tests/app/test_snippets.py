@@ -27,7 +27,7 @@ PAGES = (
     "/scaling?axis=S&model=s3&fit=none&subset=monogenic",
     "/grokking",
     "/parity",
-    "/clock",
+    "/modular-addition",
     "/theory",
     "/theory?alpha=0.85&capacity=1e6&m=30&a=1.5&n=4",
     "/jobs",

@@ -100,7 +100,7 @@ def test_the_page_has_its_answer_without_javascript(client: TestClient) -> None:
         assert f"<b>{law['finite_exponent']:.3f}</b>" in page
     assert "steeper than in the limit" in page
     assert "<button>Show</button>" in page
-    assert len(re.findall(r'<label for="knob-', page)) == len(BOUNDS)
+    assert len(re.findall(r'<label for="control-', page)) == len(BOUNDS)
 
 
 def test_the_page_says_so_where_a_sum_is_shallower_than_its_limit(client: TestClient) -> None:
@@ -112,8 +112,8 @@ def test_the_page_names_the_call_that_gives_its_data(client: TestClient) -> None
     (path,) = re.findall(r'data-api="([^"]*)"', page)
     assert "b=" not in path, "defaults are left out"
     view = client.get(unescape(path)).json()
-    assert view["asked"]["alpha"] == 0.85
-    assert view["asked"]["m"] == 30
+    assert view["request"]["alpha"] == 0.85
+    assert view["request"]["m"] == 30
     assert client.get("/theory").text.count('data-api="/api/v1/theory/laws"') == 1
 
 
@@ -168,8 +168,8 @@ def test_bounds_are_documented(client: TestClient) -> None:
     for one in parameters:
         kind = one["schema"]["anyOf"][0]
         assert one["description"]
-        assert kind["minimum"] == BOUNDS[one["name"]].least
-        assert kind.get("maximum", BOUNDS["a"].most) == BOUNDS[one["name"]].most
+        assert kind["minimum"] == BOUNDS[one["name"]].minimum
+        assert kind.get("maximum", BOUNDS["a"].maximum) == BOUNDS[one["name"]].maximum
 
 
 def test_links_to_all_experiments_stand_on_the_page(client: TestClient) -> None:

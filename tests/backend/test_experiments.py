@@ -17,9 +17,9 @@ from sqlalchemy import delete, select
 
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError, StoreError
 from backend.experiments import queries as experiments
-from backend.experiments.computing import COMPUTING
+from backend.experiments.cell_functions import CELL_FUNCTIONS
 from backend.experiments.grokking import queries as phase_diagrams
-from backend.experiments.kind import groups
+from backend.experiments.kind import cell_ranges
 from backend.experiments.registry import KINDS, experiment_kind
 from backend.jobs import estimates
 from backend.jobs.kinds.registry import KINDS as JOB_KINDS
@@ -47,11 +47,11 @@ class KilledError(Exception):
 
 
 def arrays_of(store: Store, name: str) -> dict[tuple[int, str], np.ndarray[Any, Any]]:
-    count = len(experiments.experiment(store, name).cells)
+    count = len(experiments.load_experiment(store, name).cells)
     return {
         (cell, key): values
         for cell in range(count)
-        for key, values in experiments.cell_arrays(store, name, cell).items()
+        for key, values in experiments.load_cell_arrays(store, name, cell).items()
     }
 
 
@@ -76,7 +76,7 @@ def computed() -> Iterator[Lines]:
 
 def test_every_kind_of_experiment_has_jobs_and_numerics() -> None:
     assert KINDS.keys() <= JOB_KINDS.keys()
-    assert KINDS.keys() == COMPUTING.keys()
+    assert KINDS.keys() == CELL_FUNCTIONS.keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,13 +93,13 @@ def test_every_preset_can_be_asked_for(store: Store, kind: str) -> None:
 def test_a_grid_is_computed_once_and_shown(store: Store, computed: Lines) -> None:
     asked = complete(store)
     name = run_experiment(store, KIND, asked, ONE_CORE, Silent())
-    assert name == experiment_kind(KIND).id(asked)
+    assert name == experiment_kind(KIND).public_id(asked)
     assert len(computed) == 1
     assert run_experiment(store, KIND, asked, ONE_CORE, Silent()) == name
     assert len(computed) == 1, "what is stored is not computed again"
     (row,) = experiments.list_experiments(store, KIND).experiments
     assert (row.id, row.n_cells, row.n_finished, row.job) == (name, 4, 4, None)
-    detail = experiments.cell(store, name, 3)
+    detail = experiments.load_cell(store, name, 3)
     assert detail.place == {"lr_representation": 1e-2, "lr_decoder": 3e-3}
     assert detail.steps[0] == 0
     assert detail.steps[-1] < detail.summary["stopped"] <= 300
@@ -120,7 +120,8 @@ def test_a_cell_does_not_depend_on_its_unit_or_on_threads(store: Store, tmp_path
     for key, values in arrays_of(store, name).items():
         assert np.array_equal(arrays_of(other, name)[key], values, equal_nan=True), key
     one, two = (
-        [cell.summary for cell in experiments.experiment(s, name).cells] for s in (store, other)
+        [cell.summary for cell in experiments.load_experiment(s, name).cells]
+        for s in (store, other)
     )
     assert one == two
     other.close()
@@ -131,11 +132,13 @@ def test_cells_that_another_was_faster_with_do_not_undo_the_others(
 ) -> None:
     asked, kind = complete(store), experiment_kind(KIND)
     run_cells(store, kind, asked, (2,), ONE_CORE, Silent())
-    monkeypatch.setattr(stage, "missing", lambda store, row, cells: list(cells))
+    monkeypatch.setattr(stage, "missing_cells", lambda store, row, cells: list(cells))
     with pytest.raises(StoreError, match="were not stored"):
         run_cells(store, kind, asked, range(4), ONE_CORE, Silent())
     monkeypatch.undo()
-    assert all(cell.summary for cell in experiments.experiment(store, kind.id(asked)).cells)
+    assert all(
+        cell.summary for cell in experiments.load_experiment(store, kind.public_id(asked)).cells
+    )
 
 
 def test_a_finished_job_whose_cells_are_gone_computes_them_again(store: Store) -> None:
@@ -161,20 +164,20 @@ def test_a_full_disk_costs_the_kept_state_alone(
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr("safetensors.torch.save_file", full)
     name = run_experiment(store, KIND, complete(store), ONE_CORE, Silent())
-    assert all(cell.summary for cell in experiments.experiment(store, name).cells)
+    assert all(cell.summary for cell in experiments.load_experiment(store, name).cells)
 
 
 def test_what_one_stack_fails_of_is_said_at_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, begun = COMPUTING[KIND], time.monotonic()
+    real, begun = CELL_FUNCTIONS[KIND], time.monotonic()
 
     def fails(asked: Parameters, cells: Any, bench: Any) -> Any:
         if 1 in cells:
             raise ValueError("the second stack")
         return real(asked, cells, bench)
 
-    monkeypatch.setitem(COMPUTING, KIND, fails)
+    monkeypatch.setitem(CELL_FUNCTIONS, KIND, fails)
     asked = complete(store, steps=500_000, stop_early=False)
     with pytest.raises(InvalidInputError, match="the second stack"):
         run_experiment(store, KIND, asked, Compute("cpu", 1, 2), Silent())
@@ -189,7 +192,7 @@ def test_a_training_that_was_cut_off_goes_on(
     other = open_store(Settings(data_dir=tmp_path / "other"))
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr("compute.ensembles.trainer.PROGRESS_SECONDS", 0.0)
-    saved = stage._Saved.save
+    saved = stage._SavedTraining.save
     steps: list[int] = []
 
     def dies(self: Any, training: Any) -> None:
@@ -198,7 +201,7 @@ def test_a_training_that_was_cut_off_goes_on(
         if training.step == 150 and steps.count(150) == 1:
             raise KilledError
 
-    monkeypatch.setattr(stage._Saved, "save", dies)
+    monkeypatch.setattr(stage._SavedTraining, "save", dies)
     with pytest.raises(KilledError):
         run_experiment(other, KIND, asked, ONE_CORE, Silent())
     assert list((tmp_path / "other/experiments").glob("*.safetensors"))
@@ -215,7 +218,7 @@ def test_a_training_that_was_cut_off_goes_on(
 def test_a_damaged_state_is_begun_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = complete(store, steps=40)
     kind = experiment_kind(KIND)
-    path = stage._Saved(store, kind.key(asked), range(4)).path
+    path = stage._SavedTraining(store, kind.key(asked), range(4)).path
     path.parent.mkdir()
     path.write_bytes(b"no state of anything")
     run_experiment(store, KIND, asked, ONE_CORE, Silent())
@@ -226,31 +229,31 @@ def test_cells_that_are_not_finished_have_no_phase(store: Store) -> None:
     asked = complete(store)
     kind = experiment_kind(KIND)
     run_cells(store, kind, asked, (1,), ONE_CORE, Silent())
-    name = kind.id(asked)
-    view = phase_diagrams.phase_diagram(store, name)
+    name = kind.public_id(asked)
+    view = phase_diagrams.load_phase_diagram(store, name)
     assert [cell.phase is not None for cell in view.cells] == [False, True, False, False]
     assert sum(view.counts[phase] for phase in "CGMX") == 1
     with pytest.raises(NotReadyError, match="cell 0 of experiment"):
-        experiments.cell(store, name, 0)
+        experiments.load_cell(store, name, 0)
     with pytest.raises(NotFoundError, match="no cell 4"):
-        experiments.cell(store, name, 4)
+        experiments.load_cell(store, name, 4)
     with pytest.raises(NotFoundError, match="no array 'nothing'"):
-        experiments.cell_array(store, name, 1, "nothing")
+        experiments.load_cell_array(store, name, 1, "nothing")
     with pytest.raises(NotFoundError, match="there is no experiment"):
-        experiments.experiment(store, "0" * 16)
+        experiments.load_experiment(store, "0" * 16)
 
 
 def test_a_run_that_waits_for_its_worker_is_shown(store: Store) -> None:
     asked = complete(store)
     job = submit(store, KIND, SMALL_GRID)
-    name = experiment_kind(KIND).id(asked)
-    detail = experiments.experiment(store, name)
+    name = experiment_kind(KIND).public_id(asked)
+    detail = experiments.load_experiment(store, name)
     assert detail.experiment.job is not None
     assert detail.experiment.job.id == job.id
     assert [cell.summary for cell in detail.cells] == [None] * 4
-    assert phase_diagrams.phase_diagram(store, name).counts["C"] == 0
-    with pytest.raises(NotReadyError, match="has not begun"):
-        experiments.cell(store, name, 0)
+    assert phase_diagrams.load_phase_diagram(store, name).counts["C"] == 0
+    with pytest.raises(NotReadyError, match="has not started"):
+        experiments.load_cell(store, name, 0)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +296,7 @@ def test_equal_requests_are_one_experiment(store: Store) -> None:
 
 @given(st.integers(0, 500), st.integers(1, 40))
 def test_units_of_work_hold_every_cell_once(count: int, size: int) -> None:
-    assert [cell for cells in groups(count, size) for cell in cells] == list(range(count))
+    assert [cell for cells in cell_ranges(count, size) for cell in cells] == list(range(count))
 
 
 def test_an_experiment_and_its_cells_go_together(store: Store) -> None:

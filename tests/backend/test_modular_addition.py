@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from backend.errors import InvalidInputError
-from backend.experiments.kind import groups
-from backend.experiments.queries import cell, cell_arrays, experiment
+from backend.experiments.kind import cell_ranges
+from backend.experiments.queries import load_cell, load_cell_arrays, load_experiment
 from backend.experiments.registry import experiment_kind
 from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
@@ -51,13 +51,13 @@ def run(store: Store, **changes: Any) -> str:
 
 def test_cells_are_products_of_their_lists(store: Store) -> None:
     asked = complete(store, seed=[4, 2], alpha=[0.8, 1])
-    places = KIND.places(asked)
+    places = KIND.parse(asked).places()
     assert len(places) == 8
     assert places[0] == {"weight_decay": 1.0, "alpha": 0.8, "seed": 4}
     assert places[1] == {"weight_decay": 0.0, "alpha": 0.8, "seed": 4}
     assert places[-1] == {"weight_decay": 0.0, "alpha": 1.0, "seed": 2}
-    assert [len(unit) for unit in groups(8, KIND.group)] == [2, 2, 2, 2]
-    assert KIND.flop(asked) == pytest.approx(4 * KIND.flop(complete(store)))
+    assert [len(unit) for unit in cell_ranges(8, KIND.cells_per_unit)] == [2, 2, 2, 2]
+    assert KIND.parse(asked).flop() == pytest.approx(4 * KIND.parse(complete(store)).flop())
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_what_makes_no_cells_is_refused(store: Store, field: str, changes: dict[
 def test_presets_make_cells(store: Store, preset: Any) -> None:
     with store.session() as session:
         asked = validate_params(store, session, KIND.name, preset.parameters)
-    assert len(KIND.places(asked)) >= 1
-    assert (KIND.flop(asked) < 1e13) == (preset.size == "reduced")
+    assert len(KIND.parse(asked).places()) >= 1
+    assert (KIND.parse(asked).flop() < 1e13) == (preset.size == "reduced")
 
 
 def test_a_cell_keeps_its_curves_and_its_clock(store: Store) -> None:
     name = run(store)
-    shown = cell(store, name, 0)
-    values = cell_arrays(store, name, 0)
+    shown = load_cell(store, name, 0)
+    values = load_cell_arrays(store, name, 0)
     looks, p, heads = len(shown.steps), 7, 2
     assert shown.steps[0] == 0
     assert shown.steps[-1] == 59
@@ -113,18 +113,21 @@ def test_a_cell_keeps_its_curves_and_its_clock(store: Store) -> None:
 
 def test_a_cell_alone_is_the_cell_in_company(store: Store) -> None:
     together, alone = run(store), run(store, weight_decay=[0.0])
-    first, second = cell_arrays(store, together, 1), cell_arrays(store, alone, 0)
+    first, second = load_cell_arrays(store, together, 1), load_cell_arrays(store, alone, 0)
     assert set(first) == set(second)
     for name, values in first.items():
         assert np.array_equal(values, second[name], equal_nan=True), name
-    assert experiment(store, together).cells[1].summary == experiment(store, alone).cells[0].summary
+    assert (
+        load_experiment(store, together).cells[1].summary
+        == load_experiment(store, alone).cells[0].summary
+    )
 
 
 def test_what_was_cut_off_goes_on_to_the_same_end(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = open_store(Settings(data_dir=tmp_path / "whole"))
-    expected = cell_arrays(whole, run(whole, seed=[9]), 0)
+    expected = load_cell_arrays(whole, run(whole, seed=[9]), 0)
     whole.engine.dispose()
 
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
@@ -148,7 +151,7 @@ def test_what_was_cut_off_goes_on_to_the_same_end(
         step(training)
 
     monkeypatch.setattr(Trainer, "_take_step", noting)
-    found = cell_arrays(store, run(store, seed=[9]), 0)
+    found = load_cell_arrays(store, run(store, seed=[9]), 0)
     assert taken[0] >= 39
     for name, values in expected.items():
         assert np.array_equal(values, found[name], equal_nan=True), name
@@ -157,8 +160,8 @@ def test_what_was_cut_off_goes_on_to_the_same_end(
 
 def test_what_grows_beyond_bounds_is_a_gap(store: Store) -> None:
     name = run(store, weight_decay=[0.0], learning_rate=10.0, alpha=[1000.0])
-    shown = cell(store, name, 0)
+    shown = load_cell(store, name, 0)
     assert shown.summary["final_train_loss"] is None or shown.summary["final_train_loss"] > 1
     assert len(shown.curves["train_loss"]) == len(shown.steps)
-    for values in cell_arrays(store, name, 0).values():
+    for values in load_cell_arrays(store, name, 0).values():
         assert not np.isinf(values).any()

@@ -14,15 +14,17 @@ from hypothesis import strategies as st
 
 from backend.errors import InvalidInputError
 from backend.experiments import queries as experiments
-from backend.experiments.computing import COMPUTING, Bench, CellResult
-from backend.experiments.omnigrok.cells import MAX_NUMBERS, stacks
-from backend.experiments.omnigrok.spec import OMNIGROK, flop_per_step, places
+from backend.experiments.cell_functions import CELL_FUNCTIONS
+from backend.experiments.cells import CellContext, CellResult
+from backend.experiments.omnigrok.cells import MAX_ACTIVATIONS, split_into_stacks
+from backend.experiments.omnigrok.spec import OMNIGROK
 from backend.experiments.registry import KINDS
 from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.settings import Settings
-from backend.stages.experiments import register, run_cells, run_experiment
+from backend.stages.experiments import get_or_create_experiment, run_cells, run_experiment
 from backend.store.database import Store, open_store
+from backend.store.keys import result_key
 from compute.ensembles.trainer import Trainer, TrainResult
 from compute.grokking.mnist_files import FILES
 from tests.stores import ONE_CORE
@@ -49,7 +51,9 @@ def alone(training: Trainer, part: Sequence[int] | None = None) -> TrainResult:
 def computed(asked: dict[str, Any], cells: list[int], folder: Path = Path()) -> list[CellResult]:
     """Compute cells without a store."""
     found: list[CellResult] = []
-    left = COMPUTING["omnigrok"](asked, cells, Bench("cpu", folder, alone, found.extend))
+    left = CELL_FUNCTIONS["omnigrok"](
+        OMNIGROK.parse(asked), cells, CellContext("cpu", folder, alone, found.extend)
+    )
     return [*found, *left]
 
 
@@ -65,7 +69,7 @@ def test_what_is_left_out_is_as_published(store: Store) -> None:
     asked = complete(store, hidden=None, n_train=[300, 100], alphas=[8, 1])
     assert (asked["hidden"], asked["test_threshold"], asked["mnist"]) == ([100, 100], 0.9, None)
     assert asked == complete(store, hidden=[100, 100], n_train=[100, 300], alphas=[1, 8])
-    assert places(asked) == [
+    assert OMNIGROK.parse(asked).places() == [
         {"n_train": n, "seed": 0, "weight_decay": 0.0, "alpha": alpha}
         for n in (100, 300)
         for alpha in (1.0, 8.0)
@@ -104,9 +108,9 @@ def test_every_preset_can_be_asked_for_where_its_data_are(store: Store) -> None:
     for preset in KINDS["omnigrok"].presets:
         with store.session() as session:
             asked = validate_params(store, session, "omnigrok", preset.parameters)
-        assert OMNIGROK.flop(asked) > 0
+        assert OMNIGROK.parse(asked).flop() > 0
         # Some two minutes of one core that does eighty billion operations a second.
-        assert preset.size == "full" or OMNIGROK.flop(asked) < 1e13
+        assert preset.size == "full" or OMNIGROK.parse(asked).flop() < 1e13
 
 
 names = st.lists(st.integers(1, 40), min_size=1, max_size=4, unique=True)
@@ -126,31 +130,34 @@ def test_cells_are_all_combinations_and_those_of_one_size_stand_together(
         "data": "digits",
         "hidden": [3],
         "batch_size": 5,
-        "look_every": 2,
+        "eval_every": 2,
+        "steps": 10,
+        "test_threshold": 0.9,
     }
-    found = places(asked)
+    params = OMNIGROK.parse(asked)
+    found = params.places()
     assert len({tuple(place.values()) for place in found}) == len(found)
     assert len(found) == len(alphas) * len(decays) * len(sizes) * len(seeds)
     assert [place["n_train"] for place in found] == sorted(
         (place["n_train"] for place in found), key=sizes.index
     )
-    cost = sum(flop_per_step(asked, place["n_train"]) for place in found)
-    assert OMNIGROK.flop({**asked, "steps": 7}) == pytest.approx(7 * cost)
+    cost = sum(params.flop_per_step(place["n_train"]) for place in found)
+    assert OMNIGROK.parse({**asked, "steps": 70}).flop() == pytest.approx(70 * cost)
 
 
 def test_stacks_are_of_one_size_and_fit_into_memory(empty: Store) -> None:
     write_mnist(empty.settings.data_dir / "imports" / "mnist", 60_000)
     landscape = next(one for one in OMNIGROK.presets if one.name == "mnist_landscape").parameters
     asked = complete(empty, **{**landscape, "hidden": [200, 200]})
-    whole = places(asked)
-    found = stacks(asked, range(len(whole)))
+    whole = OMNIGROK.parse(asked).places()
+    found = split_into_stacks(OMNIGROK.parse(asked), range(len(whole)))
     assert sorted(cell for parts in found.values() for part in parts for cell in part) == list(
         range(588)
     )
     for size, parts in found.items():
         assert {whole[cell]["n_train"] for part in parts for cell in part} == {size}
         for part in parts:
-            assert len(part) * (size + 10_000) * (784 + 200 + 200 + 10) <= MAX_NUMBERS
+            assert len(part) * (size + 10_000) * (784 + 200 + 200 + 10) <= MAX_ACTIVATIONS
     assert (len(found[10]), len(found[60_000])) == (1, 2)
 
 
@@ -164,11 +171,11 @@ def test_a_run_is_stored_as_it_went(store: Store) -> None:
         hidden=[24],
     )
     name = run_experiment(store, "omnigrok", asked, ONE_CORE, Silent())
-    detail = experiments.experiment(store, name)
+    detail = experiments.load_experiment(store, name)
     assert (detail.experiment.n_finished, detail.experiment.n_cells) == (4, 4)
     assert detail.experiment.page == f"/omnigrok?run={name}"
     for row, direct in zip(detail.cells, computed(asked, [0, 1, 2, 3]), strict=True):
-        cell = experiments.cell(store, name, row.cell)
+        cell = experiments.load_cell(store, name, row.cell)
         assert row.summary == cell.summary == direct.summary
         assert cell.steps == tuple(direct.arrays["step"].tolist())
         assert (cell.steps[0], cell.steps[-1]) == (0, 299)
@@ -178,7 +185,7 @@ def test_a_run_is_stored_as_it_went(store: Store) -> None:
         assert row.summary["best_test_loss"] <= row.summary["final_test_loss"]
         assert cell.curves["norm"][0] == pytest.approx(row.summary["initial_norm"], rel=1e-6)
         if (step := row.summary["train_step"]) is not None:
-            assert step % asked["look_every"] == 0
+            assert step % asked["eval_every"] == 0
     small, large = detail.cells[0].summary, detail.cells[1].summary
     assert small is not None
     assert large is not None
@@ -213,7 +220,7 @@ def test_without_gradients_the_norm_decays_by_the_law(store: Store) -> None:
     # AdamW's own steps are of the size of the learning rate: next to nothing at this one.
     rate, decay, steps = 1e-6, 1e3, 400
     asked = complete(
-        store, alphas=[8.0], weight_decays=[decay], learning_rate=rate, steps=steps, look_every=50
+        store, alphas=[8.0], weight_decays=[decay], learning_rate=rate, steps=steps, eval_every=50
     )
     norm = computed(asked, [0])[0].arrays
     law = norm["norm"][0] * np.exp(-rate * decay * norm["step"])
@@ -262,9 +269,9 @@ def test_what_was_cut_off_goes_on_from_where_it_was_saved(
     run_cells(store, OMNIGROK, asked, [0, 1], ONE_CORE, Silent())
     resumed = [step for _, step in begun[1 + steps_before :]]
     assert resumed == ([199, 0] if steps_before == 0 else [199]), "what is committed stays"
-    name = OMNIGROK.id(asked)
+    name = OMNIGROK.public_id(asked)
     for one in expected:
-        stored = experiments.cell(store, name, one.cell)
+        stored = experiments.load_cell(store, name, one.cell)
         assert stored.summary == one.summary
         for curve, values in stored.curves.items():
             assert values == pytest.approx(one.arrays[curve].tolist())
@@ -298,7 +305,7 @@ def test_mnist_comes_from_a_folder_and_is_part_of_the_key(store: Store) -> None:
 
     labels = folder / f"{FILES['labels']}.gz"
     write_mnist(folder, 39)
-    with pytest.raises(ValueError, match="mnist digits has changed"):
+    with pytest.raises(ValueError, match="mnist digits has changed since the request"):
         computed(asked, [0], imports)
     assert OMNIGROK.key(complete(store, **mine)) != OMNIGROK.key(asked)
     labels.unlink()
@@ -310,9 +317,36 @@ def test_mnist_comes_from_a_folder_and_is_part_of_the_key(store: Store) -> None:
     assert "not an IDX file of MNIST images" in refused(store, **mine).problem
 
 
+# Keys computed before `look_every` was renamed to `eval_every`.
+FORMER_REQUEST = {"alphas": [8.0, 1.0], "steps": 60, "look_every": 50}
+FORMER_KEY = "9cd480d0dabcd4a9c7fd38cb4640e5e97056c130c7dd49dfb194a2b2f2c92492"
+FORMER_JOB_KEY = "f8b71636180b5a72fdaee4088cfcf18623efb59708e30aeaddf176675fb34171"
+
+
+def test_a_renamed_parameter_is_accepted_and_keeps_its_keys(store: Store) -> None:
+    params = complete(store, **FORMER_REQUEST)
+    assert params["eval_every"] == 50
+    assert "look_every" not in params
+    former = {("look_every" if name == "eval_every" else name): v for name, v in params.items()}
+    for parameters in (params, former):
+        assert OMNIGROK.key(parameters) == FORMER_KEY
+        assert result_key("job", kind="omnigrok", parameters=parameters) == FORMER_JOB_KEY
+        assert OMNIGROK.parse(parameters).eval_every == 50
+
+
+def test_an_experiment_stored_before_the_rename_is_found(store: Store) -> None:
+    params = complete(store, alphas=[1.0], eval_every=20, steps=20)
+    former = {("look_every" if name == "eval_every" else name): v for name, v in params.items()}
+    name = run_experiment(store, "omnigrok", former, ONE_CORE, Silent())
+    detail = experiments.load_experiment(store, name)
+    assert detail.experiment.parameters == params
+    assert run_experiment(store, "omnigrok", params, ONE_CORE, Silent()) == name
+    assert len(experiments.list_experiments(store, "omnigrok").experiments) == 1
+
+
 def test_an_unfinished_experiment_lists_all_its_cells(store: Store) -> None:
     asked = complete(store, alphas=[1.0, 2.0])
-    register(store, OMNIGROK, asked)
+    get_or_create_experiment(store, OMNIGROK, asked)
     run_cells(store, OMNIGROK, asked, [1], ONE_CORE, Silent())
-    cells = experiments.experiment(store, OMNIGROK.id(asked)).cells
+    cells = experiments.load_experiment(store, OMNIGROK.public_id(asked)).cells
     assert [cell.summary is None for cell in cells] == [True, False]

@@ -28,7 +28,7 @@ def test_phases_are_those_of_the_steps_at_any_gap(store: Store) -> None:
     asked = complete(store)
     name = run_experiment(store, KIND, asked, ONE_CORE, Silent())
     for gap in (1, 20, 1000):
-        view = phase_diagrams.phase_diagram(store, name, gap)
+        view = phase_diagrams.load_phase_diagram(store, name, gap)
         steps = {
             which: np.array([asked["steps"] - 1 if s is None else s for s in found], dtype=np.int64)
             for which, found in (
@@ -41,29 +41,29 @@ def test_phases_are_those_of_the_steps_at_any_gap(store: Store) -> None:
         assert view.counts == labels.counts()
     assert (view.x.name, view.y.values, view.budget) == ("lr_representation", (3e-4, 3e-3), 300)
     with pytest.raises(InvalidInputError, match="gap is 0"):
-        phase_diagrams.phase_diagram(store, name, 0)
+        phase_diagrams.load_phase_diagram(store, name, 0)
 
 
 def test_two_grids_are_compared_where_they_meet(store: Store) -> None:
     one, other = complete(store), complete(store, x_values=[1e-2, 2e-2], seed=2)
     a, b = (run_experiment(store, KIND, asked, ONE_CORE, Silent()) for asked in (one, other))
-    found = phase_diagrams.compare(store, a, b, gap=20)
+    found = phase_diagrams.compare_phase_diagrams(store, a, b, gap=20)
     assert [(pair.x, pair.y) for pair in found.pairs] == [(1e-2, 3e-4), (1e-2, 3e-3)]
     assert found.n_equal + sum(found.changes.values()) == 2
     turned = complete(store, x="lr_decoder", y="lr_representation", steps=30)
     c = run_experiment(store, KIND, turned, ONE_CORE, Silent())
     with pytest.raises(InvalidInputError, match=f"diagram {c} is over"):
-        phase_diagrams.compare(store, a, c)
+        phase_diagrams.compare_phase_diagrams(store, a, c)
 
 
 def test_effective_theory_of_a_cell_is_that_of_its_start(store: Store) -> None:
     asked = complete(store, steps=2_000, stop_early=False)
     name = run_experiment(store, KIND, asked, ONE_CORE, Silent())
-    found = phase_diagrams.effective_theory(store, name, 0)
+    found = phase_diagrams.load_effective_theory(store, name, 0)
     assert (found.n_parallelograms, found.nullity) == (70, 2)
     assert 0 < found.n_in_training < 70
     assert found.drift < 1e-6
-    start = experiments.cell_array(store, name, 0, "representation")[0].astype(np.float64)
+    start = experiments.load_cell_array(store, name, 0, "representation")[0].astype(np.float64)
     path = np.array(found.representation)
     assert path[0] == pytest.approx(start - start.mean(axis=0), abs=1e-6)
     # The end is a line: evenly spaced to the order of the numbers, up or down.
@@ -73,7 +73,7 @@ def test_effective_theory_of_a_cell_is_that_of_its_start(store: Store) -> None:
     s3 = complete(store, task="s3", steps=30, train_fraction=0.6)
     permutations = run_experiment(store, KIND, s3, ONE_CORE, Silent())
     with pytest.raises(NotFoundError, match="no effective theory"):
-        phase_diagrams.effective_theory(store, permutations, 0)
+        phase_diagrams.load_effective_theory(store, permutations, 0)
 
 
 def test_the_critical_fraction_is_where_half_of_the_training_sets_force_a_line(
@@ -82,15 +82,15 @@ def test_the_critical_fraction_is_where_half_of_the_training_sets_force_a_line(
     with store.session() as session:
         asked = validate_params(store, session, "critical_fraction", {"p": [6, 10], "draws": 300})
     name = run_experiment(store, "critical_fraction", asked, ONE_CORE, Silent())
-    six, ten = phase_diagrams.critical_fractions(store, name)
+    six, ten = phase_diagrams.load_critical_fractions(store, name)
     assert (six.n_pairs, six.n_parallelograms, ten.n_parallelograms) == (21, 13, 70)
     assert ten.fraction == pytest.approx(0.41, abs=0.02)
     assert ten.share[-1] == 1
     assert list(ten.share) == sorted(ten.share)
-    summary = experiments.cell(store, name, 1).summary
+    summary = experiments.load_cell(store, name, 1).summary
     assert summary["lambda3"] == pytest.approx(30)
-    with pytest.raises(NotFoundError, match="is no phase diagram"):
-        phase_diagrams.phase_diagram(store, name)
+    with pytest.raises(NotFoundError, match="not a phase_diagram"):
+        phase_diagrams.load_phase_diagram(store, name)
     grid = run_experiment(store, KIND, complete(store, steps=30), ONE_CORE, Silent())
-    with pytest.raises(NotFoundError, match="is no critical fraction"):
-        phase_diagrams.critical_fractions(store, grid)
+    with pytest.raises(NotFoundError, match="not a critical_fraction"):
+        phase_diagrams.load_critical_fractions(store, grid)

@@ -13,11 +13,16 @@ from typer.testing import CliRunner
 
 from backend.cli import cli
 from backend.errors import InvalidInputError, NotFoundError
-from backend.experiments.computing import COMPUTING, Bench
-from backend.experiments.queries import cell, cell_arrays, experiment
+from backend.experiments.cell_functions import CELL_FUNCTIONS
+from backend.experiments.cells import CellContext
+from backend.experiments.queries import load_cell, load_cell_arrays, load_experiment
 from backend.experiments.registry import experiment_kind
-from backend.experiments.sparse_parity.cells import network_bytes, stacks
-from backend.experiments.sparse_parity.queries import parity, parity_cell
+from backend.experiments.sparse_parity.cells import (
+    STACK_BYTES,
+    network_bytes,
+    split_into_stacks,
+)
+from backend.experiments.sparse_parity.queries import load_parity_cell, load_parity_run
 from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
 from backend.settings import Settings
@@ -61,31 +66,31 @@ def test_cells_are_the_product_of_the_lists(store: Store) -> None:
     whole = complete(store, {**RUN, "alphas": [0.5, 0.2, 0.5]})
     assert whole["alphas"] == [0.2, 0.5]
     assert whole["widths"] == [8, 24]
-    places = KIND.places(whole)
+    places = KIND.parse(whole).places()
     assert len(places) == 16
     assert places[0] == {"alpha": 0.2, "width": 8, "samples": 0, "seed": 0}
     assert places[-1] == {"alpha": 0.5, "width": 24, "samples": 300, "seed": 1}
     assert len({json.dumps(one) for one in places}) == 16
     again = complete(store, {**RUN, "widths": [8, 24], "alphas": [0.5, 0.2]})
-    assert KIND.id(again) == KIND.id(whole)
+    assert KIND.public_id(again) == KIND.public_id(whole)
 
 
 def test_fresh_data_has_no_patience_to_set_runs_apart(store: Store) -> None:
     one = complete(store, {**RUN, "samples": [0]})
     other = complete(store, {**RUN, "samples": [0], "patience": 7, "patience_every": 3})
-    assert KIND.id(one) == KIND.id(other)
+    assert KIND.public_id(one) == KIND.public_id(other)
     assert one["patience"] == 0
 
 
 @pytest.mark.parametrize("preset", KIND.presets, ids=lambda one: one.name)
 def test_presets_are_runs(store: Store, preset: Any) -> None:
     whole = complete(store, dict(preset.parameters))
-    places = KIND.places(whole)
-    assert KIND.flop(whole) > 0
+    places = KIND.parse(whole).places()
+    assert KIND.parse(whole).flop() > 0
     counts = {"p15": 30, "p17": 480, "d6": 30, "d9": 375, "d11": 375, "steps": 1}
     assert len(places) == counts.get(preset.name, len(places))
     if preset.size == "reduced":
-        assert KIND.flop(whole) < 1e13  # two minutes of two cores
+        assert KIND.parse(whole).flop() < 1e13  # two minutes of two cores
 
 
 @pytest.mark.parametrize(
@@ -108,12 +113,12 @@ def test_what_makes_no_run_is_refused(store: Store, wrong: dict[str, Any], said:
 
 def test_a_run_says_what_was_learned_when(store: Store) -> None:
     name = computed(store, RUN)
-    cells = experiment(store, name).cells
+    cells = load_experiment(store, name).cells
     assert len(cells) == 8
     assert {one.summary["stopped"] == 400 for one in cells if one.summary} == {True, False}
     for one in cells:
         assert one.summary
-        kept, found = cell_arrays(store, name, one.cell), cell(store, name, one.cell)
+        kept, found = load_cell_arrays(store, name, one.cell), load_cell(store, name, one.cell)
         losses, steps = kept["task_loss"], kept["step"]
         assert losses.dtype == np.float16
         assert losses.shape == (len(steps), 4)
@@ -136,7 +141,7 @@ def test_a_run_says_what_was_learned_when(store: Store) -> None:
 
 def test_a_cell_alone_is_the_cell_in_company(store: Store, tmp_path: Path) -> None:
     whole = computed(store, {**RUN, "steps": 120})
-    cells = experiment(store, whole).cells
+    cells = load_experiment(store, whole).cells
     alone = {"widths": [24], "samples": [300], "seeds": [1], "steps": 120}
     single = computed(store, {**RUN, **alone})
     (number,) = [
@@ -144,7 +149,7 @@ def test_a_cell_alone_is_the_cell_in_company(store: Store, tmp_path: Path) -> No
         for one in cells
         if one.place == {"alpha": 0.4, "width": 24, "samples": 300, "seed": 1}
     ]
-    a, b = cell_arrays(store, whole, number), cell_arrays(store, single, 0)
+    a, b = load_cell_arrays(store, whole, number), load_cell_arrays(store, single, 0)
     for name, values in a.items():
         assert b[name] == pytest.approx(values, rel=2e-3, abs=2e-3), name
 
@@ -171,20 +176,20 @@ def test_what_was_cut_off_goes_on_where_it_was(
     monkeypatch.setattr(Trainer, "train", cut)
     with pytest.raises(CutOffError):
         computed(store, asked)
-    name = KIND.id(complete(store, asked))
-    done = [one.cell for one in experiment(store, name).cells if one.summary]
+    name = KIND.public_id(complete(store, asked))
+    done = [one.cell for one in load_experiment(store, name).cells if one.summary]
     assert len(done) == 2  # stacks that had ended are stored
     (kept,) = (tmp_path / stage.FOLDER).glob("*.safetensors")
-    before = {number: cell(store, name, number).provenance for number in done}
+    before = {number: load_cell(store, name, number).provenance for number in done}
     assert computed(store, asked) == name
     assert begun[3] == 59  # it went on; what was finished was not begun again
     assert begun[4:] == [0]
     assert not kept.exists()
-    assert {number: cell(store, name, number).provenance for number in done} == before
+    assert {number: load_cell(store, name, number).provenance for number in done} == before
     fresh = open_store(Settings(data_dir=tmp_path / "fresh"))
     computed(fresh, asked)
     for number in range(4):
-        a, b = (cell_arrays(one, name, number) for one in (store, fresh))
+        a, b = (load_cell_arrays(opened, name, number) for opened in (store, fresh))
         assert all(np.array_equal(a[key], b[key], equal_nan=True) for key in a)
 
 
@@ -200,24 +205,24 @@ def test_stacks_hold_every_cell_once_and_share_what_they_must(
     widths: list[int], samples: list[int], alphas: list[float], seeds: int, device: str
 ) -> None:
     lists = {"widths": widths, "samples": samples, "alphas": alphas, "seeds": list(range(seeds))}
-    fields = {name: field.default for name, field in KIND.schema.model_fields.items()}
-    asked = {**fields, **SMALL, **lists, "test_points": 5_000, "batch_size": 100_000}
-    places = KIND.places(asked)
-    found = stacks(asked, range(len(places)), device)
-    assert sorted(cell for part in found for cell in part) == list(range(len(places)))
-    for part in found:
-        mine = [places[cell] for cell in part]
-        assert len({(one["alpha"], one["width"], one["samples"] > 0) for one in mine}) == 1
-        if len(part) > 1:
-            assert sum(network_bytes(asked, one) for one in mine) <= 2e10
+    params = KIND.parse({**SMALL, **lists, "test_points": 5_000, "batch_size": 100_000})
+    places = params.places()
+    stacks = split_into_stacks(params, range(len(places)), device)
+    assert sorted(cell for stack in stacks for cell in stack) == list(range(len(places)))
+    for stack in stacks:
+        stack_places = [places[cell] for cell in stack]
+        assert len({(p["alpha"], p["width"], p["samples"] > 0) for p in stack_places}) == 1
+        if len(stack) > 1:
+            n_bytes = sum(network_bytes(params, place) for place in stack_places)
+            assert n_bytes <= STACK_BYTES[device]
 
 
 def test_laws_stand_beside_their_sums(store: Store) -> None:
     name = computed(store, {**RUN, "widths": [4, 6, 8, 24], "samples": [0], "seeds": [0]})
-    view = parity(store, name)
+    view = load_parity_run(store, name)
     assert [(law.axis, law.alpha) for law in view.laws] == [("N", 0.4), ("S", 0.4)]
     law = view.laws[1]
-    found = parity_cell(store, name, len(view.cells) - 1)
+    found = load_parity_cell(store, name, len(view.cells) - 1)
     assert found.place["width"] == 24
     assert law.why_not is None
     when = [-1 if s is None else s for s in found.convergence_steps]
@@ -228,7 +233,7 @@ def test_laws_stand_beside_their_sums(store: Store) -> None:
     assert law.window == known.window
     assert law.limit == pytest.approx(-0.4 / 1.4)
     assert len(law.x) == len(law.loss) > 20
-    fewer = parity_cell(store, name, 3, tasks=2)
+    fewer = load_parity_cell(store, name, 3, n_tasks=2)
     assert fewer.task_loss == found.task_loss[:2]
     assert fewer.frequencies == found.frequencies
 
@@ -238,7 +243,7 @@ def test_the_laws_are_printed(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("QUANTA_DATA_DIR", str(store.settings.data_dir))
     said = CliRunner().invoke(cli, ["experiment", "laws", name])
     assert said.exit_code == 0, said.output
-    view = parity(store, name)
+    view = load_parity_run(store, name)
     assert [line[0] for line in said.output.splitlines()] == [law.axis for law in view.laws]
     assert "N at alpha 0.4: no slope, points that count: 1;" in said.output
     assert f"slope {view.laws[1].measured:.3f}, sum over 4 subtasks" in said.output
@@ -255,22 +260,24 @@ def test_other_experiments_are_no_runs_of_parity(store: Store) -> None:
             {"x_values": [1e-3], "y_values": [1e-3], "steps": 10, "width": 4},
         )
     name = stage.run_experiment(store, "phase_diagram", grid, ONE_CORE, Silent())
-    for ask in (parity, lambda *given: parity_cell(*given, 0)):
-        with pytest.raises(NotFoundError, match="no run of sparse parity"):
-            ask(store, name)
+    for load in (load_parity_run, lambda *given: load_parity_cell(*given, 0)):
+        with pytest.raises(NotFoundError, match="not a sparse_parity"):
+            load(store, name)
 
 
-def test_cells_that_are_committed_early_are_not_given_back(tmp_path: Path) -> None:
-    asked = {name: field.default for name, field in KIND.schema.model_fields.items()}
-    asked |= {**SMALL, "widths": [2, 3], "steps": 10}
+def test_committed_cells_are_not_returned(tmp_path: Path) -> None:
+    params = KIND.parse({**SMALL, "widths": [2, 3], "steps": 10})
     committed: list[list[int]] = []
 
     def train(training: Trainer, part: Sequence[int] | None = None) -> Any:
         assert part is not None
         return training.train()
 
-    bench = Bench(
-        "cpu", tmp_path, train, lambda found: committed.append([one.cell for one in found])
+    context = CellContext(
+        "cpu",
+        tmp_path,
+        train,
+        lambda results: committed.append([result.cell for result in results]),
     )
-    assert COMPUTING["sparse_parity"](asked, [0, 1], bench) == []
+    assert CELL_FUNCTIONS["sparse_parity"](params, [0, 1], context) == []
     assert committed == [[0], [1]]

@@ -1,4 +1,4 @@
-"""The theory simulator: sums and exponents against closed forms, and what it refuses."""
+"""The theory simulator: sums and exponents against closed forms, and refused parameters."""
 
 import math
 from dataclasses import replace
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import InvalidInputError
-from backend.scaling.theory import BOUNDS, FIT_LAST, exponents, theory_laws
+from backend.scaling.theory import BOUNDS, FIT_LAST, measured_exponents, theory_laws
 from backend.scaling.theory_views import TheoryLaw, TheoryLaws, TheoryRequest
 from compute.quanta_theory import finite_slopes, fitted_slope
 
@@ -17,7 +17,7 @@ REQUESTS = st.builds(
     TheoryRequest,
     alpha=st.floats(0.05, 2),
     capacity=st.floats(1, 1e9),
-    threshold=st.floats(1, 1e9),
+    tau=st.floats(1, 1e9),
     first_steps=st.floats(1, 1e9),
     a=st.floats(0, 9.9),
     b=st.floats(10, 20),
@@ -32,9 +32,9 @@ def by_axis(view: TheoryLaws) -> dict[str, TheoryLaw]:
 
 @settings(max_examples=60, deadline=None)
 @given(REQUESTS)
-def test_every_law_falls_from_b_to_a_one_quantum_at_a_time(asked: TheoryRequest) -> None:
-    view = theory_laws(asked)
-    assert view.n == min(asked.n, asked.m)
+def test_every_law_falls_from_b_to_a_one_quantum_at_a_time(params: TheoryRequest) -> None:
+    view = theory_laws(params)
+    assert view.n == min(params.n, params.m)
     assert [law.axis for law in view.laws] == ["N", "D", "S"]
     assert sum(view.frequencies) <= 1 + 1e-9
     for law in view.laws:
@@ -43,8 +43,8 @@ def test_every_law_falls_from_b_to_a_one_quantum_at_a_time(asked: TheoryRequest)
         assert np.isfinite([law.x, law.learned, law.loss_nats, law.limit_nats]).all()
         assert (np.diff(law.x) > 0).all()
         assert law.learned == (0, *view.ranks)
-        assert law.loss_nats[0] == pytest.approx(asked.b)
-        assert law.loss_nats[-1] == pytest.approx(asked.a, abs=1e-9)
+        assert law.loss_nats[0] == pytest.approx(params.b)
+        assert law.loss_nats[-1] == pytest.approx(params.a, abs=1e-9)
         assert (np.diff(law.loss_nats) <= 0).all()
         at_n = law.learned.index(view.n)
         assert law.x[at_n] == law.x_at_n
@@ -54,8 +54,8 @@ def test_every_law_falls_from_b_to_a_one_quantum_at_a_time(asked: TheoryRequest)
 
 @settings(max_examples=60, deadline=None)
 @given(REQUESTS)
-def test_a_quantum_is_learned_when_it_has_what_it_takes(asked: TheoryRequest) -> None:
-    view = theory_laws(asked)
+def test_a_quantum_is_learned_at_its_capacity_samples_and_steps(params: TheoryRequest) -> None:
+    view = theory_laws(params)
     laws = by_axis(view)
     for rank, p, n, d, s in zip(
         view.ranks,
@@ -63,9 +63,9 @@ def test_a_quantum_is_learned_when_it_has_what_it_takes(asked: TheoryRequest) ->
         *(laws[axis].x[1:] for axis in "NDS"),
         strict=True,
     ):
-        assert n == pytest.approx(rank * asked.capacity)
-        assert d * p == pytest.approx(asked.threshold)
-        assert s == pytest.approx(asked.first_steps * rank ** (1 + asked.alpha))
+        assert n == pytest.approx(rank * params.capacity)
+        assert d * p == pytest.approx(params.tau)
+        assert s == pytest.approx(params.first_steps * rank ** (1 + params.alpha))
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.4, 1.0, 2.0])
@@ -89,7 +89,7 @@ def test_finite_slopes_are_the_published_ones(
     laws = by_axis(view)
     assert laws["N"].finite_exponent == pytest.approx(over_parameters, abs=0.006)
     assert laws["D"].finite_exponent == pytest.approx(over_data, abs=0.006)
-    (same,) = [one for one in view.finite if one.m == m]
+    (same,) = [exponents for exponents in view.finite if exponents.m == m]
     assert same.over_parameters == laws["N"].finite_exponent
     assert same.over_data == laws["S"].finite_exponent
 
@@ -118,20 +118,20 @@ def test_with_many_quanta_the_sum_meets_its_limit() -> None:
 @pytest.mark.parametrize("name", BOUNDS)
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, 10**400])
 def test_numbers_out_of_bounds_are_named_with_what_to_choose(name: str, value: float) -> None:
-    with pytest.raises(InvalidInputError, match=name) as refused:
+    with pytest.raises(InvalidInputError, match=name) as error:
         theory_laws(replace(TheoryRequest(), **{name: value}))
-    assert refused.value.parameter == name
-    assert len(str(refused.value)) < 200
-    assert f"{BOUNDS[name].least:g}" in refused.value.remedy
+    assert error.value.parameter == name
+    assert len(str(error.value)) < 200
+    assert f"{BOUNDS[name].minimum:g}" in error.value.remedy
 
 
 def test_learning_must_lower_the_loss() -> None:
-    with pytest.raises(InvalidInputError, match=r"a = 5 is not less than b = 5") as refused:
+    with pytest.raises(InvalidInputError, match=r"a = 5 is not less than b = 5") as error:
         theory_laws(TheoryRequest(a=5.0))
-    assert refused.value.parameter == "a"
+    assert error.value.parameter == "a"
 
 
-@pytest.mark.parametrize("end", ["least", "most"])
+@pytest.mark.parametrize("end", ["minimum", "maximum"])
 @pytest.mark.parametrize("name", [name for name in BOUNDS if name != "a"])
 def test_the_bounds_themselves_are_allowed(name: str, end: str) -> None:
     value = getattr(BOUNDS[name], end)
@@ -140,10 +140,10 @@ def test_the_bounds_themselves_are_allowed(name: str, end: str) -> None:
 
 
 def test_lines_among_measured_exponents_are_what_two_theories_say() -> None:
-    found = exponents()
-    quanta, manifold = found.lines
-    assert len(found.pairs) == 16
-    assert len({pair.source for pair in found.pairs}) == 6
+    exponents = measured_exponents()
+    quanta, manifold = exponents.lines
+    assert len(exponents.pairs) == 16
+    assert len({pair.source for pair in exponents.pairs}) == 6
     for alpha_n, alpha_d in zip(quanta.alpha_n, quanta.alpha_d, strict=True):
         assert alpha_d == pytest.approx(alpha_n / (1 + alpha_n))
     assert manifold.alpha_n == manifold.alpha_d

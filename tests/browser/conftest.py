@@ -28,7 +28,7 @@ PAGES = (
     "/grokking",
     "/omnigrok",
     "/parity",
-    "/clock",
+    "/modular-addition",
     "/theory",
     "/glossary",
     "/api",

@@ -31,7 +31,7 @@ def test_a_slider_moves_plots_table_address_and_api_call(visit: Visit) -> None:
     slider.focus()
     for _ in range(12):
         page.keyboard.press("ArrowRight")
-    alpha = page.locator("#knob-alpha").input_value()
+    alpha = page.locator("#control-alpha").input_value()
     assert float(alpha) > 0.4
     assert slider.get_attribute("aria-valuetext") == alpha
     expect(page).to_have_url(re.compile(rf"/theory\?alpha={re.escape(alpha)}$"))
@@ -43,9 +43,9 @@ def test_a_slider_moves_plots_table_address_and_api_call(visit: Visit) -> None:
     shown = stairs(page)
     page.reload()
     assert visit.wait_for_plots() == 6
-    assert page.locator("#knob-alpha").input_value() == alpha
+    assert page.locator("#control-alpha").input_value() == alpha
     assert stairs(page) == shown
-    page.locator("#knob-alpha").fill("0.4")
+    page.locator("#control-alpha").fill("0.4")
     expect(page).to_have_url(re.compile(r"/theory$"))  # defaults are left out
     expect(page.locator("[data-part=exponents] td").first).to_have_text("0.400")
 
@@ -54,8 +54,8 @@ def test_no_more_quanta_are_learned_than_there_are(visit: Visit) -> None:
     page = visit.page
     open_theory(visit, "?n=80")
     page.locator("#law-n [data-plot=table]").click()
-    page.locator("#knob-m").fill("30")
-    expect(page.locator("#knob-n")).to_have_value("30")
+    page.locator("#control-m").fill("30")
+    expect(page.locator("#control-n")).to_have_value("30")
     expect(page).to_have_url(re.compile("n=30"))
     expect(page.locator("[data-part=caption-frequencies]")).to_contain_text("The 30 most frequent")
     expect(page.locator("#law-n .plot-table")).to_contain_text("sum over 30 quanta")
@@ -68,11 +68,11 @@ def test_what_cannot_be_is_said_and_the_plots_stay(visit: Visit) -> None:
     page = visit.page
     open_theory(visit)
     before = stairs(page)
-    page.locator("#knob-a").fill("7")
+    page.locator("#control-a").fill("7")
     strip = page.locator(".fault")
     expect(strip).to_contain_text("a = 7 is not less than b = 5")
     assert stairs(page) == before
-    page.locator("#knob-b").fill("9")
+    page.locator("#control-b").fill("9")
     expect(strip).to_have_count(0)
     expect(page).to_have_url(re.compile("a=7&b=9"))
     visit.faults[:] = [fault for fault in visit.faults if "422" not in fault]

@@ -20,7 +20,7 @@ PAGES = (
     "/scaling?axis=S",
     "/grokking",
     "/omnigrok",
-    "/clock",
+    "/modular-addition",
     "/theory",
     "/glossary",
     "/api",

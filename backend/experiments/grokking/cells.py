@@ -1,4 +1,4 @@
-"""Cells of phase diagrams: toy networks in a stack, and what effective theory says of each."""
+"""Computes the cells of phase diagrams: toy networks in one stack, with their effective theory."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,9 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.experiments.cells import Bench, CellResult, curve, n_looks, number, reached
-from backend.experiments.grokking.spec import grid_of, problem_of
-from backend.experiments.kind import Checked
+from backend.experiments.cells import (
+    CellContext,
+    CellResult,
+    count_evals,
+    step_or_none,
+    stored_curve,
+)
+from backend.experiments.grokking.spec import CompletePhaseDiagramParameters
+from backend.read.values import finite_or_none
 from compute.ensembles.trainer import Trainer, TrainResult
 from compute.grokking import parallelograms as theory
 from compute.grokking.addition import AdditionNetworks
@@ -16,15 +22,17 @@ from compute.grokking.phase_diagram import train_config
 from compute.grokking.problems import Problem, Setting, n_train, split_of
 
 
-def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResult]:
+def compute_cells(
+    params: CompletePhaseDiagramParameters, cells: Sequence[int], context: CellContext
+) -> list[CellResult]:
     """Train some cells of a grid in one stack."""
-    problem, settings = problem_of(asked), grid_of(asked).settings()
-    chosen = [settings[cell] for cell in cells]
-    networks = AdditionNetworks(problem, chosen, bench.device)
-    how = train_config(asked["steps"], stop_early=asked["stop_early"])
-    record = bench.train(Trainer(networks, networks.optimizer(), how))
+    problem, grid_settings = params.problem(), params.grid().settings()
+    settings = [grid_settings[cell] for cell in cells]
+    networks = AdditionNetworks(problem, settings, context.device)
+    config = train_config(params.steps, stop_early=params.stop_early)
+    result = context.train(Trainer(networks, networks.optimizer(), config))
     return [
-        _result(problem, chosen[row], how.eval_steps, record, cell, row)
+        _result(problem, settings[row], config.eval_steps, result, cell, row)
         for row, cell in enumerate(cells)
     ]
 
@@ -32,35 +40,35 @@ def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResu
 def _result(
     problem: Problem,
     setting: Setting,
-    log: NDArray[Any],
-    record: TrainResult,
+    eval_steps: NDArray[Any],
+    result: TrainResult,
     cell: int,
     row: int,
 ) -> CellResult:
-    stopped = int(record.stop_steps[row])
-    looks = n_looks(log, stopped)
+    stopped = int(result.stop_steps[row])
+    n_evals = count_evals(eval_steps, stopped)
     arrays: dict[str, Any] = {
-        name: curve(values[row], looks) for name, values in record.curves.items()
+        name: stored_curve(values[row], n_evals) for name, values in result.curves.items()
     }
-    steps = int(log[-1]) + 1  # the last step is always looked at
+    n_steps = int(eval_steps[-1]) + 1  # the last step is always evaluated
     summary: dict[str, Any] = {
         **{
-            f"{name}_step": reached(found[row], steps)
-            for name, found in record.threshold_steps.items()
+            f"{name}_step": step_or_none(s[row], n_steps)
+            for name, s in result.threshold_steps.items()
         },
         **{
-            f"final_{name}": number(values[-1])
+            f"final_{name}": finite_or_none(values[-1])
             for name, values in arrays.items()
             if values.ndim == 1
         },
         "stopped": stopped,
-        **_theory(problem, setting, arrays["representation"][-1]),
+        **_theory_summary(problem, setting, arrays["representation"][-1]),
     }
-    return CellResult(cell, summary, {"step": log[:looks].astype(np.int32), **arrays})
+    return CellResult(cell, summary, {"step": eval_steps[:n_evals].astype(np.int32), **arrays})
 
 
-def _theory(problem: Problem, setting: Setting, E: NDArray[Any]) -> dict[str, Any]:
-    """Return what effective theory says of a cell; it knows addition alone."""
+def _theory_summary(problem: Problem, setting: Setting, E: NDArray[Any]) -> dict[str, Any]:
+    """Return the predictions of effective theory for a cell; only addition has them."""
     size = n_train(problem, setting)
     if problem.task != "addition":
         return {"n_train": size}
@@ -68,12 +76,12 @@ def _theory(problem: Problem, setting: Setting, E: NDArray[Any]) -> dict[str, An
     is_train[split_of(problem, setting.split_seed).order[:size]] = True
     rate = setting.lr_representation
     scale = theory.time_scale(problem.p, is_train, rate) if rate > 0 else None
-    known = np.isfinite(E).all()
+    is_finite = np.isfinite(E).all()
     return {
         "n_train": size,
         "nullity": theory.nullity(problem.p, is_train),
         "lambda3": scale.lambda3 if scale else None,
         "time_constant": scale.steps if scale else None,
         "ideal_accuracy": theory.ideal_accuracy(problem.p, is_train),
-        "predicted_accuracy": theory.predicted_accuracy(is_train, E) if known else None,
+        "predicted_accuracy": theory.predicted_accuracy(is_train, E) if is_finite else None,
     }

@@ -3,12 +3,12 @@
 Source: arXiv:2205.10343, section 3.3. A cell is one p; no network is trained.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from backend.experiments.kind import Checked, ExperimentKind, Preset
-from backend.schemas.parameters import MAX_INTEGER, Parameters
+from backend.experiments.kind import ExperimentKind, ExperimentParameters, Place, Preset
+from backend.schemas.parameters import MAX_INTEGER
 
 MAX_P = 24
 # A matrix of p columns is decomposed about six times a draw, one row a parallelogram.
@@ -18,7 +18,7 @@ Sizes = Annotated[
 ]
 
 
-class CriticalFractionParameters(Parameters):
+class CriticalFractionParameters(ExperimentParameters):
     """Random training sets of additions, of every size."""
 
     p: Sizes = Field(title="p", description="Numbers to add", examples=[[6, 10, 12]])
@@ -27,23 +27,27 @@ class CriticalFractionParameters(Parameters):
     )
     seed: int = Field(0, ge=0, le=MAX_INTEGER, title="Seed")
 
+    def places(self) -> list[Place]:
+        """Return one p for every cell."""
+        if sorted(set(self.p)) != self.p:
+            raise ValueError("p must rise, each number once")
+        return [{"p": p} for p in self.p]
 
-def _places(asked: Checked) -> list[dict[str, Any]]:
-    if sorted(set(asked["p"])) != asked["p"]:
-        raise ValueError("p must rise, each number once")
-    return [{"p": p} for p in asked["p"]]
+    def flop(self) -> float:
+        """Return an upper bound on the floating-point operations of all cells."""
+        per_decomposition = sum(4.0 * n_parallelograms(p) * p * p for p in self.p)
+        return _DECOMPOSITIONS * float(self.draws) * per_decomposition
+
+    def label(self) -> str:
+        """Return the numbers and the draws."""
+        return f"p {', '.join(map(str, self.p))}, {self.draws:,} draws"
 
 
 def n_parallelograms(p: int) -> int:
-    """Return |P0|: pairs of pairs with the same sum."""
-    of_sum = [min(s, p - 1) - max(0, s - p + 1) for s in range(2 * p - 1)]
-    counts = [n // 2 + 1 for n in of_sum]
+    """Return |P0|: the number of pairs of pairs with the same sum."""
+    terms = [min(s, p - 1) - max(0, s - p + 1) for s in range(2 * p - 1)]
+    counts = [n // 2 + 1 for n in terms]
     return sum(n * (n - 1) // 2 for n in counts)
-
-
-def _flop(asked: Checked) -> float:
-    each: float = sum(4.0 * n_parallelograms(p) * p * p for p in asked["p"])
-    return _DECOMPOSITIONS * float(asked["draws"]) * each
 
 
 CRITICAL_FRACTION = ExperimentKind(
@@ -52,6 +56,7 @@ CRITICAL_FRACTION = ExperimentKind(
     summary="How often random training sets of every size force the numbers onto a line.",
     page="/grokking",
     schema=CriticalFractionParameters,
+    params=CriticalFractionParameters,
     presets=(
         Preset(
             "critical",
@@ -61,9 +66,6 @@ CRITICAL_FRACTION = ExperimentKind(
             {"p": [6, 8, 10, 12]},
         ),
     ),
-    places=_places,
-    flop=_flop,
-    label=lambda asked: f"p {', '.join(map(str, asked['p']))}, {asked['draws']:,} draws",
-    group=1,
-    shown_by="fraction",
+    cells_per_unit=1,
+    page_query="fraction",
 )

@@ -1,34 +1,38 @@
-"""Cells of the critical fraction: one p each."""
+"""Computes the cells of the critical fraction: one p each."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from backend.experiments.cells import Bench, CellResult
-from backend.experiments.kind import Checked
+from backend.experiments.cells import CellContext, CellResult
+from backend.experiments.grokking.critical_fraction import CriticalFractionParameters
 from compute.grokking.parallelograms import critical_fraction, pairs, parallelograms
 
 
-def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResult]:
+def compute_cells(
+    params: CriticalFractionParameters, cells: Sequence[int], context: CellContext
+) -> list[CellResult]:
     """Draw training sets for some p."""
-    return [_cell(asked, cell, bench) for cell in cells]
+    return [_cell(params, cell, context) for cell in cells]
 
 
-def _cell(asked: Checked, cell: int, bench: Bench) -> CellResult:
-    p, draws = asked["p"][cell], asked["draws"]
-    n_pairs = len(pairs(p))
-    sizes = np.arange(1, n_pairs + 1)
-    found = critical_fraction(
-        p, sizes, draws, asked["seed"], lambda draw: bench.check(draw / draws)
+def _cell(params: CriticalFractionParameters, cell: int, context: CellContext) -> CellResult:
+    p, n_pairs = params.p[cell], len(pairs(params.p[cell]))
+    result = critical_fraction(
+        p,
+        np.arange(1, n_pairs + 1),
+        params.draws,
+        params.seed,
+        lambda draw: context.report(draw / params.draws),
     )
-    every = parallelograms(p)
-    rows = every.rows(p)
+    all_parallelograms = parallelograms(p)
+    rows = all_parallelograms.rows(p)
     summary = {
         "n_pairs": n_pairs,
-        "n_parallelograms": len(every.outer),
+        "n_parallelograms": len(all_parallelograms.outer),
         "lambda3": float(np.linalg.eigvalsh(rows.T @ rows)[2]),
-        "half_at": found.half_at,
-        "fraction": found.fraction,
+        "half_at": result.half_at,
+        "fraction": result.fraction,
     }
-    arrays = {"n_train": found.sizes.astype(np.int32), "share": found.share.astype(np.float32)}
+    arrays = {"n_train": result.sizes.astype(np.int32), "share": result.share.astype(np.float32)}
     return CellResult(cell, summary, arrays)

@@ -1,17 +1,21 @@
-"""Phase diagrams: phases of a grid at a gap, two grids side by side, theory of a cell."""
+"""Queries about phase diagrams: phases at a gap, comparisons, effective theory, fractions."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
-from backend.experiments.grokking.spec import AXIS_TITLES, grid_of, problem_of
-from backend.experiments.queries import cell_arrays, experiment
-from backend.experiments.views import (
-    CellRow,
+from backend.experiments.grokking.critical_fraction import CRITICAL_FRACTION
+from backend.experiments.grokking.spec import (
+    AXIS_TITLES,
+    PHASE_DIAGRAM,
+    CompletePhaseDiagramParameters,
+)
+from backend.experiments.grokking.views import (
+    AccuracyPrediction,
     EffectiveTheory,
     FractionCell,
     GridAxis,
@@ -21,58 +25,65 @@ from backend.experiments.views import (
     PhaseDiagramView,
     PhasePair,
 )
+from backend.experiments.queries import load_arrays_of_cells, load_cell_of_kind, load_run
+from backend.experiments.views import CellRow
 from backend.store.database import Store
 from compute.grokking import parallelograms as theory
-from compute.grokking.phases import PUBLISHED_GAP, margins, phase_labels
+from compute.grokking.phases import PHASES, PUBLISHED_GAP, margins, phase_labels
 from compute.grokking.problems import n_train, split_of
 
-PHASE_DIAGRAM = "phase_diagram"
-# From this ratio of its ends on, an axis is drawn logarithmic.
-LOG_RATIO = 20
-# Of the slowest mode: what is left of it then is 5 %.
+# An axis is logarithmic from this ratio of its ends on.
+MIN_LOG_RATIO = 20
+# The slowest mode has decayed to 5 % after three time constants.
 TIME_CONSTANTS = 3
 
 
-def _axis(parameters: Mapping[str, Any], which: str) -> GridAxis:
-    values = tuple(float(value) for value in parameters[f"{which}_values"])
-    positive = [value for value in values if value > 0]
-    is_log = len(positive) == len(values) > 1 and values[-1] / values[0] >= LOG_RATIO
-    name = parameters[which]
-    return GridAxis(name, AXIS_TITLES[name], values, is_log)
+def _axis(name: str, values: Sequence[float]) -> GridAxis:
+    is_positive = all(value > 0 for value in values) and len(values) > 1
+    is_log = is_positive and values[-1] / values[0] >= MIN_LOG_RATIO
+    return GridAxis(name, AXIS_TITLES[name], tuple(values), is_log)
 
 
-def _steps(cells: Sequence[CellRow], name: str, budget: int) -> NDArray[np.int64]:
-    reached = [cell.summary[name] if cell.summary else None for cell in cells]
-    return np.array([budget - 1 if step is None else step for step in reached], np.int64)
-
-
-def phase_diagram(store: Store, name: str, gap: int = PUBLISHED_GAP) -> PhaseDiagramView:
-    """Return the phases of a grid at a gap; cells that are not finished have none.
+def load_phase_diagram(store: Store, experiment: str, gap: int = PUBLISHED_GAP) -> PhaseDiagramView:
+    """Return the phases of a grid at a gap; unfinished cells have none.
 
     Raises:
-        NotFoundError: there is no such phase diagram.
+        NotFoundError: unknown phase diagram.
         InvalidInputError: the gap is not positive.
     """
     if gap < 1:
         raise InvalidInputError(f"gap is {gap}", "Choose 1 step or more", "gap")
-    detail = experiment(store, name)
-    if detail.experiment.kind != PHASE_DIAGRAM:
-        raise NotFoundError(
-            f"experiment {name} is no phase diagram", f"See {detail.experiment.page}"
-        )
-    parameters, cells = detail.experiment.parameters, detail.cells
-    budget, x, y = parameters["steps"], _axis(parameters, "x"), _axis(parameters, "y")
-    train, test = (_steps(cells, f"{which}_step", budget) for which in ("train", "test"))
+    params: CompletePhaseDiagramParameters
+    detail, params = load_run(store, PHASE_DIAGRAM, experiment)
+    x, y = _axis(params.x, params.x_values), _axis(params.y, params.y_values)
+    cells = _phase_cells(detail.cells, x, y, params.steps, gap)
+    counts = Counter(cell.phase for cell in cells)
+    return PhaseDiagramView(
+        experiment=detail.experiment,
+        x=x,
+        y=y,
+        budget=params.steps,
+        gap=gap,
+        counts={phase: counts[cast(Phase, phase)] for phase in PHASES}
+        | {"test_only": sum(cell.test_only for cell in cells)},
+        cells=cells,
+    )
+
+
+def _phase_cells(
+    cells: Sequence[CellRow], x: GridAxis, y: GridAxis, budget: int, gap: int
+) -> tuple[PhaseCell, ...]:
+    def steps(name: str) -> NDArray[np.int64]:
+        reached = [cell.summary[name] if cell.summary else None for cell in cells]
+        return np.array([budget - 1 if step is None else step for step in reached], np.int64)
+
+    train, test = steps("train_step"), steps("test_step")
     labels = phase_labels(train, test, budget, gap)
-    away = margins(train, test, budget, gap)
-    done = np.array([cell.summary is not None for cell in cells])
-    counts = {phase: int(((labels.phases == phase) & done).sum()) for phase in ("C", "G", "M", "X")}
-    counts["test_only"] = int((labels.test_only & done).sum())
+    label_margins = margins(train, test, budget, gap)
 
     def view(cell: CellRow) -> PhaseCell:
-        i = cell.cell
+        i, summary = cell.cell, cell.summary
         row, column = divmod(i, len(x.values))
-        summary = cell.summary
         return PhaseCell(
             cell=i,
             row=row,
@@ -84,77 +95,70 @@ def phase_diagram(store: Store, name: str, gap: int = PUBLISHED_GAP) -> PhaseDia
             train_step=summary["train_step"] if summary else None,
             test_step=summary["test_step"] if summary else None,
             rqi_step=summary["rqi_step"] if summary else None,
-            margin=int(away[i]) if summary else None,
+            margin=int(label_margins[i]) if summary else None,
         )
 
-    return PhaseDiagramView(
-        experiment=detail.experiment,
-        x=x,
-        y=y,
-        budget=budget,
-        gap=gap,
-        counts=counts,
-        cells=tuple(view(cell) for cell in cells),
-    )
+    return tuple(view(cell) for cell in cells)
 
 
-def compare(store: Store, a: str, b: str, gap: int = PUBLISHED_GAP) -> PhaseComparison:
+def compare_phase_diagrams(
+    store: Store, a: str, b: str, gap: int = PUBLISHED_GAP
+) -> PhaseComparison:
     """Return two phase diagrams over the same axes, with the cells that both have.
 
     Raises:
-        InvalidInputError: they have other axes.
+        NotFoundError: unknown phase diagram.
+        InvalidInputError: the axes differ.
     """
-    left, right = phase_diagram(store, a, gap), phase_diagram(store, b, gap)
+    left, right = load_phase_diagram(store, a, gap), load_phase_diagram(store, b, gap)
     if (left.x.name, left.y.name) != (right.x.name, right.y.name):
         raise InvalidInputError(
             f"diagram {b} is over {right.x.title} and {right.y.title}",
             f"Choose one over {left.x.title} and {left.y.title}",
             "cmp",
         )
-    there = {(_place(cell.x), _place(cell.y)): cell for cell in right.cells}
+
+    def place(cell: PhaseCell) -> tuple[str, str]:
+        return f"{cell.x:.6g}", f"{cell.y:.6g}"
+
+    right_cells = {place(cell): cell for cell in right.cells}
     pairs = tuple(
-        PhasePair(cell.x, cell.y, cell.phase, other.phase)
+        PhasePair(cell.x, cell.y, cell.phase, right_cells[place(cell)].phase)
         for cell in left.cells
-        if (other := there.get((_place(cell.x), _place(cell.y)))) is not None
+        if place(cell) in right_cells
     )
-    known = [pair for pair in pairs if pair.a and pair.b]
-    changes = Counter(f"{pair.a}{pair.b}" for pair in known if pair.a != pair.b)
-    return PhaseComparison(
-        left, right, pairs, sum(pair.a == pair.b for pair in known), dict(sorted(changes.items()))
-    )
+    finished = [pair for pair in pairs if pair.a and pair.b]
+    changes = Counter(f"{pair.a}{pair.b}" for pair in finished if pair.a != pair.b)
+    n_equal = sum(pair.a == pair.b for pair in finished)
+    return PhaseComparison(left, right, pairs, n_equal, dict(sorted(changes.items())))
 
 
-def _place(value: float) -> str:
-    return f"{value:.6g}"
-
-
-def effective_theory(store: Store, name: str, number: int) -> EffectiveTheory:
-    """Return how effective theory lets a cell's representation evolve from its start.
+def load_effective_theory(store: Store, experiment: str, cell: int) -> EffectiveTheory:
+    """Return the prediction of effective theory from the initial representation of a cell.
 
     Raises:
-        NotFoundError: there is no such cell, or it is of a task that the theory does not know.
-        NotReadyError: it is not finished.
+        NotFoundError: unknown cell, or a task without effective theory.
+        NotReadyError: the cell is not finished, or its representation is not trained.
     """
-    detail = experiment(store, name)
-    parameters = detail.experiment.parameters
-    if detail.experiment.kind != PHASE_DIAGRAM or parameters["task"] != "addition":
+    params: CompletePhaseDiagramParameters
+    params, _, values = load_cell_of_kind(store, PHASE_DIAGRAM, experiment, cell)
+    if params.task != "addition":
         raise NotFoundError(
-            f"experiment {name} has no effective theory", "It is one of the addition of numbers"
+            f"experiment {experiment} has no effective theory", "Only addition of numbers has one"
         )
-    values = cell_arrays(store, name, number)
-    problem, setting = problem_of(parameters), grid_of(parameters).settings()[number]
+    problem, setting = params.problem(), params.grid().settings()[cell]
     is_train = np.zeros(len(problem.pairs()), bool)
     is_train[split_of(problem, setting.split_seed).order[: n_train(problem, setting)]] = True
     E = values["representation"][0].astype(np.float64)
     steps, rate = values["step"], setting.lr_representation
     if not rate > 0:
-        raise NotReadyError("the representation has no learning rate", "Choose another cell")
+        raise NotReadyError("the representation has learning rate 0", "Choose another cell")
     run = theory.effective_dynamics(E, is_train, steps.astype(np.float64) * rate)
     scale = theory.time_scale(problem.p, is_train, rate)
     return EffectiveTheory(
         steps=tuple(steps.tolist()),
         representation=tuple(
-            tuple(tuple(number) for number in look) for look in run.E.round(6).tolist()
+            tuple(tuple(number) for number in numbers) for numbers in run.E.round(6).tolist()
         ),
         loss=tuple(run.loss.tolist()),
         drift=_drift(run.E),
@@ -167,37 +171,57 @@ def effective_theory(store: Store, name: str, number: int) -> EffectiveTheory:
     )
 
 
-def critical_fractions(store: Store, name: str) -> tuple[FractionCell, ...]:
-    """Return the finished cells of a critical fraction, by p.
-
-    Raises:
-        NotFoundError: there is no such experiment, or it is of another kind.
-    """
-    detail = experiment(store, name)
-    if detail.experiment.kind != "critical_fraction":
-        raise NotFoundError(
-            f"experiment {name} is no critical fraction", f"See {detail.experiment.page}"
-        )
-    found = []
-    for cell in detail.cells:
-        if cell.summary is None:
-            continue
-        values = cell_arrays(store, name, cell.cell)
-        found.append(
-            FractionCell(
-                p=cell.place["p"],
-                n_pairs=cell.summary["n_pairs"],
-                n_parallelograms=cell.summary["n_parallelograms"],
-                n_train=tuple(values["n_train"].tolist()),
-                share=tuple(values["share"].round(6).tolist()),
-                fraction=cell.summary["fraction"],
-            )
-        )
-    return tuple(found)
-
-
 def _drift(path: NDArray[np.float64]) -> float:
     """Return the largest relative change of sum and norm along a path; both are conserved."""
     norms = (path**2).sum(axis=(1, 2))
     sums = np.abs(path.sum(axis=1)).max(axis=1) / np.sqrt(norms[0])
     return float(max(np.abs(norms / norms[0] - 1).max(), np.abs(sums - sums[0]).max()))
+
+
+def load_critical_fractions(store: Store, experiment: str) -> tuple[FractionCell, ...]:
+    """Return the finished cells of a critical fraction, by p.
+
+    Raises:
+        NotFoundError: unknown experiment, or one of another kind.
+    """
+    detail, _ = load_run(store, CRITICAL_FRACTION, experiment)
+    finished = [(cell, cell.summary) for cell in detail.cells if cell.summary is not None]
+    if not finished:
+        return ()
+    names = ("n_train", "share")
+    values = load_arrays_of_cells(store, experiment, [cell.cell for cell, _ in finished], names)
+    return tuple(
+        FractionCell(
+            p=cell.place["p"],
+            n_pairs=summary["n_pairs"],
+            n_parallelograms=summary["n_parallelograms"],
+            n_train=tuple(values[cell.cell]["n_train"].tolist()),
+            share=tuple(values[cell.cell]["share"].round(6).tolist()),
+            fraction=summary["fraction"],
+        )
+        for cell, summary in finished
+    )
+
+
+def load_accuracy_predictions(store: Store, experiment: str) -> list[AccuracyPrediction]:
+    """Return the predicted accuracies of the finished cells; only addition has them.
+
+    Raises:
+        NotFoundError: unknown phase diagram.
+    """
+    params: CompletePhaseDiagramParameters
+    detail, params = load_run(store, PHASE_DIAGRAM, experiment)
+    if params.task != "addition":
+        return []
+    n_pairs = len(params.problem().pairs())
+    points = []
+    for cell in detail.cells:
+        summary = cell.summary or {}
+        predicted = summary.get("predicted_accuracy")
+        train, test = (summary.get(f"final_{part}_accuracy") for part in ("train", "test"))
+        if predicted is None or train is None or test is None:
+            continue
+        n_training = summary["n_train"]
+        real = (train * n_training + test * (n_pairs - n_training)) / n_pairs
+        points.append(AccuracyPrediction(predicted, real, cell.place))
+    return points

@@ -1,4 +1,4 @@
-"""Cells of modular addition: a transformer trained, then measured with its own frequencies."""
+"""Computes the cells of modular addition: trains transformers, then measures their circuits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.experiments.cells import Bench, CellResult, curve, number, reached
-from backend.experiments.kind import Checked
-from backend.experiments.modular_addition.spec import (
-    LOOK_EVERY,
-    n_parameters,
-    settings_of,
-    shape_of,
+from backend.experiments.cells import (
+    CellContext,
+    CellResult,
+    step_or_none,
+    stored_curve,
 )
+from backend.experiments.modular_addition.spec import EVAL_EVERY, ModularAdditionParameters
+from backend.read.values import finite_or_none
 from compute.ensembles.trainer import Threshold, TrainConfig, Trainer, TrainResult, log_spaced_steps
 from compute.grokking.clock import Clock, clock_history, snapshot_indices
 from compute.grokking.fourier import clock_phases
@@ -26,42 +26,47 @@ THRESHOLDS = {
     "test": Threshold("test_accuracy", 0.9),
 }
 PARAMETERS = "parameters"
-# Kept of a stack in training: two gigabytes.
-MAX_NUMBERS = 5e8
-LOG_LOOKS = 34
-EVEN_LOOKS = 26
-# What is large and drawn, no more: float16 holds it to a thousandth.
-HALVES = ("neuron_maps", "logit_energy", "circle", "principal")
+# Limits the parameters that are held of a stack in training to two gigabytes.
+MAX_STACK_NUMBERS = 5e8
+N_LOG_EVALS = 34
+N_EVEN_EVALS = 26
+# Large arrays that are only drawn: float16 has a relative error of a thousandth.
+FLOAT16_ARRAYS = ("neuron_maps", "logit_energy", "circle", "principal")
+SINGLE_FREQUENCY_SHARE = 0.85
 
 
 def train_config(steps: int) -> TrainConfig:
-    """Return how cells are trained: looked at evenly over the logarithm, and evenly besides.
+    """Return how cells are trained: evaluated at logarithmic and at even steps.
 
-    What generalises does so late, where a logarithm has few looks.
+    Networks generalise late, where logarithmic steps are sparse.
     """
-    even = np.linspace(0, steps - 1, EVEN_LOOKS).round().astype(np.int64)
-    log = np.union1d(log_spaced_steps(steps, LOG_LOOKS), even)
+    even = np.linspace(0, steps - 1, N_EVEN_EVALS).round().astype(np.int64)
     return TrainConfig(
         steps,
         THRESHOLDS,
         (*MEASURES, PARAMETERS),
-        log,
-        eval_every=LOOK_EVERY,
+        np.union1d(log_spaced_steps(steps, N_LOG_EVALS), even),
+        eval_every=EVAL_EVERY,
         warmup=WARMUP_STEPS,
     )
 
 
-def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResult]:
-    """Train some cells, as many in a stack as memory has room for at every look."""
-    shape, settings, how = shape_of(asked), settings_of(asked), train_config(asked["steps"])
-    room = max(1, int(MAX_NUMBERS // (n_parameters(asked) * len(how.eval_steps))))
-    for first in range(0, len(cells), room):
-        part = cells[first : first + room]
-        chosen = [settings[cell] for cell in part]
-        networks = ModularAdditionNetworks(shape, chosen, bench.device)
-        record = bench.train(Trainer(networks, networks.optimizer(), how), part)
-        bench.commit(
-            [_result(shape, chosen[row], how, record, cell, row) for row, cell in enumerate(part)]
+def compute_cells(
+    params: ModularAdditionParameters, cells: Sequence[int], context: CellContext
+) -> list[CellResult]:
+    """Train some cells, as many in a stack as fit in memory at every evaluation."""
+    shape, all_settings, config = params.shape(), params.settings(), train_config(params.steps)
+    stack_size = max(1, int(MAX_STACK_NUMBERS // (params.n_weights() * len(config.eval_steps))))
+    for first in range(0, len(cells), stack_size):
+        stack = cells[first : first + stack_size]
+        settings = [all_settings[cell] for cell in stack]
+        networks = ModularAdditionNetworks(shape, settings, context.device)
+        result = context.train(Trainer(networks, networks.optimizer(), config), stack)
+        context.commit(
+            [
+                _result(shape, settings[row], config, result, cell, row)
+                for row, cell in enumerate(stack)
+            ]
         )
     return []
 
@@ -69,93 +74,91 @@ def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResu
 def _result(
     shape: Architecture,
     setting: Setting,
-    how: TrainConfig,
-    record: TrainResult,
+    config: TrainConfig,
+    result: TrainResult,
     cell: int,
     row: int,
 ) -> CellResult:
-    looks = len(how.eval_steps)
-    found = {name: reached(steps[row], how.steps) for name, steps in record.threshold_steps.items()}
-    curves = {name: curve(record.curves[name][row], looks) for name in MEASURES}
-    train = pair_order(shape.p, setting.split_seed)[: n_train(shape.p, setting.train_fraction)]
-    parameters = record.curves[PARAMETERS][row]
-    if not np.isfinite(parameters).all():
-        return CellResult(
-            cell,
-            {**_steps(found), **_ends(curves), "diverged": True, "n_train": len(train)},
-            {"step": how.eval_steps.astype(np.int32), **curves},
-        )
-    chosen = snapshot_indices(how.eval_steps, found["train"], found["test"])
-    clock, measured = clock_history(shape, parameters, train, chosen)
-    shown = {name: _kept(name, values) for name, values in measured.items()}
-    whole = {**curves, **shown}
-    summary = {
-        **_steps(found),
-        **_ends(whole),
+    eval_steps = config.eval_steps
+    reached = {
+        name: step_or_none(steps[row], config.steps)
+        for name, steps in result.threshold_steps.items()
+    }
+    curves = {name: stored_curve(result.curves[name][row], len(eval_steps)) for name in MEASURES}
+    pairs = pair_order(shape.p, setting.split_seed)[: n_train(shape.p, setting.train_fraction)]
+    parameters = result.curves[PARAMETERS][row]
+    diverged = not np.isfinite(parameters).all()
+    arrays = {"step": eval_steps.astype(np.int32), **curves}
+    summary: dict[str, Any] = {f"{name}_step": step for name, step in reached.items()}
+    if diverged:
+        summary |= {**_final_values(curves), "diverged": True, "n_train": len(pairs)}
+        return CellResult(cell, summary, arrays)
+    map_evals = snapshot_indices(eval_steps, reached["train"], reached["test"])
+    clock, measures = clock_history(shape, parameters, pairs, map_evals)
+    curves |= {name: _stored_array(name, values) for name, values in measures.items()}
+    summary |= {
+        **_final_values(curves),
         "diverged": False,
-        "n_train": len(train),
-        **_clock(clock, measured),
-        **_progress(how.eval_steps, whole, found["half"]),
+        "n_train": len(pairs),
+        **_clock_summary(clock, measures),
+        **_progress_summary(eval_steps, curves, reached["half"]),
     }
-    return CellResult(
-        cell,
-        summary,
-        {
-            "step": how.eval_steps.astype(np.int32),
-            **whole,
-            "moment": chosen.astype(np.int32),
-            "neuron_frequency": clock.neurons.frequency.astype(np.int16),
-            "neuron_share": clock.neurons.share.astype(np.float32),
-        },
-    )
+    arrays |= {
+        **curves,
+        "moment": map_evals.astype(np.int32),
+        "neuron_frequency": clock.neurons.frequency.astype(np.int16),
+        "neuron_share": clock.neurons.share.astype(np.float32),
+    }
+    return CellResult(cell, summary, arrays)
 
 
-def _kept(name: str, values: NDArray[np.float64]) -> NDArray[Any]:
+def _stored_array(name: str, values: NDArray[np.float64]) -> NDArray[Any]:
     with np.errstate(over="ignore"):
-        kept: NDArray[Any] = values.astype(np.float16 if name in HALVES else np.float32)
-    kept[~np.isfinite(kept)] = np.nan
-    return kept
+        array: NDArray[Any] = values.astype(np.float16 if name in FLOAT16_ARRAYS else np.float32)
+    array[~np.isfinite(array)] = np.nan
+    return array
 
 
-def _steps(found: dict[str, int | None]) -> dict[str, Any]:
-    return {f"{name}_step": step for name, step in found.items()}
-
-
-def _ends(curves: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _final_values(curves: dict[str, NDArray[Any]]) -> dict[str, Any]:
     return {
-        f"final_{name}": number(values[-1]) for name, values in curves.items() if values.ndim == 1
+        f"final_{name}": finite_or_none(values[-1])
+        for name, values in curves.items()
+        if values.ndim == 1
     }
 
 
-def _clock(clock: Clock, measured: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
-    """Return key frequencies with what each holds, and what is drawn."""
+def _clock_summary(clock: Clock, measures: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """Return the key frequencies with their shares, and the planes and neurons that are drawn."""
     neurons = clock.neurons
-    energy, waves = measured["embedding_spectrum"][-1], measured["logit_spectrum"][-1]
+    energy, explained = measures["embedding_spectrum"][-1], measures["logit_spectrum"][-1]
     return {
         "key_frequencies": list(clock.key),
         "key_neurons": [int((neurons.frequency == k).sum()) for k in clock.key],
-        "key_energy": [number(energy[k - 1]) for k in clock.key],
-        "key_explained": [number(waves[k - 1]) for k in clock.key],
-        "start_key_share": number(measured["key_share"][0]),
-        "single_frequency_neurons": number((neurons.share > 0.85).mean()),
+        "key_energy": [finite_or_none(energy[k - 1]) for k in clock.key],
+        "key_explained": [finite_or_none(explained[k - 1]) for k in clock.key],
+        "start_key_share": finite_or_none(measures["key_share"][0]),
+        "single_frequency_neurons": finite_or_none((neurons.share > SINGLE_FREQUENCY_SHARE).mean()),
         "planes": list(clock.planes),
         "drawn_neurons": list(clock.drawn),
     }
 
 
-def _progress(
-    log: NDArray[np.int64], curves: dict[str, NDArray[Any]], half: int | None
+def _progress_summary(
+    eval_steps: NDArray[np.int64], curves: dict[str, NDArray[Any]], half_step: int | None
 ) -> dict[str, Any]:
-    """Return the phases, and how far excluded loss and weights moved."""
-    excluded, squares = curves["excluded_loss"], curves["squared_weights"]
-    phases = clock_phases(log, excluded, curves["test_loss"])
-    until = int(np.searchsorted(log, half, "right")) if half is not None else len(log)
-    lowest = float(excluded[:until].min())
+    """Return the ends of the phases, and the extremes of excluded loss and squared weights."""
+    excluded, squared_weights = curves["excluded_loss"], curves["squared_weights"]
+    phases = clock_phases(eval_steps, excluded, curves["test_loss"])
+    n_before_half = len(eval_steps)
+    if half_step is not None:
+        n_before_half = int(np.searchsorted(eval_steps, half_step, "right"))
     return {
         "memorised_step": phases.memorised,
         "formed_step": phases.formed,
         "cleaned_step": phases.cleaned,
-        "lowest_excluded_loss": number(lowest),
-        "half_excluded_loss": number(excluded[until - 1]) if half is not None else None,
-        "highest_squared_weights": number(squares.max()),
+        "lowest_excluded_loss": finite_or_none(float(excluded[:n_before_half].min())),
+        "half_excluded_loss": (
+            finite_or_none(excluded[n_before_half - 1]) if half_step is not None else None
+        ),
+        "highest_squared_weights": finite_or_none(squared_weights.max()),
     }

@@ -82,7 +82,7 @@ PRESETS = (
             "batch_size": 100,
             "on_sphere": True,
             "steps": 10_000,
-            "look_every": 50,
+            "eval_every": 50,
         },
     ),
 )

@@ -1,6 +1,6 @@
-"""Cells of sparse parity: networks of one width and alpha in a stack, and what each learned when.
+"""Computes the cells of sparse parity: networks of one width and alpha in a stack.
 
-Convergence is read off the losses as they are stored, so that whoever reads them finds the same.
+Convergence is computed from the losses as they are stored, so that readers can reproduce it.
 """
 
 from collections.abc import Sequence
@@ -10,109 +10,126 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.experiments.cells import Bench, CellResult, curve, n_looks, number
-from backend.experiments.kind import Checked
-from backend.experiments.sparse_parity.spec import places, problem_of, setting_of
+from backend.experiments.cells import (
+    CellContext,
+    CellResult,
+    count_evals,
+    stored_curve,
+)
+from backend.experiments.kind import Place
+from backend.experiments.sparse_parity.spec import SparseParityParameters
+from backend.read.values import finite_or_none
 from compute.ensembles.early_stopping import EarlyStopping
 from compute.ensembles.trainer import TrainConfig, Trainer, TrainResult, log_spaced_steps
 from compute.parity_problem import CONVERGED_BITS, Problem, convergence, convergence_steps
 from compute.sparse_parity import MEASURES, ParityNetworks
 
-LOOKS = 80
+N_LOG_EVALS = 80
 STACK_BYTES = {"cpu": 2e9, "cuda": 2e10}
 FLOAT16_MAX = 60_000.0
 
 
-def compute(asked: Checked, cells: Sequence[int], bench: Bench) -> list[CellResult]:
-    """Train some cells, stack by stack; each stack is committed when it is done."""
-    whole = places(asked)
-    for part in stacks(asked, cells, bench.device):
-        chosen = [whole[cell] for cell in part]
-        problem = problem_of(asked, chosen[0]["alpha"])
-        settings = [setting_of(asked, place) for place in chosen]
+def compute_cells(
+    params: SparseParityParameters, cells: Sequence[int], context: CellContext
+) -> list[CellResult]:
+    """Train some cells; each stack is committed when it is finished."""
+    all_places = params.places()
+    for stack in split_into_stacks(params, cells, context.device):
+        places = [all_places[cell] for cell in stack]
+        problem = params.problem(places[0]["alpha"])
+        settings = [params.setting(place) for place in places]
         networks = ParityNetworks(
-            problem, chosen[0]["width"], settings, asked["test_points"], bench.device
+            problem, places[0]["width"], settings, params.test_points, context.device
         )
-        is_fixed = chosen[0]["samples"] > 0
-        how = train_config(asked, is_fixed=is_fixed)
-        record = bench.train(Trainer(networks, networks.optimizer(), how), part)
-        bench.commit(
-            [_result(problem, how.eval_steps, record, cell, row) for row, cell in enumerate(part)]
+        config = train_config(params, is_fixed=places[0]["samples"] > 0)
+        result = context.train(Trainer(networks, networks.optimizer(), config), stack)
+        context.commit(
+            [
+                _result(problem, config.eval_steps, result, cell, row)
+                for row, cell in enumerate(stack)
+            ]
         )
     return []
 
 
-def train_config(asked: Checked, *, is_fixed: bool) -> TrainConfig:
-    """Return how cells are trained; only on fixed samples does a rising loss end it."""
+def train_config(params: SparseParityParameters, *, is_fixed: bool) -> TrainConfig:
+    """Return how cells are trained; only training on a fixed sample stops early."""
     early_stopping = None
-    if is_fixed and asked["patience"]:
+    if is_fixed and params.patience:
         early_stopping = EarlyStopping(
-            "loss", asked["patience"], asked["patience_after"], asked["patience_every"]
+            "loss", params.patience, params.patience_after, params.patience_every
         )
-    steps = asked["steps"]
-    log = log_spaced_steps(steps, LOOKS)
-    return TrainConfig(steps, {}, MEASURES, log, early_stopping=early_stopping)
+    eval_steps = log_spaced_steps(params.steps, N_LOG_EVALS)
+    return TrainConfig(params.steps, {}, MEASURES, eval_steps, early_stopping=early_stopping)
 
 
-def stacks(asked: Checked, cells: Sequence[int], device: str) -> list[list[int]]:
-    """Return cells that train together: of one alpha and width, fresh data or not, and not too
-    many for memory."""
-    whole = places(asked)
+def split_into_stacks(
+    params: SparseParityParameters, cells: Sequence[int], device: str
+) -> list[list[int]]:
+    """Return the cells of each stack.
 
-    def alike(cell: int) -> tuple[Any, ...]:
-        place = whole[cell]
+    Cells of a stack have one alpha and one width, all fresh data or none, and fit in memory.
+    """
+    places = params.places()
+
+    def stack_key(cell: int) -> tuple[Any, ...]:
+        place = places[cell]
         return place["alpha"], place["width"], place["samples"] > 0
 
-    found = []
-    for _, group in groupby(sorted(cells, key=lambda cell: (alike(cell), cell)), alike):
-        part: list[int] = []
-        room = STACK_BYTES[device]
+    stacks = []
+    for _, group in groupby(sorted(cells, key=lambda cell: (stack_key(cell), cell)), stack_key):
+        stack: list[int] = []
+        free_bytes = STACK_BYTES[device]
         for cell in group:
-            need = network_bytes(asked, whole[cell])
-            if part and need > room:
-                found.append(part)
-                part, room = [], STACK_BYTES[device]
-            part.append(cell)
-            room -= need
-        found.append(part)
-    return found
+            n_bytes = network_bytes(params, places[cell])
+            if stack and n_bytes > free_bytes:
+                stacks.append(stack)
+                stack, free_bytes = [], STACK_BYTES[device]
+            stack.append(cell)
+            free_bytes -= n_bytes
+        stacks.append(stack)
+    return stacks
 
 
-def network_bytes(asked: Checked, place: Checked) -> float:
-    """Return about what a network needs: its batch, its hidden layers, its sample."""
-    inputs = asked["tasks"] + asked["bits"]
-    batch = asked["batch_size"] * (inputs + 2 * place["width"])
-    tests = asked["tasks"] * asked["test_points"] * place["width"]
-    sample = place["samples"] * (asked["bits"] + 24)
+def network_bytes(params: SparseParityParameters, place: Place) -> float:
+    """Return the approximate memory of a network: its batch, hidden layers and sample."""
+    n_inputs = params.tasks + params.bits
+    batch = params.batch_size * (n_inputs + 2 * place["width"])
+    tests = params.tasks * params.test_points * place["width"]
+    sample = place["samples"] * (params.bits + 24)
     return float(4 * (batch + tests) + sample)
 
 
 def _result(
-    problem: Problem, log: NDArray[np.int64], record: TrainResult, cell: int, row: int
+    problem: Problem, eval_steps: NDArray[np.int64], result: TrainResult, cell: int, row: int
 ) -> CellResult:
-    stopped = int(record.stop_steps[row])
-    looks = n_looks(log, stopped)
-    arrays = {name: curve(values[row], looks) for name, values in record.curves.items()}
+    stopped = int(result.stop_steps[row])
+    n_evals = count_evals(eval_steps, stopped)
+    arrays: dict[str, NDArray[Any]] = {
+        name: stored_curve(values[row], n_evals) for name, values in result.curves.items()
+    }
     task_loss = np.minimum(arrays["task_loss"], FLOAT16_MAX).astype(np.float16)
-    steps = log[:looks]
-    when = convergence_steps(task_loss, steps)
-    law = convergence(problem.frequencies(), when)
-    # A network that has diverged from the start has no least loss.
+    steps = eval_steps[:n_evals]
+    task_steps = convergence_steps(task_loss, steps)
+    law = convergence(problem.frequencies(), task_steps)
+    # A network that diverged from the start has no minimum loss.
     loss = np.where(np.isnan(arrays["loss"]), np.inf, arrays["loss"])
-    least = int(loss.argmin())
-    learned = (task_loss < CONVERGED_BITS).sum(axis=1)
+    best = int(loss.argmin())
+    n_learned = (task_loss < CONVERGED_BITS).sum(axis=1)
     summary: dict[str, Any] = {
         "converged": law.converged,
         "slope": law.slope,
-        "rank_correlation": None if law.rank_correlation is None else number(law.rank_correlation),
-        "final_loss": number(arrays["loss"][-1]),
-        "final_train_loss": number(arrays["train_loss"][-1]),
-        "learned_at_end": int(learned[-1]),
-        "minimum_loss": number(loss[least]),
-        "minimum_step": int(steps[least]),
-        "learned_at_minimum": int(learned[least]),
+        "rank_correlation": None
+        if law.rank_correlation is None
+        else finite_or_none(law.rank_correlation),
+        "final_loss": finite_or_none(arrays["loss"][-1]),
+        "final_train_loss": finite_or_none(arrays["train_loss"][-1]),
+        "learned_at_end": int(n_learned[-1]),
+        "minimum_loss": finite_or_none(loss[best]),
+        "minimum_step": int(steps[best]),
+        "learned_at_minimum": int(n_learned[best]),
         "stopped": stopped,
-        "convergence_steps": [int(step) if step >= 0 else None for step in when],
+        "convergence_steps": [int(step) if step >= 0 else None for step in task_steps],
     }
-    kept: dict[str, NDArray[Any]] = {**arrays, "task_loss": task_loss}
-    return CellResult(cell, summary, {"step": steps.astype(np.int32), **kept})
+    arrays["task_loss"] = task_loss
+    return CellResult(cell, summary, {"step": steps.astype(np.int32), **arrays})

@@ -1,155 +1,152 @@
-"""Runs of sparse parity: which laws their cells give, and what single cells have learned."""
+"""Queries about sparse parity: the scaling laws of a run, and the subtasks of one network."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.errors import NotFoundError
-from backend.experiments.queries import cell, cell_array, cell_curves, experiment
-from backend.experiments.sparse_parity.spec import SPARSE_PARITY, problem_of
+from backend.experiments.queries import load_arrays_of_cells, load_cell_of_kind, load_run
+from backend.experiments.sparse_parity.spec import SPARSE_PARITY, SparseParityParameters
 from backend.experiments.sparse_parity.views import ParityAxis, ParityCell, ParityLaw, ParityView
-from backend.experiments.views import CellRow, ExperimentRow
+from backend.experiments.views import CellRow
 from backend.read.values import finite_or_none
 from backend.store.database import Store
 from compute.parity_fits import Law, TooFewPointsError, data_law, steps_law, width_law
 from compute.parity_problem import Problem
 
 
-def parity(store: Store, name: str) -> ParityView:
-    """Return a run with its laws, from the cells that are finished.
+def load_parity_run(store: Store, experiment: str) -> ParityView:
+    """Return a run with the laws of its finished cells.
 
     Raises:
-        NotFoundError: there is no such run of sparse parity.
+        NotFoundError: unknown run of sparse parity.
     """
-    detail = experiment(store, name)
-    _check_kind(detail.experiment.kind, name)
-    laws = tuple(
-        found
-        for alpha in detail.experiment.parameters["alphas"]
-        for found in _laws(store, detail.experiment, detail.cells, alpha)
-    )
-    return ParityView(detail.experiment, detail.cells, laws)
+    params: SparseParityParameters
+    detail, params = load_run(store, SPARSE_PARITY, experiment)
+    laws = [
+        law
+        for alpha in params.alphas
+        for law in _laws_of_alpha(store, experiment, params, detail.cells, alpha)
+    ]
+    return ParityView(detail.experiment, detail.cells, tuple(laws))
 
 
-def parity_cell(store: Store, name: str, number: int, tasks: int | None = None) -> ParityCell:
-    """Return what one cell has learned and when.
+def load_parity_cell(
+    store: Store, experiment: str, cell: int, n_tasks: int | None = None
+) -> ParityCell:
+    """Return the losses of one network's subtasks and the steps at which they converged.
 
     Args:
-        store: with the run.
-        name: of the run.
-        number: of the cell.
-        tasks: how many of the most frequent subtasks, all if None.
+        store: store of the run.
+        experiment: id of the run.
+        cell: number of the cell.
+        n_tasks: only the losses of the most frequent subtasks; None: of all.
 
     Raises:
-        NotFoundError: there is no such run or cell.
-        NotReadyError: it is not finished.
+        NotFoundError: unknown run or cell.
+        NotReadyError: the cell is not finished.
     """
-    found = cell(store, name, number)
-    _check_kind(found.kind, name)
-    whole = cell_array(store, name, number, "task_loss")
-    task_loss = whole[:, : tasks or whole.shape[1]]
-    parameters = experiment(store, name).experiment.parameters
-    p = problem_of(parameters, found.place["alpha"]).frequencies()
-    when = found.summary["convergence_steps"]
-    done = np.array([step is not None for step in when])
-    law = None
-    if done.any():
-        times = np.array([max(step or 1, 1) for step in when], np.float64)
-        law = np.exp(np.mean(np.log(times[done] * p[done]))) / p
+    params: SparseParityParameters
+    params, detail, values = load_cell_of_kind(store, SPARSE_PARITY, experiment, cell)
+    task_loss = values["task_loss"][:, :n_tasks]
+    p = params.problem(detail.place["alpha"]).frequencies()
+    convergence_steps = detail.summary["convergence_steps"]
+    has_converged = np.array([step is not None for step in convergence_steps])
+    law_steps = None
+    if has_converged.any():
+        times = np.array([max(step or 1, 1) for step in convergence_steps], np.float64)
+        law_steps = np.exp(np.mean(np.log(times[has_converged] * p[has_converged]))) / p
     return ParityCell(
-        experiment=name,
-        cell=number,
-        place=found.place,
-        summary=found.summary,
-        steps=found.steps,
-        loss=found.curves["loss"],
-        train_loss=found.curves["train_loss"],
+        experiment=experiment,
+        cell=cell,
+        place=detail.place,
+        summary=detail.summary,
+        steps=detail.steps,
+        loss=detail.curves["loss"],
+        train_loss=detail.curves["train_loss"],
         task_loss=tuple(tuple(finite_or_none(float(v)) for v in row) for row in task_loss.T),
         frequencies=tuple(p.tolist()),
-        convergence_steps=tuple(when),
-        law_steps=None if law is None else tuple(law.tolist()),
+        convergence_steps=tuple(convergence_steps),
+        law_steps=None if law_steps is None else tuple(law_steps.tolist()),
     )
 
 
-def _check_kind(kind: str, name: str) -> None:
-    if kind != SPARSE_PARITY.name:
-        raise NotFoundError(
-            f"experiment {name} is no run of sparse parity", "See its own page instead"
-        )
-
-
-def _laws(
-    store: Store, row: ExperimentRow, cells: Sequence[CellRow], alpha: float
-) -> list[ParityLaw]:
-    asked = row.parameters
-    mine = [one for one in cells if one.place["alpha"] == alpha]
-    widest = max(asked["widths"])
-    fresh = [one for one in mine if one.place["samples"] == 0]
-    fixed = [one for one in mine if one.place["samples"] and one.place["width"] == widest]
-    problem = problem_of(asked, alpha)
-    found = []
-    if fresh and len(asked["widths"]) > 1:
-        found.append(_over_cells(problem, "N", fresh, "width", "final_loss", "learned_at_end"))
-    if len({one.place["samples"] for one in fixed}) > 1:
-        names = ("samples", "minimum_loss", "learned_at_minimum")
-        found.append(_over_cells(problem, "D", fixed, *names))
-    if fresh:
-        chosen = [one for one in fresh if one.place["width"] == widest and one.summary]
-        found.append(_over_steps(store, row.id, problem, chosen))
-    return found
-
-
-def _over_cells(
-    problem: Problem,
-    axis: ParityAxis,
+def _laws_of_alpha(
+    store: Store,
+    experiment: str,
+    params: SparseParityParameters,
     cells: Sequence[CellRow],
-    place: str,
-    loss: str,
-    learned: str,
+    alpha: float,
+) -> list[ParityLaw]:
+    cells = [cell for cell in cells if cell.place["alpha"] == alpha]
+    widest = max(params.widths)
+    fresh = [cell for cell in cells if cell.place["samples"] == 0]
+    fixed = [cell for cell in cells if cell.place["samples"] and cell.place["width"] == widest]
+    problem, laws = params.problem(alpha), []
+    if fresh and len(params.widths) > 1:
+        laws.append(_law_over_cells(problem, "N", fresh, ("width", "final_loss", "learned_at_end")))
+    if len({cell.place["samples"] for cell in fixed}) > 1:
+        names = ("samples", "minimum_loss", "learned_at_minimum")
+        laws.append(_law_over_cells(problem, "D", fixed, names))
+    if fresh:
+        finished = [cell for cell in fresh if cell.place["width"] == widest and cell.summary]
+        laws.append(_law_over_steps(store, experiment, problem, finished))
+    return laws
+
+
+def _law_over_cells(
+    problem: Problem, axis: ParityAxis, cells: Sequence[CellRow], names: tuple[str, str, str]
 ) -> ParityLaw:
-    done = [
-        (one.place[place], one.summary[loss], one.summary[learned])
-        for one in cells
-        if one.summary and one.summary[loss] is not None
+    """Return a law with one point a cell; `names` are its x, its loss and its learned subtasks."""
+    x_name, loss_name, learned_name = names
+    points = [
+        (cell.place[x_name], cell.summary[loss_name], cell.summary[learned_name])
+        for cell in cells
+        if cell.summary and cell.summary[loss_name] is not None
     ]
-    x, y = np.array([one[0] for one in done], np.int64), np.array([one[1] for one in done])
-    count = np.array([one[2] for one in done], np.int64)
+    x = np.array([point[0] for point in points], np.int64)
+    loss = np.array([point[1] for point in points])
+    n_learned = np.array([point[2] for point in points], np.int64)
     fit = width_law if axis == "N" else data_law
-    return _made(problem, axis, x, y, lambda: fit(problem, x, y, count))
+    return _fit_law(problem, axis, x, loss, lambda: fit(problem, x, loss, n_learned))
 
 
-def _over_steps(store: Store, name: str, problem: Problem, cells: Sequence[CellRow]) -> ParityLaw:
+def _law_over_steps(
+    store: Store, experiment: str, problem: Problem, cells: Sequence[CellRow]
+) -> ParityLaw:
+    """Return the law over the steps of the widest networks."""
     if not cells:
         return ParityLaw("S", problem.alpha, "the widest network is not finished")
-    curves = cell_curves(store, name, [one.cell for one in cells], ("step", "loss"))
-    found = list(curves.values())
-    x = np.concatenate([np.zeros(0, np.int64), *(one["step"].astype(np.int64) for one in found)])
-    y = np.concatenate([np.zeros(0), *(one["loss"].astype(np.float64) for one in found)])
-    when = [
-        [-1 if step is None else step for step in one.summary["convergence_steps"]]
-        for one in cells
-        if one.summary
+    numbers = [cell.cell for cell in cells]
+    curves = load_arrays_of_cells(store, experiment, numbers, ("step", "loss")).values()
+    x = np.concatenate([np.zeros(0, np.int64), *(c["step"].astype(np.int64) for c in curves)])
+    loss = np.concatenate([np.zeros(0), *(c["loss"].astype(np.float64) for c in curves)])
+    convergence_steps = [
+        [-1 if step is None else step for step in cell.summary["convergence_steps"]]
+        for cell in cells
+        if cell.summary
     ]
-    steps = np.array(when, np.int64).reshape(-1, problem.tasks)
-    known = np.isfinite(y)
-    return _made(problem, "S", x, y, lambda: steps_law(problem, x[known], y[known], steps))
+    steps = np.array(convergence_steps, np.int64).reshape(-1, problem.tasks)
+    is_finite = np.isfinite(loss)
+    return _fit_law(
+        problem, "S", x, loss, lambda: steps_law(problem, x[is_finite], loss[is_finite], steps)
+    )
 
 
-def _made(
+def _fit_law(
     problem: Problem,
     axis: ParityAxis,
     x: NDArray[np.int64],
     loss: NDArray[np.float64],
     fit: Callable[[], Law],
 ) -> ParityLaw:
-    points = tuple(x.astype(float).tolist()), tuple(finite_or_none(one) for one in loss.tolist())
+    point_x, point_loss = tuple(x.astype(float).tolist()), tuple(map(finite_or_none, loss.tolist()))
     try:
         law = fit()
     except TooFewPointsError as error:
-        return ParityLaw(axis, problem.alpha, str(error), x=points[0], loss=points[1])
-    drawn = np.log(law.drawn_x)
-    middle = np.mean(np.log(law.drawn_sum)) - law.limit * np.mean(drawn)
+        return ParityLaw(axis, problem.alpha, str(error), x=point_x, loss=point_loss)
+    log_x = np.log(law.drawn_x)
+    limit_level = np.mean(np.log(law.drawn_sum)) - law.limit * np.mean(log_x)
     return ParityLaw(
         axis=axis,
         alpha=problem.alpha,
@@ -161,10 +158,10 @@ def _made(
         n_points=law.n_points,
         scale=law.scale,
         learned=law.learned,
-        x=points[0],
-        loss=points[1],
+        x=point_x,
+        loss=point_loss,
         drawn_x=tuple(law.drawn_x.tolist()),
-        drawn_fit=tuple(np.exp(law.level + law.measured * drawn).tolist()),
+        drawn_fit=tuple(np.exp(law.level + law.measured * log_x).tolist()),
         drawn_sum=tuple(law.drawn_sum.tolist()),
-        drawn_limit=tuple(np.exp(middle + law.limit * drawn).tolist()),
+        drawn_limit=tuple(np.exp(limit_level + law.limit * log_x).tolist()),
     )

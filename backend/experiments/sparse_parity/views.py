@@ -1,4 +1,4 @@
-"""What the queries about sparse parity return; losses are bits."""
+"""Results of the queries about sparse parity, without SQLAlchemy; losses are in bits."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,23 +10,26 @@ ParityAxis = Literal["N", "S", "D"]
 
 @dataclass(frozen=True)
 class ParityLaw:
-    """One scaling law at one alpha; its numbers are None where `why_not` says why.
+    """One scaling law at one alpha; if it has no fit, `why_not` is the reason.
 
     Attributes:
-        axis: N (final loss over width), S (loss over steps) or D (least loss over sample size).
-        alpha: of the frequencies.
+        axis: N (final loss over width), S (loss over steps) or D (minimum loss over sample size).
+        alpha: exponent of the frequencies.
+        why_not: reason why there is no fit, None if there is one.
         measured: least-squares slope of log loss against log x.
-        predicted: that of the sum over the run's finitely many subtasks, at the same x.
-        limit: that for infinitely many.
+        predicted: slope of the sum over the run's finite number of subtasks, at the same x.
+        limit: slope for infinitely many subtasks.
         agrees: whether measured is within 40 % of predicted.
-        scale: neurons a subtask takes (N), or steps or samples times frequency (S, D).
+        window: smallest and largest x of the fit.
+        n_points: points of the fit.
+        scale: neurons of a subtask (N), or steps or samples times frequency (S, D).
         learned: subtasks learned by the law at both ends of the window.
-        x: of the points.
-        loss: of the points, bits.
+        x: x of the points.
+        loss: loss of the points, bits.
         drawn_x: x of the curves below.
-        drawn_fit: measured line, bits.
+        drawn_fit: fitted line, bits.
         drawn_sum: finite sum, bits.
-        drawn_limit: line of the limit's slope through the middle of the finite sum, bits.
+        drawn_limit: line with the slope of the limit through the middle of the finite sum, bits.
     """
 
     axis: ParityAxis
@@ -50,7 +53,7 @@ class ParityLaw:
 
 @dataclass(frozen=True)
 class ParityView:
-    """A run of sparse parity: its cells, and the laws that they vary enough for."""
+    """A run of sparse parity with its cells and its scaling laws."""
 
     experiment: ExperimentRow
     cells: tuple[CellRow, ...]
@@ -59,9 +62,10 @@ class ParityView:
 
 @dataclass(frozen=True)
 class ParityCell:
-    """A finished cell: losses in bits at each of `steps`, subtasks from the most frequent on.
+    """A finished cell: losses in bits at each of `steps`, the most frequent subtask first.
 
-    `law_steps` is the guide T = constant / p through the measured convergence; None without any.
+    `law_steps` is the law T = constant / p through the measured convergence steps, None if no
+    subtask converged.
     """
 
     experiment: str

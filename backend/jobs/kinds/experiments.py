@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend.experiments.kind import ExperimentKind, complete, groups
+from backend.experiments.kind import ExperimentKind, cell_ranges, complete_parameters
 from backend.experiments.registry import KINDS
 from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
 from backend.jobs.kinds.plans import Plan, Slice
@@ -17,15 +17,16 @@ from backend.store.tables import Experiment, ExperimentCell
 
 def _job_kind(kind: ExperimentKind) -> JobKind:
     def validate(store: Store, session: Session, request: Parameters) -> JobParams:
-        return complete(store, kind, request)
+        return complete_parameters(store, kind, request)
+
+    def units(params: JobParams) -> list[range]:
+        return cell_ranges(len(kind.parse(params).places()), kind.cells_per_unit)
 
     def cost(store: Store, session: Session, params: JobParams) -> Cost:
-        n_units = len(groups(len(kind.places(params)), kind.group))
-        return Cost(n_units, kind.flop(params), "FLOP")
+        return Cost(len(units(params)), kind.parse(params).flop(), "FLOP")
 
     def plan(store: Store, params: JobParams, n_workers: int) -> Plan:
-        units = groups(len(kind.places(params)), kind.group)
-        slices: list[Slice] = [["cells", cells.start, cells.stop] for cells in units]
+        slices: list[Slice] = [["cells", cells.start, cells.stop] for cells in units(params)]
         return Plan([slices])
 
     def perform(task: Task) -> None:
@@ -35,14 +36,14 @@ def _job_kind(kind: ExperimentKind) -> JobKind:
         run_cells(task.store, kind, task.params, cells, task.compute, task.progress)
 
     def result(params: JobParams) -> JobResult:
-        name = kind.id(params)
-        return {"experiment": name, "page": kind.address(name)}
+        name = kind.public_id(params)
+        return {"experiment": name, "page": kind.page_address(name)}
 
     return JobKind(
         name=kind.name,
         title=kind.title,
         summary=kind.summary,
-        unit="groups of cells" if kind.group > 1 else "cells",
+        unit="groups of cells" if kind.cells_per_unit > 1 else "cells",
         schema=kind.schema,
         validate=validate,
         cost=cost,

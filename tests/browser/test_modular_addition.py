@@ -13,7 +13,7 @@ from backend.settings import Settings
 from backend.stages.experiments import run_experiment
 from backend.store.database import open_store
 from tests.app.serving import served
-from tests.app.test_clock_page import TINY
+from tests.app.test_modular_addition_page import TINY
 from tests.browser.conftest import Visit, _watch
 from tests.browser.test_axe import faults
 from tests.stores import ONE_CORE
@@ -37,7 +37,7 @@ def clock(browser: Browser, clock_url: str) -> Iterator[Visit]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     one = Visit(context.new_page(), clock_url)
     _watch(one)
-    one.open("/clock")
+    one.open("/modular-addition")
     assert one.wait_for_plots() == 10
     yield one
     one.check()
@@ -60,11 +60,11 @@ def test_the_slider_moves_plots_words_and_address(clock: Visit) -> None:
     step = page.locator("select[name=step]").input_value()
     expect(page).to_have_url(re.compile(rf"step={step}$"))
     assert slider.get_attribute("aria-valuetext") == f"step {step}"
-    expect(page.locator("[data-part=look-step]")).to_have_text(step)
+    expect(page.locator("[data-part=circuit-step]")).to_have_text(step)
     expect(page.locator("[data-part=circle-caption]")).not_to_have_text(caption)
     assert dots(page) != before
     page.keyboard.press("End")
-    expect(page).to_have_url(re.compile(r"/clock$"))  # the last step is the default
+    expect(page).to_have_url(re.compile(r"/modular-addition$"))  # the last step is the default
     expect(page.locator("[data-part=circle-caption]")).to_have_text(caption)
     assert dots(page) == before
 
@@ -97,6 +97,6 @@ def test_tables_name_numbers_and_steps(clock: Visit) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_network_is_shown_without_serious_fault(clock: Visit, theme: str) -> None:
-    clock.open(f"/clock?theme={theme}&head=1")
+    clock.open(f"/modular-addition?theme={theme}&head=1")
     clock.wait_for_plots()
     assert faults(clock) == []
