@@ -11,7 +11,7 @@ from app.api.tables import Row, csv_response, text_of
 from app.requests.dependencies import MAX_INTEGER, Cursor, Id, StoreDep
 from backend.quanta import cluster_list, clusterings
 from backend.quanta import comparison as compare
-from backend.quanta.cluster_list import MAX_CLUSTERS, ClusterFilter, Sort
+from backend.quanta.cluster_list import MAX_CLUSTERS, ClusterFilter, ClusterSort
 from backend.quanta.comparison_views import Comparison
 from backend.quanta.views import ClusteringRow, ClusteringView, ClusterPage, ClusterRow
 from backend.store.database import Store
@@ -39,7 +39,7 @@ class ClusteringList:
 
 def _cluster_filter(
     *,
-    sort: Sort = "rank",
+    sort: ClusterSort = "rank",
     descending: bool = False,
     min_size: Size = None,
     max_size: Size = None,

@@ -11,7 +11,7 @@ from app.api.openapi import MUTATION_PROBLEMS
 from app.api.tables import Row, csv_response, text_of
 from app.requests.dependencies import MAX_INTEGER, Cursor, Id, StoreDep
 from backend.quanta import clusters
-from backend.quanta.contexts import MAX_CONTEXT, MAX_CONTEXTS, Order, list_contexts
+from backend.quanta.contexts import MAX_CONTEXT, MAX_CONTEXTS, ContextOrder, list_contexts
 from backend.quanta.views import Annotation, ClusterView, Context, ContextPage, SubMatrix
 
 MAX_CSV_ROWS = 10_000
@@ -62,7 +62,7 @@ def cluster_contexts(
     store: StoreDep,
     cluster: Id,
     *,
-    order: Order = "similarity",
+    order: ContextOrder = "similarity",
     context: Annotated[
         int, Query(ge=1, le=MAX_CONTEXT, description="Tokens before the answer")
     ] = 64,

@@ -28,9 +28,9 @@ COLUMNS = (
     ("rank", "Rank", "1 = most predictions"),
     ("size", "Size", "predictions in the cluster"),
     ("coherence", "Coherence", "mean affinity within minus mean affinity to all others"),
-    ("mean_loss", "Mean loss", "nats, under the checkpoint the predictions were selected with"),
+    ("mean_loss", "Mean loss", "nats, under the checkpoint of the selection"),
     ("answer_entropy", "Entropy", "of the answer tokens, nats; 0 = always the same answer"),
-    ("n_documents", "Documents", "distinct documents the members come from"),
+    ("n_documents", "Documents", "distinct documents of the members"),
     ("pattern_precision", "Pattern", "last token → answer, its precision and recall"),
 )
 CONTEXT_LENGTHS = ("32", "64", "128", "all")

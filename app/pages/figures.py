@@ -32,33 +32,33 @@ from backend.search import search
 router = APIRouter(prefix="/figures", include_in_schema=False)
 
 
-def _answer(figures: Mapping[str, Any]) -> Response:
+def _response(figures: Mapping[str, Any]) -> Response:
     return Response(payload(figures), media_type="application/json")
 
 
 @router.get("/clusterings/{clustering_id}")
 def clustering_figures(store: StoreDep, clustering_id: Id) -> Response:
     """Return the rank-frequency plot."""
-    view = clusterings.clustering(store, clustering_id)
-    return _answer({"rank": rank_frequency_figure(view.rank_frequency)})
+    view = clusterings.clustering_rank_frequency(store, clustering_id)
+    return _response({"rank": rank_frequency_figure(view)})
 
 
 @router.get("/clusters/{cluster_id}")
 def cluster_figures(store: StoreDep, cluster_id: Id) -> Response:
     """Return the curves and bars of a cluster."""
-    view = clusters.cluster(store, cluster_id)
+    view = clusters.cluster_plots(store, cluster_id)
     bands = {f"curve-{band.axis}-{band.model or 'all'}": band_figure(band) for band in view.curves}
     counts = {
         "answers": count_figure(view.answers, "answers"),
         "last": count_figure(view.last_tokens, "last tokens"),
     }
-    return _answer({**bands, **counts})
+    return _response({**bands, **counts})
 
 
 @router.get("/clusters/{cluster_id}/similarity")
 def cluster_similarity(store: StoreDep, cluster_id: Id) -> Response:
     """Return the cosines between members."""
-    return _answer({"similarity": similarity_figure(clusters.sub_matrix(store, cluster_id))})
+    return _response({"similarity": similarity_figure(clusters.sub_matrix(store, cluster_id))})
 
 
 @router.get("/predictions/{corpus}/{index}")
@@ -66,15 +66,16 @@ def prediction_figures(
     store: StoreDep,
     corpus: CorpusName,
     index: PredictionIndex,
-    asked: Annotated[PredictionQuery, Query()],
+    query: Annotated[PredictionQuery, Query()],
 ) -> Response:
-    """Return the curves of one prediction, one figure an axis."""
-    view = predictions.prediction(store, corpus, index, context=1, suite=asked.suite)
-    curves = asked.select_curves(view.curves)
-    return _answer(
+    """Return the curves of one prediction, one figure for each axis."""
+    curves = query.select_curves(
+        predictions.prediction_curves(store, corpus, index, suite=query.suite)
+    )
+    return _response(
         {
             f"curve-{axis}": prediction_figure(
-                [curve for curve in curves if curve.axis == axis], asked.plot_options()
+                [curve for curve in curves if curve.axis == axis], query.plot_options()
             )
             for axis in sorted({curve.axis for curve in curves})
         }
@@ -83,23 +84,23 @@ def prediction_figures(
 
 @router.get("/curve-map")
 def curve_map_points(
-    request: Request, store: StoreDep, asked: Annotated[SearchQuery, Query()]
+    request: Request, store: StoreDep, query: Annotated[SearchQuery, Query()]
 ) -> Response:
     """Return the map of curves as bytes."""
-    found = search.curve_map(store, asked.request())
-    if found.truncated:
+    view = search.curve_map(store, query.request())
+    if view.truncated:
         do_not_cache(request)
-    return Response(pack_curve_map(found), media_type="application/octet-stream")
+    return Response(pack_curve_map(view), media_type="application/octet-stream")
 
 
 @router.get("/scaling")
-def scaling(store: StoreDep, wanted: Annotated[ScalingFiguresQuery, Query()]) -> Response:
+def scaling(store: StoreDep, query: Annotated[ScalingFiguresQuery, Query()]) -> Response:
     """Return the figures of the Scaling page."""
-    view = scaling_detail(store, wanted.request(wanted.suite, wanted.corpus))
-    return _answer(scaling_figures(view, wanted.unit))
+    view = scaling_detail(store, query.request(query.suite, query.corpus))
+    return _response(scaling_figures(view, query.unit))
 
 
 @router.get("/theory")
-def theory(wanted: Annotated[TheoryQuery, Query()]) -> Response:
+def theory(query: Annotated[TheoryQuery, Query()]) -> Response:
     """Return the figures of the Theory page."""
-    return _answer(theory_figures(theory_laws(wanted.request()), measured_exponents()))
+    return _response(theory_figures(theory_laws(query.request()), measured_exponents()))

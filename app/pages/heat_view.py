@@ -1,4 +1,4 @@
-"""What the page of a coloured document shows beside its tokens."""
+"""Models, measures, targets and histogram of the page of a coloured document."""
 
 import json
 from collections import Counter
@@ -29,9 +29,9 @@ OF_LOSSES = ("loss", "p", "difference")
 
 @dataclass(frozen=True)
 class Target:
-    """A token that can be chosen: how it is typed, and how often it is in the document."""
+    """A token to choose: how to type it, and its count in the document."""
 
-    with_placeholders: str
+    text: str
     count: int
 
 
@@ -47,24 +47,24 @@ class Bar:
 
 
 def common_targets(view: DocumentView) -> list[Target]:
-    """Return the line break, then the document's commonest tokens."""
+    """Return the line break, then the most common tokens of the document."""
     counts = Counter(item.token.text for item in view.tokens if item.prediction is not None)
     newlines = counts.pop("\n", 0)
     common = [(t, n) for t, n in counts.most_common(3 * N_COMMON) if "\ufffd" not in t and t]
-    # Signs stand for other characters when they are read back.
+    # Signs are parsed as the characters that they replace.
     named = [(with_placeholders(t), n) for t, n in common if not set(t) & {"⏎", "⇥", "␠"}]
     return [Target(NEWLINE, newlines), *(Target(t, n) for t, n in named[:N_COMMON])]
 
 
-def measures(choice: HeatChoices | None, shown: str) -> dict[str, str]:
-    """Return the names of the measures that a suite can have, and of the one that is shown."""
+def measures(choice: HeatChoices | None, current: str) -> dict[str, str]:
+    """Return the names of the measures of a suite, and of the current one."""
     if choice is None or choice.has_weights:
         return NAMES
-    return {name: words for name, words in NAMES.items() if name in {*OF_LOSSES, shown}}
+    return {name: words for name, words in NAMES.items() if name in {*OF_LOSSES, current}}
 
 
 def edges(scale: Scale) -> list[float]:
-    """Return the ends of the histogram's parts."""
+    """Return the edges of the histogram's bins."""
     low, high = scale.bounds
     if scale.is_log:
         return [low * (high / low) ** (i / N_BINS) for i in range(N_BINS + 1)]
@@ -72,11 +72,11 @@ def edges(scale: Scale) -> list[float]:
 
 
 def bars(frame: Heat) -> list[Bar]:
-    """Return the bars of a frame's histogram; heights are square roots, so that few show too."""
+    """Return the bars of the histogram; heights are square roots, to make small counts visible."""
     ends = edges(scale_of(frame.measure, is_log=frame.is_log))
-    most = max(frame.histogram) or 1
+    largest = max(frame.histogram) or 1
     return [
-        Bar(i, round(100 * (count / most) ** 0.5, 1), count, ends[i], ends[i + 1])
+        Bar(i, round(100 * (count / largest) ** 0.5, 1), count, ends[i], ends[i + 1])
         for i, count in enumerate(frame.histogram)
     ]
 
@@ -90,11 +90,11 @@ def choice_of_suite(choices: list[HeatChoices], frame: Heat | None) -> HeatChoic
 def with_values(view: DocumentView, frame: Heat | None) -> list[TokenValue]:
     """Return the document's tokens with the frame's values."""
     values = frame.values if frame else (None,) * len(view.tokens)
-    return [replace(item, value=one) for item, one in zip(view.tokens, values, strict=True)]
+    return [replace(item, value=value) for item, value in zip(view.tokens, values, strict=True)]
 
 
 def by_size(choice: HeatChoices | None) -> list[HeatModel]:
-    """Return models, smallest first."""
+    """Return the models of a suite, smallest first."""
     models = choice.models if choice else ()
     return sorted(models, key=lambda model: model.nonembedding_parameters)
 

@@ -12,7 +12,6 @@ from backend.jobs.kinds.base import as_request
 from backend.jobs.kinds.registry import KINDS
 from backend.jobs.workers import WorkerView
 from backend.read.job_views import Estimate, JobView
-from backend.schemas.parameters import field_schemas, field_title
 
 MOST_SHOWN = 60
 MARKS = {
@@ -173,9 +172,9 @@ def _item(value: Any) -> str:
 
 def parameter_lines(job: JobView) -> dict[str, str]:
     """Return a job's parameters in words, by the titles of its form."""
-    schemas = field_schemas(KINDS[job.kind].schema)
+    known = KINDS[job.kind].schema.model_fields
     return {
-        field_title(name, schemas.get(name, {})): value_words(value)
+        (known[name].title or name if name in known else name): value_words(value)
         for name, value in job.parameters.items()
     }
 

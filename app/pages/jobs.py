@@ -76,7 +76,7 @@ def _form(
     **known: Any,
 ) -> FormView:
     errors = errors or {}
-    fields = job_form.form_fields(kind, job_form.list_choices(store), values, errors)
+    fields = job_form.fields_of(kind, job_form.choices(store), values, errors)
     names = {field.name for field in fields}
     return FormView(
         kind,
@@ -92,7 +92,7 @@ def _requires(values: Mapping[str, str]) -> Requires:
 
 
 def _submitted(store: StoreDep, name: str, fields: Mapping[str, str], **known: Any) -> Response:
-    asked = {**job_form.parse_form(find_kind(name), fields), **known}
+    asked = {**job_form.given(find_kind(name), fields), **known}
     job = queue.submit(store, name, asked, None, _requires(fields))
     return RedirectResponse(f"/jobs/{job.id}", 303)
 
@@ -133,7 +133,7 @@ def _asked_form(request: Request, store: StoreDep, asked: RunsQuery) -> FormView
         )
     known = clone(store, before) if before is not None and before.kind == kind.name else None
     values: dict[str, str] = {"requires": before.requires} if before else {}
-    values |= job_form.format_values(known.parameters) if known else {}
+    values |= job_form.entered(known.parameters) if known else {}
     values |= dict(request.query_params)
     return _form(store, kind, values, is_open=bool(asked.new or before), clone=known)
 
@@ -171,7 +171,7 @@ def _page(
 
 
 def _compared(store: StoreDep, ids: str) -> job_views.Comparison:
-    found = job_form.split_list(ids)
+    found = job_form.cut(ids)
     if len(found) != 2:
         raise InvalidInputError(
             f"cmp names {len(found)} jobs", "Choose two to compare: cmp=JOB,JOB", "cmp"
@@ -188,8 +188,8 @@ def submit_job(request: Request, store: StoreDep, fields: FormFields) -> Respons
     kind = find_kind(name)
     if not kind.has_form:
         return _submitted(store, name, fields)
-    asked, cost, status = job_form.parse_form(kind, fields), None, 200
-    errors = job_form.field_errors(kind, asked)
+    asked, cost, status = job_form.given(kind, fields), None, 200
+    errors = job_form.faults(kind, asked)
     try:
         if not errors and act == "estimate":
             cost = estimates.estimate(store, name, asked)
@@ -198,7 +198,7 @@ def submit_job(request: Request, store: StoreDep, fields: FormFields) -> Respons
     except StoreError:
         raise
     except QuantaError as error:
-        errors = job_form.error_by_field(error, fields)
+        errors = job_form.fault_of(error, fields)
         status = 200 if isinstance(error, InvalidInputError | NotFoundError) else 409
     if errors and status == 200:
         status = 422
@@ -225,7 +225,7 @@ def _clone_link(job: JobView) -> str | None:
     if not KINDS[job.kind].has_form:
         return None
     own = {"new": job.kind, "from": job.id}
-    whole = query_string(**own, **job_form.format_values(clone_params(job)))
+    whole = query_string(**own, **job_form.entered(clone_params(job)))
     return "/jobs" + (whole if len(whole) <= MAX_QUERY else query_string(**own))
 
 

@@ -1,4 +1,4 @@
-"""The page of one prediction: its context, its curves, its class and the clusters it is in."""
+"""The page of one prediction: its context, curves, class and clusters."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -22,7 +22,7 @@ N_NEAREST = 10
 
 @dataclass(frozen=True)
 class Choice:
-    """A link that shows the same otherwise."""
+    """A link to the same prediction with one option changed."""
 
     text: str
     href: str
@@ -82,7 +82,7 @@ def prediction(
 
 
 def _choices(query: PredictionQuery, view: PredictionView) -> dict[str, list[Choice]]:
-    """Return what can be chosen of the plots, by name."""
+    """Return the options of the plots as links, by name."""
     path = f"/predictions/{view.corpus}/{view.index}"
 
     def choice(text: str, is_current: bool, **changes: object) -> Choice:
@@ -90,29 +90,30 @@ def _choices(query: PredictionQuery, view: PredictionView) -> dict[str, list[Cho
 
     axes = {curve.axis for curve in view.curves}
     models = [curve.model for curve in view.curves if curve.axis == "S" and curve.model]
-    chosen = query.models or tuple(models)
+    selected = query.models or tuple(models)
     names = (("nats", "nats"), ("bits", "bits"), ("p", "probability"))
-    found = {"Value": [choice(words, query.y == y, y=y) for y, words in names]}
-    found["Show"] = [
+    choices = {"Value": [choice(words, query.y == y, y=y) for y, words in names]}
+    choices["Show"] = [
         choice("difference to the mean", query.diff, diff=not query.diff),
         choice("line fit", query.fit, fit=not query.fit),
     ]
     if not query.diff:
-        found["Show"].insert(0, choice("log scale", query.log, log=not query.log))
+        choices["Show"].insert(0, choice("log scale", query.log, log=not query.log))
     if len(axes) > 1:
         words = (("both", "both"), ("size", "model size"), ("step", "training step"))
-        found["Over"] = [choice(text, query.x == x, x=x) for x, text in words]
+        choices["Over"] = [choice(text, query.x == x, x=x) for x, text in words]
     if len(models) > 1 and query.x != "size":
-        found["Models"] = [
-            choice(name, name in chosen, models=_toggled(name, chosen, models)) for name in models
+        choices["Models"] = [
+            choice(name, name in selected, models=_toggled(name, selected, models))
+            for name in models
         ]
-    return found
+    return choices
 
 
-def _toggled(name: str, chosen: tuple[str, ...], models: list[str]) -> tuple[str, ...]:
-    """Return the chosen models with one more or less; none stands for all of them."""
-    left = tuple(one for one in models if (one in chosen) != (one == name))
-    return () if len(left) == len(models) else left
+def _toggled(name: str, selected: tuple[str, ...], models: list[str]) -> tuple[str, ...]:
+    """Return the selected models with `name` added or removed; empty means all models."""
+    toggled = tuple(model for model in models if (model in selected) != (model == name))
+    return () if len(toggled) == len(models) else toggled
 
 
 def _nearest(store: StoreDep, view: PredictionView) -> SearchResult | None:

@@ -1,4 +1,4 @@
-"""The page of scaling laws: how the mean loss falls, and what the mean is made of."""
+"""The Scaling page: mean loss by size or step, its law, and its distribution."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,55 +19,55 @@ from backend.errors import QuantaError
 from backend.read.views import Axis
 from backend.scaling import suites
 from backend.scaling.detail import scaling_detail
+from backend.scaling.suites import CurveAxes
 from backend.scaling.views import ScalingDetail, SuiteView
 
 router = APIRouter(include_in_schema=False)
 
-_Drawn = tuple[tuple[Axis, str | None], ...]
 AXES: dict[Axis, str] = {"N": "model size N", "S": "training step S"}
 
 
 @dataclass(frozen=True)
 class ScalingChoice:
-    """What can be drawn: corpora, suites evaluated on the chosen one, and the chosen names.
+    """The selected corpus and suite among all corpora and the suites evaluated on this one.
 
-    `curves` holds (axis, model) of what has curves, by (suite, corpus).
+    `curves` holds the axes of all curves by (suite, corpus).
     """
 
     corpora: tuple[CorpusRow, ...]
     suites: tuple[SuiteView, ...]
     corpus: str | None
     suite: SuiteView | None
-    curves: dict[tuple[str, str], _Drawn]
+    curves: dict[tuple[str, str], CurveAxes]
 
-    def drawn(self, suite: str | None = None, corpus: str | None = None) -> _Drawn:
-        """Return what has curves; by default of the chosen names."""
+    def axes(self, suite: str | None = None, corpus: str | None = None) -> CurveAxes:
+        """Return the axes with curves, by default of the selected suite and corpus."""
         suite = suite or (self.suite.id if self.suite else "")
         return self.curves.get((suite, corpus or self.corpus or ""), ())
 
     @property
     def searchable(self) -> dict[str, list[str]]:
-        """Suites with curves by corpus, as the search can be asked for them."""
+        """Suites with curves by corpus: those that can be searched."""
         return {
-            row.id: found
+            row.id: names
             for row in self.corpora
-            if (found := [suite for suite, corpus in self.curves if corpus == row.id])
+            if (names := [suite for suite, corpus in self.curves if corpus == row.id])
         }
 
     @property
     def step_models(self) -> list[str]:
         """Models of the suite with curves over steps."""
-        return [model for _, model in self.drawn() if model]
+        return [model for _, model in self.axes() if model]
 
 
 def scaling_choice(store: StoreDep, corpus: str | None, suite: str | None) -> ScalingChoice:
-    """Return the named corpus and suite, or the first ones that have an evaluation."""
+    """Return the named corpus and suite, by default the first with an evaluation."""
     rows = corpora.list_corpora(store)
     name = corpus or (rows[0].id if rows else None)
-    found = suites.list_suites(store, name) if name else ()
-    usable = tuple(one for one in found if _is_evaluated(one))
-    chosen = suites.suite(store, suite, name) if suite else usable[0] if usable else None
-    return ScalingChoice(rows, usable, name, chosen, suites.list_curve_axes(store))
+    views = suites.list_suites(store, name) if name else ()
+    evaluated = tuple(view for view in views if _is_evaluated(view))
+    selected = suites.suite(store, suite, name) if suite else evaluated[0] if evaluated else None
+    return ScalingChoice(rows, evaluated, name, selected, suites.list_curve_axes(store))
 
 
 def _is_evaluated(suite: SuiteView) -> bool:
@@ -111,7 +111,7 @@ class ScalingPage(PageContext):
 
 @router.get("/scaling")
 def scaling(request: Request, store: StoreDep, query: Annotated[ScalingQuery, Query()]) -> Response:
-    """Show mean loss along size or step with its law, and what kinds of losses it is made of."""
+    """Show the mean loss along size or step with its law, and the distribution of losses."""
     choice = scaling_choice(store, query.corpus, query.suite)
     view: ScalingDetail | None = None
     reason = "No suite has been evaluated on a corpus yet."
@@ -122,80 +122,80 @@ def scaling(request: Request, store: StoreDep, query: Annotated[ScalingQuery, Qu
             if query.changed():
                 raise
             reason = f"{error.problem}. {error.remedy}."
-    named = {"suite": choice.suite.id if choice.suite else None, "corpus": choice.corpus}
-    given = query.changed(**named)
+    names = {"suite": choice.suite.id if choice.suite else None, "corpus": choice.corpus}
+    params = query.changed(**names)
     page = ScalingPage(
         view=view,
         reason=reason,
         choice=choice,
         query=query,
-        switches=_switches(query, choice, named),
+        switches=_switches(query, choice, names),
         residuals=residual_shares(view.law) if view and view.law else [],
         model=view.model if view else query.model,
         classes=[name for name in CLASSES if view and view.class_shares.get(name)],
-        address=partial(_address, query, named),
-        figures=f"/figures/scaling{query_string(**given)}",
-        api=f"/api/v1/scaling{query_string(**{k: v for k, v in given.items() if k != 'unit'})}",
+        address=partial(_address, query, names),
+        figures=f"/figures/scaling{query_string(**params)}",
+        api=f"/api/v1/scaling{query_string(**{k: v for k, v in params.items() if k != 'unit'})}",
     )
     return render(request, page)
 
 
 def _switches(
-    query: ScalingQuery, choice: ScalingChoice, named: dict[str, Any]
+    query: ScalingQuery, choice: ScalingChoice, names: dict[str, Any]
 ) -> dict[str, list[Switch]]:
-    """Return links to other axes, suites and corpora; none leads to curves that are not there."""
-    # Of these curves alone; a class may be empty among others.
+    """Return links to the axes, suites and corpora that have curves."""
+    # Bounds and subset are those of these curves; elsewhere a class may be empty.
     others: dict[str, Any] = {"first": None, "last": None}
     if not query.subset.startswith("cluster:"):
         others["subset"] = None
-    held = {axis for axis, _ in choice.drawn()} | {query.axis}
-    axes = [
+    present = {axis for axis, _ in choice.axes()} | {query.axis}
+    axis_links = [
         Switch(
             words,
-            _address(query, named, **others, model=None, axis=axis if axis != "N" else None),
+            _address(query, names, **others, model=None, axis=axis if axis != "N" else None),
             axis == query.axis,
         )
         for axis, words in AXES.items()
-        if axis in held
+        if axis in present
     ]
     others["subset"] = None
     return {
-        "Axis": axes,
+        "Axis": axis_links,
         "Suite": [
             Switch(
-                one.id,
-                _address(query, named, **others, suite=one.id, **_there(query, drawn)),
-                choice.suite is not None and one.id == choice.suite.id,
+                suite.id,
+                _address(query, names, **others, suite=suite.id, **_axis_params(query, axes)),
+                choice.suite is not None and suite.id == choice.suite.id,
             )
-            for one in choice.suites
-            if (drawn := choice.drawn(suite=one.id)) or one == choice.suite
+            for suite in choice.suites
+            if (axes := choice.axes(suite=suite.id)) or suite == choice.suite
         ],
         "Corpus": [
             Switch(
-                one.id,
+                corpus.id,
                 _address(
                     query,
-                    named if drawn else {},
-                    **others | {"corpus": one.id},
-                    **_there(query, drawn),
+                    names if axes else {},
+                    **others | {"corpus": corpus.id},
+                    **_axis_params(query, axes),
                 ),
-                one.id == choice.corpus,
+                corpus.id == choice.corpus,
             )
-            for one in choice.corpora
-            for drawn in (choice.drawn(corpus=one.id),)
+            for corpus in choice.corpora
+            for axes in (choice.axes(corpus=corpus.id),)
         ],
     }
 
 
-def _there(query: ScalingQuery, drawn: _Drawn) -> dict[str, str | None]:
-    """Return axis and model as asked for, as far as there are such curves."""
-    axis: Axis = query.axis if query.axis in {axis for axis, _ in drawn} else "N"
+def _axis_params(query: ScalingQuery, axes: CurveAxes) -> dict[str, str | None]:
+    """Return the axis and model of the query where `axes` has them, else the defaults."""
+    axis: Axis = query.axis if query.axis in {axis for axis, _ in axes} else "N"
     return {
         "axis": axis if axis != "N" else None,
-        "model": query.model if (axis, query.model) in drawn else None,
+        "model": query.model if (axis, query.model) in axes else None,
     }
 
 
-def _address(query: ScalingQuery, named: dict[str, Any], **changes: Any) -> str:
-    """Return the page's address with some parameters changed; None leaves one out."""
-    return "/scaling" + query_string(**{**query.changed(**named), **changes})
+def _address(query: ScalingQuery, names: dict[str, Any], **changes: Any) -> str:
+    """Return the page's address with some parameters changed; None removes one."""
+    return "/scaling" + query_string(**{**query.changed(**names), **changes})

@@ -10,8 +10,8 @@ from pydantic_core import CoreSchema
 from app.requests.dependencies import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN
 from backend.corpora.heat import HeatRequest
 from backend.corpora.views import Heat, Measure
-from backend.quanta.cluster_list import Sort
-from backend.quanta.contexts import Order
+from backend.quanta.cluster_list import ClusterSort
+from backend.quanta.contexts import ContextOrder
 
 ContextLength = Literal["32", "64", "128", "all"]
 MAX_CONTEXT = 1024
@@ -114,7 +114,7 @@ class ClusterQuery(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    sort: Sort = "rank"
+    sort: ClusterSort = "rank"
     descending: bool = False
     min_size: Count = None
     max_size: Count = None
@@ -138,7 +138,7 @@ class ContextQuery(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     ctx: ContextLength = "64"
-    order: Order = "similarity"
+    order: ContextOrder = "similarity"
     answer: Count = None
     last: Count = None
     colour: Literal["none", "loss"] = "none"

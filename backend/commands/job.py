@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.commands.common import Json, bars, open_default_store, print_result
+from backend.commands.common import Json, bars, opened_store, result
 from backend.errors import InvalidInputError, QuantaError
 from backend.read.job_views import OPEN_STATES, JobView, Requires, State
 from backend.store.database import Store
@@ -71,7 +71,7 @@ def _followed(store: Store, job_id: str, as_json: bool) -> JobView:
 def _told(store: Store, view: JobView, wait: bool, as_json: bool) -> None:
     if wait:
         view = _followed(store, view.id, as_json)
-    print_result(as_json, _line(view), **_shown(view))
+    result(as_json, _line(view), **_shown(view))
     if view.state == "failed":
         raise QuantaError(view.problem or "the job failed", view.remedy or "See its log")
 
@@ -92,7 +92,7 @@ def submit(
 
     if requires not in get_args(Requires):
         raise InvalidInputError(f"--requires {requires}", "Choose any or cuda", "requires")
-    store = open_default_store()
+    store = opened_store()
     asked = parameters_of(parameters or [])
     view = queue.submit(store, kind, asked, idempotency_key, cast(Requires, requires))
     _told(store, view, wait, as_json)
@@ -109,7 +109,7 @@ def estimate(
 
     from backend.jobs import estimates
 
-    found = estimates.estimate(open_default_store(), kind, parameters_of(parameters or []))
+    found = estimates.estimate(opened_store(), kind, parameters_of(parameters or []))
     seconds = (
         "time unknown: no job of this kind has finished here"
         if found.seconds is None
@@ -117,9 +117,7 @@ def estimate(
     )
     units = "" if found.units is None else f"{found.units:,} {found.unit}, "
     same = f"; stored already as job {found.equal.id}" if found.equal else ""
-    print_result(
-        as_json, f"{units}{found.work:.3g} {found.work_unit}, {seconds}{same}", **asdict(found)
-    )
+    result(as_json, f"{units}{found.work:.3g} {found.work_unit}, {seconds}{same}", **asdict(found))
 
 
 @job_cli.command("kinds")
@@ -134,7 +132,7 @@ def kinds(as_json: Json = False) -> None:
         names = " ".join(n if n in needed else f"[{n}]" for n in schema["properties"])
         lines.append(f"{kind.name}: {kind.summary}\n    {names}")
         found[kind.name] = schema
-    print_result(as_json, "\n".join(lines), kinds=found)
+    result(as_json, "\n".join(lines), kinds=found)
 
 
 @job_cli.command("list")
@@ -152,11 +150,9 @@ def list_(
         raise InvalidInputError(
             f"--state {state}", f"Choose from {', '.join(get_args(State))}", "state"
         )
-    found = job_table.list_jobs(
-        open_default_store(), limit=limit, state=cast(State | None, state)
-    ).jobs
+    found = job_table.list_jobs(opened_store(), limit=limit, state=cast(State | None, state)).jobs
     lines = [_line(view) for view in found] or ["no jobs"]
-    print_result(as_json, "\n".join(lines), jobs=[_shown(view) for view in found])
+    result(as_json, "\n".join(lines), jobs=[_shown(view) for view in found])
 
 
 @job_cli.command("show")
@@ -164,7 +160,7 @@ def show(job: JobId, wait: Wait = False, as_json: Json = False) -> None:
     """One job."""
     from backend.jobs import job_table
 
-    store = open_default_store()
+    store = opened_store()
     _told(store, job_table.get_job(store, job), wait, as_json)
 
 
@@ -177,9 +173,9 @@ def log(
 
     from backend.jobs import job_log
 
-    lines = job_log.read_log(open_default_store(), job, limit=limit).lines
+    lines = job_log.read_log(opened_store(), job, limit=limit).lines
     text = "\n".join(f"{line.at} {line.text}" for line in lines) or "no lines"
-    print_result(as_json, text, lines=[asdict(line) for line in lines])
+    result(as_json, text, lines=[asdict(line) for line in lines])
 
 
 @job_cli.command("cancel")
@@ -187,8 +183,8 @@ def cancel(job: JobId, as_json: Json = False) -> None:
     """End a job; what is committed stays."""
     from backend.jobs import job_table
 
-    view = job_table.cancel(open_default_store(), job)
-    print_result(as_json, _line(view), **_shown(view))
+    view = job_table.cancel(opened_store(), job)
+    result(as_json, _line(view), **_shown(view))
 
 
 @job_cli.command("resume")
@@ -196,5 +192,5 @@ def resume(job: JobId, wait: Wait = False, as_json: Json = False) -> None:
     """Queue a failed or cancelled job again; what is committed is not computed again."""
     from backend.jobs import queue
 
-    store = open_default_store()
+    store = opened_store()
     _told(store, queue.resume(store, job), wait, as_json)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from backend.commands.common import open_default_store
+from backend.commands.common import opened_store
 
 WithParent = Annotated[bool, typer.Option(hidden=True, help="End when standard input ends.")]
 
@@ -13,5 +13,5 @@ def worker(with_parent: WithParent = False) -> None:
     """Execute jobs; `quanta serve` starts one by itself, more of them share the queue."""
     from backend.jobs.worker import run
 
-    store = open_default_store()
+    store = opened_store()
     run(store, with_parent=with_parent)

@@ -53,11 +53,11 @@ def corpus_rows(session: Session) -> tuple[CorpusRow, ...]:
 def list_corpora(store: Store) -> tuple[CorpusRow, ...]:
     """Return all corpora, oldest first."""
 
-    def make() -> tuple[CorpusRow, ...]:
+    def load() -> tuple[CorpusRow, ...]:
         with store.session() as session:
             return corpus_rows(session)
 
-    return memoize_by_version(store, "corpora", make)
+    return memoize_by_version(store, "corpora", load)
 
 
 def corpus(store: Store, name: str) -> CorpusRow:
@@ -73,7 +73,7 @@ def corpus(store: Store, name: str) -> CorpusRow:
 def list_documents(
     store: Store, corpus: str, *, cursor: str | None, limit: int, source: str | None
 ) -> DocumentPage:
-    """Return a page of documents, in order; `source` keeps those of one source.
+    """Return a page of documents, in order, of one source if `source` is given.
 
     Raises:
         NotFoundError: there is no such corpus.
@@ -111,24 +111,24 @@ def document_row(session: Session, corpus: Corpus, index: int) -> Document:
     """
     row = session.get(Document, (corpus.id, index))
     if row is None:
-        known = f"Its documents are 0 to {corpus.n_documents - 1}"
+        remedy = f"Its documents are 0 to {corpus.n_documents - 1}"
         raise NotFoundError(
             f"corpus {corpus.name} has no document {index}",
-            known if corpus.has_text else NO_TEXT_REASON,
+            remedy if corpus.has_text else NO_TEXT_REASON,
         )
     return row
 
 
 def document(store: Store, corpus: str, index: int) -> DocumentView:
-    """Return a document with its tokens; values are left out (`heat` has them).
+    """Return a document with its tokens, without values (see `heat`).
 
     Raises:
         NotFoundError: there is no such corpus or document.
     """
     with store.session() as session:
-        home = corpus_named(session, corpus)
-        row = document_row(session, home, index)
-        read = open_reader(store, session, home)
+        corpus_row = corpus_named(session, corpus)
+        row = document_row(session, corpus_row, index)
+        reader = open_reader(store, session, corpus_row)
     return DocumentView(
         corpus=corpus,
         index=index,
@@ -137,8 +137,8 @@ def document(store: Store, corpus: str, index: int) -> DocumentView:
         license=row.license,
         n_tokens=row.n_tokens,
         is_cut=row.is_cut,
-        tokens=read.token_values(index, 0, row.n_tokens),
-        first_prediction=read.first_prediction(index),
+        tokens=reader.token_values(index, 0, row.n_tokens),
+        first_prediction=reader.first_prediction(index),
         previous=index - 1 if index else None,
-        next=index + 1 if index + 1 < home.n_documents else None,
+        next=index + 1 if index + 1 < corpus_row.n_documents else None,
     )

@@ -1,4 +1,4 @@
-"""Documents coloured by one value a token."""
+"""Documents coloured by one value a token: losses, probabilities, ranks or entropies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from backend.corpora.corpora import document_row
 from backend.corpora.heat_scales import (
     MEASURES,
-    chosen_scale,
     heat_classes,
     histogram,
+    scale_ends,
     scale_of,
     significant,
 )
@@ -34,26 +34,25 @@ def _choices(session: Session, corpus: Corpus, suite: Suite) -> HeatChoices:
     models: dict[str, HeatModel] = {}
     for evaluation in list_evaluations(session, corpus, suite):
         model, step = evaluation.checkpoint.model, evaluation.checkpoint.step
-        known = models.get(model.name)
-        steps = (*known.steps, step) if known else (step,)
-        models[model.name] = HeatModel(model.name, model.nonembedding_parameters, steps)
+        steps = models[model.name].steps if model.name in models else ()
+        models[model.name] = HeatModel(model.name, model.nonembedding_parameters, (*steps, step))
     return HeatChoices(suite.name, has_weights(suite), tuple(models.values()))
 
 
 def heat_choices(store: Store, corpus: str, suite: str | None = None) -> tuple[HeatChoices, ...]:
-    """Return, for each suite, models and steps that are evaluated on the corpus.
+    """Return the evaluated models and steps of each suite with evaluations on the corpus.
 
     Raises:
         NotFoundError: an unknown name.
     """
     with store.session() as session:
-        home = corpus_named(session, corpus)
+        corpus_row = corpus_named(session, corpus)
         suites = (
             [suite_named(session, suite)]
             if suite
             else session.scalars(select(Suite).order_by(Suite.id)).all()
         )
-        choices = [_choices(session, home, s) for s in suites]
+        choices = [_choices(session, corpus_row, row) for row in suites]
     return tuple(choice for choice in choices if choice.models)
 
 
@@ -66,14 +65,19 @@ def _evaluation(
             f"suite {suite.name} is not evaluated on {corpus.name}",
             f"Run `quanta evaluate {suite.name} {corpus.name}`",
         )
-    wanted = model_named(suite, model).id if model else finished[-1].checkpoint.model_id
-    steps = [e for e in finished if e.checkpoint.model_id == wanted]
-    chosen = [e for e in steps if step is None or e.checkpoint.step == step]
-    if chosen:
-        return chosen[-1]
+    model_id = model_named(suite, model).id if model else finished[-1].checkpoint.model_id
+    matches = [
+        evaluation
+        for evaluation in finished
+        if evaluation.checkpoint.model_id == model_id and step in {None, evaluation.checkpoint.step}
+    ]
+    if matches:
+        return matches[-1]
     name = model or finished[-1].checkpoint.model.name
     if step is not None:
-        checkpoint_at(model_named(suite, name), step)  # an unknown step is a 404, not a conflict
+        checkpoint_at(
+            model_named(suite, name), step
+        )  # 404 for an unknown step, 409 for one without evaluation
     raise NotReadyError(
         f"{name} step {step} is not evaluated on {corpus.name}",
         f"Run `quanta evaluate {suite.name} {corpus.name} --model {name}`",
@@ -82,20 +86,20 @@ def _evaluation(
 
 @dataclass(frozen=True)
 class HeatRequest:
-    """Which value of which checkpoint.
+    """A measure under a checkpoint, and its colour scale.
 
     Attributes:
-        suite: default: the first that is evaluated.
+        suite: default: the first with an evaluation.
         model: default: the largest.
         step: default: the model's last.
-        measure: which value.
-        other_model: whose loss is subtracted (difference); default: the next smaller one.
+        measure: the value of each token.
+        other_model: model of the loss to subtract (difference); default: the next smaller one.
         other_step: its step; default: its last.
         target: a token as text or `id:198` (p_token); default: the line break.
         low: lower end of the colours; default: the measure's.
         high: upper end of the colours.
-        is_locked: the scale does not depend on the values.
-        is_log: colours of a probability are even in its logarithm; other measures have their own.
+        is_locked: use the same scale for all documents and checkpoints; otherwise fit it.
+        is_log: use a log scale for probabilities; ignored by other measures.
     """
 
     suite: str | None = None
@@ -117,7 +121,7 @@ DEFAULT_TARGET = "⏎"
 
 @dataclass(frozen=True)
 class _Frame:
-    """What a measure is computed from: one document under one evaluation."""
+    """Inputs of a measure: one document under one evaluation."""
 
     store: Store
     session: Session
@@ -125,7 +129,7 @@ class _Frame:
     suite: Suite
     document: Document
     evaluation: Evaluation
-    read: Reader
+    reader: Reader
     request: HeatRequest
 
     def losses(self, evaluation: Evaluation) -> NDArray[np.float64]:
@@ -133,12 +137,12 @@ class _Frame:
         column = suite_losses(self.store, self.session, self.corpus, self.suite).column(
             evaluation.id
         )
-        index = self.document.index
-        first, last = self.read.first_predictions[index : index + 2].tolist()
-        return np.asarray(column[first:last], np.float64)
+        return np.asarray(
+            column[self.reader.offsets.prediction_range(self.document.index)], np.float64
+        )
 
 
-# Values, with what else the answer names.
+# Values, and other fields of the view.
 _Values = tuple[NDArray[np.float64], dict[str, Any]]
 
 
@@ -152,12 +156,12 @@ def _p(frame: _Frame) -> _Values:
 
 def _stored(frame: _Frame) -> _Values:
     name, document = frame.request.measure, frame.document
-    found = chunk_measure(frame.session, frame.evaluation, document.chunk, name)
-    if found is None:
+    values = chunk_measure(frame.session, frame.evaluation, document.chunk, name)
+    if values is None:
         suite, corpus = frame.suite.name, frame.corpus.name
         how = f"Run `quanta evaluate {suite} {corpus} --measures rank,entropy`"
         raise NotReadyError(
-            f"{name} is not stored for {_called(frame.evaluation)} on {corpus}",
+            f"{name} is not stored for {_checkpoint_name(frame.evaluation)} on {corpus}",
             how if has_weights(frame.suite) else ONLY_LOSSES,
         )
     chunk_start = frame.session.scalars(
@@ -166,7 +170,7 @@ def _stored(frame: _Frame) -> _Values:
         )
     ).one()
     first = document.first_prediction - chunk_start
-    return np.asarray(found[first : first + document.n_predictions], np.float64), {}
+    return np.asarray(values[first : first + document.n_predictions], np.float64), {}
 
 
 def _difference(frame: _Frame) -> _Values:
@@ -176,41 +180,41 @@ def _difference(frame: _Frame) -> _Values:
 
 
 def _other(frame: _Frame) -> Evaluation:
-    """Return the evaluation that is subtracted: by default of the next smaller model."""
+    """Return the evaluation to subtract, by default that of the next smaller model."""
     request = frame.request
-    name = request.other_model or _neighbour(frame, request.other_step)
+    name = request.other_model or _default_other_model(frame, request.other_step)
     return _evaluation(frame.session, frame.corpus, frame.suite, name, request.other_step)
 
 
-def _neighbour(frame: _Frame, step: int | None) -> str:
-    own = frame.evaluation.checkpoint.model.name
+def _default_other_model(frame: _Frame, step: int | None) -> str:
+    model = frame.evaluation.checkpoint.model.name
     if step is not None:
-        return own
+        return model
     finished = list_evaluations(frame.session, frame.corpus, frame.suite)
     names = list(dict.fromkeys(e.checkpoint.model.name for e in finished))
-    at = names.index(own)
-    return names[at - 1] if at else names[min(1, len(names) - 1)]
+    index = names.index(model)
+    return names[index - 1] if index else names[min(1, len(names) - 1)]
 
 
 def _p_token(frame: _Frame) -> _Values:
     token = find_token(frame.session, frame.corpus, frame.request.target or DEFAULT_TARGET)
-    found = target_losses(
+    losses = target_losses(
         frame.session, frame.corpus, frame.document.index, token, frame.evaluation.checkpoint
     )
-    shown = frame.read.token(token)
-    if found is None:
+    target = frame.reader.token(token)
+    if losses is None:
         raise NotReadyError(
-            f"p({with_placeholders(shown.text)}) is not computed for document "
+            f"p({with_placeholders(target.text)}) is not computed for document "
             f"{frame.document.index} under "
-            f"{_called(frame.evaluation)}",
+            f"{_checkpoint_name(frame.evaluation)}",
             "Press Compute on the document's page, or POST /api/v1/jobs with kind measure"
             if has_weights(frame.suite)
             else ONLY_LOSSES,
         )
-    return np.exp(-np.asarray(found, np.float64)), {"target": shown}
+    return np.exp(-np.asarray(losses, np.float64)), {"target": target}
 
 
-def _called(evaluation: Evaluation) -> str:
+def _checkpoint_name(evaluation: Evaluation) -> str:
     return f"{evaluation.checkpoint.model.name} step {evaluation.checkpoint.step}"
 
 
@@ -225,40 +229,42 @@ _BY_MEASURE: dict[str, Callable[[_Frame], _Values]] = {
 
 
 def heat(store: Store, corpus: str, index: int, request: HeatRequest) -> Heat:
-    """Return one value a token of a document; None takes the largest model, its last step.
+    """Return one value for each token of a document.
 
     Raises:
         NotFoundError: an unknown name.
         NotReadyError: a checkpoint that is not evaluated, or a measure that is not computed.
-        InvalidInputError: an unknown measure or token, or a scale that cannot be.
+        InvalidInputError: an unknown measure or token, or an invalid scale.
     """
     if request.measure not in MEASURES:
         raise InvalidInputError(
-            f"measure {request.measure!r}", f"Choose {', '.join(MEASURES)}", "measure"
+            f"measure {request.measure!r}", f"Choose one of {', '.join(MEASURES)}", "measure"
         )
     scale = scale_of(request.measure, is_log=request.is_log)
     with store.session() as session:
-        home = corpus_named(session, corpus)
-        row = document_row(session, home, index)
-        family = (
-            suite_named(session, request.suite) if request.suite else default_suite(session, home)
+        corpus_row = corpus_named(session, corpus)
+        document = document_row(session, corpus_row, index)
+        suite = (
+            suite_named(session, request.suite)
+            if request.suite
+            else default_suite(session, corpus_row)
         )
-        chosen = _evaluation(session, home, family, request.model, request.step)
-        read = open_reader(store, session, home)
-        frame = _Frame(store, session, home, family, row, chosen, read, request)
-        values, named = _BY_MEASURE[request.measure](frame)
-        place = (family.name, chosen.checkpoint.model.name, chosen.checkpoint.step)
-    ends = chosen_scale(scale, values, request.low, request.high, is_locked=request.is_locked)
-    suite, model, step = place
-    # The first token of a document is given, not predicted.
+        evaluation = _evaluation(session, corpus_row, suite, request.model, request.step)
+        reader = open_reader(store, session, corpus_row)
+        frame = _Frame(store, session, corpus_row, suite, document, evaluation, reader, request)
+        values, fields = _BY_MEASURE[request.measure](frame)
+        checkpoint = evaluation.checkpoint
+        names = (suite.name, checkpoint.model.name, checkpoint.step)
+    ends = scale_ends(scale, values, request.low, request.high, is_locked=request.is_locked)
+    # The first token of a document has no prediction.
     is_whole = request.measure == "rank"
-    head = [None] * (row.n_tokens - len(values))
+    head = [None] * (document.n_tokens - len(values))
     return Heat(
         corpus=corpus,
         document=index,
-        suite=suite,
-        model=model,
-        step=step,
+        suite=names[0],
+        model=names[1],
+        step=names[2],
         measure=request.measure,
         unit=scale.unit,
         values=(*head, *(significant(float(v), is_whole=is_whole) for v in values)),
@@ -269,5 +275,5 @@ def heat(store: Store, corpus: str, index: int, request: HeatRequest) -> Heat:
         is_diverging=scale.is_diverging,
         histogram=histogram(values, scale),
         mean=significant(float(values.mean())) if len(values) else None,
-        **named,
+        **fields,
     )

@@ -16,13 +16,13 @@ N_BINS = 40
 
 @dataclass(frozen=True)
 class Scale:
-    """How a measure's values become colours.
+    """The colour scale of a measure.
 
     Attributes:
-        unit: of the values.
-        bounds: what the colours span, the same for every document, model and step.
-        is_log: colours are even in the logarithm.
-        is_diverging: zero is in the middle, and the sign matters.
+        unit: unit of the values.
+        bounds: range of the colours, the same for every document, model and step.
+        is_log: the scale is logarithmic.
+        is_diverging: zero is in the middle of the scale.
     """
 
     unit: str
@@ -41,12 +41,12 @@ MEASURES: dict[Measure, Scale] = {
 }
 
 
-# Where probabilities are on a log scale it spans these; smaller ones take its end.
+# Bounds of a log scale of probabilities.
 LOG_PROBABILITIES = (1e-6, 1.0)
 
 
 def scale_of(measure: Measure, *, is_log: bool = False) -> Scale:
-    """Return the scale of a measure, of a probability even in its logarithm if asked for."""
+    """Return the scale of a measure; `is_log` applies to probabilities only."""
     scale = MEASURES[measure]
     if is_log and scale.unit == "probability":
         return replace(scale, bounds=LOG_PROBABILITIES, is_log=True)
@@ -54,24 +54,24 @@ def scale_of(measure: Measure, *, is_log: bool = False) -> Scale:
 
 
 def significant(value: float, *, is_whole: bool = False) -> float | int:
-    """Return a value as it is given out: four significant digits, a rank as an integer."""
+    """Return a value with four significant digits, or as an integer if `is_whole`."""
     return round(value) if is_whole else float(f"{value:.4g}")
 
 
-def _places(
+def _shares(
     values: NDArray[np.float64], scale: tuple[float, float], is_log: bool
 ) -> NDArray[np.float64]:
-    """Return where values lie between the ends of a scale, 0 to 1."""
+    """Return values as shares of a scale, 0 to 1."""
     low, high = scale
     if is_log:
         values, low, high = np.log(np.maximum(values, 1e-12)), math.log(low), math.log(high)
-    # Ends may be so close that a value lies infinitely far outside: it takes an end all the same.
+    # If the ends are very close, a value far outside overflows to infinity and is clipped.
     with np.errstate(over="ignore"):
         return np.clip((values - low) / (high - low), 0, 1)
 
 
 def heat_class(value: float, scale: tuple[float, float]) -> int:
-    """Return the colour class of one value on an even scale; values beyond it take its ends."""
+    """Return the colour class of one value on a linear scale; values outside take the ends."""
     low, high = scale
     place = min(1.0, max(0.0, (value - low) / (high - low)))
     return min(N_CLASSES - 1, int(N_CLASSES * place))
@@ -80,22 +80,22 @@ def heat_class(value: float, scale: tuple[float, float]) -> int:
 def heat_classes(
     values: NDArray[Any], scale: tuple[float, float], *, is_log: bool = False
 ) -> list[int]:
-    """Return colour classes 0 … 63 of values on a scale; values beyond it take its ends."""
-    places = _places(np.asarray(values, np.float64), scale, is_log)
+    """Return colour classes 0 … 63 of values on a scale; values outside take the ends."""
+    places = _shares(np.asarray(values, np.float64), scale, is_log)
     classes: list[int] = np.minimum(N_CLASSES - 1, (N_CLASSES * places).astype(int)).tolist()
     return classes
 
 
 def histogram(values: NDArray[np.float64], scale: Scale) -> tuple[int, ...]:
-    """Return counts in equal parts of a measure's bounds; the ends are open."""
-    places = _places(values, scale.bounds, scale.is_log)
+    """Return counts in equal bins of a measure's bounds; values outside are in the end bins."""
+    places = _shares(values, scale.bounds, scale.is_log)
     counts: NDArray[Any] = np.bincount(
         np.minimum(N_BINS - 1, (N_BINS * places).astype(int)), minlength=N_BINS
     )
     return tuple(counts.tolist())
 
 
-def chosen_scale(
+def scale_ends(
     scale: Scale,
     values: NDArray[np.float64],
     low: float | None,
@@ -103,37 +103,35 @@ def chosen_scale(
     *,
     is_locked: bool,
 ) -> tuple[float, float]:
-    """Return the ends of the colours.
+    """Return the ends of the colour scale.
 
     Args:
-        scale: of the measure.
-        values: of the document, for a scale that is not locked.
-        low: lower end asked for; None takes the measure's, or the least value.
-        high: upper end asked for; likewise.
-        is_locked: keep the scale whatever the values are.
+        scale: scale of the measure.
+        values: values of the document, for a scale that is not locked.
+        low: lower end; None: that of the measure, or the minimum if not locked.
+        high: upper end; likewise.
+        is_locked: do not fit the scale to the values.
 
     Raises:
-        InvalidInputError: the ends are not in order, or cannot be on the scale.
+        InvalidInputError: the ends are not in order, or not positive on a log scale.
     """
-    least, most = scale.bounds
+    default_low, default_high = scale.bounds
     if not is_locked and len(values):
-        least, most = _own_range(values, scale)
-    ends = (least if low is None else low, most if high is None else high)
+        default_low, default_high = _fitted_range(values, scale)
+    ends = (default_low if low is None else low, default_high if high is None else high)
     if not ends[0] < ends[1]:
         name = "lo" if low is not None else "hi"
         raise InvalidInputError(
-            f"the scale would go from {ends[0]:g} to {ends[1]:g}", "Choose lo below hi", name
+            f"the ends of the scale are {ends[0]:g} and {ends[1]:g}", "Choose lo below hi", name
         )
     if scale.is_log and ends[0] <= 0:
-        raise InvalidInputError(
-            f"lo {ends[0]:g} cannot be on a log scale", "Choose lo above 0", "lo"
-        )
+        raise InvalidInputError(f"lo is {ends[0]:g} on a log scale", "Choose lo above 0", "lo")
     return ends
 
 
-def _own_range(values: NDArray[np.float64], scale: Scale) -> tuple[float, float]:
-    least, most = float(values.min()), float(values.max())
+def _fitted_range(values: NDArray[np.float64], scale: Scale) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
     if scale.is_diverging:
-        most = max(abs(least), abs(most), 0.01)
-        return -most, most
-    return (least, most) if most > least else (least, least * 2 if scale.is_log else least + 1)
+        bound = max(abs(low), abs(high), 0.01)
+        return -bound, bound
+    return (low, high) if high > low else (low, low * 2 if scale.is_log else low + 1)

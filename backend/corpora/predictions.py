@@ -1,4 +1,4 @@
-"""One prediction: its context, its curves with class and scores, the clusters that hold it."""
+"""One prediction: its context, its curves with class and scores, its clusters."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from backend.errors import InvalidInputError
 from backend.read.loss_blocks import SuiteLosses, losses_of
 from backend.read.losses import SCORE_DTYPES, curve_scores
 from backend.read.reader import Reader, check_prediction, find_reader
-from backend.read.suite_rows import load_suite_rows
+from backend.read.suite_rows import SuiteRows, load_suite_rows
 from backend.read.values import finite_or_none
 from backend.store.database import Store
 from backend.store.tables import (
@@ -31,7 +31,7 @@ from backend.store.tables import (
 MAX_CONTEXT = 4_096
 FOLLOWING = 32
 FORMULAS = {
-    "curve_class": "the first that holds: learned (max < 0.3), flat-high (min > 3, range < 1), "
+    "curve_class": "the first that applies: learned (max < 0.3), flat-high (min > 3, range < 1), "
     "monogenic (drop ≥ 2, sharpness ≥ 0.7), polygenic (drop ≥ 1, sharpness < 0.7), inverse "
     "(last − first ≥ 1), u-shaped or hump (an interior extreme ≥ 1 beyond both ends), irregular; "
     "drop and sharpness of the decreasing isotonic fit, nats",
@@ -78,7 +78,7 @@ def _curve(store: Store, curve_set: CurveSet, losses: SuiteLosses, index: int) -
     from compute.curve_classes import class_name
 
     columns = losses.columns(curve_set.evaluation_ids)
-    chosen = [losses.evaluations[column].checkpoint for column in columns]
+    checkpoints = [losses.evaluations[column].checkpoint for column in columns]
     is_size = curve_set.axis == "N"
     code = int(curve_scores(store, curve_set, "curve_class")[index])
     return Curve(
@@ -86,7 +86,7 @@ def _curve(store: Store, curve_set: CurveSet, losses: SuiteLosses, index: int) -
         suite=curve_set.suite.name,
         model=curve_set.model.name if curve_set.model else None,
         x=tuple(curve_set.axis_values),
-        labels=tuple(c.model.name if is_size else str(c.step) for c in chosen),
+        labels=tuple(c.model.name if is_size else str(c.step) for c in checkpoints),
         loss_nats=tuple(np.asarray(losses.values[index, columns], np.float64).tolist()),
         mean_nats=tuple((curve_set.summary or {})["mean_nats"]),
         step_zero_nats=None if is_size else _step_zero(losses, curve_set, index),
@@ -132,7 +132,7 @@ def _memberships(session: Session, corpus: Corpus, index: int) -> tuple[Membersh
 def prediction(
     store: Store, corpus: str, index: int, *, context: int = 128, suite: str | None = None
 ) -> PredictionView:
-    """Return everything known of one prediction, with up to `context` tokens before it.
+    """Return one prediction with its curves and clusters, and up to `context` tokens before it.
 
     Raises:
         NotFoundError: an unknown name, or an index the corpus does not have.
@@ -142,30 +142,52 @@ def prediction(
         raise InvalidInputError(
             f"context is {context}", f"Choose 1 to {MAX_CONTEXT} tokens", "context"
         )
-    known = load_suite_rows(store, corpus, suite)
-    home, family = known.corpus, known.suite
-    check_prediction(home, index)
+    rows = load_suite_rows(store, corpus, suite)
+    check_prediction(rows.corpus, index)
+    losses = _losses(store, rows)
+    # The context has the losses of the largest model at its last step, as heat has by default.
+    checkpoint = losses.evaluations[-1].checkpoint if losses else None
+    column = losses.values[:, -1] if losses else None
     with store.session() as session:
-        held = losses_of(store, home, family, known.evaluations) if family else None
-        # Values under the largest model at its last step: what the heat page shows first.
-        losses = held.values[:, -1] if held else None
-        shown = held.evaluations[-1].checkpoint if held else None
-        read = find_reader(store, session, home)
+        reader = find_reader(store, session, rows.corpus)
         return PredictionView(
             corpus=corpus,
             index=index,
-            suite=family.name if family else None,
-            model=shown.model.name if shown else None,
-            step=shown.step if shown else None,
-            **(_in_text(session, read, index, context, losses) if read else _WITHOUT_TEXT),
-            curves=tuple(_curve(store, one, held, index) for one in known.curve_sets)
-            if held
-            else (),
+            suite=rows.suite.name if rows.suite else None,
+            model=checkpoint.model.name if checkpoint else None,
+            step=checkpoint.step if checkpoint else None,
+            **(_in_text(session, reader, index, context, column) if reader else _WITHOUT_TEXT),
+            curves=_curves(store, rows, losses, index),
             formulas=FORMULAS,
-            clusters=_memberships(session, home, index),
+            clusters=_memberships(session, rows.corpus, index),
             previous=index - 1 if index else None,
-            next=index + 1 if index + 1 < home.n_predictions else None,
+            next=index + 1 if index + 1 < rows.corpus.n_predictions else None,
         )
+
+
+def prediction_curves(
+    store: Store, corpus: str, index: int, *, suite: str | None = None
+) -> tuple[Curve, ...]:
+    """Return the curves of one prediction: over size, then over the steps of each model.
+
+    Raises:
+        NotFoundError: an unknown name, or an index the corpus does not have.
+    """
+    rows = load_suite_rows(store, corpus, suite)
+    check_prediction(rows.corpus, index)
+    return _curves(store, rows, _losses(store, rows), index)
+
+
+def _losses(store: Store, rows: SuiteRows) -> SuiteLosses | None:
+    return losses_of(store, rows.corpus, rows.suite, rows.evaluations) if rows.suite else None
+
+
+def _curves(
+    store: Store, rows: SuiteRows, losses: SuiteLosses | None, index: int
+) -> tuple[Curve, ...]:
+    if losses is None:
+        return ()
+    return tuple(_curve(store, curve_set, losses, index) for curve_set in rows.curve_sets)
 
 
 _WITHOUT_TEXT: dict[str, Any] = {
@@ -182,22 +204,20 @@ _WITHOUT_TEXT: dict[str, Any] = {
 
 
 def _in_text(
-    session: Session, read: Reader, index: int, context: int, losses: NDArray[np.float16] | None
+    session: Session, reader: Reader, index: int, context: int, losses: NDArray[np.float16] | None
 ) -> dict[str, Any]:
-    """Return where a prediction stands in its document, with the tokens around it."""
-    place = read.locate(index)
-    row = document_row(session, read.corpus, place.document)
-    first = max(0, place.position - context)
-    tokens = read.token_values(place.document, first, row.n_tokens, losses)
-    end = place.position - first + 1
+    """Return the document and position of a prediction, with the tokens around it."""
+    window = reader.window(index, context, FOLLOWING, losses)
+    row = document_row(session, reader.corpus, window.place.document)
+    end = window.answer + 1
     return {
-        "document": place.document,
+        "document": row.index,
         "document_id": row.external_id,
         "source": row.source,
         "license": row.license,
-        "position": place.position,
-        "token": tokens[end - 1].token,
-        "context": tokens[:end],
-        "following": tokens[end : end + FOLLOWING],
-        "context_truncated": first > 0,
+        "position": window.place.position,
+        "token": window.tokens[window.answer].token,
+        "context": window.tokens[:end],
+        "following": window.tokens[end:],
+        "context_truncated": window.place.position > context,
     }

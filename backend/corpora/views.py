@@ -12,8 +12,8 @@ Measure = Literal["loss", "p", "rank", "entropy", "difference", "p_token"]
 class CorpusRow:
     """A corpus in a list; `id` is its name in URLs.
 
-    Without text (`has_text` false) there are no documents and no tokens: its predictions are known
-    by index only.
+    Without text (`has_text` false) it has no documents and no tokens: predictions are known by
+    index only.
     """
 
     id: str
@@ -32,7 +32,7 @@ class CorpusRow:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """Where documents of a corpus come from."""
+    """A source of documents, with its licence."""
 
     source: str
     license: str
@@ -99,7 +99,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Membership:
-    """A cluster that holds a prediction."""
+    """A cluster of a prediction."""
 
     cluster: int
     rank: int
@@ -112,7 +112,7 @@ class Membership:
 
 @dataclass(frozen=True)
 class PredictionView:
-    """Everything known of one prediction; `context` ends with the predicted token.
+    """One prediction with its curves and clusters; `context` ends with the predicted token.
 
     In a corpus without text, document, position and token are None and the context is empty. The
     values of the context are losses under `model` of `suite` at `step`.
@@ -188,7 +188,7 @@ class HeatModel:
 class HeatChoices:
     """Models and steps with a finished evaluation on the corpus, models by size.
 
-    Without weights loss, p and difference are all there is.
+    Without weights only loss, p and difference are available.
     """
 
     suite: str

@@ -10,6 +10,7 @@ from backend.jobs.kinds.registry import KINDS, validate_params
 from backend.read.job_views import Estimate
 from backend.read.jobs import view_of
 from backend.store.database import Store
+from backend.store.keys import result_key
 from backend.store.tables import Job, JobUnit
 
 # Finished jobs whose pace the next one is expected to have.
@@ -61,7 +62,7 @@ def estimate(store: Store, kind: str, asked: Mapping[str, Any]) -> Estimate:
         parameters = validate_params(store, session, kind, asked)
         cost = KINDS[kind].cost(store, session, parameters)
         pace, n_past = _pace(session, kind)
-        key = KINDS[kind].key(parameters)
+        key = result_key("job", kind=kind, parameters=parameters)
         equal = session.scalars(select(Job).where(Job.claim == key)).one_or_none()
         return Estimate(
             kind=kind,

@@ -13,6 +13,7 @@ from backend.jobs.kinds.registry import KINDS, validate_params
 from backend.read.job_views import JobView, Requires
 from backend.read.jobs import view_of
 from backend.store.database import Store
+from backend.store.keys import result_key
 from backend.store.tables import Job, JobRequest
 from backend.store.tables.base import now
 
@@ -99,7 +100,7 @@ def submit(
         # Outside the transaction that writes: files may be read for it.
         parameters = validate_params(store, session, kind, asked)
         work = KINDS[kind].cost(store, session, parameters).work
-    key = KINDS[kind].key(parameters)
+    key = result_key("job", kind=kind, parameters=parameters)
     made = _queued(kind, parameters, key)
     made.requires, made.work = requires, work
     for _ in range(TIMES):

@@ -25,7 +25,7 @@ from backend.store.tables import (
     Selection,
 )
 
-Sort = Literal[
+ClusterSort = Literal[
     "rank",
     "size",
     "coherence",
@@ -40,12 +40,12 @@ MAX_CLUSTERS = 200
 
 @dataclass(frozen=True)
 class ClusterFilter:
-    """Which clusters, in which order; bounds are inclusive, None leaves one out.
+    """Filters, order and page of a list of clusters; bounds are inclusive, None is no bound.
 
-    `answer` is part of the most common answer's text, or of a person's label.
+    `answer` is part of the text of the most common answer, or of the label.
     """
 
-    sort: Sort = "rank"
+    sort: ClusterSort = "rank"
     descending: bool = False
     min_size: int | None = None
     max_size: int | None = None
@@ -60,20 +60,20 @@ class ClusterFilter:
     limit: int = 50
 
 
-def _bounds(wanted: ClusterFilter) -> list[tuple[str, float | None, float | None]]:
+def _bounds(filters: ClusterFilter) -> list[tuple[str, float | None, float | None]]:
     return [
-        ("size", wanted.min_size, wanted.max_size),
-        ("coherence", wanted.min_coherence, wanted.max_coherence),
-        ("mean_loss_nats", wanted.min_loss, wanted.max_loss),
-        ("answer_entropy_nats", wanted.min_entropy, wanted.max_entropy),
+        ("size", filters.min_size, filters.max_size),
+        ("coherence", filters.min_coherence, filters.max_coherence),
+        ("mean_loss_nats", filters.min_loss, filters.max_loss),
+        ("answer_entropy_nats", filters.min_entropy, filters.max_entropy),
     ]
 
 
-def _within(cluster: Cluster, wanted: ClusterFilter) -> bool:
-    for name, low, high in _bounds(wanted):
-        value = getattr(cluster, name)
+def _is_within(cluster: Cluster, filters: ClusterFilter) -> bool:
+    for name, low, high in _bounds(filters):
         if low is None and high is None:
             continue
+        value = getattr(cluster, name)
         if value is None or (low is not None and value < low):
             return False
         if high is not None and value > high:
@@ -92,23 +92,23 @@ _SORT_KEYS: dict[str, Callable[[Cluster], float | None]] = {
 }
 
 
-def _sorted(rows: Sequence[tuple[Cluster, Any]], wanted: ClusterFilter) -> list[Any]:
-    """Sort; clusters without a value come last either way, ties by rank."""
-    if wanted.sort not in _SORT_KEYS:
+def _sorted(rows: Sequence[tuple[Cluster, Any]], filters: ClusterFilter) -> list[Any]:
+    """Sort clusters; those without a value are last in either order, ties are by rank."""
+    if filters.sort not in _SORT_KEYS:
         raise InvalidInputError(
-            f"sort {wanted.sort!r}", f"Choose one of {', '.join(_SORT_KEYS)}", "sort"
+            f"sort {filters.sort!r}", f"Choose one of {', '.join(_SORT_KEYS)}", "sort"
         )
-    key, sign = _SORT_KEYS[wanted.sort], -1 if wanted.descending else 1
+    value_of, sign = _SORT_KEYS[filters.sort], -1 if filters.descending else 1
 
-    def place(row: tuple[Cluster, Any]) -> tuple[bool, float, int]:
-        value = key(row[0])
+    def sort_key(row: tuple[Cluster, Any]) -> tuple[bool, float, int]:
+        value = value_of(row[0])
         return value is None, sign * (value or 0.0), row[0].rank
 
-    return sorted(rows, key=place)
+    return sorted(rows, key=sort_key)
 
 
 def _examples(session: Session, clusters: Sequence[Cluster]) -> dict[int, int]:
-    """Return the most central member's prediction of each cluster."""
+    """Return the prediction of the most central member by cluster."""
     rows = session.execute(
         select(ClusterMember.cluster_id, ClusterMember.prediction).where(
             ClusterMember.cluster_id.in_([c.id for c in clusters]), ClusterMember.position == 0
@@ -135,12 +135,12 @@ def _curves(
 def _cluster_row(
     cluster: Cluster,
     annotation: Annotation | None,
-    read: Reader | None,
+    reader: Reader | None,
     prediction: int,
     curve: Sequence[float],
 ) -> ClusterRow:
-    tokens = _example(read, prediction) if read else ()
-    shown = read.token_or_none if read else _no_token
+    tokens = _example(reader, prediction) if reader else ()
+    token = reader.token_or_none if reader else _no_token
     return ClusterRow(
         id=cluster.id,
         rank=cluster.rank,
@@ -150,10 +150,10 @@ def _cluster_row(
         mean_cosine=cluster.mean_cosine,
         mean_loss_nats=cluster.mean_loss_nats,
         answer_entropy_nats=cluster.answer_entropy_nats,
-        top_answer=shown(cluster.top_answer),
+        top_answer=token(cluster.top_answer),
         top_answer_share=cluster.top_answer_share,
-        pattern_last=shown(cluster.pattern_last),
-        pattern_answer=shown(cluster.pattern_answer),
+        pattern_last=token(cluster.pattern_last),
+        pattern_answer=token(cluster.pattern_answer),
         pattern_precision=cluster.pattern_precision,
         pattern_recall=cluster.pattern_recall,
         label=annotation.label if annotation else "",
@@ -169,10 +169,8 @@ def _no_token(_token_id: int | None) -> Token | None:
     return None
 
 
-def _example(read: Reader, prediction: int) -> tuple[Token, ...]:
-    place = read.locate(prediction)
-    first = max(0, place.position - EXAMPLE_TOKENS)
-    return tuple(v.token for v in read.token_values(place.document, first, place.position + 1))
+def _example(reader: Reader, prediction: int) -> tuple[Token, ...]:
+    return tuple(value.token for value in reader.window(prediction, EXAMPLE_TOKENS).tokens)
 
 
 def cluster_rows(
@@ -182,12 +180,12 @@ def cluster_rows(
     selection: Selection,
 ) -> tuple[ClusterRow, ...]:
     """Return clusters of one selection as views."""
-    read = find_reader(store, session, selection.corpus)
+    reader = find_reader(store, session, selection.corpus)
     clusters = [cluster for cluster, _ in rows]
     examples = _examples(session, clusters)
     curves = _curves(session, clusters, selection)
     return tuple(
-        _cluster_row(cluster, annotation, read, examples[cluster.id], curves.get(cluster.id, ()))
+        _cluster_row(cluster, annotation, reader, examples[cluster.id], curves.get(cluster.id, ()))
         for cluster, annotation in rows
     )
 
@@ -195,7 +193,7 @@ def cluster_rows(
 def annotated_clusters(
     session: Session, clustering_id: int
 ) -> Sequence[tuple[Cluster, Annotation | None]]:
-    """Return all clusters of a clustering by rank, with a person's words if there are any."""
+    """Return all clusters of a clustering by rank, with their annotations."""
     rows = session.execute(
         select(Cluster, Annotation)
         .outerjoin(Annotation, Annotation.cluster_id == Cluster.id)
@@ -205,33 +203,35 @@ def annotated_clusters(
     return [(cluster, annotation) for cluster, annotation in rows]
 
 
-def list_clusters(store: Store, clustering_id: int, wanted: ClusterFilter) -> ClusterPage:
+def list_clusters(store: Store, clustering_id: int, filters: ClusterFilter) -> ClusterPage:
     """Return a page of the clusters that match.
 
     Raises:
         NotFoundError: there is no such clustering.
         InvalidInputError: a filter out of range.
     """
-    offset = parse_cursor(wanted.cursor)
-    check_limit(wanted.limit, MAX_CLUSTERS)
+    offset = parse_cursor(filters.cursor)
+    check_limit(filters.limit, MAX_CLUSTERS)
     with store.session() as session:
-        home = finished_clustering(session, clustering_id)
-        selection = home.discovery.similarity.selection
-        rows = [r for r in annotated_clusters(session, clustering_id) if _within(r[0], wanted)]
-        if wanted.answer:
-            read = find_reader(store, session, selection.corpus)
-            rows = [r for r in rows if _names(wanted.answer, r, read)]
-        page, cursor = paginate(_sorted(rows, wanted), offset, wanted.limit)
+        clustering = finished_clustering(session, clustering_id)
+        selection = clustering.discovery.similarity.selection
+        rows = [
+            row for row in annotated_clusters(session, clustering_id) if _is_within(row[0], filters)
+        ]
+        if filters.answer:
+            reader = find_reader(store, session, selection.corpus)
+            rows = [row for row in rows if _matches_text(filters.answer, row, reader)]
+        page, cursor = paginate(_sorted(rows, filters), offset, filters.limit)
         return ClusterPage(
             clusters=cluster_rows(store, session, page, selection),
             n_matching=len(rows),
-            n_clusters=home.n_clusters,
+            n_clusters=clustering.n_clusters,
             next_cursor=cursor,
         )
 
 
-def _names(text: str, row: tuple[Cluster, Annotation | None], read: Reader | None) -> bool:
+def _matches_text(text: str, row: tuple[Cluster, Annotation | None], reader: Reader | None) -> bool:
     cluster, annotation = row
-    answer = read.token_or_none(cluster.top_answer) if read else None
+    answer = reader.token_or_none(cluster.top_answer) if reader else None
     label = annotation.label if annotation else ""
     return (answer is not None and text in answer.text) or text.lower() in label.lower()

@@ -2,7 +2,7 @@
 
 import numpy as np
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from backend.errors import NotFoundError
 from backend.quanta.similarities import selection_row
@@ -23,14 +23,17 @@ from backend.store.tables import (
     CurveSet,
     Discovery,
     Selection,
+    Similarity,
     Suite,
 )
 
-# A cluster counts as coherent above this difference of mean affinities, with enough members from
-# enough documents; angular affinity 0.5 is a right angle, so 0.05 is nine degrees.
+# Minimum coherence, members and documents of a coherent cluster. Angular affinity 0.5 is a right
+# angle, so 0.05 is nine degrees.
 COHERENT_ABOVE = 0.05
 COHERENT_SIZE, COHERENT_DOCUMENTS = 8, 5
 EXPLAINED_PRECISION = 0.5
+_SIMILARITY = joinedload(Clustering.discovery).joinedload(Discovery.similarity)
+_RELATIONS = _SIMILARITY.joinedload(Similarity.selection).joinedload(Selection.corpus)
 
 
 def clustering_row(clustering: Clustering, largest: int) -> ClusteringRow:
@@ -51,16 +54,17 @@ def clustering_row(clustering: Clustering, largest: int) -> ClusteringRow:
 
 def clustering_rows(session: Session, discovery_id: int | None = None) -> list[ClusteringRow]:
     """Return clusterings of finished discoveries, by discovery and n_clusters."""
-    query = (
+    statement = (
         select(Clustering, Cluster.size)
         .join(Discovery, Discovery.id == Clustering.discovery_id)
         .join(Cluster, (Cluster.clustering_id == Clustering.id) & (Cluster.rank == 1))
         .where(Discovery.completed_at.is_not(None))
         .order_by(Clustering.discovery_id, Clustering.n_clusters)
+        .options(_SIMILARITY)
     )
     if discovery_id is not None:
-        query = query.where(Clustering.discovery_id == discovery_id)
-    return [clustering_row(row, largest) for row, largest in session.execute(query)]
+        statement = statement.where(Clustering.discovery_id == discovery_id)
+    return [clustering_row(row, largest) for row, largest in session.execute(statement)]
 
 
 def list_clusterings(store: Store) -> tuple[ClusteringRow, ...]:
@@ -70,22 +74,22 @@ def list_clusterings(store: Store) -> tuple[ClusteringRow, ...]:
 
 
 def finished_clustering(session: Session, clustering_id: int) -> Clustering:
-    """Return a clustering of a finished discovery.
+    """Return a clustering of a finished discovery, with its similarity, selection and corpus.
 
     Raises:
         NotFoundError: there is none with that id.
     """
-    row = session.get(Clustering, clustering_id)
+    row = session.get(Clustering, clustering_id, options=[_RELATIONS])
     if row is None or row.discovery.completed_at is None:
         raise NotFoundError(
             f"there is no clustering {clustering_id}",
-            "GET /api/v1/clusterings lists them; `quanta discover` makes one",
+            "GET /api/v1/clusterings lists them; `quanta discover` creates them",
         )
     return row
 
 
 def selection_suite(session: Session, selection: Selection) -> Suite | None:
-    """Return the suite whose losses go with a selection; for imported labels the first there is."""
+    """Return the suite of a selection; for imported labels the first that is evaluated."""
     if selection.evaluation is not None:
         return selection.evaluation.checkpoint.model.suite
     return first_suite(session, selection.corpus)
@@ -122,6 +126,16 @@ def rank_frequency(session: Session, discovery: Discovery) -> RankFrequency:
         published_slope=PUBLISHED_SLOPE,
         published_theory_slope=PUBLISHED_THEORY_SLOPE,
     )
+
+
+def clustering_rank_frequency(store: Store, clustering_id: int) -> RankFrequency:
+    """Return the rank-frequency data of a clustering's discovery.
+
+    Raises:
+        NotFoundError: there is none with that id.
+    """
+    with store.session() as session:
+        return rank_frequency(session, finished_clustering(session, clustering_id).discovery)
 
 
 def is_coherent(cluster: Cluster) -> bool:

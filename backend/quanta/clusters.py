@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from backend.errors import InvalidInputError, NotFoundError
 from backend.quanta.cluster_list import cluster_rows
 from backend.quanta.clusterings import clustering_row, selection_suite
-from backend.quanta.contexts import find_cluster, list_members
+from backend.quanta.contexts import Member, find_cluster, list_members
 from backend.quanta.similarities import selection_row
 from backend.quanta.views import (
     Annotation,
+    ClusterPlots,
     ClusterView,
     Count,
     CurveBand,
@@ -34,34 +35,35 @@ from backend.store.tables.base import now
 
 MAX_MEMBERS = 500
 MAX_SUB_MATRIX = 500
+MAX_COUNTS = 12
 
 
-def _counts(read: Reader | None, ids: Sequence[int | None], most: int = 12) -> tuple[Count, ...]:
-    if read is None:
+def _top_tokens(reader: Reader | None, ids: Sequence[int | None]) -> tuple[Count, ...]:
+    if reader is None:
         return ()
-    known = Counter(token for token in ids if token is not None)
-    counted = sorted(known.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(Count(read.token(token), count) for token, count in counted[:most])
+    counts = Counter(token for token in ids if token is not None)
+    top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_COUNTS]
+    return tuple(Count(reader.token(token), count) for token, count in top)
 
 
-def _neighbours(session: Session, read: Reader | None, cluster: Cluster) -> tuple[Neighbour, ...]:
+def _neighbours(session: Session, reader: Reader | None, cluster: Cluster) -> tuple[Neighbour, ...]:
     ranks = {int(rank): value for rank, value in cluster.neighbours.items()}
     rows = session.scalars(
         select(Cluster).where(
             Cluster.clustering_id == cluster.clustering_id, Cluster.rank.in_(ranks)
         )
     )
-    found = [
+    neighbours = [
         Neighbour(
             row.id,
             row.rank,
             row.size,
             ranks[row.rank],
-            read.token_or_none(row.top_answer) if read else None,
+            reader.token_or_none(row.top_answer) if reader else None,
         )
         for row in rows
     ]
-    return tuple(sorted(found, key=lambda n: -n.mean_cosine))
+    return tuple(sorted(neighbours, key=lambda n: -n.mean_cosine))
 
 
 def _band(
@@ -95,10 +97,10 @@ def _band(
     )
 
 
-def _beside(session: Session, cluster: Cluster, by: int) -> int | None:
+def _id_by_rank_offset(session: Session, cluster: Cluster, offset: int) -> int | None:
     return session.scalar(
         select(Cluster.id).where(
-            Cluster.clustering_id == cluster.clustering_id, Cluster.rank == cluster.rank + by
+            Cluster.clustering_id == cluster.clustering_id, Cluster.rank == cluster.rank + offset
         )
     )
 
@@ -120,10 +122,9 @@ def cluster(store: Store, cluster_id: int, *, members: int = 50) -> ClusterView:
         raise InvalidInputError(f"members is {members}", f"Choose 1 to {MAX_MEMBERS}", "members")
     with store.session() as session:
         row, selection = find_cluster(session, cluster_id)
-        read = find_reader(store, session, selection.corpus)
-        held = list_members(session, read, cluster_id)
+        reader = find_reader(store, session, selection.corpus)
         annotation = session.get(AnnotationRow, cluster_id)
-        shown = [member.prediction for member in held[:members]]
+        plots = _plots(store, session, row, selection, members)
         largest = session.scalar(
             select(Cluster.size).where(
                 Cluster.clustering_id == row.clustering_id, Cluster.rank == 1
@@ -133,36 +134,58 @@ def cluster(store: Store, cluster_id: int, *, members: int = 50) -> ClusterView:
             row=cluster_rows(store, session, [(row, annotation)], selection)[0],
             clustering=clustering_row(row.clustering, largest or 0),
             selection=selection_row(selection),
-            previous=_beside(session, row, -1),
-            next=_beside(session, row, 1),
-            answers=_counts(read, [m.answer for m in held]),
-            last_tokens=_counts(read, [m.last for m in held]),
-            neighbours=_neighbours(session, read, row),
+            previous=_id_by_rank_offset(session, row, -1),
+            next=_id_by_rank_offset(session, row, 1),
+            answers=plots.answers,
+            last_tokens=plots.last_tokens,
+            neighbours=_neighbours(session, reader, row),
             annotation=_annotation(annotation),
-            curves=_bands(store, session, row, selection, shown),
+            curves=plots.curves,
             has_similarity=not row.clustering.discovery.similarity.is_imported,
-            has_text=read is not None,
+            has_text=reader is not None,
         )
 
 
+def cluster_plots(store: Store, cluster_id: int, *, members: int = 50) -> ClusterPlots:
+    """Return what the plots of a cluster show, with curves of the `members` most central members.
+
+    Raises:
+        NotFoundError: there is none with that id.
+    """
+    with store.session() as session:
+        return _plots(store, session, *find_cluster(session, cluster_id), members)
+
+
+def _plots(
+    store: Store, session: Session, row: Cluster, selection: Selection, members: int
+) -> ClusterPlots:
+    reader = find_reader(store, session, selection.corpus)
+    rows = list_members(session, reader, row.id)
+    return ClusterPlots(
+        curves=_bands(store, session, row, selection, rows[:members]),
+        answers=_top_tokens(reader, [member.answer for member in rows]),
+        last_tokens=_top_tokens(reader, [member.last for member in rows]),
+    )
+
+
 def _bands(
-    store: Store, session: Session, row: Cluster, selection: Selection, shown: Sequence[int]
+    store: Store, session: Session, row: Cluster, selection: Selection, members: Sequence[Member]
 ) -> tuple[CurveBand, ...]:
     suite = selection_suite(session, selection)
     if suite is None:
         return ()
     losses = suite_losses(store, session, selection.corpus, suite)
     bands = [
-        _band(session, row, curve_set, losses, shown)
+        _band(session, row, curve_set, losses, [member.prediction for member in members])
         for curve_set in curve_sets(session, selection.corpus, suite)
     ]
     return tuple(band for band in bands if band is not None)
 
 
 def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
-    """Return cosines between a cluster's members, ordered so that alike ones are neighbours.
+    """Return cosines between a cluster's members, sorted by the leading eigenvector.
 
-    Of more than `limit` members it takes `limit`, evenly from the most to the least central.
+    Of more than `limit` members it samples `limit`, evenly from the most to the least central.
 
     Raises:
         NotFoundError: there is no such cluster, or it was imported without gradients.
@@ -184,12 +207,12 @@ def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
             .where(ClusterMember.cluster_id == cluster_id)
             .order_by(ClusterMember.position)
         ).all()
-    chosen = np.linspace(0, len(members) - 1, min(limit, len(members))).astype(int)
-    rows = np.array([members[i][0] for i in chosen])
+    sample = np.linspace(0, len(members) - 1, min(limit, len(members))).astype(int)
+    rows = np.array([members[i][0] for i in sample])
     values = np.asarray(cosines(store, similarity)[np.ix_(rows, rows)], np.float64)
     order = order_by_leading_eigenvector(values)
     return SubMatrix(
-        predictions=tuple(members[chosen[i]][1] for i in order),
+        predictions=tuple(members[sample[i]][1] for i in order),
         values=tuple(tuple(line) for line in values[np.ix_(order, order)].round(4).tolist()),
         n_members=row.size,
     )
@@ -198,7 +221,7 @@ def sub_matrix(store: Store, cluster_id: int, *, limit: int = 200) -> SubMatrix:
 def annotate(
     store: Store, cluster_id: int, label: str, note: str, tags: Sequence[str]
 ) -> Annotation:
-    """Set a person's label, note and tags for a cluster; empty ones remove them.
+    """Set the label, note and tags of a cluster; empty values clear them.
 
     Raises:
         NotFoundError: there is no such cluster.

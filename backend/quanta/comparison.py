@@ -1,4 +1,4 @@
-"""How far two clusterings of one corpus agree, over the predictions that both hold.
+"""Agreement of two clusterings of one corpus, over the predictions in both.
 
 ARI: Hubert and Arabie (1985), from pair counts. NMI: mutual information over the arithmetic mean
 of the two entropies. Both are symmetric and 1 for equal partitions.
@@ -21,7 +21,7 @@ Labels = NDArray[np.int64]
 
 
 def compare(store: Store, a: int, b: int, *, limit: int = 100) -> Comparison:
-    """Return how far clusterings `a` and `b` agree, with the overlap of their first ranks.
+    """Return the agreement of clusterings `a` and `b`, with the overlap of their first ranks.
 
     Raises:
         NotFoundError: there is no such clustering.
@@ -90,17 +90,17 @@ def contingency(a: Labels, b: Labels, n_a: int, n_b: int) -> NDArray[np.int64]:
 
 def adjusted_rand_index(table: NDArray[np.int64]) -> float:
     """Return the adjusted Rand index of a contingency table; 1 for equal partitions."""
-    # Python integers: products of pair counts pass 2^63 at a few hundred thousand predictions.
-    together = int((table * (table - 1)).sum())
+    # Python integers: products of pair counts exceed 2^63 at a few hundred thousand predictions.
+    in_both = int((table * (table - 1)).sum())
     in_a = int((table.sum(1) * (table.sum(1) - 1)).sum())
     in_b = int((table.sum(0) * (table.sum(0) - 1)).sum())
     n = int(table.sum())
     pairs = n * (n - 1)
-    if together == in_a == in_b:
+    if in_both == in_a == in_b:
         return 1.0
-    # together, in_a and in_b count ordered pairs; their ratio is that of unordered ones.
+    # in_both, in_a and in_b count ordered pairs; ratios are those of unordered pairs.
     expected = in_a * in_b / pairs
-    return (together - expected) / ((in_a + in_b) / 2 - expected)
+    return (in_both - expected) / ((in_a + in_b) / 2 - expected)
 
 
 def normalized_mutual_information(table: NDArray[np.int64]) -> float:
@@ -119,11 +119,11 @@ def _entropy(counts: NDArray[np.int64]) -> float:
 def best_matches(
     table: NDArray[np.int64], ids_a: list[int], ids_b: list[int]
 ) -> tuple[ClusterMatch, ...]:
-    """Return for every row of `table` the column of highest Jaccard index; ties go to low rank."""
+    """Return for each row of `table` the first column with the highest Jaccard index."""
     sizes_a, sizes_b = table.sum(1), table.sum(0)
     union = sizes_a[:, None] + sizes_b[None, :] - table
     jaccard = table / np.maximum(union, 1)
-    partner_of_a, partner_of_b = jaccard.argmax(1), jaccard.argmax(0)
+    best_for_a, best_for_b = jaccard.argmax(1), jaccard.argmax(0)
     return tuple(
         ClusterMatch(
             cluster_a=ids_a[i],
@@ -134,8 +134,8 @@ def best_matches(
             size_b=int(sizes_b[j]),
             shared=int(table[i, j]),
             jaccard=float(jaccard[i, j]),
-            mutual=bool(partner_of_b[j] == i),
+            mutual=bool(best_for_b[j] == i),
         )
-        for i, j in enumerate(partner_of_a.tolist())
+        for i, j in enumerate(best_for_a.tolist())
         if sizes_a[i]
     )

@@ -1,14 +1,14 @@
-"""Views of two clusterings side by side: plain data without a database."""
+"""Views of a comparison of two clusterings (see backend/read/views.py)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ClusterMatch:
-    """A cluster of a and the cluster of b that is most like it.
+    """A cluster of a and the most similar cluster of b.
 
-    `jaccard` = shared / (size_a + size_b - shared), over common predictions. `mutual` says that
-    neither has a better partner.
+    `jaccard` = shared / (size_a + size_b - shared), over common predictions. `mutual`: each is
+    the best match of the other.
     """
 
     cluster_a: int
@@ -24,11 +24,11 @@ class ClusterMatch:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Agreement of clusterings a and b over the `n_common` predictions that both hold.
+    """Agreement of clusterings a and b over their `n_common` common predictions.
 
     `overlap[i][j]` counts predictions in rank i + 1 of a and rank j + 1 of b, for the first ranks
-    of each; `truncated` says that there are more ranks. `matches` has one entry for every cluster
-    of a that holds a common prediction, by rank.
+    of each; `truncated`: there are more ranks. `matches` has one entry for every cluster
+    of a with a common prediction, by rank.
     """
 
     a: int

@@ -25,7 +25,7 @@ from backend.read.reader import Reader, find_reader
 from backend.store.database import Store
 from backend.store.tables import Cluster, ClusterMember, Document, Selection
 
-Order = Literal["similarity", "loss", "document"]
+ContextOrder = Literal["similarity", "loss", "document"]
 ORDERS = ("similarity", "loss", "document")
 MAX_CONTEXT = 4_096
 MAX_CONTEXTS = 100
@@ -58,31 +58,31 @@ def find_cluster(session: Session, cluster_id: int) -> tuple[Cluster, Selection]
     return cluster, clustering.discovery.similarity.selection
 
 
-def list_members(session: Session, read: Reader | None, cluster_id: int) -> list[Member]:
-    """Return members, the most central first; imported ones in the order of the samples."""
+def list_members(session: Session, reader: Reader | None, cluster_id: int) -> list[Member]:
+    """Return members, most central first; imported ones in the order of the samples."""
     rows = session.execute(
         select(ClusterMember.row, ClusterMember.prediction)
         .where(ClusterMember.cluster_id == cluster_id)
         .order_by(ClusterMember.position)
     ).all()
-    if read is None:
+    if reader is None:
         return [Member(row, prediction) for row, prediction in rows]
-    places = read.locate_many(np.array([prediction for _, prediction in rows], np.int64))
-    facts = zip(
-        rows,
-        places.documents.tolist(),
-        places.positions.tolist(),
-        read.tokens[places.tokens - 1].tolist(),
-        read.tokens[places.tokens].tolist(),
-        strict=True,
+    places = reader.locate_many(np.array([prediction for _, prediction in rows], np.int64))
+    columns = (
+        places.documents,
+        places.positions,
+        reader.tokens[places.tokens - 1],
+        reader.tokens[places.tokens],
     )
     return [
         Member(row, prediction, Place(document, position), last, answer)
-        for (row, prediction), document, position, last, answer in facts
+        for (row, prediction), document, position, last, answer in zip(
+            rows, *(column.tolist() for column in columns), strict=True
+        )
     ]
 
 
-def _ordered(members: list[Member], order: str, losses: NDArray[np.float16] | None) -> list[Member]:
+def _sorted(members: list[Member], order: str, losses: NDArray[np.float16] | None) -> list[Member]:
     if order == "loss" and losses is not None:
         return sorted(members, key=lambda m: (float(losses[m.prediction]), m.prediction))
     if order == "document":
@@ -95,13 +95,13 @@ def _losses(store: Store, session: Session, selection: Selection) -> NDArray[np.
     suite = selection_suite(session, selection)
     if suite is None:
         return None
-    found = suite_losses(store, session, selection.corpus, suite)
+    losses = suite_losses(store, session, selection.corpus, suite)
     evaluation = selection.evaluation
-    return found.column(evaluation.id) if evaluation else found.values[:, -1]
+    return losses.column(evaluation.id) if evaluation else losses.values[:, -1]
 
 
 def _context(
-    read: Reader | None,
+    reader: Reader | None,
     member: Member,
     documents: Mapping[int, Document],
     losses: NDArray[np.float16] | None,
@@ -109,7 +109,7 @@ def _context(
 ) -> Context:
     place = member.place
     loss = None if losses is None else float(losses[member.prediction])
-    if read is None or place is None:
+    if reader is None or place is None:
         return Context(
             prediction=member.prediction,
             row=member.row,
@@ -123,8 +123,7 @@ def _context(
             truncated=False,
         )
     document = documents[place.document]
-    first = max(0, place.position - length)
-    tokens = read.token_values(place.document, first, place.position + 1, losses)
+    tokens = reader.window(member.prediction, length, losses=losses).tokens
     return Context(
         prediction=member.prediction,
         row=member.row,
@@ -135,14 +134,14 @@ def _context(
         tokens=tokens,
         answer=tokens[-1].token,
         loss_nats=loss,
-        truncated=first > 0,
+        truncated=place.position > length,
     )
 
 
 def _documents(session: Session, corpus_id: int, members: Sequence[Member]) -> dict[int, Document]:
-    wanted = {member.place.document for member in members if member.place}
+    indexes = {member.place.document for member in members if member.place}
     rows = session.scalars(
-        select(Document).where(Document.corpus_id == corpus_id, Document.index.in_(wanted))
+        select(Document).where(Document.corpus_id == corpus_id, Document.index.in_(indexes))
     )
     return {row.index: row for row in rows}
 
@@ -152,7 +151,7 @@ def list_contexts(
     cluster_id: int,
     *,
     context: int = 64,
-    order: Order = "similarity",
+    order: ContextOrder = "similarity",
     answer: int | None = None,
     last: int | None = None,
     cursor: str | None = None,
@@ -169,20 +168,20 @@ def list_contexts(
     if not 1 <= context <= MAX_CONTEXT:
         raise InvalidInputError(f"context is {context}", f"Choose 1 to {MAX_CONTEXT}", "context")
     if order not in ORDERS:
-        raise InvalidInputError(f"order {order!r}", f"Choose {', '.join(ORDERS)}", "order")
+        raise InvalidInputError(f"order {order!r}", f"Choose one of {', '.join(ORDERS)}", "order")
     with store.session() as session:
         _, selection = find_cluster(session, cluster_id)
-        read = find_reader(store, session, selection.corpus)
+        reader = find_reader(store, session, selection.corpus)
         losses = _losses(store, session, selection)
-        held = [
+        members = [
             member
-            for member in list_members(session, read, cluster_id)
+            for member in list_members(session, reader, cluster_id)
             if answer in {None, member.answer} and last in {None, member.last}
         ]
-        page, following = paginate(_ordered(held, order, losses), offset, limit)
+        page, next_cursor = paginate(_sorted(members, order, losses), offset, limit)
         documents = _documents(session, selection.corpus_id, page)
     return ContextPage(
-        contexts=tuple(_context(read, m, documents, losses, context) for m in page),
-        n_members=len(held),
-        next_cursor=following,
+        contexts=tuple(_context(reader, m, documents, losses, context) for m in page),
+        n_members=len(members),
+        next_cursor=next_cursor,
     )

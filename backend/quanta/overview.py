@@ -1,4 +1,4 @@
-"""The first page: what the store holds."""
+"""Contents of the store, for the first page."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,7 +14,7 @@ from backend.store.lookup import corpus_named
 from backend.store.tables import Clustering, Corpus, CurveSet, Suite
 
 N_HIGHLIGHTS = 6
-# Fine enough that a cluster is one skill, coarse enough that it has members to look at.
+# Fine enough that a cluster is one skill, coarse enough that it has several members.
 PREFERRED_N_CLUSTERS = 100
 
 
@@ -30,15 +30,15 @@ def _default(rows: list[ClusteringRow]) -> int | None:
 def _highlights(store: Store, session: Session, clustering: Clustering) -> tuple[ClusterRow, ...]:
     """Return the most coherent clusters, no two with the same most common answer."""
     selection = clustering.discovery.similarity.selection
-    rows = [r for r in annotated_clusters(session, clustering.id) if is_coherent(r[0])]
+    rows = [row for row in annotated_clusters(session, clustering.id) if is_coherent(row[0])]
     rows.sort(key=lambda row: -(row[0].coherence or 0))
     answers: set[int | None] = set()
-    chosen = []
+    highlights = []
     for row in rows:
         if row[0].top_answer not in answers:
             answers.add(row[0].top_answer)
-            chosen.append(row)
-    return cluster_rows(store, session, chosen[:N_HIGHLIGHTS], selection)
+            highlights.append(row)
+    return cluster_rows(store, session, highlights[:N_HIGHLIGHTS], selection)
 
 
 def _curve_sets(session: Session, corpora: list[Corpus], suites: list[Suite]) -> list[CurveSet]:
@@ -51,18 +51,21 @@ def _curve_sets(session: Session, corpora: list[Corpus], suites: list[Suite]) ->
 
 
 def overview(store: Store, corpus: str | None = None) -> Overview:
-    """Return what the store holds, on one corpus or on all.
+    """Return the contents of the store, with scaling curves on one corpus or on all.
 
     Raises:
         NotFoundError: there is no such corpus.
     """
     with store.session() as session:
-        chosen = [corpus_named(session, corpus)] if corpus else None
-        corpora = chosen or list(session.scalars(select(Corpus).order_by(Corpus.id)))
+        corpora = (
+            [corpus_named(session, corpus)]
+            if corpus
+            else list(session.scalars(select(Corpus).order_by(Corpus.id)))
+        )
         suites = list(session.scalars(select(Suite).order_by(Suite.id)))
         clusterings = clustering_rows(session)
         default = _default(clusterings)
-        shown = session.get(Clustering, default) if default else None
+        clustering = session.get(Clustering, default) if default else None
         return Overview(
             corpora=corpus_rows(session),
             suites=tuple(suite_view(session, suite, None) for suite in suites),
@@ -71,6 +74,6 @@ def overview(store: Store, corpus: str | None = None) -> Overview:
             ),
             clusterings=tuple(clusterings),
             default_clustering=default,
-            rank_frequency=rank_frequency(session, shown.discovery) if shown else None,
-            highlights=_highlights(store, session, shown) if shown else (),
+            rank_frequency=rank_frequency(session, clustering.discovery) if clustering else None,
+            highlights=_highlights(store, session, clustering) if clustering else (),
         )

@@ -30,7 +30,7 @@ def selection_row(selection: Selection) -> SelectionRow:
         suite=checkpoint.model.suite.name if checkpoint else None,
         model=checkpoint.model.name if checkpoint else None,
         step=checkpoint.step if checkpoint else None,
-        max_loss_nats=parameters.get("max_loss_nats"),
+        threshold_nats=parameters.get("threshold_nats"),
         stride=parameters.get("stride"),
         induction_filter=parameters.get("induction_filter"),
         size=selection.size,
@@ -52,11 +52,11 @@ def _finished(session: Session, similarity_id: int) -> Similarity:
     row = session.get(Similarity, similarity_id)
     if row is None:
         raise NotFoundError(
-            f"there is no similarity {similarity_id}", "A clustering names the one it is made of"
+            f"there is no similarity {similarity_id}", "A clustering names its similarity"
         )
     if row.is_imported:
         raise NotFoundError(
-            f"similarity {similarity_id} is not here: its clusters were imported as labels",
+            f"similarity {similarity_id} is not stored: its clusters were imported as labels",
             "Only `quanta discover` computes similarities of gradients",
         )
     if row.completed_at is None:
@@ -72,15 +72,15 @@ def _spread(cosine: NDArray[np.float32]) -> tuple[float, dict[str, float]]:
     values = np.array(cosine[rows], np.float64)
     values[np.arange(len(rows)), rows] = np.nan
     levels = np.nanquantile(values, QUANTILES)
-    named = zip(QUANTILES, levels, strict=True)
-    return float(np.nanmean(values)), {f"{q:g}": float(v) for q, v in named}
+    quantiles = {f"{q:g}": float(v) for q, v in zip(QUANTILES, levels, strict=True)}
+    return float(np.nanmean(values)), quantiles
 
 
 _spreads: dict[str, tuple[float, dict[str, float]]] = {}
 
 
 def similarity(store: Store, similarity_id: int) -> SimilarityView:
-    """Return what a similarity is of, and how its cosines spread.
+    """Return a similarity with the mean and the quantiles of its cosines.
 
     Raises:
         NotFoundError, NotReadyError: there is no such similarity, or it is not finished.

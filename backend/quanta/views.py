@@ -1,4 +1,4 @@
-"""What the queries of quanta discovery return: selections, clusterings, clusters; see views.py."""
+"""Views of selections, similarities, clusterings and clusters (see backend/read/views.py)."""
 
 from dataclasses import dataclass, field
 
@@ -9,10 +9,7 @@ from backend.scaling.views import ScalingView, SuiteView
 
 @dataclass(frozen=True)
 class SelectionRow:
-    """Predictions that QDG starts from.
-
-    Of imported labels only corpus and size are known; the rest is None.
-    """
+    """Predictions that QDG clusters; for imported labels all but corpus and size is None."""
 
     id: int
     key: str
@@ -21,7 +18,7 @@ class SelectionRow:
     suite: str | None
     model: str | None
     step: int | None
-    max_loss_nats: float | None
+    threshold_nats: float | None
     stride: int | None
     induction_filter: bool | None
     size: int
@@ -32,7 +29,7 @@ class SelectionRow:
 
 @dataclass(frozen=True)
 class SimilarityView:
-    """A cosine matrix: what it is of, and how its values spread (off the diagonal)."""
+    """A cosine matrix: its selection and parameters, mean and quantiles off the diagonal."""
 
     id: int
     key: str
@@ -95,7 +92,7 @@ class ClusterRow:
     """One cluster in a list; `example` is the end of its most central member's context.
 
     Imported clusters have no gradients, hence no coherence; their members are in the order of the
-    samples. Without text there is no answer, no pattern and no example but its index.
+    samples. Without text there is no answer, no pattern and no example, only its index.
     """
 
     id: int
@@ -134,7 +131,7 @@ class ClusterPage:
 class ClusteringView:
     """A clustering with its siblings (same discovery, other n_clusters).
 
-    An imported one has neither similarity nor k-means: what comes from them is None.
+    An imported one has neither similarity nor k-means: their fields are None.
     """
 
     id: int
@@ -161,9 +158,9 @@ class ClusteringView:
 class Context:
     """One member of a cluster in its document.
 
-    `tokens` ends with the answer; `values` are losses under the selection's checkpoint.
-    `truncated` says that the context starts later than the document does. In a corpus without
-    text, position, document and answer are None and there are no tokens.
+    `tokens` ends with the answer; values are losses under the selection's checkpoint. `truncated`:
+    the document has more tokens before the context. In a corpus without text, position, document
+    and answer are None and there are no tokens.
     """
 
     prediction: int
@@ -180,7 +177,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Count:
-    """A token and how often it occurs."""
+    """A token and its number of occurrences."""
 
     token: Token
     count: int
@@ -188,7 +185,7 @@ class Count:
 
 @dataclass(frozen=True)
 class CurveBand:
-    """Members' curves along one axis: mean, 10-90 % band and up to 50 single curves."""
+    """Members' curves along one axis: mean, 10-90 % band and up to 50 members."""
 
     axis: Axis
     suite: str
@@ -212,7 +209,7 @@ class MemberCurve:
 
 @dataclass(frozen=True)
 class SubMatrix:
-    """Cosines between members, in order of `predictions`; `n_members` may be larger (a sample)."""
+    """Cosines between members, in order of `predictions`, a sample of the `n_members`."""
 
     predictions: tuple[int, ...]
     values: tuple[tuple[float, ...], ...]
@@ -221,7 +218,7 @@ class SubMatrix:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A nearby cluster of the same clustering, by mean cosine."""
+    """A similar cluster of the same clustering, by mean cosine."""
 
     id: int
     rank: int
@@ -232,12 +229,21 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Annotation:
-    """A person's words on a cluster."""
+    """A person's label, note and tags of a cluster."""
 
     label: str = ""
     note: str = ""
     tags: tuple[str, ...] = ()
     updated_at: str | None = None
+
+
+@dataclass(frozen=True)
+class ClusterPlots:
+    """What the plots of a cluster show: curves, and its most common answers and last tokens."""
+
+    curves: tuple[CurveBand, ...]
+    answers: tuple[Count, ...]
+    last_tokens: tuple[Count, ...]
 
 
 @dataclass(frozen=True)
@@ -269,7 +275,7 @@ class ContextPage:
 
 @dataclass(frozen=True)
 class Overview:
-    """The first page: what the store holds."""
+    """Contents of the store, for the first page."""
 
     corpora: tuple[CorpusRow, ...]
     suites: tuple[SuiteView, ...]

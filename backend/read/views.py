@@ -12,7 +12,7 @@ Axis = Literal["N", "S"]
 
 @dataclass(frozen=True)
 class Token:
-    """One token as shown.
+    """One token as text.
 
     Attributes:
         text: its own text; for bytes that are only part of a character, the replacement sign.
@@ -32,7 +32,7 @@ class Token:
 class TokenValue:
     """A token of a document with its prediction; the first token of a document has none.
 
-    `value` is a loss in nats (or, on the heat page, the measure asked for), None if not known.
+    `value` is a loss in nats (in heat: of the requested measure), None if not known.
     """
 
     token: Token

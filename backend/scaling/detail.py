@@ -1,4 +1,4 @@
-"""One scaling curve in full: law, distribution of losses, classes, induction, subsets."""
+"""One scaling curve with its law, distribution of losses, classes, induction and subsets."""
 
 from dataclasses import fields
 
@@ -45,7 +45,7 @@ Array = NDArray[np.float64]
 
 
 def scaling_detail(store: Store, request: ScalingRequest) -> ScalingDetail:
-    """Return a scaling curve with everything that the Scaling page shows.
+    """Return a scaling curve with all data of the Scaling page.
 
     Raises:
         NotFoundError: an unknown name or cluster.
@@ -55,12 +55,12 @@ def scaling_detail(store: Store, request: ScalingRequest) -> ScalingDetail:
     with store.session() as session:
         row = find_curve_set(session, request.suite, request.corpus, request.axis, request.model)
         curve, n_predictions = _mean_curve(store, session, row, request)
-        short, law, reason = _laws(curve, request)
+        power_law, law, reason = _laws(curve, request)
         base = scaling_view(session, row)
-        inherited = {one.name: getattr(base, one.name) for one in fields(ScalingView)}
-        inherited |= {"fit": short, "no_fit_reason": reason if short is None else None}
-        known = tallies.has_tallies(session, row)
-        missing = None if known else MISSING.format(request.suite, request.corpus)
+        inherited = {field.name: getattr(base, field.name) for field in fields(ScalingView)}
+        inherited |= {"fit": power_law, "no_fit_reason": reason if power_law is None else None}
+        has_tallies = tallies.has_tallies(session, row)
+        missing = None if has_tallies else MISSING.format(request.suite, request.corpus)
         return ScalingDetail(
             **inherited,
             subset=request.subset,
@@ -69,8 +69,8 @@ def scaling_detail(store: Store, request: ScalingRequest) -> ScalingDetail:
             step_zero=_step_zero(session, row),
             law=law,
             no_law_reason=reason if law is None and request.fit != "none" else None,
-            distribution=_distribution(store, row) if known else None,
-            classes=_class_parts(row) if known else (),
+            distribution=_distribution(store, row) if has_tallies else None,
+            classes=_class_parts(row) if has_tallies else (),
             induction=_induction(row),
             missing=missing,
         )
@@ -79,33 +79,33 @@ def scaling_detail(store: Store, request: ScalingRequest) -> ScalingDetail:
 def _laws(
     curve: MeanCurve, request: ScalingRequest
 ) -> tuple[PowerLaw | None, LawFit | None, str | None]:
-    """Return (power law, the law asked for, why there is none)."""
+    """Return (power law, law of `request.fit`, reason if there is none)."""
     if request.fit == "none":
-        return None, None, "none was asked for"
-    short: PowerLaw | None = None
+        return None, None, "no fit was requested"
+    power_law: PowerLaw | None = None
     law: LawFit | None = None
     reason = None
     try:
-        short, law = power_law_fit(curve)
+        power_law, law = power_law_fit(curve)
         if request.fit == "bnsl":
             law = None
             law = broken_law_fit(curve)
     except ValueError as error:
         reason = str(error)
-    return short, law, reason
+    return power_law, law, reason
 
 
 def _mean_curve(
     store: Store, session: Session, row: CurveSet, request: ScalingRequest
 ) -> tuple[MeanCurve, int]:
-    """Return the means of the subset and its number of predictions."""
+    """Return the mean curve of the subset and its number of predictions."""
     x = np.array(row.axis_values)
-    used = np.ones(len(x), bool)
+    is_used = np.ones(len(x), bool)
     if request.first is not None:
-        used &= x >= request.first
+        is_used &= x >= request.first
     if request.last is not None:
-        used &= x <= request.last
-    if not used.any():
+        is_used &= x <= request.last
+    if not is_used.any():
         raise InvalidInputError(
             f"no point lies from {request.first or 'the start'} to {request.last or 'the end'}",
             f"The axis has {x[0]:g} to {x[-1]:g}",
@@ -114,22 +114,22 @@ def _mean_curve(
     summary = row.summary or {}
     if request.subset == "all":
         y = np.array(summary["mean_nats"])
-        drawn = tallies.resampled_means(store, row) if "class_sums_nats" in summary else None
-        of = "documents" if drawn is not None else "points"
-        return MeanCurve(x, y, used, drawn, of), row.corpus.n_predictions
+        resamples = tallies.resampled_means(store, row) if "class_sums_nats" in summary else None
+        unit = "documents" if resamples is not None else "points"
+        return MeanCurve(x, y, is_used, resamples, unit), row.corpus.n_predictions
     if request.subset.startswith("cluster:"):
-        return _cluster_curve(store, session, row, request.subset, used)
-    return _class_curve(row, request.subset, used)
+        return _cluster_curve(store, session, row, request.subset, is_used)
+    return _class_curve(row, request.subset, is_used)
 
 
-def _class_curve(row: CurveSet, subset: str, used: NDArray[np.bool_]) -> tuple[MeanCurve, int]:
+def _class_curve(row: CurveSet, subset: str, is_used: NDArray[np.bool_]) -> tuple[MeanCurve, int]:
     summary = row.summary or {}
     counts, sums = summary.get("class_counts", {}), summary.get("class_sums_nats", {})
     if subset not in counts:
-        known = ", ".join(counts) or "none yet: classify again"
+        classes = ", ".join(counts) or "none yet: classify again"
         raise InvalidInputError(
             f"there is no subset {subset!r}",
-            f"Choose all, cluster:ID, or a class: {known}",
+            f"Choose all, cluster:ID, or a class: {classes}",
             "subset",
         )
     if not counts[subset]:
@@ -137,16 +137,16 @@ def _class_curve(row: CurveSet, subset: str, used: NDArray[np.bool_]) -> tuple[M
             f"no prediction is {subset} along {row.axis}", "Choose another subset", "subset"
         )
     y = np.array(sums[subset]) / counts[subset]
-    return MeanCurve(np.array(row.axis_values), y, used, None, "points"), counts[subset]
+    return MeanCurve(np.array(row.axis_values), y, is_used, None, "points"), counts[subset]
 
 
 def _cluster_curve(
-    store: Store, session: Session, row: CurveSet, subset: str, used: NDArray[np.bool_]
+    store: Store, session: Session, row: CurveSet, subset: str, is_used: NDArray[np.bool_]
 ) -> tuple[MeanCurve, int]:
     from compute.power_law import resampled_means
 
     number = subset.removeprefix("cluster:")
-    found = session.execute(
+    corpus_id = session.execute(
         select(Selection.corpus_id)
         .select_from(Cluster)
         .join(Clustering, Clustering.id == Cluster.clustering_id)
@@ -155,9 +155,9 @@ def _cluster_curve(
         .join(Selection)
         .where(Cluster.id == int(number or 0), Discovery.completed_at.is_not(None))
     ).scalar_one_or_none()
-    if found is None:
+    if corpus_id is None:
         raise NotFoundError(f"there is no cluster {number}", "Choose one from the cluster pages")
-    if found != row.corpus_id:
+    if corpus_id != row.corpus_id:
         raise InvalidInputError(
             f"cluster {number} is of another corpus than {row.corpus.name}",
             "Choose its corpus",
@@ -171,15 +171,17 @@ def _cluster_curve(
     losses = loss_matrix(store, row.corpus, evaluations_of(session, row))[np.array(members)].astype(
         np.float64
     )
-    drawn = resampled_means(losses, seed=0)
+    resamples = resampled_means(losses, seed=0)
     x = np.array(row.axis_values)
-    return MeanCurve(x, losses.mean(axis=0), used, drawn, "members of the cluster"), len(members)
+    return MeanCurve(x, losses.mean(axis=0), is_used, resamples, "members of the cluster"), len(
+        members
+    )
 
 
 def _step_zero(session: Session, row: CurveSet) -> ScalingPoint | None:
     if row.axis != "S":
         return None
-    found = session.scalars(
+    evaluation = session.scalars(
         select(Evaluation)
         .join(Checkpoint)
         .where(
@@ -189,9 +191,10 @@ def _step_zero(session: Session, row: CurveSet) -> ScalingPoint | None:
             Evaluation.completed_at.is_not(None),
         )
     ).first()
-    if found is None or found.mean_loss_nats is None or found.share_under_tenth_nat is None:
+    if evaluation is None:
         return None
-    return ScalingPoint(0.0, "0", found.mean_loss_nats, found.share_under_tenth_nat)
+    mean, share = evaluation.mean_loss_nats, evaluation.share_under_tenth_nat
+    return None if mean is None or share is None else ScalingPoint(0.0, "0", mean, share)
 
 
 def _distribution(store: Store, row: CurveSet) -> LossDistribution:
@@ -205,7 +208,7 @@ def _distribution(store: Store, row: CurveSet) -> LossDistribution:
     return LossDistribution(
         indexes=tuple(indexes.tolist()),
         edges_nats=(*edges.tolist(), None),
-        shares=tuple(tuple(one) for one in (coarse / row.corpus.n_predictions).tolist()),
+        shares=tuple(tuple(counts) for counts in (coarse / row.corpus.n_predictions).tolist()),
     )
 
 

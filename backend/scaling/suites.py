@@ -1,4 +1,4 @@
-"""Suites with what is evaluated on a corpus, and scaling curves of the mean loss."""
+"""Suites with their evaluations on a corpus, and scaling curves of the mean loss."""
 
 from typing import Any
 
@@ -22,20 +22,22 @@ from backend.store.lookup import corpus_named, model_named, suite_named
 from backend.store.memo import memoize_by_version
 from backend.store.tables import Corpus, CurveSet, Evaluation, Model, Suite
 
+CurveAxes = tuple[tuple[Axis, str | None], ...]  # axis, and model of an axis of steps
+
 
 def _model_row(model: Model, evaluations: dict[int, Evaluation]) -> ModelRow:
     rows = []
     for checkpoint in model.checkpoints:
-        found = evaluations.get(checkpoint.id)
+        evaluation = evaluations.get(checkpoint.id)
         rows.append(
             CheckpointRow(
                 step=checkpoint.step,
                 key=checkpoint.key,
                 tokens_seen=checkpoint.tokens_seen,
                 has_weights=checkpoint.location is not None,
-                evaluation=found.key if found else None,
-                mean_loss_nats=found.mean_loss_nats if found else None,
-                share_under_tenth_nat=found.share_under_tenth_nat if found else None,
+                evaluation=evaluation.key if evaluation else None,
+                mean_loss_nats=evaluation.mean_loss_nats if evaluation else None,
+                share_under_tenth_nat=evaluation.share_under_tenth_nat if evaluation else None,
             )
         )
     return ModelRow(
@@ -55,7 +57,7 @@ def _default_corpus(session: Session, suite: Suite) -> Corpus | None:
 
 
 def suite_view(session: Session, suite: Suite, corpus: Corpus | None) -> SuiteView:
-    """Return a suite with everything evaluated on one corpus (the first one for None)."""
+    """Return a suite with its evaluations on one corpus (None: the first with an evaluation)."""
     corpus = corpus or _default_corpus(session, suite)
     finished = list_evaluations(session, corpus, suite) if corpus else ()
     by_checkpoint = {evaluation.checkpoint_id: evaluation for evaluation in finished}
@@ -75,13 +77,13 @@ def list_suites(store: Store, corpus: str | None) -> tuple[SuiteView, ...]:
         NotFoundError: there is no such corpus.
     """
 
-    def make() -> tuple[SuiteView, ...]:
+    def load() -> tuple[SuiteView, ...]:
         with store.session() as session:
-            home = corpus_named(session, corpus) if corpus else None
+            corpus_row = corpus_named(session, corpus) if corpus else None
             suites = session.scalars(select(Suite).order_by(Suite.id)).all()
-            return tuple(suite_view(session, suite, home) for suite in suites)
+            return tuple(suite_view(session, suite, corpus_row) for suite in suites)
 
-    return memoize_by_version(store, ("suites", corpus), make)
+    return memoize_by_version(store, ("suites", corpus), load)
 
 
 def suite(store: Store, name: str, corpus: str | None) -> SuiteView:
@@ -91,21 +93,21 @@ def suite(store: Store, name: str, corpus: str | None) -> SuiteView:
         NotFoundError: there is no such suite or corpus.
     """
 
-    def make() -> SuiteView:
+    def load() -> SuiteView:
         with store.session() as session:
-            home = corpus_named(session, corpus) if corpus else None
-            return suite_view(session, suite_named(session, name), home)
+            corpus_row = corpus_named(session, corpus) if corpus else None
+            return suite_view(session, suite_named(session, name), corpus_row)
 
-    return memoize_by_version(store, ("suite", name, corpus), make)
+    return memoize_by_version(store, ("suite", name, corpus), load)
 
 
-def list_curve_axes(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
-    """Return (axis, model) of all curves by (suite, corpus): size first, then models by size."""
+def list_curve_axes(store: Store) -> dict[tuple[str, str], CurveAxes]:
+    """Return the axes of all curves by (suite, corpus): size first, then steps by model size."""
     return memoize_by_version(store, "curve axes", lambda: _curve_axes(store))
 
 
-def _curve_axes(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | None], ...]]:
-    query = (
+def _curve_axes(store: Store) -> dict[tuple[str, str], CurveAxes]:
+    statement = (
         select(Suite.name, Corpus.name, CurveSet.axis, Model.name)
         .select_from(CurveSet)
         .join(Suite, Suite.id == CurveSet.suite_id)
@@ -114,12 +116,11 @@ def _curve_axes(store: Store) -> dict[tuple[str, str], tuple[tuple[Axis, str | N
         .where(CurveSet.completed_at.is_not(None))
         .order_by(CurveSet.axis, Model.nonembedding_parameters, Model.id)
     )
-    found: dict[tuple[str, str], dict[tuple[Axis, str | None], None]] = {}
+    axes: dict[tuple[str, str], dict[tuple[Axis, str | None], None]] = {}  # dicts as ordered sets
     with store.session() as session:
-        for suite, corpus, axis, model in session.execute(query):
-            held = found.setdefault((suite, corpus), {})
-            held["N" if axis == "N" else "S", model] = None
-    return {names: tuple(curves) for names, curves in found.items()}
+        for suite, corpus, axis, model in session.execute(statement):
+            axes.setdefault((suite, corpus), {})["N" if axis == "N" else "S", model] = None
+    return {names: tuple(curves) for names, curves in axes.items()}
 
 
 def power_law(fit: dict[str, Any] | None) -> PowerLaw | None:
@@ -173,7 +174,7 @@ def scaling_view(session: Session, curve_set: CurveSet) -> ScalingView:
 def find_curve_set(
     session: Session, suite: str, corpus: str, axis: str, model: str | None
 ) -> CurveSet:
-    """Return the newest finished curve set along an axis; for "S", of the largest model for None.
+    """Return the newest finished curve set along an axis; "S" defaults to the largest model.
 
     Raises:
         NotFoundError: an unknown name.
@@ -182,12 +183,12 @@ def find_curve_set(
     """
     if axis not in {"N", "S"}:
         raise InvalidInputError(f"axis {axis!r}", "Choose N or S", "axis")
-    home, family = corpus_named(session, corpus), suite_named(session, suite)
-    wanted = model_named(family, model).id if model and axis == "S" else None
+    corpus_row, suite_row = corpus_named(session, corpus), suite_named(session, suite)
+    model_id = model_named(suite_row, model).id if model and axis == "S" else None
     rows = [
         row
-        for row in curve_sets(session, home, family)
-        if row.axis == axis and wanted in {None, row.model_id}
+        for row in curve_sets(session, corpus_row, suite_row)
+        if row.axis == axis and model_id in {None, row.model_id}
     ]
     if not rows:
         raise NotReadyError(
@@ -198,7 +199,7 @@ def find_curve_set(
 
 
 def scaling(store: Store, suite: str, corpus: str, axis: Axis, model: str | None) -> ScalingView:
-    """Return the mean loss of a suite along one axis, without what needs more than a summary.
+    """Return the mean loss of a suite along one axis, from the stored summary.
 
     Raises:
         QuantaError: as `find_curve_set`.

@@ -94,16 +94,16 @@ class ScalingView:
 
 @dataclass(frozen=True)
 class ScalingRequest:
-    """What is asked for.
+    """Parameters of a scaling curve with its law.
 
     Attributes:
         suite: name.
         corpus: name.
         axis: "N" or "S".
-        model: name, for "S"; the largest for None.
-        fit: which law to draw.
-        first: points with a smaller x are left out of the fit; None for no limit.
-        last: likewise with a larger x.
+        model: name, for "S"; None: the largest.
+        fit: law to fit.
+        first: smallest x in the fit; None: no limit.
+        last: largest x in the fit; None: no limit.
         subset: "all", a class of curves, or "cluster:ID".
     """
 
@@ -119,7 +119,7 @@ class ScalingRequest:
 
 @dataclass(frozen=True)
 class LawParameter:
-    """A fitted parameter by its name in the formula, with its interval; null is not finite."""
+    """A fitted parameter by its name in the formula, with its interval; null: not finite."""
 
     name: str
     value: float | None
@@ -141,8 +141,8 @@ class LawCurve:
 class LawFit:
     """A law fitted in log space to the points from `first` to `last`.
 
-    `residuals` are ln(measured / law) at every point of the axis, those left out of the fit
-    included. `interval_of` says what the bootstrap drew. For broken laws, `choice` is the error of
+    `residuals` are ln(measured / law) at every point of the axis, in the fit or not. `interval_of`
+    names the unit of the bootstrap. For broken laws, `choice` is the error of
     ln y on `n_held_out` held-out points with 0, 1, … breaks.
     """
 
@@ -165,10 +165,10 @@ class LawFit:
 
 @dataclass(frozen=True)
 class LossDistribution:
-    """p(L): shares of predictions by loss, one row for each of some points of the axis.
+    """p(L): shares of predictions by loss, one row for each of up to 16 points of the axis.
 
     `edges_nats` has one more entry than a row; the last is None, the last bin open. `indexes` are
-    the places of the rows in `points`: at most 16, evenly chosen.
+    those of the rows in `points`, evenly spaced.
     """
 
     indexes: tuple[int, ...]
@@ -178,10 +178,10 @@ class LossDistribution:
 
 @dataclass(frozen=True)
 class ClassPart:
-    """One class of curves: its predictions, mean loss at each point, and part in the fall.
+    """One class of curves: its predictions, mean loss at each point, and part of the fall.
 
-    `drop_nats[j]` is what it adds to the fall of the corpus mean from point j to point j + 1; over
-    all classes these sum to the fall.
+    `drop_nats[j]` is its contribution to the fall of the corpus mean from point j to j + 1; the
+    contributions of all classes sum to the fall.
     """
 
     name: str
@@ -202,12 +202,12 @@ class InductionMean:
 
 @dataclass(frozen=True)
 class ScalingDetail(ScalingView):
-    """A scaling curve with its law, and what the mean is made of.
+    """A scaling curve with its law, distribution of losses, classes and induction.
 
     `mean_nats` is the mean over the subset at each point (`points` are of the whole corpus, and so
-    is everything but `fit` and `law`); `step_zero` has no place on a log axis. `law` is null where
-    none was asked for or `no_law_reason` says why. What an older version has not added up is null
-    or empty, and `missing` says what to do.
+    is everything but `fit` and `law`); `step_zero` has no place on a log axis. `law` is null
+    without a requested fit, or for `no_law_reason`. Data that an older version did not store is
+    null or empty, and `missing` names the remedy.
     """
 
     subset: str

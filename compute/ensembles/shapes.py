@@ -1,4 +1,4 @@
-"""Shapes of multilayer perceptrons."""
+"""Shapes of perceptrons."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,14 +10,14 @@ ACTIVATIONS: tuple[Activation, ...] = ("tanh", "relu")
 
 @dataclass(frozen=True)
 class Shape:
-    """Widths of all layers from input to output, and the activation of the hidden layers."""
+    """Widths of all layers from input to output, and what follows every layer but the last."""
 
     widths: tuple[int, ...]
     activation: Activation
 
     def flop_per_row(self) -> int:
-        """Return the FLOPs of the matrix products, forward and backward, for one input row.
+        """Return floating-point operations of products forward and backward for one input row.
 
-        A multiply-add is two; the gradient of the input is included.
+        Two a multiply-add; the gradient of the input is counted as well.
         """
         return 3 * sum(2 * a * b for a, b in pairwise(self.widths))

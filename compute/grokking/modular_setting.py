@@ -1,4 +1,4 @@
-"""Shape, training set and settings of a network of compute.grokking.modular_addition."""
+"""Shape, training set and settings of a modular adder (compute.grokking.modular_addition)."""
 
 from dataclasses import dataclass
 
@@ -18,28 +18,28 @@ class Architecture:
     d_mlp: int = 512
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an invalid shape."""
+        """Raise ValueError for a shape that there is not."""
         if self.p < 3 or min(self.d_model, self.heads, self.d_mlp) < 1:
-            raise ValueError(f"{self}: want p >= 3 and all others >= 1")
+            raise ValueError(f"{self}: want p >= 3 and at least one of everything")
         if self.d_model % self.heads:
-            raise ValueError(f"d_model {self.d_model} is not a multiple of {self.heads} heads")
+            raise ValueError(f"d_model {self.d_model} is no multiple of {self.heads} heads")
 
     def flop_per_row(self) -> int:
-        """Return the FLOPs of the matrix products, forward and backward, for one pair."""
+        """Return floating-point operations of the products forward and backward for one pair."""
         d, m = self.d_model, self.d_mlp
         return 3 * 2 * (d * d + 2 * d * m + d * self.p)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Training settings of one network.
+    """How one network is trained.
 
     Attributes:
         train_fraction: share of all p^2 pairs.
         alpha: factor of all initial parameters (arXiv:2210.01117).
-        on_sphere: rescale to the initial norm after every step.
-        seed: seed of the initial parameters.
-        split_seed: seed of the training set.
+        on_sphere: keep the initial norm after every step.
+        seed: of the initial parameters.
+        split_seed: of the pairs to train on.
     """
 
     weight_decay: float = 1.0
@@ -56,14 +56,14 @@ class Setting:
         if not 0 < self.train_fraction < 1:
             raise ValueError(f"train_fraction is {self.train_fraction}, want within (0, 1)")
         if not self.alpha > 0:
-            raise ValueError("alpha is 0, want > 0: a network of zeros does not learn")
+            raise ValueError("alpha is 0: a network of zeros learns nothing")
 
 
 def pair_order(p: int, split_seed: int) -> Int[np.ndarray, " pairs"]:
-    """Return all pairs a p + b in random order; a training set is the first of them."""
+    """Return all pairs a p + b in a random order; a training set is its beginning."""
     return np.random.default_rng(split_seed).permutation(p * p)
 
 
 def n_train(p: int, fraction: float) -> int:
-    """Return the number of training pairs, between 1 and all but one."""
+    """Return the size of a training set, in pairs, at least 1 and not all."""
     return min(max(1, int(fraction * p * p)), p * p - 1)

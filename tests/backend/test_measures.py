@@ -11,10 +11,10 @@ from backend.corpora.heat_scales import (
     MEASURES,
     N_BINS,
     Scale,
-    chosen_scale,
     heat_class,
     heat_classes,
     histogram,
+    scale_ends,
 )
 from backend.corpora.views import Measure
 from backend.errors import InvalidInputError, NotReadyError
@@ -207,13 +207,13 @@ def test_a_histogram_counts_every_value_once() -> None:
 
 def test_a_scale_is_the_measures_own_unless_it_is_set_or_unlocked() -> None:
     values, loss = np.array([1.0, 4.0]), MEASURES["loss"]
-    assert chosen_scale(loss, values, None, None, is_locked=True) == (0, 10)
-    assert chosen_scale(loss, values, 2, None, is_locked=True) == (2, 10)
-    assert chosen_scale(loss, values, None, None, is_locked=False) == (1, 4)
+    assert scale_ends(loss, values, None, None, is_locked=True) == (0, 10)
+    assert scale_ends(loss, values, 2, None, is_locked=True) == (2, 10)
+    assert scale_ends(loss, values, None, None, is_locked=False) == (1, 4)
     difference = Scale("nats", (-5, 5), is_diverging=True)
-    assert chosen_scale(difference, values, None, None, is_locked=False) == (-4, 4)
+    assert scale_ends(difference, values, None, None, is_locked=False) == (-4, 4)
     for low, high in ((3, 3), (11, None), (None, -1)):
-        with pytest.raises(InvalidInputError, match="the scale would go from"):
-            chosen_scale(loss, values, low, high, is_locked=True)
-    with pytest.raises(InvalidInputError, match="cannot be on a log scale"):
-        chosen_scale(MEASURES["rank"], values, 0, 5, is_locked=True)
+        with pytest.raises(InvalidInputError, match="the ends of the scale are"):
+            scale_ends(loss, values, low, high, is_locked=True)
+    with pytest.raises(InvalidInputError, match="on a log scale"):
+        scale_ends(MEASURES["rank"], values, 0, 5, is_locked=True)
