@@ -106,9 +106,9 @@ class CurveScores:
         r_squared: R² of that line; NaN if the curve is constant.
         published_monogenic: the index j >= 1 with every loss before j above `published_high` and
             every loss from j on below `published_low`; -1 if none.
-        published_banded: the index j >= 1 with the losses before j inside one band, those from j on
-            inside another, for some choice of bands of width `published_band` whose lower edges
-            are >= 0 and more than `published_band_gap` apart; -1 if none.
+        published_banded: the index j >= 1 such that the losses before j fit into one band and those
+            from j on into another; bands have width `published_band` and lower edges >= 0 that are
+            more than `published_band_gap` apart; -1 if none.
         published_polygenic: slope below `published_slope` and R² above `published_r_squared`.
         curve_class: index into `CURVE_CLASSES`; 255 where undefined.
     """

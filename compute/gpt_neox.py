@@ -64,7 +64,7 @@ class _Plan:
         normed: normalized input; `with_one` is the same with a column of ones.
         projected: queries, keys and values, side by side.
         rotated: rotary part of queries and keys; `rotations` are the complex factors.
-        heads: view of `projected` by row and head; `out` likewise of `attended`.
+        heads: view of `projected` by row and head, and `out` of `attended`.
         blocks: attention blocks of long rows; empty for rows of one block.
         wide: intermediate activations of a block of MLP rows.
     """

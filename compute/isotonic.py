@@ -47,13 +47,13 @@ def _zero_level(total, width, low, fall, above, below, right):
     mean = total / width
     if fall == 0.0 and right == 0.0:
         return mean
-    left = fall if right > 0.0 or mean > low else 0.0
+    rise = fall if right > 0.0 or mean > low else 0.0
     drop = right / (2.0 * (above - below)) if right > 0.0 else 0.0
-    under = mean - low if left > 0.0 else 0.0
+    under = mean - low if rise > 0.0 else 0.0
     over = above - mean if right > 0.0 else 0.0
-    a = drop - left
-    b = width + 2.0 * left * under + 2.0 * drop * over
-    c = drop * over * over - left * under * under
+    a = drop - rise
+    b = width + 2.0 * rise * under + 2.0 * drop * over
+    c = drop * over * over - rise * under * under
     return mean + 2.0 * c / (b + math.sqrt(max(b * b - 4.0 * a * c, 0.0)))
 
 

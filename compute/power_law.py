@@ -77,7 +77,7 @@ def fit_power_law(
 ) -> PowerLawFit:
     """Fit a power law by least squares in log-log space and bootstrap its exponent.
 
-    The bootstrap resamples points, or units (such as documents) whose weighted means it refits.
+    The bootstrap resamples points, or units (such as documents) to refit their weighted means.
 
     Args:
         x: positive and distinct, in any order.

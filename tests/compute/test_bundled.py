@@ -1,4 +1,4 @@
-"""What the bundled suite has to be: a family whose losses scale, on text that it never met."""
+"""Requirements of the bundled suite: losses scale with size, on held-out text."""
 
 import json
 from functools import cache

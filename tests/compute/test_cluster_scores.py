@@ -67,7 +67,7 @@ def test_entropy_of_equal_shares_is_the_log_of_their_number() -> None:
 
 
 @given(LABELS)
-def test_central_order_equals_sorting_by_the_loop(labels: NDArray[np.int64]) -> None:
+def test_order_by_centrality_equals_sorting_by_the_loop(labels: NDArray[np.int64]) -> None:
     cosine, n = symmetric(len(labels)), len(labels)
     centrality = [mean([cosine[i, j] for j in range(n) if j != i and labels[j] == labels[i]])
                   for i in range(n)]  # fmt: skip
@@ -75,7 +75,7 @@ def test_central_order_equals_sorting_by_the_loop(labels: NDArray[np.int64]) -> 
     assert list(order_by_centrality(cosine, labels)) == expected
 
 
-def test_central_order_breaks_ties_by_index() -> None:
+def test_order_by_centrality_breaks_ties_by_index() -> None:
     labels = np.array([1, 0, 1, 0, 1])
     assert list(order_by_centrality(np.ones((5, 5)), labels)) == [1, 3, 0, 2, 4]
 

@@ -233,7 +233,7 @@ def monogenic_by_the_paper(curve: list[float]) -> int:
     ),
     st.integers(0, 7),
 )
-def test_published_monogenic_is_the_rule_as_stated(losses: list[float], j: int) -> None:
+def test_published_monogenic_follows_the_rule_of_the_paper(losses: list[float], j: int) -> None:
     descending = sorted(losses, reverse=True)
     curve = [5.5] * j + [0.1] * (7 - j)
     for candidate in (losses, descending, curve, [*curve[:6], losses[0]], [losses[0], *curve[1:]]):
@@ -242,7 +242,7 @@ def test_published_monogenic_is_the_rule_as_stated(losses: list[float], j: int) 
 
 @settings(deadline=None)
 @given(CURVES, st.floats(-1.2, 0.2), st.floats(0, 0.5))
-def test_published_polygenic_is_the_rule_as_stated(
+def test_published_polygenic_follows_the_rule_of_the_paper(
     curves: NDArray[np.float64], slope: float, noise: float
 ) -> None:
     x = np.log(AXIS)

@@ -305,17 +305,6 @@ def test_a_loss_that_is_not_finite_makes_only_its_own_curve_undefined() -> None:
         assert values.dtype.kind != "f" or np.isnan(values[[0, 2]]).all()
 
 
-def test_blocks_do_not_change_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    curves = np.random.default_rng(0).gamma(2, 2, (100, 7))
-    whole = curve_scores(curves, SIZES)
-    monkeypatch.setattr("compute.curve_classes.BLOCK_PREDICTIONS", 7)
-    parts = curve_scores(curves, SIZES)
-    for field in fields(CurveScores):
-        np.testing.assert_allclose(
-            getattr(parts, field.name), getattr(whole, field.name), rtol=1e-12, atol=1e-12
-        )
-
-
 def test_half_precision_scores_equal_those_of_the_same_values_in_double() -> None:
     half = np.random.default_rng(0).gamma(2, 2, (50, 7)).astype(np.float16)
     for field in fields(CurveScores):
@@ -381,12 +370,16 @@ def test_scores_do_not_depend_on_the_size_of_blocks(
 ) -> None:
     losses = np.random.default_rng(0).gamma(0.6, 3, (600, 7)).astype(np.float16)
     axis = 10.0 ** np.arange(7)
-    whole = curve_scores(losses, axis)
+    expected = curve_scores(losses, axis)
     monkeypatch.setattr("compute.curve_classes.BLOCK_PREDICTIONS", rows)
-    parts = curve_scores(losses, axis)
-    np.testing.assert_array_equal(parts.curve_class, whole.curve_class)
-    np.testing.assert_allclose(parts.sharpness, whole.sharpness, rtol=0, atol=1e-15)
-    np.testing.assert_array_equal(parts.total_drop, whole.total_drop)
+    scores = curve_scores(losses, axis)
+    for field in fields(CurveScores):
+        np.testing.assert_allclose(
+            getattr(scores, field.name), getattr(expected, field.name), rtol=1e-12, atol=1e-12
+        )
+    np.testing.assert_array_equal(scores.curve_class, expected.curve_class)
+    np.testing.assert_allclose(scores.sharpness, expected.sharpness, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(scores.total_drop, expected.total_drop)
 
 
 WITHOUT_NUMBA = """
@@ -400,7 +393,7 @@ np.save(sys.argv[1], curve_scores(curves, 10.0 ** np.arange(7)).sharpness)
 
 
 def test_scores_without_numba_are_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "found.npy"
+    path = tmp_path / "sharpness.npy"
     subprocess.run([sys.executable, "-c", WITHOUT_NUMBA, str(path)], check=True, cwd=ROOT)
     curves = np.random.default_rng(0).gamma(0.6, 3, (300, 7))
     expected = curve_scores(curves, 10.0 ** np.arange(7)).sharpness

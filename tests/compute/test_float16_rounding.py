@@ -15,7 +15,7 @@ def check(values: np.ndarray) -> None:
     np.testing.assert_array_equal(float32, expected.astype(np.float32))
 
 
-def test_every_float16_and_its_neighbourhood() -> None:
+def test_every_float16_value_and_every_midpoint() -> None:
     all_values = np.arange(0x7BFF, dtype=np.uint16).view(np.float16).astype(np.float32)
     between = (all_values[:-1] + all_values[1:]) / 2  # ties
     up = np.nextafter(between, np.float32(np.inf))

@@ -84,7 +84,7 @@ def test_rows_cover_exactly_all_parameters_but_norms_and_embeddings(architecture
     assert not any("norm" in name or "emb" in name for name in covered)
 
 
-def test_gpt2_keeps_weights_the_other_way_round() -> None:
+def test_gpt2_weights_are_transposed() -> None:
     modules = [block.module for block in linear_blocks(model_of("gpt2"))]
     assert all(isinstance(module, Conv1D) for module in modules)
 
@@ -115,7 +115,7 @@ def test_batching_changes_rows_by_rounding_only(tokens: int, seed: int, n: int) 
     assert relative_row_errors(apart, together).max() <= TOLERANCE
 
 
-def test_rows_stay_in_the_order_asked_for() -> None:
+def test_rows_are_in_the_order_of_the_contexts() -> None:
     model = model_of("gpt_neox")
     contexts, targets = some_predictions(seed=3)
     rows = prediction_gradients(model, contexts, targets)
@@ -123,7 +123,7 @@ def test_rows_stay_in_the_order_asked_for() -> None:
     assert relative_row_errors(backwards.flip(0), rows).max() <= TOLERANCE
 
 
-def test_gradients_leave_the_model_as_it_was() -> None:
+def test_gradients_do_not_modify_the_model() -> None:
     model = tiny_model("gpt_neox")
     before = {name: p.clone() for name, p in model.named_parameters()}
     prediction_gradients(model, *some_predictions(seed=4))
@@ -134,12 +134,12 @@ def test_gradients_leave_the_model_as_it_was() -> None:
     assert not any(m._forward_hooks for m in model.modules())
 
 
-def test_an_empty_context_is_refused_by_its_number() -> None:
+def test_an_empty_context_is_named() -> None:
     with pytest.raises(ValueError, match="context 1 is empty"):
         prediction_gradients(model_of("gpt_neox"), random_documents([3, 0]), [1, 2])
 
 
-def test_a_body_with_other_parameters_is_refused_by_name() -> None:
+def test_a_body_with_unsupported_parameters_is_named() -> None:
     model = tiny_model("gpt_neox")
     model.base_model.layers[0].mixer = nn.Conv1d(2, 2, 3)
     with pytest.raises(ValueError, match=r"layers\.0\.mixer \(Conv1d\)"):
@@ -151,7 +151,7 @@ def test_a_model_that_changes_its_logits_is_refused() -> None:
         prediction_gradients(model_of("gemma2"), *some_predictions(seed=5))
 
 
-def test_a_gradient_that_is_not_finite_is_refused_by_its_number() -> None:
+def test_a_gradient_that_is_not_finite_is_named() -> None:
     model = tiny_model("gpt_neox")
     with torch.no_grad():
         model.base_model.layers[0].attention.dense.bias[0] = torch.inf
@@ -170,7 +170,7 @@ def test_contexts_are_everything_before_the_predicted_token(lengths: list[int]) 
         assert target == document[position]
 
 
-def test_a_linear_map_that_is_called_twice_has_both_shares_of_its_gradient() -> None:
+def test_a_shared_linear_layer_sums_its_gradients() -> None:
     model = tiny_model("gpt_neox")
     layers = model.base_model.layers
     layers[1].mlp = layers[0].mlp  # shared by two layers, as some architectures do

@@ -75,7 +75,7 @@ def test_losses_equal_the_models_own_forward_pass(architecture: str) -> None:
     ("architecture", "plain"),
     [("gpt_neox", True), ("gpt2", True), ("llama", True), ("gemma2", False)],
 )
-def test_capped_logits_are_not_taken_for_a_plain_head(architecture: str, plain: bool) -> None:
+def test_capped_logits_are_not_a_plain_head(architecture: str, plain: bool) -> None:
     assert has_plain_head(model_of(architecture)) is plain
 
 
@@ -126,7 +126,7 @@ def test_losses_of_a_model_with_nan_weights_are_refused() -> None:
         document_losses(model, random_documents([4]))
 
 
-def test_losses_are_of_float32_arithmetic_whatever_the_stored_dtype(
+def test_losses_use_float32_for_every_stored_dtype(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     model, texts = tiny_model("gpt_neox").half(), random_documents([20, 20])
@@ -149,7 +149,7 @@ def test_losses_are_never_negative() -> None:
     assert losses.dtype == np.float32
 
 
-def test_a_document_longer_than_learned_positions_is_refused_and_one_that_fits_is_not() -> None:
+def test_a_document_longer_than_learned_positions_is_refused() -> None:
     model = model_of("gpt2")  # 64 positions
     assert document_losses(model, random_documents([65])).shape == (64,)
     with pytest.raises(ValueError, match="document 1 needs 65 positions, the model has 64"):
@@ -157,5 +157,5 @@ def test_a_document_longer_than_learned_positions_is_refused_and_one_that_fits_i
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
-def test_rotary_positions_have_no_end(architecture: str) -> None:
+def test_rotary_positions_have_no_maximum_length(architecture: str) -> None:
     assert document_losses(model_of(architecture), random_documents([70])).shape == (69,)

@@ -1,4 +1,4 @@
-"""Rank, entropy and p(chosen token): equal to the plain computation, whatever the batching."""
+"""Rank, entropy and p(target) equal a direct computation, for any batch size."""
 
 import math
 
@@ -51,7 +51,7 @@ def test_measures_equal_those_of_transformers(architecture: str, sizes: BatchSiz
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "gemma2"])
-def test_losses_are_the_same_with_measures_and_without(architecture: str) -> None:
+def test_losses_are_equal_with_and_without_measures(architecture: str) -> None:
     model = tiny_model(architecture)
     documents = random_documents(LENGTHS)
     measures = document_measures(model, documents)

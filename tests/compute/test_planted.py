@@ -13,7 +13,7 @@ N_PARAMS = 20_000
 SIZES = planted_sizes(30, 1200)
 
 
-def test_planted_cosines_are_as_asked() -> None:
+def test_planted_cosines_have_the_requested_mean() -> None:
     gradients, labels = planted_gradients([200, 100], 0.3, N_PARAMS, seed=0)
     cosine = gradients @ gradients.T
     np.testing.assert_allclose(cosine.diagonal(), 1, atol=1e-5)

@@ -70,8 +70,8 @@ def test_an_entry_that_is_not_a_cosine_is_named() -> None:
 
 def test_eigenvalues_equal_those_of_the_whole_laplacian() -> None:
     affinity = planted_affinity(12, 200)
-    whole = np.asarray(laplacian(affinity, normed=True), dtype=float)
-    expected = eigh(whole, eigvals_only=True)[:40]
+    dense_laplacian = np.asarray(laplacian(affinity, normed=True), dtype=float)
+    expected = eigh(dense_laplacian, eigvals_only=True)[:40]
     np.testing.assert_allclose(
         spectral_embedding(affinity, 40).eigenvalues, expected, rtol=0, atol=1e-10
     )

@@ -1,4 +1,4 @@
-"""Sums of chunks against loops, and that chunks add up to the whole exactly."""
+"""Sums of chunks equal loops, and chunks add up exactly."""
 
 import numpy as np
 import pytest
@@ -91,11 +91,11 @@ def test_chunks_add_up_to_the_whole_without_rounding() -> None:
     losses = np.random.default_rng(0).gamma(2, 2, (50_000, 3)).astype(np.float16)
     classes = np.random.default_rng(1).integers(0, 8, 50_000).astype(np.uint8)
     parts = np.array_split(np.arange(50_000), 7)
-    whole, added = (
+    total, added = (
         class_sums(losses, classes, 8),
         sum(class_sums(losses[part], classes[part], 8) for part in parts),
     )
-    np.testing.assert_array_equal(whole, added)
+    np.testing.assert_array_equal(total, added)
 
 
 def test_sizes_that_leave_predictions_out_are_refused() -> None:
