@@ -87,7 +87,7 @@ def _open_store() -> Store:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    queue.warm()
+    queue.preload()
     # Loaded modules are never garbage; collect only objects of requests, and less often.
     gc.collect()
     gc.freeze()

@@ -286,7 +286,7 @@ def serve(
     config = serving.run_settings(has_own_token=token is not None)
     changes = {"host": host, "port": port}
     config = config.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    store = serving.checked_store(config)
+    store = serving.open_checked_store(config)
     typer.echo(f"Quanta Explorer on http://{config.host}:{config.port}", err=True)
     if token is not None:
         typer.echo(serving.login_link(store), err=True)

@@ -1,4 +1,4 @@
-"""Server-sent events of a job: its row, whenever that has changed, and new lines of its log."""
+"""Server-sent events of a job: its view on every change, and new lines of its log."""
 
 import asyncio
 import time
@@ -20,17 +20,17 @@ _LOG = TypeAdapter(LogPage)
 
 
 def _event(view: JobView) -> bytes:
-    # JSON has no raw line ends, so one data line holds it.
+    # JSON contains no raw line ends, so it fits one data line.
     return b"event: job\nretry: 2000\ndata: " + _JOB.dump_json(view) + b"\n\n"
 
 
 def _log_event(page: LogPage) -> bytes:
-    # A browser that comes back sends the id of the last event with lines.
+    # A browser that reconnects sends the id of the last event.
     return b"event: log\nid: %s\ndata: %s\n\n" % (page.next_cursor.encode(), _LOG.dump_json(page))
 
 
-def _news(store: Store, job_id: str, cursor: int | None) -> tuple[JobView, LogPage | None]:
-    # The log second: whoever hears of the job's end has heard its last line too.
+def _read(store: Store, job_id: str, cursor: int | None) -> tuple[JobView, LogPage | None]:
+    # The log second, so that the event of the job's end follows its last line.
     view = job_table.get_job(store, job_id)
     if cursor is None:
         return view, None
@@ -41,33 +41,33 @@ def _news(store: Store, job_id: str, cursor: int | None) -> tuple[JobView, LogPa
 async def events(
     request: Request, store: Store, job_id: str, cursor: int | None = None
 ) -> AsyncIterator[bytes]:
-    """Yield an event for every change of a job until it has ended, or its reader's token has.
+    """Yield an event on every change of a job until the job or the reader's token ends.
 
     Args:
-        request: whose client listens; once it has gone, the stream ends.
-        store: where the job is.
+        request: request of the client; the stream ends when it disconnects.
+        store: store of the job.
         job_id: the job.
-        cursor: lines of its log after this one are told too; None tells none.
+        cursor: also yield the lines of the log after this one; None for no log.
     """
-    began = told = time.monotonic()
+    started = last_sent = time.monotonic()
     view: JobView | None = None
     while view is None or view.state in OPEN_STATES:
-        newer, page = await run_in_threadpool(_news, store, job_id, cursor)
-        news = []
+        current, page = await run_in_threadpool(_read, store, job_id, cursor)
+        new_events = []
         if page is not None:
             cursor = int(page.next_cursor)
-            news.append(_log_event(page))
-        if newer != view:
-            view = newer
-            news.append(_event(view))
-        if not news and time.monotonic() - told > KEEP_ALIVE_SECONDS:
-            news.append(b": still there\n\n")
-        for event in news:
-            told = time.monotonic()
+            new_events.append(_log_event(page))
+        if current != view:
+            view = current
+            new_events.append(_event(view))
+        if not new_events and time.monotonic() - last_sent > KEEP_ALIVE_SECONDS:
+            new_events.append(b": still there\n\n")
+        for event in new_events:
+            last_sent = time.monotonic()
             yield event
-        if newer.state in OPEN_STATES:
+        if current.state in OPEN_STATES:
             await asyncio.sleep(POLL_SECONDS)
-        if time.monotonic() - began > LONGEST_SECONDS or await request.is_disconnected():
+        if time.monotonic() - started > LONGEST_SECONDS or await request.is_disconnected():
             return
         if not await run_in_threadpool(is_still_allowed, store, request):
             return

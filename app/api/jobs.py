@@ -1,4 +1,4 @@
-"""Jobs: asking for what is not stored yet, and how far it is."""
+"""Jobs: submit, follow, cancel and resume them."""
 
 import re
 from typing import Annotated
@@ -20,7 +20,7 @@ from backend.read.paging import parse_tail_cursor
 FILE_SCHEMA = {"type": "string", "format": "binary"}
 _CURSOR = re.compile(r"[0-9]{1,18}")
 LogCursor = Annotated[
-    str, Query(pattern=f"^{_CURSOR.pattern}$", description="`next_cursor` of an earlier look")
+    str, Query(pattern=f"^{_CURSOR.pattern}$", description="`next_cursor` of an earlier response")
 ]
 IdempotencyKey = Annotated[
     str | None,
@@ -28,8 +28,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=100,
         pattern=r"^[\x21-\x7e]*$",
-        description="The same key gives the same job again, whatever became of it; other "
-        "parameters under it are refused. Leave it out and equal requests meet in one job",
+        description="A key that returns the same job on a retry, in any state; other parameters "
+        "with the same key are refused. Without a key, equal requests share one job",
     ),
 ]
 
@@ -43,9 +43,9 @@ def submit_job(
     body: Annotated[AnyJob, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
-    """Ask for a job; an equal one that is not failed is given back instead of a new one."""
-    asked = body.parameters.model_dump(exclude_unset=True)
-    view = queue.submit(store, body.kind, asked, idempotency_key, body.requires)
+    """Submit a job; an equal job that has not failed is returned instead of a new one."""
+    params = body.parameters.model_dump(exclude_unset=True)
+    view = queue.submit(store, body.kind, params, idempotency_key, body.requires)
     response.headers["Location"] = f"/api/v1/jobs/{view.id}"
     return view
 
@@ -58,43 +58,43 @@ def list_jobs(
     state: Annotated[State | None, Query(description="Only jobs in this state")] = None,
     kind: Annotated[KindName | None, Query(description="Only jobs of this kind")] = None,
 ) -> JobPage:
-    """Jobs, newest first; long parameters are cut."""
+    """List jobs, newest first; long parameters are cut."""
     return job_table.list_jobs(
-        store, left=parse_tail_cursor(cursor), limit=limit, state=state, kind=kind
+        store, remaining=parse_tail_cursor(cursor), limit=limit, state=state, kind=kind
     )
 
 
 @router.get("/kinds")
 def list_kinds() -> KindList:
-    """Kinds of jobs, with the JSON schema of what each takes."""
+    """List the kinds of jobs, with the JSON schemas of their parameters."""
     return kind_list()
 
 
 @router.post("/estimate", responses=MUTATION_PROBLEMS)
 def estimate_job(store: StoreDep, body: Annotated[AnyJob, Body()]) -> Estimate:
-    """What a job would cost, and the equal one if there is one; nothing is queued."""
-    asked = body.parameters.model_dump(exclude_unset=True)
-    return estimates.estimate(store, body.kind, asked)
+    """Estimate the cost of a job without submitting it; also returns an equal job."""
+    params = body.parameters.model_dump(exclude_unset=True)
+    return estimates.estimate(store, body.kind, params)
 
 
 @router.get("/{job}")
 def job_by_id(store: StoreDep, job: JobId) -> JobView:
-    """One job: state, progress, and its result or what went wrong."""
+    """One job: state, progress, and its result or problem."""
     return job_table.get_job(store, job)
 
 
 @router.post("/{job}/cancel", status_code=202, responses=MUTATION_PROBLEMS)
 def cancel_job(store: StoreDep, job: JobId) -> JobView:
-    """End a job; what is committed stays, and the job can be resumed. Twice is once.
+    """Cancel a job; committed units stay, and the job can be resumed. Can be repeated.
 
-    It is `cancelling` until its workers have stopped, which takes a moment.
+    The job is `cancelling` until its workers have stopped, which takes a moment.
     """
     return job_table.cancel(store, job)
 
 
 @router.post("/{job}/resume", status_code=202, responses=MUTATION_PROBLEMS)
 def resume_job(store: StoreDep, job: JobId) -> JobView:
-    """Queue a failed or cancelled job again; what is committed is not computed again."""
+    """Queue a failed or cancelled job again; committed units are not computed again."""
     return queue.resume(store, job)
 
 
@@ -105,7 +105,7 @@ def job_log(
     cursor: LogCursor = "0",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> LogPage:
-    """The last lines of a job's log after `cursor`, oldest first; for a look at what is new."""
+    """The last lines of a job's log after `cursor`, oldest first."""
     return read_log(store, job, after=int(cursor), limit=limit)
 
 
@@ -116,8 +116,8 @@ def job_units(
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> UnitPage:
-    """Units of a job that are committed, newest first: by which worker, in how many seconds."""
-    return list_units(store, job, left=parse_tail_cursor(cursor), limit=limit)
+    """List the committed units of a job, newest first, with their workers and times."""
+    return list_units(store, job, remaining=parse_tail_cursor(cursor), limit=limit)
 
 
 @router.get(
@@ -126,7 +126,7 @@ def job_units(
     responses={200: {"content": {"application/octet-stream": {"schema": FILE_SCHEMA}}}},
 )
 def job_file(store: StoreDep, job: JobId) -> FileResponse:
-    """The file that a finished export made."""
+    """Download the file of a finished export."""
     path = job_table.exported_file(store, job)
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
@@ -143,15 +143,16 @@ async def job_events(
     cursor: LogCursor | None = None,
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> StreamingResponse:
-    """Follow a job as server-sent events: `job` with its state as JSON at every change.
+    """Follow a job by server-sent events: `job` with its view as JSON on every change.
 
-    With `cursor`, or where a browser comes back after its last event, also `log` with the lines
-    after that one. The stream ends with the job, or after ten minutes: a client then asks again.
+    With `cursor`, or when a browser reconnects, also `log` with the lines after it. The stream ends
+    with the job or after ten minutes; clients then reconnect.
     """
     await run_in_threadpool(job_table.get_job, store, job)  # an unknown job is a 404
-    known = last_event_id if last_event_id and _CURSOR.fullmatch(last_event_id) else cursor
+    is_valid = last_event_id and _CURSOR.fullmatch(last_event_id)
+    after = last_event_id if is_valid else cursor
     return StreamingResponse(
-        events(request, store, job, None if known is None else int(known)),
+        events(request, store, job, None if after is None else int(after)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

@@ -1,6 +1,6 @@
 """A Python client of the HTTP API: `from app.client import Client`.
 
-It needs httpx2 and pyarrow, and loads nothing of the server. See "From Python" in README.md.
+It needs only httpx2 and pyarrow, not the server. See "From Python" in README.md.
 """
 
 from app.client import types

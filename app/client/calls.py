@@ -1,10 +1,10 @@
-"""What all groups of calls share: a transport, paths, and typed answers."""
+"""Base of all groups of calls: a transport, paths, and typed responses."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from app.client.decoding import decoded
+from app.client.decoding import decode
 from app.client.errors import UnexpectedAnswerError
 from app.client.paging import Listing
 from app.client.transport import API, Transport, document_of
@@ -14,14 +14,14 @@ Query = Mapping[str, Any]
 
 
 def path_of(template: str, *parts: str | int) -> str:
-    """Return a path of the API with its `{}` filled in, whatever the parts hold.
+    """Return a path of the API with its `{}` replaced by the quoted parts.
 
     Raises:
-        ValueError: a part that would lead elsewhere.
+        ValueError: a part is empty, "." or "..", which would change the path.
     """
     for part in parts:
         if str(part) in {"", ".", ".."}:
-            raise ValueError(f"{part!r} is no name")
+            raise ValueError(f"{part!r} is not a valid name")
     return API + template.format(*(quote(str(part), safe="") for part in parts))
 
 
@@ -34,14 +34,14 @@ class Calls:
         return document_of(self._transport.read(path, query))
 
     def _get(self, kind: type[Value], path: str, query: Query | None = None) -> Value:
-        return decoded(kind, self._json(path, query))
+        return decode(kind, self._json(path, query))
 
     def _rows(self, kind: type[Value], path: str, name: str, query: Query) -> tuple[Value, ...]:
-        """Return the rows of a list that comes whole."""
+        """Return the rows of a list that is not paged."""
         document = self._json(path, query)
         if not isinstance(document, dict) or name not in document:
-            raise UnexpectedAnswerError(f"the answer to {path} has no {name}")
-        return tuple(decoded(kind, row) for row in document[name])
+            raise UnexpectedAnswerError(f"the response to {path} has no {name}")
+        return tuple(decode(kind, row) for row in document[name])
 
     def _send(
         self,
@@ -53,13 +53,13 @@ class Calls:
         *,
         is_repeatable: bool = False,
     ) -> Value:
-        answer = self._transport.send(method, path, body, headers, is_repeatable=is_repeatable)
-        return decoded(kind, document_of(answer))
+        response = self._transport.send(method, path, body, headers, is_repeatable=is_repeatable)
+        return decode(kind, document_of(response))
 
     def _listing(
         self, row: type[Any], page: type[Any], path: str, rows: str, query: Query
     ) -> Listing[Any, Any]:
-        """Return a list that follows cursors; `rows` names the field of pages that holds them."""
+        """Return a list that follows cursors; `rows` is the name of the rows in a page."""
 
         def fetch(cursor: str | None) -> Any:
             return self._get(page, path, {**query, "cursor": cursor})

@@ -1,4 +1,4 @@
-"""The client: every call of the HTTP API, with typed results."""
+"""The client: all calls of the HTTP API, with typed results."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -20,10 +20,10 @@ class Client(
 ):
     """One server of Quanta Explorer.
 
-    Results are frozen dataclasses, lists follow their pages while they are iterated, arrays are
-    `pyarrow.Table`. Losses and entropies are nats, ranks start at 1, None stands for a number that
-    is not finite or not defined. Every refusal is a `ProblemError` that says what to do next. It
-    may be shared by threads, and closes its connections at the end of a `with` block.
+    Results are frozen dataclasses, lists load their pages while they are iterated, arrays are
+    `pyarrow.Table`. Losses and entropies are in nats, ranks start at 1, None is a number that is
+    not finite or not defined. An error response raises a `ProblemError` with a remedy. The client
+    is thread-safe, and closes its connections at the end of a `with` block.
     """
 
     def __init__(
@@ -34,17 +34,17 @@ class Client(
         timeout: float = 60.0,
         retries: int = 4,
     ) -> None:
-        """Remember the server; nothing is asked of it yet.
+        """Configure the client; no request is sent.
 
         Args:
-            url: its address; default: QUANTA_URL, else http://127.0.0.1:8000.
-            token: of `quanta token create`; default: QUANTA_TOKEN, else none.
-            timeout: longest wait for a part of an answer, seconds.
-            retries: how often a read is tried again, after a broken connection or when the server
-                asks for it (503 with Retry-After).
+            url: base URL of the server; default QUANTA_URL, else http://127.0.0.1:8000.
+            token: token from `quanta token create`; default QUANTA_TOKEN, else none.
+            timeout: longest wait for a part of a response, seconds.
+            retries: maximum number of retries of a read, after a broken connection or a 503 with
+                Retry-After.
 
         Raises:
-            ValueError: the url is no address, or a number is negative.
+            ValueError: the URL is invalid, or a number is out of range.
         """
         self._transport = Transport(url, token, timeout, retries)
 
@@ -63,40 +63,40 @@ class Client(
         self.close()
 
     def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         self._transport.close()
 
     def get(self, path: str, query: Query | None = None) -> Any:
-        """Return the JSON of any GET route, as it is: what `/api` of the server lists.
+        """Return the JSON of any GET route; `/api` of the server lists them.
 
         Args:
-            path: from the root, as "/api/v1/suites".
-            query: parameters; None stands for one that is left out.
+            path: absolute path, such as "/api/v1/suites".
+            query: query parameters; those that are None are left out.
         """
         return self._json(_rooted(path), query)
 
     def send(self, method: str, path: str, body: Any) -> Any:
-        """Send JSON to any route and return the JSON of its answer."""
+        """Send JSON to any route and return the JSON of its response."""
         return document_of(self._transport.send(method, _rooted(path), body))
 
     def health(self) -> Health:
-        """Return whether the server answers, and its version."""
+        """Return the liveness and version of the server."""
         return self._get(Health, "/healthz")
 
     def readiness(self) -> Readiness:
-        """Return whether the server's database answers and is up to date.
+        """Return the readiness of the server's database.
 
         Raises:
-            UnavailableError: it does not, or is not.
+            UnavailableError: the database does not answer or is not up to date.
         """
         return self._get(Readiness, "/readyz")
 
     def metrics(self) -> str:
-        """Return the server's metrics, in the text format of Prometheus."""
+        """Return the server's metrics in the Prometheus text format."""
         return self._transport.read("/metrics", accept="text/plain").text
 
 
 def _rooted(path: str) -> str:
     if not path.startswith("/"):
-        raise ValueError(f"path {path!r} must begin with /, as /api/v1/suites")
+        raise ValueError(f"path {path!r} must start with /, such as /api/v1/suites")
     return path

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from app.client.calls import Calls, path_of
 from app.client.paging import Listing
-from app.client.tables import STREAM, facts, streamed_table, wide_losses
+from app.client.tables import STREAM, streamed_table, table_metadata, wide_losses
 from app.client.types import (
     Axis,
     CorpusRow,
@@ -147,7 +147,7 @@ class CorporaCalls(Calls):
             asked = {"suite": suite, "first": first, "limit": n, "format": "arrow"}
             block = streamed_table(self._transport.read(path, asked, accept=STREAM).content)
             yield wide_losses(block)
-            goes_on = facts(block)["truncated"] == "true" and len(block) > 0
+            goes_on = table_metadata(block)["truncated"] == "true" and len(block) > 0
             first += len(block)
             left = None if left is None else left - len(block)
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions: every refusal of the server is a `ProblemError`."""
+"""Exceptions of the client; an error response of the server is a `ProblemError`."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -11,28 +11,28 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class ClientError(Exception):
-    """Anything that this client raises, but for arguments that cannot be (ValueError)."""
+    """Base of all exceptions of this client, except ValueError for invalid arguments."""
 
 
 class ServerUnreachableError(ClientError):
-    """No answer: no server at this address, a connection that broke, or a timeout."""
+    """The server did not answer: wrong address, broken connection, or timeout."""
 
 
 class UnexpectedAnswerError(ClientError):
-    """An answer that this version of the client cannot read."""
+    """This version of the client cannot read the response."""
 
 
 class ProblemError(ClientError):
-    """The server refused; the request id names the request in its log.
+    """The server refused the request.
 
     Attributes:
         problem: the problem document.
         status: HTTP status.
-        title: its standard phrase.
-        detail: what is wrong with this request.
+        title: phrase of the status.
+        detail: what is wrong with the request.
         remedy: what to do next.
-        request_id: under which the server logged the request.
-        errors: what is wrong with each parameter (422).
+        request_id: id of the request in the server's log.
+        errors: invalid parameters (422).
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -51,11 +51,11 @@ class ProblemError(ClientError):
 
 
 class UnauthorizedError(ProblemError):
-    """401: a token is needed, or this one is unknown, expired or revoked."""
+    """401: the token is missing, unknown, expired or revoked."""
 
 
 class ForbiddenError(ProblemError):
-    """403: the token's scope is too small."""
+    """403: the token's scope does not allow the request."""
 
 
 class NotFoundError(ProblemError):
@@ -71,7 +71,7 @@ class InvalidRequestError(ProblemError):
 
 
 class UnavailableError(ProblemError):
-    """503: the database is missing, busy or damaged; tried again while the server asks for it."""
+    """503: the database is missing, busy or damaged; retried while the server sends Retry-After."""
 
 
 _CLASSES: dict[int, type[ProblemError]] = {
@@ -87,34 +87,38 @@ _CLASSES: dict[int, type[ProblemError]] = {
 def problem_error(
     status: int, path: str, request_id: str, document: Mapping[str, Any] | None
 ) -> ProblemError:
-    """Return the exception of a refusal.
+    """Return the exception of an error response.
 
     Args:
         status: HTTP status.
-        path: what was asked for.
-        request_id: of the answer's header, empty if it has none.
-        document: the problem document; None if the answer is something else, as a proxy's is.
+        path: path of the request.
+        request_id: id in the response header, empty without one.
+        document: problem document; None if the response is not one, as from a proxy.
     """
-    phrases = {one.value: one.phrase for one in HTTPStatus}
-    sent = document or {}
+    phrases = {item.value: item.phrase for item in HTTPStatus}
+    fields = document or {}
     problem = Problem(
-        type=str(sent.get("type", "about:blank")),
-        title=str(sent.get("title") or phrases.get(status, "Error")),
+        type=str(fields.get("type", "about:blank")),
+        title=str(fields.get("title") or phrases.get(status, "Error")),
         status=status,
-        detail=str(sent.get("detail") or "the answer is no problem document of this program"),
-        instance=str(sent.get("instance", path)),
-        request_id=str(sent.get("request_id") or request_id or "unknown"),
-        remedy=str(sent.get("remedy") or "" if document else "Look for a proxy before the server"),
+        detail=str(
+            fields.get("detail") or "the response is not a problem document of this program"
+        ),
+        instance=str(fields.get("instance", path)),
+        request_id=str(fields.get("request_id") or request_id or "unknown"),
+        remedy=str(
+            fields.get("remedy") or "" if document else "Check for a proxy before the server"
+        ),
         errors=tuple(
-            FieldProblem(str(one["parameter"]), str(one["problem"]), one.get("value"))
-            for one in sent.get("errors", ())
+            FieldProblem(str(error["parameter"]), str(error["problem"]), error.get("value"))
+            for error in fields.get("errors", ())
         ),
     )
     return _CLASSES.get(status, ProblemError)(problem)
 
 
 class JobError(ClientError):
-    """A job that was waited for and did not finish; `job` is its last known state."""
+    """A job ended without a result or in time; `job` is its last known state."""
 
     def __init__(self, job: JobView, message: str) -> None:
         super().__init__(f"job {job.id} ({job.kind}) {message}")
@@ -122,7 +126,7 @@ class JobError(ClientError):
 
 
 class JobFailedError(JobError):
-    """The job failed: `problem` says why, `remedy` what to do next; it can be resumed."""
+    """The job failed with a `problem` and a `remedy`; it can be resumed."""
 
     def __init__(self, job: JobView) -> None:
         self.problem = job.problem or "it failed"
@@ -131,14 +135,14 @@ class JobFailedError(JobError):
 
 
 class JobCancelledError(JobError):
-    """Somebody cancelled the job; what is committed stays, and it can be resumed."""
+    """The job was cancelled; committed units stay, and it can be resumed."""
 
     def __init__(self, job: JobView) -> None:
         super().__init__(job, "was cancelled; resume() continues it.")
 
 
 class JobTimeoutError(JobError, TimeoutError):
-    """The job was not done in the time given to `wait`; it goes on."""
+    """The job did not end within the timeout of `wait`; it continues."""
 
     def __init__(self, job: JobView, seconds: float) -> None:
-        super().__init__(job, f"is {job.state} after {seconds:g} s; it goes on without us.")
+        super().__init__(job, f"is {job.state} after {seconds:g} s; it continues on the server.")

@@ -1,21 +1,21 @@
-"""Downloads: answers that go to a file while they come."""
+"""Downloads: responses that are streamed to a file."""
 
 from os import PathLike
 from pathlib import Path
 
 from app.client.calls import Calls, Query
-from app.client.tables import written_whole
+from app.client.tables import open_atomic
 from app.client.transport import Transport
 from app.client.types import Download
 
 
 def download(transport: Transport, path: str, query: Query, file: str | PathLike[str]) -> Download:
-    """Write an answer to a file, which appears under its name once it is whole."""
+    """Stream a response to a file, which appears when it is complete."""
     target = Path(file)
-    with transport.stream(path, query, accept="*/*") as answer, written_whole(target) as part:
-        for piece in answer.iter_bytes():
-            part.write(piece)
-    return Download(str(target), "x-truncated" in answer.headers)
+    with transport.stream(path, query, accept="*/*") as response, open_atomic(target) as part:
+        for chunk in response.iter_bytes():
+            part.write(chunk)
+    return Download(str(target), "x-truncated" in response.headers)
 
 
 class FileCalls(Calls):

@@ -1,4 +1,4 @@
-"""Jobs: asking for what is not stored yet, and waiting for it."""
+"""Jobs: submit them, follow them, and wait for their results."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Any
 
 from app.client.calls import Calls, path_of
-from app.client.decoding import decoded
+from app.client.decoding import decode
 from app.client.errors import JobCancelledError, JobFailedError, JobTimeoutError
 from app.client.files import download
 from app.client.job_events import OPEN_STATES, views
@@ -29,16 +29,16 @@ from app.client.types import (
 
 
 class Job:
-    """A job on the server, as it was when it was last asked for.
+    """A job on the server, in the state of the last request.
 
-    It goes on whether or not anybody waits: `client.job(id)` finds it again, from any program.
+    A job continues without a client that waits; `client.job(id)` returns it in any program.
 
     Attributes:
-        view: all that the server said of it.
+        view: state of the job at the last request.
     """
 
     def __init__(self, transport: Transport, view: JobView) -> None:
-        """Hold a job that the server told of; `Client.submit` and `Client.job` make these."""
+        """Wrap a job of the server; use `Client.submit` or `Client.job`."""
         self._transport = transport
         self._path = path_of("/jobs/{}", view.id)
         self.view = view
@@ -48,80 +48,81 @@ class Job:
 
     @property
     def id(self) -> str:
-        """Return its id."""
+        """Return the id of the job."""
         return self.view.id
 
     @property
     def state(self) -> JobState:
-        """Return its state, as last heard."""
+        """Return the state at the last request."""
         return self.view.state
 
     @property
     def is_open(self) -> bool:
-        """Return whether it has not ended, as last heard."""
+        """Return whether the job had not ended at the last request."""
         return self.state in OPEN_STATES
 
     @property
     def result(self) -> dict[str, Any]:
-        """Return what it made: names and ids for other calls.
+        """Return the result: names and ids for other calls.
 
         Raises:
-            JobFailedError, JobCancelledError: it made nothing.
-            RuntimeError: it has not ended; `wait` first.
+            JobFailedError, JobCancelledError: the job has no result.
+            RuntimeError: the job has not ended; `wait` first.
         """
         if self.state == "failed":
             raise JobFailedError(self.view)
         if self.state == "cancelled":
             raise JobCancelledError(self.view)
         if self.is_open:
-            raise RuntimeError(f"job {self.id} is {self.state} and has no result: wait() for it")
+            raise RuntimeError(
+                f"job {self.id} is {self.state} and has no result; call wait() first"
+            )
         return self.view.result or {}
 
     def refresh(self) -> "Job":
-        """Ask the server how far it is."""
-        self.view = decoded(JobView, document_of(self._transport.read(self._path)))
+        """Load the current state from the server."""
+        self.view = decode(JobView, document_of(self._transport.read(self._path)))
         return self
 
     def cancel(self) -> "Job":
-        """End it; what is committed stays. It may be `cancelling` for a moment."""
-        return self._act("cancel", is_repeatable=True)  # twice is once
+        """Cancel the job; committed units stay. The state may be `cancelling` for a moment."""
+        return self._post("cancel", is_repeatable=True)
 
     def resume(self) -> "Job":
-        """Queue it again after a failure or a cancellation; what is committed stays.
+        """Queue a failed or cancelled job again; committed units stay.
 
         Raises:
-            ConflictError: it is neither failed nor cancelled.
+            ConflictError: the job is neither failed nor cancelled.
         """
-        return self._act("resume")
+        return self._post("resume")
 
     def log(self, cursor: str = "0", limit: int = 100) -> LogPage:
-        """Return the last lines of its log after a cursor, oldest first."""
-        found = self._transport.read(f"{self._path}/log", {"cursor": cursor, "limit": limit})
-        return decoded(LogPage, document_of(found))
+        """Return the last lines of the job's log after a cursor, oldest first."""
+        response = self._transport.read(f"{self._path}/log", {"cursor": cursor, "limit": limit})
+        return decode(LogPage, document_of(response))
 
     def units(self, *, page_size: int = 50) -> Listing[DoneUnit, UnitPage]:
-        """Return its committed units, newest first."""
+        """Return the committed units of the job, newest first."""
 
         def fetch(cursor: str | None) -> UnitPage:
             query = {"limit": page_size, "cursor": cursor}
-            found = self._transport.read(f"{self._path}/units", query)
-            return decoded(UnitPage, document_of(found))
+            response = self._transport.read(f"{self._path}/units", query)
+            return decode(UnitPage, document_of(response))
 
         return Listing(fetch, "units")
 
     def download(self, file: str | PathLike[str]) -> Download:
-        """Write the file that a finished export made.
+        """Download the file of a finished export.
 
         Raises:
-            NotFoundError: it made none.
+            NotFoundError: the job has no file.
         """
         return download(self._transport, f"{self._path}/file", {}, file)
 
-    def _act(self, act: str, *, is_repeatable: bool = False) -> "Job":
-        answer = self._transport.send(
-            "POST", f"{self._path}/{act}", {}, is_repeatable=is_repeatable
-        )
-        self.view = decoded(JobView, document_of(answer))
+    def _post(self, action: str, *, is_repeatable: bool = False) -> "Job":
+        path = f"{self._path}/{action}"
+        response = self._transport.send("POST", path, {}, is_repeatable=is_repeatable)
+        self.view = decode(JobView, document_of(response))
         return self
 
     def wait(
@@ -129,26 +130,26 @@ class Job:
         progress: bool | Callable[[JobView], None] = True,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Wait for its end and return its result; an interrupt leaves the job as it is.
+        """Wait for the job and return its result; an interrupt does not cancel the job.
 
         Args:
-            progress: True shows a bar on standard error; a function is called at every change.
+            progress: True shows a bar on standard error; a function is called on every change.
             timeout: longest wait, seconds; None for no limit.
 
         Raises:
-            JobFailedError: with problem and remedy.
-            JobCancelledError: somebody cancelled it.
-            JobTimeoutError: it goes on after `timeout`.
-            ServerUnreachableError: there was no answer for five minutes.
+            JobFailedError: the job failed.
+            JobCancelledError: the job was cancelled.
+            JobTimeoutError: the job did not end within `timeout`.
+            ServerUnreachableError: the server did not answer for five minutes.
         """
         if self.is_open:
             deadline = None if timeout is None else time.monotonic() + timeout
-            shown: AbstractContextManager[Callable[[JobView], None]]
+            display: AbstractContextManager[Callable[[JobView], None]]
             if callable(progress):
-                shown = nullcontext(progress)
+                display = nullcontext(progress)
             else:
-                shown = bar(self.view) if progress else nullcontext(lambda view: None)
-            with shown as show:
+                display = bar(self.view) if progress else nullcontext(lambda view: None)
+            with display as show:
                 self._follow(deadline, show)
         if self.is_open and timeout is not None:
             raise JobTimeoutError(self.view, timeout)
@@ -162,7 +163,7 @@ class Job:
 
 
 class JobCalls(Calls):
-    """Calls about jobs."""
+    """Calls for jobs."""
 
     def submit(
         self,
@@ -172,27 +173,27 @@ class JobCalls(Calls):
         requires: Requires = "any",
         **parameters: Any,
     ) -> Job:
-        """Ask for a job; an equal one that did not fail is given back instead of a new one.
+        """Submit a job; an equal job that has not failed is returned instead of a new one.
 
         Args:
             kind: "evaluate", "classify", "discover", …; /api of the server describes each.
-            idempotency_key: the same key gives the same job again, and lets a request whose
-                answer was lost be repeated.
-            requires: "cuda" if only a worker with a GPU may do it.
-            parameters: what the kind needs; None stands for one that is left out.
+            idempotency_key: a key that returns the same job on a retry, so that a request without
+                a response can be repeated.
+            requires: "cuda" if only a worker with a GPU may execute the job.
+            parameters: parameters of the kind; those that are None are left out.
 
         Raises:
-            InvalidRequestError: a parameter that cannot be used; `errors` names it.
-            NotFoundError: a name that the store does not hold.
-            ConflictError: the key belongs to another request, or something must be computed first.
+            InvalidRequestError: a parameter is invalid; `errors` names it.
+            NotFoundError: a name is not in the store.
+            ConflictError: the key belongs to another request, or an input must be computed first.
         """
-        given = {name: value for name, value in parameters.items() if value is not None}
+        params = {name: value for name, value in parameters.items() if value is not None}
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         view = self._send(
             JobView,
             "POST",
             path_of("/jobs"),
-            {"kind": kind, "parameters": given, "requires": requires},
+            {"kind": kind, "parameters": params, "requires": requires},
             headers,
             is_repeatable=idempotency_key is not None,
         )
@@ -205,20 +206,20 @@ class JobCalls(Calls):
     def jobs(
         self, *, state: JobState | None = None, kind: str | None = None, page_size: int = 50
     ) -> Listing[JobView, JobPage]:
-        """Return jobs, newest first, of a state or kind only if given; long parameters are cut."""
+        """Return jobs, newest first, optionally of one state or kind; long parameters are cut."""
         query = {"limit": page_size, "state": state, "kind": kind}
         return self._listing(JobView, JobPage, path_of("/jobs"), "jobs", query)
 
     def job_kinds(self) -> tuple[KindView, ...]:
-        """Return the kinds of jobs, with the schema of what each takes."""
+        """Return the kinds of jobs, with the schemas of their parameters."""
         return self._rows(KindView, path_of("/jobs/kinds"), "kinds", {})
 
     def estimate(self, kind: str, **parameters: Any) -> Estimate:
-        """Return what a job would cost; nothing is queued.
+        """Return the estimated cost of a job without queueing it.
 
         Raises:
             InvalidRequestError, NotFoundError, ConflictError: as `submit` would.
         """
-        given = {name: value for name, value in parameters.items() if value is not None}
-        body = {"kind": kind, "parameters": given}
+        params = {name: value for name, value in parameters.items() if value is not None}
+        body = {"kind": kind, "parameters": params}
         return self._send(Estimate, "POST", path_of("/jobs/estimate"), body, is_repeatable=True)

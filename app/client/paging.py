@@ -1,4 +1,4 @@
-"""Lists that come in pages: iterating follows cursors to the end."""
+"""Paged lists: iteration follows cursors to the last page."""
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -12,25 +12,25 @@ Page = TypeVar("Page")
 class Listing(Generic[Row, Page]):
     """Rows of a list, fetched page by page while they are iterated.
 
-    Nothing is asked for before the first row is. Each iteration begins at the first page, which is
-    fetched once.
+    No request is sent before the first row is needed. Each iteration starts at the first page,
+    which is cached.
 
     Attributes:
-        first_page: the first page, with totals beside its rows.
+        first_page: first page, with the totals of the list.
     """
 
     def __init__(self, fetch: Callable[[str | None], Page], rows: str) -> None:
-        """Make a list of the pages that `fetch` gives for cursors; `rows` names their field."""
+        """Create a list from a function of cursors; `rows` is the name of the rows in a page."""
         self._fetch = fetch
         self._rows = rows
 
     @cached_property
     def first_page(self) -> Page:
-        """Return the first page, with totals beside its rows."""
+        """Return the first page, with the totals of the list."""
         return self._fetch(None)
 
     def pages(self) -> Iterator[Page]:
-        """Yield whole pages, to the last."""
+        """Yield all pages."""
         page: Any = self.first_page
         yield page
         while page.next_cursor is not None:
@@ -42,5 +42,5 @@ class Listing(Generic[Row, Page]):
             yield from getattr(page, self._rows)
 
     def first(self, n: int) -> list[Row]:
-        """Return the first `n` rows, or all if there are fewer."""
+        """Return the first `n` rows, or all rows if there are fewer."""
         return list(islice(self, n))

@@ -8,10 +8,10 @@ from os import PathLike
 from typing import Any, Unpack
 
 from app.client.calls import path_of
-from app.client.decoding import decoded
+from app.client.decoding import decode
 from app.client.files import FileCalls
 from app.client.paging import Listing
-from app.client.tables import FILE, STREAM, facts, file_table, streamed_table
+from app.client.tables import FILE, STREAM, file_table, streamed_table, table_metadata
 from app.client.types import (
     Axis,
     CurveMap,
@@ -120,8 +120,8 @@ class SearchCalls(FileCalls):
         query = {**_query_params(asked), "format": "arrow"}
         answer = self._transport.read(path_of("/predictions/map"), query, accept=STREAM)
         points = streamed_table(answer.content)
-        about = json.loads(facts(points)["about"])
-        return replace(decoded(CurveMap, {**about, "points": None}), points=points)
+        about = json.loads(table_metadata(points)["about"])
+        return replace(decode(CurveMap, {**about, "points": None}), points=points)
 
     def predictions_table(self, *, context: int = 32, **asked: Unpack[SearchParams]) -> Any:
         """Return all that a search finds, at most 20,000 rows, as a `pyarrow.Table`.
@@ -137,7 +137,7 @@ class SearchCalls(FileCalls):
         answer = self._transport.read(path_of("/predictions/export"), query, accept=FILE)
         table = file_table(answer.content)
         is_whole = str("x-truncated" not in answer.headers).lower()
-        return table.replace_schema_metadata({**facts(table), "is_whole": is_whole})
+        return table.replace_schema_metadata({**table_metadata(table), "is_whole": is_whole})
 
     def download_predictions(
         self,

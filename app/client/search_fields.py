@@ -1,4 +1,4 @@
-"""What the calls take: choices, and the fields of a search."""
+"""Choices, and the filters and parameters of a search."""
 
 from collections.abc import Sequence
 from typing import Literal, TypedDict
@@ -32,17 +32,17 @@ Points = Sequence[tuple[float, float]]
 
 
 class SearchFilters(TypedDict, total=False):
-    """What a prediction must have to be found; the meaning of each is at /api of the server.
+    """Filters of predictions; /api of the server describes each.
 
     Attributes:
-        text, regex: what ends in the answer token.
-        token, token_pattern: the answer token exactly, or an expression on it.
-        source, document, cluster: where it stands.
-        cls: any of these classes.
+        text, regex: text or pattern that ends in the answer token.
+        token, token_pattern: the answer token exactly, or a pattern of it.
+        source, document, cluster: source, document and cluster of the prediction.
+        cls: classes of curves, any of them.
         drop_min … final_max: bounds of scores, nats; emergence in units of the axis.
-        published: holds by the published rule.
-        only_largest, right: right (loss below `right`) under so many largest models only.
-        lasso, lasso_of: inside a polygon on the map whose `curves` are `lasso_of`.
+        published: class by the published rule.
+        only_largest, right: loss below `right` nats only for this many largest models.
+        lasso, lasso_of: polygon on the map with `curves` equal to `lasso_of`.
     """
 
     text: str
@@ -72,13 +72,13 @@ class SearchParams(SearchFilters, total=False):
     """A search: filters, and at most one of `sketch`, `preset` and `like` as the curve.
 
     Attributes:
-        corpus, suite, model: names; default: the first with curves, the largest.
+        corpus, suite, model: names; default the first with curves, and the largest model.
         axis: "N": model size, "S": training step.
         sketch: 2 to 16 points (axis value, nats).
         preset, at: a named curve, and the first low point of preset "step", from 1.
-        like: index of a prediction.
-        inv: what the distance ignores.
-        sort, order: default: by distance if a curve is searched for, else by index.
+        like: index of the prediction with the query curve.
+        inv: invariances of the distance.
+        sort, order: default by distance for a query curve, else by index.
     """
 
     corpus: str

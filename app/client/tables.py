@@ -1,4 +1,4 @@
-"""Arrow: answers as tables, and files that are written whole or not at all."""
+"""Arrow responses as tables, and atomic writes of files."""
 
 import json
 import os
@@ -20,45 +20,45 @@ def streamed_table(content: bytes) -> Any:
     """Return the `pyarrow.Table` of an Arrow stream.
 
     Raises:
-        UnexpectedAnswerError: it is none.
+        UnexpectedAnswerError: the content is not Arrow.
     """
     try:
         return pa.ipc.open_stream(content).read_all()
     except pa.ArrowInvalid as error:
-        raise UnexpectedAnswerError(f"the answer is no Arrow stream ({error})") from error
+        raise UnexpectedAnswerError(f"the response is not an Arrow stream ({error})") from error
 
 
 def file_table(content: bytes) -> Any:
     """Return the `pyarrow.Table` of an Arrow file.
 
     Raises:
-        UnexpectedAnswerError: it is none.
+        UnexpectedAnswerError: the content is not Arrow.
     """
     try:
         return pa.ipc.open_file(content).read_all()
     except pa.ArrowInvalid as error:
-        raise UnexpectedAnswerError(f"the answer is no Arrow file ({error})") from error
+        raise UnexpectedAnswerError(f"the response is not an Arrow file ({error})") from error
 
 
-def facts(table: Any) -> dict[str, str]:
-    """Return what the server wrote on a table."""
+def table_metadata(table: Any) -> dict[str, str]:
+    """Return the metadata of a table."""
     metadata = cast(Mapping[bytes, bytes] | None, table.schema.metadata)
     return {name.decode(): value.decode() for name, value in (metadata or {}).items()}
 
 
 def wide_losses(table: Any) -> Any:
-    """Return losses with a column for each checkpoint, named as `quanta export losses` does."""
-    columns = json.loads(facts(table)["columns"])
+    """Return losses with a column for each checkpoint, with the names of `quanta export losses`."""
+    columns = json.loads(table_metadata(table)["columns"])
     lists = table.column("loss_nats").combine_chunks()
-    names = [f"loss_nats_{one['model']}_step{one['step']}" for one in columns]
-    # The same numbers: many programs cannot compute with float16.
+    names = [f"loss_nats_{c['model']}_step{c['step']}" for c in columns]
+    # float32 holds the same numbers; many programs cannot compute with float16.
     losses = [pc.list_element(lists, j).cast(pa.float32()) for j in range(len(columns))]
     return pa.table([table.column("prediction"), *losses], names=["prediction", *names])
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file beside `path` that takes its name once the block has ended well."""
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file that replaces `path` if the block ends without an error."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Requests: addresses, the token, repeats of what may be repeated, and problems as exceptions."""
+"""HTTP requests: base URL, token, retries of safe requests, and problems as exceptions."""
 
 import json
 import os
@@ -18,13 +18,13 @@ from app.client.errors import (
     problem_error,
 )
 
-URL = "http://127.0.0.1:8000"
+DEFAULT_URL = "http://127.0.0.1:8000"
 API = "/api/v1"
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.25, 30.0
 CONNECT_SECONDS = 10.0
 
 
-def _program() -> str:
+def _user_agent() -> str:
     try:
         return f"quanta-explorer-client/{version('quanta-explorer')}"
     except PackageNotFoundError:  # a checkout in PYTHONPATH
@@ -39,31 +39,31 @@ def _is_loopback(host: str) -> bool:
 
 
 class Transport:
-    """One server, over connections that are kept."""
+    """One server, over persistent connections."""
 
     def __init__(self, url: str | None, token: str | None, timeout: float, retries: int) -> None:
-        """Remember the server; nothing is asked of it yet.
+        """Configure the connection; no request is sent.
 
         Args:
-            url: address, from QUANTA_URL if None.
-            token: sent as bearer, from QUANTA_TOKEN if None; an empty one is not sent.
-            timeout: longest wait for a part of an answer, seconds.
-            retries: how often a read is tried again.
+            url: base URL; QUANTA_URL if None.
+            token: bearer token; QUANTA_TOKEN if None, not sent if empty.
+            timeout: longest wait for a part of a response, seconds.
+            retries: maximum number of retries of a read.
 
         Raises:
-            ValueError: an address that is none, or a negative number.
+            ValueError: the URL is invalid, or a number is out of range.
         """
-        address = httpx2.URL(url or os.environ.get("QUANTA_URL") or URL)
+        address = httpx2.URL(url or os.environ.get("QUANTA_URL") or DEFAULT_URL)
         if address.scheme not in {"http", "https"} or not address.host:
-            raise ValueError(f"url {str(address)!r} is no address, want http://HOST:PORT")
+            raise ValueError(f"invalid url {str(address)!r}; use http://HOST:PORT")
         if timeout <= 0 or retries < 0:
-            raise ValueError(f"timeout {timeout:g} must be above 0, retries {retries} not below")
+            raise ValueError(f"timeout must be > 0 and retries >= 0, not {timeout:g} and {retries}")
         self.url = str(address).rstrip("/")
         self.timeout = timeout
         self.retries = retries
         token = os.environ.get("QUANTA_TOKEN", "") if token is None else token
-        # `none` is what a program says that no page of another site can say in its name.
-        headers = {"User-Agent": _program(), "Sec-Fetch-Site": "none"}
+        # Pages of other sites cannot send `none`, so the server accepts it without a CSRF token.
+        headers = {"User-Agent": _user_agent(), "Sec-Fetch-Site": "none"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         self._http = httpx2.Client(
@@ -74,7 +74,7 @@ class Transport:
         )
 
     def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         self._http.close()
 
     def read(
@@ -84,8 +84,8 @@ class Transport:
         *,
         accept: str = "application/json",
     ) -> httpx2.Response:
-        """GET a path below the server's address; what is None in the query is left out."""
-        return self._repeated("GET", path, query, {"Accept": accept}, None, is_repeatable=True)
+        """GET a path below the base URL; parameters that are None are left out."""
+        return self._request("GET", path, query, {"Accept": accept}, None, is_repeatable=True)
 
     def send(
         self,
@@ -96,8 +96,8 @@ class Transport:
         *,
         is_repeatable: bool = False,
     ) -> httpx2.Response:
-        """Send JSON; after a broken connection again only if that cannot do it twice."""
-        return self._repeated(method, path, None, headers, body, is_repeatable=is_repeatable)
+        """Send JSON; retry after a broken connection only if the request is repeatable."""
+        return self._request(method, path, None, headers, body, is_repeatable=is_repeatable)
 
     @contextmanager
     def stream(
@@ -108,14 +108,14 @@ class Transport:
         accept: str,
         read_seconds: float | None = None,
     ) -> Iterator[httpx2.Response]:
-        """GET a path whose answer is read while it comes, once; at most `read_seconds` apart."""
+        """GET a path as a stream, without retries; `read_seconds` is the longest silence."""
         seconds = self.timeout if read_seconds is None else read_seconds
         timeout = httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
         try:
             with self._http.stream(
                 "GET",
                 self.url + path,
-                params=_given(query),
+                params=_without_none(query),
                 headers={"Accept": accept},
                 timeout=timeout,
             ) as response:
@@ -126,7 +126,7 @@ class Transport:
         except httpx2.RequestError as error:
             raise self._unreachable(error) from error
 
-    def _repeated(
+    def _request(
         self,
         method: str,
         path: str,
@@ -136,39 +136,39 @@ class Transport:
         *,
         is_repeatable: bool,
     ) -> httpx2.Response:
-        left = self.retries
-        while True:
-            wait = min(FIRST_WAIT_SECONDS * 2 ** (self.retries - left), LONGEST_WAIT_SECONDS)
+        for attempt in range(self.retries + 1):
+            is_last = attempt == self.retries
+            wait = min(FIRST_WAIT_SECONDS * 2**attempt, LONGEST_WAIT_SECONDS)
             try:
                 response = self._http.request(
-                    method, self.url + path, params=_given(query), headers=headers, json=body
+                    method, self.url + path, params=_without_none(query), headers=headers, json=body
                 )
             except httpx2.RequestError as error:
-                # Where no connection was made, nothing was asked.
-                is_unasked = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
-                if left == 0 or not (is_repeatable or is_unasked):
+                # Without a connection the server did not receive the request.
+                is_unsent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+                if is_last or not (is_repeatable or is_unsent):
                     raise self._unreachable(error) from error
             else:
-                asked = _retry_after(response)
-                if left == 0 or asked is None or not is_repeatable:
+                retry_after = _retry_after(response)
+                if is_last or retry_after is None or not is_repeatable:
                     return self._check(response)
-                wait = asked
-            left -= 1
+                wait = retry_after
             time.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
 
     def _check(self, response: httpx2.Response) -> httpx2.Response:
-        """Return a response that is a success.
+        """Return a successful response.
 
         Raises:
-            ProblemError: it is a refusal.
-            UnexpectedAnswerError: it leads elsewhere.
+            ProblemError: the server refused the request.
+            UnexpectedAnswerError: the response is a redirect.
         """
         if response.is_success:
             return response
         if response.is_redirect:
-            # Following it could show the token to another server.
+            # Following the redirect could send the token to another server.
             raise UnexpectedAnswerError(
-                f"{self.url} leads to {response.headers.get('location')}: give that as url"
+                f"{self.url} redirects to {response.headers.get('location')}: use that as url"
             )
         kind = response.headers.get("content-type", "").partition(";")[0]
         try:
@@ -183,32 +183,34 @@ class Transport:
         )
 
     def _unreachable(self, error: httpx2.RequestError) -> ServerUnreachableError:
-        words = str(error).rstrip(".") or type(error).__name__
+        reason = str(error).rstrip(".") or type(error).__name__
         if isinstance(error, httpx2.TimeoutException):
-            words = f"no answer in time ({type(error).__name__}); give the client a longer timeout"
+            reason = f"timeout ({type(error).__name__}); set a longer timeout"
         return ServerUnreachableError(
-            f"{self.url} does not answer: {words}. Is `quanta serve` running there?"
+            f"{self.url} does not answer: {reason}. Is `quanta serve` running there?"
         )
 
 
 def document_of(response: httpx2.Response) -> Any:
-    """Return the JSON of an answer.
+    """Return the JSON of a response.
 
     Raises:
-        UnexpectedAnswerError: it is none.
+        UnexpectedAnswerError: the response is not JSON.
     """
     try:
         return json.loads(response.content)
     except ValueError as error:
-        raise UnexpectedAnswerError(f"the answer of {response.request.url} is no JSON") from error
+        raise UnexpectedAnswerError(
+            f"the response of {response.request.url} is not JSON"
+        ) from error
 
 
-def _given(query: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _without_none(query: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if query is None else {k: v for k, v in query.items() if v is not None}
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
-    """Return after how many seconds a 503 asks for the request again, None if it does not."""
+    """Return the Retry-After of a 503 in seconds, None without one or if it is too long."""
     seconds = response.headers.get("retry-after", "")
     if response.status_code != 503 or not seconds.isdecimal():
         return None

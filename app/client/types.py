@@ -1,7 +1,7 @@
-"""What the calls return and take: frozen dataclasses with the names of the API's schemas.
+"""Types of results and parameters: frozen dataclasses with the names of the API's schemas.
 
-Losses and entropies are nats, ranks start at 1, None stands for a number that is not finite or not
-defined. A field that a newer server adds is left out.
+Losses and entropies are in nats, ranks start at 1, None is a number that is not finite or not
+defined. Fields that a newer server adds are ignored.
 """
 
 from dataclasses import dataclass
@@ -213,8 +213,8 @@ class CurveMap:
     """At most 20,000 sampled curves on their two principal components.
 
     `points` is a `pyarrow.Table` of index, x, y, curve_class (a code of `classes`) and matching;
-    `shares` are of the variance along x and y; `curves` is what a lasso on this map is sent with,
-    as `lasso_of`.
+    `shares` are the shares of the variance along x and y; `curves` is the value of `lasso_of` for a
+    lasso on this map.
     """
 
     corpus: str
@@ -232,7 +232,7 @@ class CurveMap:
 
 @dataclass(frozen=True)
 class KindView:
-    """A kind of job; `parameters` is the JSON schema of what it takes."""
+    """A kind of job; `parameters` is the JSON schema of its parameters."""
 
     name: str
     title: str
@@ -243,7 +243,7 @@ class KindView:
 
 @dataclass(frozen=True)
 class Health:
-    """The server answers."""
+    """Liveness of the server."""
 
     status: str
     version: str
@@ -251,7 +251,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Readiness:
-    """The database answers and is at `revision`, the newest."""
+    """Readiness of the server; its database is at `revision`, the newest."""
 
     status: str
     revision: str
@@ -259,7 +259,7 @@ class Readiness:
 
 @dataclass(frozen=True)
 class Download:
-    """A file that was written; `truncated` says that there are more rows than it holds."""
+    """A downloaded file; `truncated` if there are more rows than it holds."""
 
     path: str
     truncated: bool

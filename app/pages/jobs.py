@@ -1,8 +1,8 @@
-"""Runs: jobs, what can be asked for, two of them side by side; and one job as it goes on."""
+"""Pages of jobs: the list, the form of a kind, two jobs side by side, and one job."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -19,30 +19,30 @@ from app.requests.dependencies import (
 )
 from app.requests.forms import FormFields
 from app.requests.pages import Blank
-from app.web.templating import query_string, render
+from app.web.templating import PageContext, query_string, render
 from backend.errors import InvalidInputError, NotFoundError, QuantaError, StoreError
 from backend.jobs import estimates, job_log, job_table, queue
 from backend.jobs.clone import Clone, clone, clone_params
 from backend.jobs.kinds.base import JobKind
 from backend.jobs.kinds.registry import KINDS, find_kind
-from backend.jobs.workers import list_workers
-from backend.read.job_views import Estimate, JobView, Requires, State
+from backend.jobs.workers import WorkerView, list_workers
+from backend.read.job_views import Estimate, JobPage, JobView, LogPage, Requires, State, UnitPage
 from backend.read.paging import parse_tail_cursor
 
 router = APIRouter(include_in_schema=False)
 
-JOBS_A_PAGE, STEPS_SHOWN, OTHERS_SHOWN = 50, 50, 20
+PAGE_SIZE, MAX_UNITS, MAX_OTHERS = 50, 50, 20
 MAX_QUERY = 2_000
-ON_FORM = {name: kind for name, kind in KINDS.items() if kind.has_form}
+FORM_KINDS = {name: kind for name, kind in KINDS.items() if kind.has_form}
 _Ids = Annotated[str, Field(pattern=r"^[A-Za-z0-9._,-]{0,140}$")]
 _Kind = Annotated[KindName | None, Blank]
 
 
-class RunsQuery(BaseModel):
-    """Which jobs are listed, which two are compared, and what the form is filled in with.
+class JobsQuery(BaseModel):
+    """Filters of the list, two jobs to compare, and the kind or the job to fill the form from.
 
-    `new` is the kind that the form asks for, `of` (`from`) the job that it is filled in after;
-    other parameters are fields of the form.
+    `new` is the kind of the form, `source` (`from`) the job that is cloned; other parameters are
+    fields of the form.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -50,14 +50,14 @@ class RunsQuery(BaseModel):
     state: Annotated[State | None, Blank] = None
     kind: _Kind = None
     new: _Kind = None
-    of: Annotated[_Ids | None, Blank] = Field(None, alias="from")
+    source: Annotated[_Ids | None, Blank] = Field(None, alias="from")
     cmp: list[_Ids] = []
     cursor: Annotated[Annotated[str, Field(pattern=CURSOR_PATTERN)] | None, Blank] = None
 
 
 @dataclass(frozen=True)
 class FormView:
-    """The form of a kind; `problem` is of no field, `clone` says what a clone cannot say."""
+    """The form of a kind; `problem` is an error of no field, `clone` how a clone would differ."""
 
     kind: JobKind
     fields: list[job_form.FormField]
@@ -68,12 +68,56 @@ class FormView:
     clone: Clone | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class JobsPage(PageContext):
+    """Variables of the list of jobs."""
+
+    template: ClassVar[str] = "jobs.html"
+
+    title: str = "Jobs"
+    section: str = "jobs"
+    page: JobPage
+    rows: list[job_views.Row]
+    workers: tuple[WorkerView, ...]
+    form: FormView
+    cost: list[str]
+    kinds: dict[str, JobKind]
+    titles: dict[str, str]
+    marks: dict[str, str]
+    query: JobsQuery
+    comparison: job_views.Comparison | None
+    result_link: Callable[[JobView], str | None] = job_views.result_link
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDetailPage(PageContext):
+    """Variables of the page of one job."""
+
+    template: ClassVar[str] = "job.html"
+
+    section: str = "jobs"
+    job: JobView
+    row: job_views.Row
+    rate: str
+    elapsed: str
+    n_workers: int
+    params: dict[str, str]
+    results: dict[str, str]
+    result: str | None
+    units: UnitPage
+    unit_text: Callable[[str], str] = job_views.unit_text
+    duration: Callable[[float | None], str] = job_views.duration
+    log: LogPage
+    clone: str | None
+    others: list[job_views.Row]
+
+
 def _form(
     store: StoreDep,
     kind: JobKind,
     values: Mapping[str, str],
     errors: Mapping[str, str] | None = None,
-    **known: Any,
+    **options: Any,
 ) -> FormView:
     errors = errors or {}
     fields = job_form.fields_of(kind, job_form.choices(store), values, errors)
@@ -82,8 +126,8 @@ def _form(
         kind,
         fields,
         _requires(values),
-        problem=" ".join(words for name, words in errors.items() if name not in names),
-        **known,
+        problem=" ".join(message for name, message in errors.items() if name not in names),
+        **options,
     )
 
 
@@ -91,9 +135,9 @@ def _requires(values: Mapping[str, str]) -> Requires:
     return "cuda" if values.get("requires") == "cuda" else "any"
 
 
-def _submitted(store: StoreDep, name: str, fields: Mapping[str, str], **known: Any) -> Response:
-    asked = {**job_form.given(find_kind(name), fields), **known}
-    job = queue.submit(store, name, asked, None, _requires(fields))
+def _submit(store: StoreDep, name: str, fields: Mapping[str, str], **params: Any) -> Response:
+    params = {**job_form.given(find_kind(name), fields), **params}
+    job = queue.submit(store, name, params, None, _requires(fields))
     return RedirectResponse(f"/jobs/{job.id}", 303)
 
 
@@ -101,100 +145,94 @@ def _submitted(store: StoreDep, name: str, fields: Mapping[str, str], **known: A
 def measure(
     store: StoreDep, corpus: CorpusName, index: DocumentIndex, fields: FormFields
 ) -> Response:
-    """Ask for p(chosen token) over a document, from a form."""
-    return _submitted(store, "measure", fields, corpus=corpus, document=index)
+    """Submit a job for p(chosen token) over a document, from a form."""
+    return _submit(store, "measure", fields, corpus=corpus, document=index)
 
 
 @router.post("/documents/{corpus}/paste")
 def paste(store: StoreDep, corpus: CorpusName, fields: FormFields) -> Response:
-    """Ask for an evaluation of pasted text, from a form."""
-    return _submitted(store, "paste", fields, corpus=corpus)
+    """Submit a job that evaluates pasted text, from a form."""
+    return _submit(store, "paste", fields, corpus=corpus)
 
 
 @router.get("/jobs")
-def jobs(request: Request, store: StoreDep, asked: Annotated[RunsQuery, Query()]) -> Response:
-    """Show jobs, newest first, and what can be asked for."""
-    if len(asked.cmp) > 1:  # boxes that were ticked, sent without scripts
-        ids = query_string(state=asked.state, kind=asked.kind, cmp=",".join(asked.cmp))
-        return RedirectResponse(f"/jobs{ids}", 303)
-    if asked.kind is not None:
-        find_kind(asked.kind)
-    return _page(request, store, asked, _asked_form(request, store, asked))
+def jobs(request: Request, store: StoreDep, query: Annotated[JobsQuery, Query()]) -> Response:
+    """Show jobs, newest first, and the form of a new job."""
+    if len(query.cmp) > 1:  # two checkboxes, sent without scripts
+        pair = query_string(state=query.state, kind=query.kind, cmp=",".join(query.cmp))
+        return RedirectResponse(f"/jobs{pair}", 303)
+    if query.kind is not None:
+        find_kind(query.kind)
+    return _page(request, store, query, _query_form(request, store, query))
 
 
-def _asked_form(request: Request, store: StoreDep, asked: RunsQuery) -> FormView:
-    """Return the form that an address asks for: empty, filled in, or filled in after a job."""
-    before = job_table.get_job(store, asked.of) if asked.of else None
-    name = asked.new or (before.kind if before else asked.kind if asked.kind in ON_FORM else None)
-    kind = find_kind(name or next(iter(ON_FORM)))
+def _query_form(request: Request, store: StoreDep, query: JobsQuery) -> FormView:
+    """Return the form of a query: empty, with values, or cloned from a job."""
+    source = job_table.get_job(store, query.source) if query.source else None
+    listed = query.kind if query.kind in FORM_KINDS else next(iter(FORM_KINDS))
+    kind = find_kind(query.new or (source.kind if source else listed))
     if not kind.has_form:
         raise InvalidInputError(
-            f"{kind.name} jobs have no form here", f"Choose from {', '.join(ON_FORM)}", "new"
+            f"{kind.name} jobs have no form here", f"Choose from {', '.join(FORM_KINDS)}", "new"
         )
-    known = clone(store, before) if before is not None and before.kind == kind.name else None
-    values: dict[str, str] = {"requires": before.requires} if before else {}
-    values |= job_form.entered(known.parameters) if known else {}
+    values: dict[str, str] = {"requires": source.requires} if source else {}
+    copy = clone(store, source) if source is not None and source.kind == kind.name else None
+    values |= job_form.entered(copy.params) if copy else {}
     values |= dict(request.query_params)
-    return _form(store, kind, values, is_open=bool(asked.new or before), clone=known)
+    return _form(store, kind, values, is_open=bool(query.new or source), clone=copy)
 
 
 def _page(
-    request: Request, store: StoreDep, asked: RunsQuery, form: FormView, status: int = 200
+    request: Request, store: StoreDep, query: JobsQuery, form: FormView, status: int = 200
 ) -> Response:
+    filters = {"state": query.state, "kind": query.kind}
     page = job_table.list_jobs(
         store,
-        left=parse_tail_cursor(asked.cursor),
-        limit=JOBS_A_PAGE,
-        state=asked.state,
-        kind=asked.kind,
+        remaining=parse_tail_cursor(query.cursor),
+        limit=PAGE_SIZE,
+        state=query.state,
+        kind=query.kind,
     )
     workers = list_workers(store)
-    return render(
-        request,
-        "jobs.html",
-        status,
-        section="jobs",
-        title="Runs",
+    context = JobsPage(
         page=page,
         rows=[job_views.row(job, workers) for job in page.jobs],
         workers=workers,
         form=form,
-        cost=job_views.estimate_words(form.estimate) if form.estimate else [],
-        kinds=ON_FORM,
+        cost=job_views.estimate_parts(form.estimate) if form.estimate else [],
+        kinds=FORM_KINDS,
         titles={name: kind.title for name, kind in KINDS.items()},
         marks=job_views.MARKS,
-        asked=asked,
-        compared=_compared(store, asked.cmp[0]) if any(asked.cmp) else None,
-        link=job_views.result_link,
-        api="/api/v1/jobs" + query_string(state=asked.state, kind=asked.kind, cursor=asked.cursor),
+        query=query,
+        comparison=_comparison(store, query.cmp[0]) if any(query.cmp) else None,
+        api="/api/v1/jobs" + query_string(**filters, cursor=query.cursor),
     )
+    return render(request, context, status)
 
 
-def _compared(store: StoreDep, ids: str) -> job_views.Comparison:
-    found = job_form.cut(ids)
-    if len(found) != 2:
+def _comparison(store: StoreDep, ids: str) -> job_views.Comparison:
+    job_ids = job_form.cut(ids)
+    if len(job_ids) != 2:
         raise InvalidInputError(
-            f"cmp names {len(found)} jobs", "Choose two to compare: cmp=JOB,JOB", "cmp"
+            f"cmp names {len(job_ids)} jobs", "Choose two to compare: cmp=JOB,JOB", "cmp"
         )
-    return job_views.compared(
-        job_table.get_job(store, found[0]), job_table.get_job(store, found[1])
-    )
+    return job_views.compare(*(job_table.get_job(store, job_id) for job_id in job_ids))
 
 
 @router.post("/jobs")
 def submit_job(request: Request, store: StoreDep, fields: FormFields) -> Response:
-    """Ask for a job, or for what it would cost, from the form of the runs page."""
+    """Submit or estimate a job, from the form of the jobs page."""
     name, act = fields.pop("kind", ""), fields.pop("act", "run")
     kind = find_kind(name)
     if not kind.has_form:
-        return _submitted(store, name, fields)
-    asked, cost, status = job_form.given(kind, fields), None, 200
-    errors = job_form.faults(kind, asked)
+        return _submit(store, name, fields)
+    params, cost, status = job_form.given(kind, fields), None, 200
+    errors = job_form.faults(kind, params)
     try:
         if not errors and act == "estimate":
-            cost = estimates.estimate(store, name, asked)
+            cost = estimates.estimate(store, name, params)
         elif not errors:
-            return _submitted(store, name, fields)
+            return _submit(store, name, fields)
     except StoreError:
         raise
     except QuantaError as error:
@@ -203,30 +241,30 @@ def submit_job(request: Request, store: StoreDep, fields: FormFields) -> Respons
     if errors and status == 200:
         status = 422
     form = _form(store, kind, fields, errors, is_open=True, estimate=cost)
-    return _page(request, store, RunsQuery.model_validate({}), form, status)
+    return _page(request, store, JobsQuery.model_validate({}), form, status)
 
 
 @router.post("/jobs/{job}/cancel")
 def cancel(store: StoreDep, job: JobId, fields: FormFields) -> Response:
     """Cancel a job, from its page."""
-    del fields  # read for the session's proof alone
+    del fields  # read only for the CSRF token
     return RedirectResponse(f"/jobs/{job_table.cancel(store, job).id}", 303)
 
 
 @router.post("/jobs/{job}/resume")
 def resume(store: StoreDep, job: JobId, fields: FormFields) -> Response:
     """Resume a job, from its page."""
-    del fields  # read for the session's proof alone
+    del fields  # read only for the CSRF token
     return RedirectResponse(f"/jobs/{queue.resume(store, job).id}", 303)
 
 
 def _clone_link(job: JobView) -> str | None:
-    """Return the address of the form filled in after a job, None if there is none here."""
+    """Return the URL of the form that clones a job, None for a kind without a form."""
     if not KINDS[job.kind].has_form:
         return None
-    own = {"new": job.kind, "from": job.id}
-    whole = query_string(**own, **job_form.entered(clone_params(job)))
-    return "/jobs" + (whole if len(whole) <= MAX_QUERY else query_string(**own))
+    source = {"new": job.kind, "from": job.id}
+    full = query_string(**source, **job_form.entered(clone_params(job)))
+    return "/jobs" + (full if len(full) <= MAX_QUERY else query_string(**source))
 
 
 @router.get("/jobs/{job}")
@@ -234,25 +272,21 @@ def job(request: Request, store: StoreDep, job: JobId) -> Response:
     """Show one job."""
     view = job_table.get_job(store, job)
     workers = list_workers(store)
-    others = job_table.list_jobs(store, kind=view.kind, limit=OTHERS_SHOWN + 1).jobs
-    return render(
-        request,
-        "job.html",
-        section="jobs",
+    others = job_table.list_jobs(store, kind=view.kind, limit=MAX_OTHERS + 1).jobs
+    context = JobDetailPage(
         title=KINDS[view.kind].title,
         job=view,
         row=job_views.row(view, workers),
-        pace=job_views.pace(view),
-        spent=job_views.spent(view),
+        rate=job_views.rate_text(view),
+        elapsed=job_views.elapsed(view),
         n_workers=len(workers),
-        shown=job_views.parameter_lines(view),
-        made=job_views.result_lines(view),
+        params=job_views.param_texts(view),
+        results=job_views.result_texts(view),
         result=job_views.result_link(view),
-        steps=job_log.list_units(store, job, limit=STEPS_SHOWN),
-        unit_words=job_views.unit_words,
-        duration=job_views.duration,
+        units=job_log.list_units(store, job, limit=MAX_UNITS),
         log=job_log.read_log(store, job),
         clone=_clone_link(view),
-        others=[job_views.row(one, workers) for one in others if one.id != view.id],
+        others=[job_views.row(other, workers) for other in others if other.id != view.id],
         api=f"/api/v1/jobs/{view.id}",
     )
+    return render(request, context)

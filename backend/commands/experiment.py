@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from backend.commands.common import Json, bars, opened_store, result
-from backend.commands.job import Given, parameters_of
+from backend.commands.job import Params, parse_params
 from backend.errors import InvalidInputError
 from backend.settings import settings
 
@@ -33,7 +33,7 @@ def run(
     kind: Annotated[
         str, typer.Argument(help="Kind of experiment; `experiment presets` lists them.")
     ],
-    parameters: Given = None,
+    parameters: Params = None,
     preset: Annotated[
         str | None, typer.Option(help="Preset to start from; `experiment presets` lists them.")
     ] = None,
@@ -57,7 +57,7 @@ def run(
                 "preset",
             )
         request = dict(presets_by_name[preset].parameters)
-    request |= parameters_of(parameters or [])
+    request |= parse_params(parameters or [])
     with store.session() as session:
         complete = validate_params(store, session, kind, request)
     name = run_experiment(store, kind, complete, resolve(settings()), bars(as_json))

@@ -1,4 +1,4 @@
-"""`quanta job`: ask for jobs, follow them, stop them, as the API does."""
+"""`quanta job`: submit, follow, cancel and resume jobs."""
 
 import json
 import time
@@ -13,32 +13,32 @@ from backend.store.database import Store
 
 POLL_SECONDS = 0.5
 
-job_cli = typer.Typer(no_args_is_help=True, help="Ask workers for jobs, and follow them.")
+job_cli = typer.Typer(no_args_is_help=True, help="Submit and follow jobs.")
 JobId = Annotated[str, typer.Argument(help="Id of the job.")]
-Given = Annotated[
+Params = Annotated[
     list[str] | None,
-    typer.Argument(help="Parameters: name=value; a value may be JSON, such as [10,20]."),
+    typer.Argument(help="Parameters as name=value; a value may be JSON, such as [10,20]."),
 ]
-Key = Annotated[str | None, typer.Option(help="The same key gives the same job again.")]
-Wait = Annotated[bool, typer.Option(help="Follow it to its end.")]
-Device = Annotated[str, typer.Option(help="any, or cuda: only by a worker with a GPU.")]
+Key = Annotated[str | None, typer.Option(help="A key that returns the same job on a retry.")]
+Wait = Annotated[bool, typer.Option(help="Wait for the end of the job.")]
+Device = Annotated[str, typer.Option(help="Worker for the job: any, or cuda.")]
 
 
-def parameters_of(given: list[str]) -> dict[str, Any]:
-    """Return name=value pairs; what reads as JSON is JSON, everything else is text."""
-    found: dict[str, Any] = {}
-    for item in given:
+def parse_params(items: list[str]) -> dict[str, Any]:
+    """Parse name=value pairs; values that are not JSON are text."""
+    params: dict[str, Any] = {}
+    for item in items:
         name, equals, value = item.partition("=")
         if not name or not equals:
-            raise InvalidInputError(f"{item!r} is no parameter", "Write name=value", "parameters")
+            raise InvalidInputError(f"invalid parameter {item!r}", "Write name=value", "parameters")
         try:
-            found[name] = json.loads(value)
+            params[name] = json.loads(value)
         except ValueError:
-            found[name] = value
-    return found
+            params[name] = value
+    return params
 
 
-def _shown(view: JobView) -> dict[str, Any]:
+def _as_dict(view: JobView) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(view)
@@ -46,13 +46,13 @@ def _shown(view: JobView) -> dict[str, Any]:
 
 def _line(view: JobView) -> str:
     count = f", {view.done} of {view.total} {view.unit}" if view.total else ""
-    why = f": {view.problem}. {view.remedy}" if view.problem else ""
-    where = f", shown on {view.page}" if view.page and view.state == "finished" else ""
-    return f"{view.id} {view.kind} {view.state}{count}{why}{where}"
+    error = f": {view.problem}. {view.remedy}" if view.problem else ""
+    page = f", see {view.page}" if view.page and view.state == "finished" else ""
+    return f"{view.id} {view.kind} {view.state}{count}{error}{page}"
 
 
-def _followed(store: Store, job_id: str, as_json: bool) -> JobView:
-    """Draw a job's progress until it has ended."""
+def _follow(store: Store, job_id: str, as_json: bool) -> JobView:
+    """Show a job's progress until it has ended."""
     from backend.jobs import job_table
 
     view = job_table.get_job(store, job_id)
@@ -68,10 +68,11 @@ def _followed(store: Store, job_id: str, as_json: bool) -> JobView:
     return view
 
 
-def _told(store: Store, view: JobView, wait: bool, as_json: bool) -> None:
+def _report(store: Store, view: JobView, wait: bool, as_json: bool) -> None:
+    """Print a job; exit with an error if it failed."""
     if wait:
-        view = _followed(store, view.id, as_json)
-    result(as_json, _line(view), **_shown(view))
+        view = _follow(store, view.id, as_json)
+    result(as_json, _line(view), **_as_dict(view))
     if view.state == "failed":
         raise QuantaError(view.problem or "the job failed", view.remedy or "See its log")
 
@@ -79,13 +80,13 @@ def _told(store: Store, view: JobView, wait: bool, as_json: bool) -> None:
 @job_cli.command("submit")
 def submit(
     kind: Annotated[str, typer.Argument(help="evaluate, classify, discover, …: see `job kinds`.")],
-    parameters: Given = None,
+    parameters: Params = None,
     idempotency_key: Key = None,
     requires: Device = "any",
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:
-    """Ask for a job; an equal one that has not failed is given back."""
+    """Submit a job, or return the equal one that has not failed."""
     from typing import cast, get_args
 
     from backend.jobs import queue
@@ -93,46 +94,46 @@ def submit(
     if requires not in get_args(Requires):
         raise InvalidInputError(f"--requires {requires}", "Choose any or cuda", "requires")
     store = opened_store()
-    asked = parameters_of(parameters or [])
-    view = queue.submit(store, kind, asked, idempotency_key, cast(Requires, requires))
-    _told(store, view, wait, as_json)
+    params = parse_params(parameters or [])
+    view = queue.submit(store, kind, params, idempotency_key, cast(Requires, requires))
+    _report(store, view, wait, as_json)
 
 
 @job_cli.command("estimate")
 def estimate(
     kind: Annotated[str, typer.Argument(help="See `job kinds`.")],
-    parameters: Given = None,
+    parameters: Params = None,
     as_json: Json = False,
 ) -> None:
-    """What a job would cost; nothing is queued."""
+    """Estimate the cost of a job without submitting it."""
     from dataclasses import asdict
 
     from backend.jobs import estimates
 
-    found = estimates.estimate(opened_store(), kind, parameters_of(parameters or []))
+    cost = estimates.estimate(opened_store(), kind, parse_params(parameters or []))
     seconds = (
         "time unknown: no job of this kind has finished here"
-        if found.seconds is None
-        else f"about {found.seconds:,.1f} s of one worker, by {found.past_jobs} past jobs"
+        if cost.seconds is None
+        else f"about {cost.seconds:,.1f} s of one worker, from {cost.past_jobs} past jobs"
     )
-    units = "" if found.units is None else f"{found.units:,} {found.unit}, "
-    same = f"; stored already as job {found.equal.id}" if found.equal else ""
-    result(as_json, f"{units}{found.work:.3g} {found.work_unit}, {seconds}{same}", **asdict(found))
+    units = "" if cost.units is None else f"{cost.units:,} {cost.unit}, "
+    equal = f"; equal to job {cost.equal.id}" if cost.equal else ""
+    result(as_json, f"{units}{cost.work:.3g} {cost.work_unit}, {seconds}{equal}", **asdict(cost))
 
 
 @job_cli.command("kinds")
 def kinds(as_json: Json = False) -> None:
-    """Kinds of jobs and their parameters."""
+    """List the kinds of jobs and their parameters."""
     from backend.jobs.kinds.registry import KINDS
 
-    lines, found = [], {}
+    lines, schemas = [], {}
     for kind in KINDS.values():
         schema = kind.schema.model_json_schema()
-        needed = set(schema.get("required", ()))
-        names = " ".join(n if n in needed else f"[{n}]" for n in schema["properties"])
+        required = set(schema.get("required", ()))
+        names = " ".join(n if n in required else f"[{n}]" for n in schema["properties"])
         lines.append(f"{kind.name}: {kind.summary}\n    {names}")
-        found[kind.name] = schema
-    result(as_json, "\n".join(lines), kinds=found)
+        schemas[kind.name] = schema
+    result(as_json, "\n".join(lines), kinds=schemas)
 
 
 @job_cli.command("list")
@@ -141,7 +142,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
     as_json: Json = False,
 ) -> None:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     from typing import cast, get_args
 
     from backend.jobs import job_table
@@ -150,25 +151,25 @@ def list_(
         raise InvalidInputError(
             f"--state {state}", f"Choose from {', '.join(get_args(State))}", "state"
         )
-    found = job_table.list_jobs(opened_store(), limit=limit, state=cast(State | None, state)).jobs
-    lines = [_line(view) for view in found] or ["no jobs"]
-    result(as_json, "\n".join(lines), jobs=[_shown(view) for view in found])
+    jobs = job_table.list_jobs(opened_store(), limit=limit, state=cast(State | None, state)).jobs
+    lines = [_line(view) for view in jobs] or ["no jobs"]
+    result(as_json, "\n".join(lines), jobs=[_as_dict(view) for view in jobs])
 
 
 @job_cli.command("show")
 def show(job: JobId, wait: Wait = False, as_json: Json = False) -> None:
-    """One job."""
+    """Show one job."""
     from backend.jobs import job_table
 
     store = opened_store()
-    _told(store, job_table.get_job(store, job), wait, as_json)
+    _report(store, job_table.get_job(store, job), wait, as_json)
 
 
 @job_cli.command("log")
 def log(
     job: JobId, limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, as_json: Json = False
 ) -> None:
-    """The last lines of a job's log."""
+    """Show the last lines of a job's log."""
     from dataclasses import asdict
 
     from backend.jobs import job_log
@@ -180,17 +181,17 @@ def log(
 
 @job_cli.command("cancel")
 def cancel(job: JobId, as_json: Json = False) -> None:
-    """End a job; what is committed stays."""
+    """Cancel a job; committed units stay."""
     from backend.jobs import job_table
 
     view = job_table.cancel(opened_store(), job)
-    result(as_json, _line(view), **_shown(view))
+    result(as_json, _line(view), **_as_dict(view))
 
 
 @job_cli.command("resume")
 def resume(job: JobId, wait: Wait = False, as_json: Json = False) -> None:
-    """Queue a failed or cancelled job again; what is committed is not computed again."""
+    """Queue a failed or cancelled job again; committed units are not computed again."""
     from backend.jobs import queue
 
     store = opened_store()
-    _told(store, queue.resume(store, job), wait, as_json)
+    _report(store, queue.resume(store, job), wait, as_json)

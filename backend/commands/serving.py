@@ -1,4 +1,4 @@
-"""What `quanta serve` settles before it serves: the run's token, the store, the login link."""
+"""Preparation of `quanta serve`: the admin token of the run, the store, the login link."""
 
 import os
 import secrets
@@ -9,27 +9,27 @@ from backend.access.binding import check_bind, is_loopback
 from backend.settings import Settings, settings
 from backend.store.database import Store, open_store
 
-_EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::", "[::]"})  # noqa: S104 - named, not bound
+_ANY_ADDRESS = frozenset({"", "0.0.0.0", "::", "[::]"})  # noqa: S104 - named, not bound
 
 
 def run_settings(has_own_token: bool) -> Settings:
-    """Return the settings of this run, with a fresh admin token if it is to have its own.
+    """Return the settings of this run, with a new admin token if `has_own_token`.
 
-    A fresh token lives in this process and in its worker only: it and every session that it
-    opened end with the run, however that ends. A QUANTA_TOKEN that is set is kept.
+    The new token exists only in this process and its worker: the token and its sessions end with
+    the run. QUANTA_TOKEN takes precedence if it is set.
     """
     if has_own_token and not settings().token:
-        # The application reads its own settings: the environment is what both see.
+        # The application reads its settings from the environment.
         os.environ["QUANTA_TOKEN"] = secrets.token_urlsafe(32)
         settings.cache_clear()
     return settings()
 
 
-def checked_store(config: Settings) -> Store:
-    """Return the opened store of a server that may bind its address.
+def open_checked_store(config: Settings) -> Store:
+    """Open the store, and check that the server may bind its address.
 
     Raises:
-        InvalidInputError: others can reach the address and there is no admin token.
+        InvalidInputError: the address is reachable from other machines and there is no admin token.
     """
     if config.token or is_loopback(config.host):
         check_bind(config)
@@ -40,17 +40,17 @@ def checked_store(config: Settings) -> Store:
 
 
 def address(config: Settings) -> str:
-    """Return where a browser on this machine finds the server."""
-    host = "127.0.0.1" if config.host in _EVERY_ADDRESS else config.host
+    """Return the URL of the server for a browser on this machine."""
+    host = "127.0.0.1" if config.host in _ANY_ADDRESS else config.host
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
     return f"http://{host}:{config.port}"
 
 
 def login_link(store: Store) -> str:
-    """Return the line with a fresh login link.
+    """Return the message with a new login link.
 
-    The secret stands after #, which browsers keep to themselves: no server or proxy logs it.
+    The secret is in the fragment (#), which browsers do not send: no server or proxy logs it.
     """
     secret = login_sessions.create_login_link(store)
     minutes = int(login_sessions.LINK_LIFE.total_seconds() // 60)

@@ -1,4 +1,4 @@
-"""`quanta worker`: executes jobs that pages and the API ask for."""
+"""`quanta worker`: execute submitted jobs."""
 
 from typing import Annotated
 
@@ -10,8 +10,7 @@ WithParent = Annotated[bool, typer.Option(hidden=True, help="End when standard i
 
 
 def worker(with_parent: WithParent = False) -> None:
-    """Execute jobs; `quanta serve` starts one by itself, more of them share the queue."""
+    """Execute jobs; several workers share the queue. `quanta serve` starts one worker itself."""
     from backend.jobs.worker import run
 
-    store = opened_store()
-    run(store, with_parent=with_parent)
+    run(opened_store(), with_parent=with_parent)

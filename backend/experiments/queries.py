@@ -20,7 +20,7 @@ from backend.experiments.views import (
     ExperimentRow,
 )
 from backend.read.job_views import OPEN_STATES, JobView
-from backend.read.jobs import view_of
+from backend.read.jobs import job_view
 from backend.read.paging import tail_page
 from backend.read.values import finite_or_none, format_utc
 from backend.store import arrays
@@ -40,7 +40,7 @@ def _newest_jobs(session: Session, rows: Sequence[Experiment]) -> dict[str, JobV
     """Return the newest job of each experiment by the job's key."""
     keys = {_job_key(row.kind, row.parameters) for row in rows}
     jobs = select(Job).where(Job.key.in_(keys)).order_by(Job.created_at)
-    return {job.key: view_of(job) for job in session.scalars(jobs)}
+    return {job.key: job_view(job) for job in session.scalars(jobs)}
 
 
 def _row_view(
@@ -115,7 +115,7 @@ def _queued_experiment(session: Session, experiment: str) -> ExperimentRow | Non
         kind = KINDS[job.kind]
         if kind.public_id(job.parameters) == experiment:
             n_cells = len(kind.parse(job.parameters).places())
-            return _row_view(job, experiment, n_cells, 0, view_of(job))
+            return _row_view(job, experiment, n_cells, 0, job_view(job))
     return None
 
 

@@ -1,4 +1,4 @@
-"""A spawned child process for heavy steps: its memory and its crashes are its own."""
+"""A spawned child process for units of work, so that a crash or its memory ends only the child."""
 
 import threading
 import time
@@ -15,32 +15,32 @@ IDLE_SECONDS = 300.0
 
 
 class ChildEndedError(QuantaError):
-    """The computing process ended in the middle of a unit."""
+    """The child process ended during a unit."""
 
     def __init__(self) -> None:
         super().__init__(
             "the computing process ended unexpectedly (out of memory?)",
-            "Resume the job: what was finished is kept",
+            "Resume the job; committed units stay",
         )
 
 
 class Child:
-    """At most one process, started when it is needed and ended when it has been idle.
+    """At most one process, started on demand and ended when idle.
 
-    Keeping it between steps keeps the libraries, and the last model, loaded.
+    Between units it keeps the libraries and the last model loaded.
     """
 
     def __init__(self, threads: int = 1) -> None:
         self._threads = threads
         self._pool: ProcessPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._used = time.monotonic()
+        self._used_at = time.monotonic()
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what `function` returns in the child; one call at a time.
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function in the child and return its result; one call at a time.
 
         Raises:
-            ChildEndedError: the process ended in the middle.
+            ChildEndedError: the process ended during the call.
         """
         with self._lock:
             if self._pool is None:
@@ -51,15 +51,15 @@ class Child:
                     initargs=(self._threads,),
                 )
             try:
-                return self._pool.submit(function, *arguments).result()
+                return self._pool.submit(function, *args).result()
             except BrokenProcessPool as error:
                 self._close()
                 raise ChildEndedError from error
             finally:
-                self._used = time.monotonic()
+                self._used_at = time.monotonic()
 
     def kill(self) -> None:
-        """End the process in the middle of what it does; `call` then raises."""
+        """Kill the process; a running `call` raises."""
         for process in active_children():
             process.kill()
 
@@ -69,8 +69,8 @@ class Child:
             self._pool = None
 
     def close_if_idle(self) -> None:
-        """End the process if nothing has used it for a while."""
-        if time.monotonic() - self._used > IDLE_SECONDS and self._lock.acquire(blocking=False):
+        """End the process if it has been idle for a while."""
+        if time.monotonic() - self._used_at > IDLE_SECONDS and self._lock.acquire(blocking=False):
             try:
                 self._close()
             finally:

@@ -1,6 +1,6 @@
-"""Claims: of two workers whose jobs share a part, one computes it and the other waits for it.
+"""Claims: if two jobs share a part, one worker computes it and the other waits.
 
-A claim counts for as long as its worker lives; what a dead one left is taken over.
+A claim holds while its worker is live; the claim of a dead worker is taken over.
 """
 
 import time
@@ -16,7 +16,7 @@ from backend.store.tables import Claim, Worker
 POLL_SECONDS = 0.25
 
 
-def _take(store: Store, name: str, worker_id: str) -> bool:
+def _try_claim(store: Store, name: str, worker_id: str) -> bool:
     """Take a claim unless another live worker holds it."""
     try:
         with store.begin() as session:
@@ -27,21 +27,21 @@ def _take(store: Store, name: str, worker_id: str) -> bool:
                 session.add(Claim(name=name, worker=worker_id))
                 return True
             holder = session.get(Worker, row.worker)
-            # Its own: of a computing process that was killed in the middle.
+            # The worker's own claim is left by a child process that was killed.
             if row.worker == worker_id or holder is None or holder.state != "live":
                 row.worker = worker_id
                 return True
             return False
-    except IntegrityError:  # another was as quick
+    except IntegrityError:  # another worker inserted the claim at the same time
         return False
 
 
 def claims(store: Store, worker_id: str) -> Callable[[str], AbstractContextManager[None]]:
-    """Return what a worker's store claims with."""
+    """Return the function with which a worker's store claims a name."""
 
     @contextmanager
-    def claimed(name: str) -> Iterator[None]:
-        while not _take(store, name, worker_id):
+    def claim(name: str) -> Iterator[None]:
+        while not _try_claim(store, name, worker_id):
             time.sleep(POLL_SECONDS)
         try:
             yield
@@ -49,4 +49,4 @@ def claims(store: Store, worker_id: str) -> Callable[[str], AbstractContextManag
             with store.begin() as session:
                 session.execute(delete(Claim).where(Claim.name == name, Claim.worker == worker_id))
 
-    return claimed
+    return claim

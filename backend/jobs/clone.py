@@ -1,4 +1,4 @@
-"""Asking for the same job again: checked parameters name everything, requests leave much out."""
+"""Cloning of a job: validated parameters name everything, a request leaves defaults out."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,22 +11,22 @@ from backend.store.database import Store
 
 @dataclass(frozen=True)
 class Clone:
-    """A request for what a job was asked for.
+    """A request for the parameters of an earlier job.
 
     Attributes:
-        parameters: of the request.
-        changed: names of checked parameters that it would give otherwise now: a file changed, more
-            is evaluated, or a request cannot say it.
-        problem: why it cannot be asked now, if so.
+        params: parameters of the request.
+        changed: names of validated parameters that would differ now: a file or the stored results
+            have changed, or a request cannot express the value.
+        problem: why the request is invalid now, None if it is valid.
     """
 
-    parameters: dict[str, Any]
+    params: dict[str, Any]
     changed: tuple[str, ...] = ()
     problem: str | None = None
 
 
 def clone_params(job: JobView) -> dict[str, Any]:
-    """Return a request for what a job was asked for; what is as it is by default is left out."""
+    """Return a request for a job's parameters, without those that have their default."""
     kind = KINDS[job.kind]
     fields = kind.schema.model_fields
     return {
@@ -37,14 +37,15 @@ def clone_params(job: JobView) -> dict[str, Any]:
 
 
 def clone(store: Store, job: JobView) -> Clone:
-    """Return a request for what a job was asked for, and how it would come out now."""
-    asked = clone_params(job)
+    """Return a request for a job's parameters, and how the new job would differ."""
+    params = clone_params(job)
     try:
         with store.session() as session:
-            now = validate_params(store, session, job.kind, asked)
+            validated = validate_params(store, session, job.kind, params)
     except StoreError:
         raise
     except QuantaError as error:
-        return Clone(asked, problem=f"{error.problem}. {error.remedy}")
-    names = dict.fromkeys((*job.parameters, *now))
-    return Clone(asked, tuple(n for n in names if job.parameters.get(n) != now.get(n)))
+        return Clone(params, problem=f"{error.problem}. {error.remedy}")
+    names = dict.fromkeys((*job.parameters, *validated))
+    changed = (name for name in names if job.parameters.get(name) != validated.get(name))
+    return Clone(params, tuple(changed))

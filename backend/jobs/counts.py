@@ -1,4 +1,4 @@
-"""Jobs, their units and workers as numbers, for monitoring."""
+"""Numbers of jobs, units and workers, for monitoring."""
 
 import re
 from collections import defaultdict
@@ -13,7 +13,7 @@ from backend.store.database import Store
 from backend.store.tables import Job, JobUnit, Worker
 from backend.store.tables.base import utc
 
-# Seconds are added up over so many units at most: a scrape must stay cheap.
+# Limit of the units in a sum of seconds, so that a scrape stays cheap.
 MAX_UNITS = 1_000_000
 MAX_KINDS = 40
 OTHER = "other"
@@ -22,16 +22,16 @@ _NAME = re.compile(r"[a-z_]{1,32}")
 
 @dataclass(frozen=True)
 class JobCounts:
-    """What the job tables hold now.
+    """Numbers of jobs, units and workers.
 
     Attributes:
-        jobs: how many, by (kind, state).
-        units: committed units by kind.
-        unit_seconds: seconds that units took, by kind; of `MAX_UNITS` units at most.
-        queued: jobs that wait for a worker.
-        live_workers: workers whose lease has not run out.
-        oldest_heartbeat_seconds: since the oldest heartbeat among workers that nobody has given
-            up; None without any.
+        jobs: number of jobs by (kind, state).
+        units: number of committed units by kind.
+        unit_seconds: seconds of units by kind, of at most `MAX_UNITS` units.
+        queued: number of jobs that wait for a worker.
+        live_workers: number of workers with a valid lease.
+        oldest_heartbeat_seconds: seconds since the oldest heartbeat of workers that are not marked
+            dead; None without any.
     """
 
     jobs: dict[tuple[str, str], int]
@@ -43,7 +43,7 @@ class JobCounts:
 
 
 def job_counts(store: Store) -> JobCounts:
-    """Return what the job tables hold now; a few statements, none gives more than a few rows."""
+    """Return the numbers of jobs, units and workers, in a few small queries."""
     with store.session() as session:
         jobs, units = _jobs(session)
         live, oldest = _workers(session)
@@ -57,8 +57,8 @@ def job_counts(store: Store) -> JobCounts:
         )
 
 
-def _known(name: str) -> str:
-    """Return a name that the program gives; whatever else stands there is `other`."""
+def _label(name: str) -> str:
+    """Return a name of this program, `other` for anything else in the table."""
     return name if _NAME.fullmatch(name) else OTHER
 
 
@@ -72,33 +72,33 @@ def _jobs(session: Session) -> tuple[dict[tuple[str, str], int], dict[str, int]]
     jobs: defaultdict[tuple[str, str], int] = defaultdict(int)
     units: defaultdict[str, int] = defaultdict(int)
     for kind, state, n, done in rows:
-        jobs[_known(kind), _known(state)] += n
-        units[_known(kind)] += int(done or 0)
+        jobs[_label(kind), _label(state)] += n
+        units[_label(kind)] += int(done or 0)
     return dict(jobs), dict(units)
 
 
 def _seconds(session: Session) -> dict[str, float]:
-    some = select(JobUnit.job_id, JobUnit.seconds).limit(MAX_UNITS).subquery()
+    units = select(JobUnit.job_id, JobUnit.seconds).limit(MAX_UNITS).subquery()
     rows = session.execute(
-        select(Job.kind, func.sum(some.c.seconds))
-        .join(some, some.c.job_id == Job.id)
+        select(Job.kind, func.sum(units.c.seconds))
+        .join(units, units.c.job_id == Job.id)
         .group_by(Job.kind)
         .limit(MAX_KINDS)
     )
     seconds: defaultdict[str, float] = defaultdict(float)
-    for kind, spent in rows:
-        seconds[_known(kind)] += float(spent)
+    for kind, total in rows:
+        seconds[_label(kind)] += float(total)
     return dict(seconds)
 
 
 def _workers(session: Session) -> tuple[int, float | None]:
-    """Return (workers whose lease holds, seconds since the oldest heartbeat), by one clock."""
+    """Return (number of workers with a valid lease, seconds since the oldest heartbeat)."""
     now = session.scalars(select(func.current_timestamp())).one()
-    beats = select(Worker.heartbeat_at).where(Worker.state == "live")
-    oldest = session.scalars(beats.order_by(Worker.heartbeat_at).limit(1)).first()
+    heartbeats = select(Worker.heartbeat_at).where(Worker.state == "live")
+    oldest = session.scalars(heartbeats.order_by(Worker.heartbeat_at).limit(1)).first()
     if oldest is None:
         return 0, None
-    holds = Worker.heartbeat_at >= utc(now) - timedelta(seconds=TTL_SECONDS)
-    live = select(func.count()).select_from(Worker).where(Worker.state == "live", holds)
+    is_valid = Worker.heartbeat_at >= utc(now) - timedelta(seconds=TTL_SECONDS)
+    live = select(func.count()).select_from(Worker).where(Worker.state == "live", is_valid)
     age = (utc(now) - utc(oldest)).total_seconds()
     return session.scalar(live) or 0, max(0.0, age)

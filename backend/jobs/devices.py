@@ -1,4 +1,4 @@
-"""Whether a worker has a GPU, without loading the numerics library into it."""
+"""Detection of a GPU without loading torch into the worker."""
 
 import ctypes
 
@@ -8,7 +8,7 @@ from backend.settings import Settings
 def has_cuda(settings: Settings) -> bool:
     """Return whether a worker with these settings computes on CUDA.
 
-    Asks the driver's library: the worker itself stays small, only its child loads torch.
+    Uses the driver's library, so that only the worker's child loads torch.
     """
     if settings.device == "cpu":
         return False

@@ -1,11 +1,11 @@
-"""Leases of workers: who is alive, who is given up, and that only the living commit.
+"""Leases of workers: which workers are live, and that only live workers commit.
 
-A worker renews its lease every few seconds. Whoever finds one that ran out (the process was
-killed, stopped, or cut off) marks it dead; its jobs then go to others. Should it go on after all,
-its transactions find that it is dead and undo themselves. On one machine a killed worker is found
-at once, since the operating system lets go of the lock of its file.
+A worker renews its lease every few seconds. Any worker marks another one dead if its lease has
+expired (killed, suspended, or cut off), and continues its jobs. A worker that was marked dead and
+runs again is fenced: its transactions see its state and roll back. On the same machine a killed
+worker is detected at once, because the operating system releases its file lock.
 
-Times are the database's: clocks of machines differ.
+Times are the database's, because clocks of machines differ.
 """
 
 import fcntl
@@ -31,38 +31,38 @@ from backend.store.tables import Claim, Worker
 from backend.store.tables.base import utc
 
 RENEW_SECONDS, TTL_SECONDS = 5.0, 30.0
-IDLE_MS = 20_000
-# A name is kept for a while after its jobs have gone on, to be seen in what it computed.
-_KEPT = timedelta(days=7)
-# Exit status of a worker that was given up while it was stopped or cut off.
-LOST = 3
+IDLE_TRANSACTION_MS = 20_000
+# Rows of ended workers are kept for a while: units and log lines name them.
+_RETENTION = timedelta(days=7)
+# Exit status of a worker that lost its lease.
+EXIT_LEASE_LOST = 3
 _log = logging.getLogger("quanta.jobs")
-# Until when (monotonic) a worker judges no others by their leases, by its name.
-_patient: dict[str, float] = {}
+# End of a worker's grace period on the monotonic clock, by worker.
+_grace_ends: dict[str, float] = {}
 
 
 class LostLeaseError(QuantaError):
-    """This worker was given up; others do its jobs."""
+    """This worker lost its lease; other workers continue its jobs."""
 
     def __init__(self, worker_id: str) -> None:
         super().__init__(
-            f"worker {worker_id} did not renew its lease in time and was given up",
-            "Others go on with its jobs; start a new worker",
+            f"worker {worker_id} did not renew its lease in time",
+            "Other workers continue its jobs; start a new worker",
         )
 
 
 def exit_on_lost_lease(error: LostLeaseError) -> NoReturn:
-    """End this process, and what it computes: nothing that it does may count any more."""
+    """End this process and its children, so that nothing they compute is committed."""
     _log.error("%s", error)
     for process in active_children():
         process.kill()
-    os._exit(LOST)
+    os._exit(EXIT_LEASE_LOST)
 
 
 def database_time(session: Session) -> datetime:
     """Return the database's time, which is the same for all workers."""
-    found: datetime = session.scalars(select(func.current_timestamp())).one()
-    return utc(found)
+    time_: datetime = session.scalars(select(func.current_timestamp())).one()
+    return utc(time_)
 
 
 def _lock_path(folder: Path, worker_id: str) -> Path:
@@ -70,7 +70,7 @@ def _lock_path(folder: Path, worker_id: str) -> Path:
 
 
 def _try_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the file's lock, None while another holds it."""
+    """Return a descriptor that holds the file's lock, None if another process holds it."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,18 +81,18 @@ def _try_lock(path: Path) -> int | None:
 
 
 def register_worker(store: Store, device: str) -> str:
-    """Take a name that nobody had before, with a lease, and hold its lock until the process ends.
+    """Create a worker with a lease, and hold its file lock until the process ends.
 
     Returns:
-        The worker's name.
+        The worker's name, never used before.
     """
-    worker_id = _new_name(store.settings.data_dir, device)
+    worker_id = _lock_new_name(store.settings.data_dir, device)
     with store.begin() as session:
-        began = database_time(session)
+        started = database_time(session)
         session.execute(
-            delete(Worker).where(Worker.state == "gone", Worker.heartbeat_at < began - _KEPT)
+            delete(Worker).where(Worker.state == "gone", Worker.heartbeat_at < started - _RETENTION)
         )
-        known = set(session.scalars(select(Worker.id).where(Worker.state != "gone")))
+        others = set(session.scalars(select(Worker.id).where(Worker.state != "gone")))
         session.add(
             Worker(
                 id=worker_id,
@@ -100,30 +100,28 @@ def register_worker(store: Store, device: str) -> str:
                 device=device,
                 state="live",
                 job_id=None,
-                started_at=began,
-                heartbeat_at=began,
+                started_at=started,
+                heartbeat_at=started,
             )
         )
-    _tidy(store.settings.data_dir, known | {worker_id})
+    _remove_stale_locks(store.settings.data_dir, others | {worker_id})
     remove_orphan_parts(store.settings.cache_dir)
     return worker_id
 
 
-def _new_name(folder: Path, device: str) -> str:
+def _lock_new_name(folder: Path, device: str) -> str:
     while True:
         worker_id = f"{socket.gethostname()}:{device}:{secrets.token_hex(4)}"
-        # Another that tidies may have taken the file away before it was locked.
-        if (
-            _try_lock(_lock_path(folder, worker_id)) is not None
-            and _lock_path(folder, worker_id).is_file()
-        ):
+        path = _lock_path(folder, worker_id)
+        # Another worker may remove the file as stale before it is locked.
+        if _try_lock(path) is not None and path.is_file():
             return worker_id
 
 
-def _tidy(folder: Path, known: set[str]) -> None:
-    """Remove lock files of workers that ended before they had a lease, or on another's watch."""
-    kept = {_lock_path(folder, worker_id) for worker_id in known}
-    for path in set(folder.glob("worker-*.lock")) - kept:
+def _remove_stale_locks(folder: Path, worker_ids: set[str]) -> None:
+    """Remove unlocked lock files of workers other than `worker_ids`."""
+    in_use = {_lock_path(folder, worker_id) for worker_id in worker_ids}
+    for path in set(folder.glob("worker-*.lock")) - in_use:
         with suppress(OSError):
             descriptor = _try_lock(path)
             if descriptor is not None:
@@ -135,12 +133,12 @@ def renew_lease(store: Store, worker_id: str) -> None:
     """Renew a lease.
 
     Raises:
-        LostLeaseError: it was given up.
+        LostLeaseError: the worker was marked dead.
     """
-    # Not `begin`: its fence locks the row to read it, as a unit's does at the same time, and two
-    # that then both want to write it would wait for each other.
+    # Not `begin`: its fence takes a shared lock of the row, as a unit's transaction does at the
+    # same time, and both would deadlock when they write it.
     with store.session() as session:
-        _note_gap(session, worker_id)
+        _check_outage(session, worker_id)
         renewed = session.execute(
             update(Worker)
             .where(Worker.id == worker_id, Worker.state == "live")
@@ -151,26 +149,27 @@ def renew_lease(store: Store, worker_id: str) -> None:
             raise LostLeaseError(worker_id)
 
 
-def _note_gap(session: Session, own: str) -> None:
-    """Judge nobody for a while if this worker could not renew its own lease in time.
+def _check_outage(session: Session, worker_id: str) -> None:
+    """Start a grace period, in which this worker expires no lease, after its own outage.
 
-    When the database comes back, all are late, and whoever looks first would give up the others.
+    When the database comes back, all leases are late, and the first worker would expire the others.
     """
-    seen = session.scalars(select(Worker.heartbeat_at).where(Worker.id == own)).one_or_none()
-    if seen is not None and database_time(session) - utc(seen) > timedelta(
-        seconds=2 * RENEW_SECONDS
-    ):
-        _patient[own] = time.monotonic() + TTL_SECONDS
+    renewed_at = session.scalars(
+        select(Worker.heartbeat_at).where(Worker.id == worker_id)
+    ).one_or_none()
+    longest = timedelta(seconds=2 * RENEW_SECONDS)
+    if renewed_at is not None and database_time(session) - utc(renewed_at) > longest:
+        _grace_ends[worker_id] = time.monotonic() + TTL_SECONDS
 
 
 def live_workers(store: Store) -> set[str]:
-    """Return the workers that have a lease."""
+    """Return the names of live workers."""
     with store.session() as session:
         return set(session.scalars(select(Worker.id).where(Worker.state == "live")))
 
 
 def n_live_workers(store: Store, requires: str = "any") -> int:
-    """Return how many workers have a lease, with a GPU if one is required."""
+    """Return the number of live workers, of those with a GPU if it is required."""
     query = select(func.count()).where(Worker.state == "live")
     if requires == "cuda":
         query = query.where(Worker.device == "cuda")
@@ -179,21 +178,23 @@ def n_live_workers(store: Store, requires: str = "any") -> int:
 
 
 def make_fence(worker_id: str) -> Callable[[Session], None]:
-    """Return a check for the start of a transaction: this worker is alive until it commits.
+    """Return a check for the start of a transaction: the worker is live until it commits.
 
-    The worker's row stays locked to the end of the transaction, so that giving the worker up waits
-    for the commit, or comes before it and is seen.
+    The worker's row is locked until the end of the transaction, so that `expire_leases` waits for
+    the commit, or comes first and is seen.
     """
 
     def check(session: Session) -> None:
         if session.get_bind().dialect.name == "sqlite":
-            # A write first: SQLite then has one writer, and cannot fail for a stale read.
+            # Write first: SQLite then has one writer, and cannot fail because of a stale read.
             session.execute(
                 update(Worker).where(Worker.id == worker_id).values(device=Worker.device)
             )
         else:
-            # Locks of a worker that is stopped inside a transaction are not held for ever.
-            session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}"))
+            # A worker that is suspended inside a transaction must not hold its locks for ever.
+            session.execute(
+                text(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_TRANSACTION_MS}")
+            )
         state = session.scalars(
             select(Worker.state).where(Worker.id == worker_id).with_for_update(read=True)
         ).one_or_none()
@@ -203,40 +204,44 @@ def make_fence(worker_id: str) -> Callable[[Session], None]:
     return check
 
 
-def expire_leases(store: Store, own: str) -> tuple[str, ...]:
-    """Mark workers dead whose lease ran out or whose process has ended on this machine.
+def expire_leases(store: Store, worker_id: str) -> tuple[str, ...]:
+    """Mark other workers dead if their lease or their process on this machine has ended.
+
+    Args:
+        store: store of the workers.
+        worker_id: worker that calls.
 
     Returns:
-        Names of all dead workers whose jobs are still to be given to others.
+        Names of all dead workers with jobs that are not recovered yet.
     """
     with store.begin() as session:
-        _note_gap(session, own)
-        is_patient = time.monotonic() < _patient.get(own, 0)
+        _check_outage(session, worker_id)
+        in_grace = time.monotonic() < _grace_ends.get(worker_id, 0)
         oldest = database_time(session) - timedelta(seconds=TTL_SECONDS)
-        live = session.scalars(select(Worker).where(Worker.state == "live", Worker.id != own)).all()
-        for worker in live:
-            is_late = utc(worker.heartbeat_at) < oldest and not is_patient
-            if is_late or has_ended(store.settings.data_dir, worker):
-                _mark(session, worker.id, worker.heartbeat_at)
+        others = select(Worker).where(Worker.state == "live", Worker.id != worker_id)
+        for worker in session.scalars(others).all():
+            has_expired = utc(worker.heartbeat_at) < oldest and not in_grace
+            if has_expired or has_exited(store.settings.data_dir, worker):
+                _mark_dead(session, worker.id, worker.heartbeat_at)
         return tuple(session.scalars(select(Worker.id).where(Worker.state == "dead")))
 
 
-def _mark(session: Session, worker_id: str, seen: datetime) -> None:
-    # One whose row is held commits just now: it lives, and nobody waits for its end.
+def _mark_dead(session: Session, worker_id: str, renewed_at: datetime) -> None:
+    # A worker with a locked row is committing, so it is live: skip it.
     row = select(Worker.id).where(Worker.id == worker_id).with_for_update(skip_locked=True)
     if session.scalars(row).one_or_none() is None:
         return
-    # Only as it was seen: a beat in between says that it lives.
+    # Only if the lease has not been renewed since it was read.
     session.execute(
         update(Worker)
-        .where(Worker.id == worker_id, Worker.state == "live", Worker.heartbeat_at == seen)
+        .where(Worker.id == worker_id, Worker.state == "live", Worker.heartbeat_at == renewed_at)
         .values(state="dead")
         .execution_options(synchronize_session=False)
     )
 
 
-def has_ended(folder: Path, worker: Worker) -> bool:
-    """Return whether a worker of this machine has ended: nobody holds the lock of its file."""
+def has_exited(folder: Path, worker: Worker) -> bool:
+    """Return whether a worker of this machine has ended: no process holds its file lock."""
     path = _lock_path(folder, worker.id)
     if worker.host != socket.gethostname() or not path.is_file():
         return False
@@ -247,7 +252,7 @@ def has_ended(folder: Path, worker: Worker) -> bool:
 
 
 def has_running_worker(folder: Path) -> bool:
-    """Return whether any worker of this machine lives on a data directory."""
+    """Return whether a worker of this machine runs on a data directory."""
     for path in folder.glob("worker-*.lock"):
         descriptor = _try_lock(path)
         if descriptor is None:
@@ -257,14 +262,14 @@ def has_running_worker(folder: Path) -> bool:
 
 
 def release_lease(store: Store, worker_id: str) -> None:
-    """Give oneself up: others may go on at once."""
+    """Mark the calling worker dead, so that others continue its jobs at once."""
     with store.session() as session:
         session.execute(update(Worker).where(Worker.id == worker_id).values(state="dead"))
         session.commit()
 
 
 def retire_workers(store: Store, worker_ids: Sequence[str]) -> None:
-    """Note that the jobs of dead workers have gone to others."""
+    """Mark dead workers as gone after their jobs were recovered, and delete their claims."""
     if not worker_ids:
         return
     with store.begin() as session:

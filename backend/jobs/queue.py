@@ -1,4 +1,4 @@
-"""Asking for a job from a server or a script: written down first, then handed to the engine."""
+"""Submission of jobs from a server or a script: a row in the job table, then a workflow."""
 
 import threading
 from collections.abc import Mapping
@@ -12,44 +12,42 @@ from backend.store.database import Store
 def submit(
     store: Store,
     kind: str,
-    asked: Mapping[str, Any],
+    params: Mapping[str, Any],
     idempotency_key: str | None = None,
     requires: Requires = "any",
 ) -> JobView:
-    """Ask for a job, or find the equal one that was asked for before.
+    """Submit a job, or return the equal one.
 
     Raises:
-        InvalidInputError, NotFoundError, NotReadyError: what cannot be asked.
+        InvalidInputError, NotFoundError, NotReadyError: the parameters are not valid.
     """
-    from backend.jobs import engine
+    from backend.jobs import workflows
 
-    view, is_new = submission.submit(store, kind, asked, idempotency_key, requires)
+    view, is_new = submission.submit(store, kind, params, idempotency_key, requires)
     if is_new:
-        # Should this not reach the engine, a worker finds the row and hands it in itself.
-        engine.enqueue(store.settings, view.id, view.attempt, view.requires)
+        # If this fails, a worker finds the row and enqueues the job.
+        workflows.enqueue(store.settings, view.id, view.attempt, view.requires)
     return view
 
 
 def resume(store: Store, job_id: str) -> JobView:
-    """Queue a job again that failed or was cancelled.
+    """Queue a failed or cancelled job again.
 
     Raises:
-        NotFoundError: there is none of that id.
-        ConflictError: it is open or finished, or an equal job is.
+        NotFoundError: no job has this id.
+        ConflictError: the job is open or finished, or an equal job is.
     """
-    from backend.jobs import engine
+    from backend.jobs import workflows
 
     view = job_table.resume(store, job_id)
-    engine.enqueue(store.settings, view.id, view.attempt, view.requires)
+    workflows.enqueue(store.settings, view.id, view.attempt, view.requires)
     return view
 
 
-def warm() -> None:
-    """Load the engine's library in the background, so that the first request need not wait."""
-    threading.Thread(target=_load, daemon=True).start()
+def preload() -> None:
+    """Import the engine's library in the background, so that the first request need not wait."""
+    threading.Thread(target=_import_engine, daemon=True).start()
 
 
-def _load() -> None:
-    from backend.jobs import engine
-
-    assert engine.NAME
+def _import_engine() -> None:
+    import backend.jobs.workflows  # noqa: F401

@@ -1,4 +1,4 @@
-"""Submission of a job: validate, return the equal job if there is one, or write a new row."""
+"""Submission of a job: validate, return the equal job if there is one, or insert a new row."""
 
 import secrets
 from collections.abc import Mapping
@@ -11,41 +11,43 @@ from sqlalchemy.orm import Session, make_transient
 from backend.errors import ConflictError
 from backend.jobs.kinds.registry import KINDS, validate_params
 from backend.read.job_views import JobView, Requires
-from backend.read.jobs import view_of
+from backend.read.jobs import job_view
 from backend.store.database import Store
 from backend.store.keys import result_key
 from backend.store.tables import Job, JobRequest
 from backend.store.tables.base import now
 
-TIMES = 3
+MAX_ATTEMPTS = 3
 
 
-def _repeated(store: Store, session: Session, idempotency_key: str | None, key: str) -> Job | None:
-    """Return the job that a key was sent for before, unless what it made is gone."""
+def _find_by_idempotency_key(
+    store: Store, session: Session, idempotency_key: str | None, key: str
+) -> Job | None:
+    """Return the job of an idempotency key, unless its result is gone."""
     if idempotency_key is None:
         return None
-    asked = session.get(JobRequest, idempotency_key)
-    if asked is None:
+    request = session.get(JobRequest, idempotency_key)
+    if request is None:
         return None
-    if asked.content != key:
+    if request.content != key:
         raise ConflictError(
             "this Idempotency-Key belongs to another request", "Send a new key with new parameters"
         )
-    row = session.get_one(Job, asked.job_id)
+    row = session.get_one(Job, request.job_id)
     if row.state == "finished" and not KINDS[row.kind].has_result(store, row.result or {}):
-        session.delete(asked)
+        session.delete(request)
         return None
     return row
 
 
-def _noted(session: Session, idempotency_key: str | None, row: Job) -> None:
-    """Remember what a key was sent for, for as long as the job is known."""
+def _save_idempotency_key(session: Session, idempotency_key: str | None, row: Job) -> None:
+    """Store the job of an idempotency key for as long as the job exists."""
     if idempotency_key is not None and session.get(JobRequest, idempotency_key) is None:
         session.add(JobRequest(idempotency_key=idempotency_key, content=row.key, job_id=row.id))
 
 
-def _equal(store: Store, session: Session, key: str) -> Job | None:
-    """Return the open or finished job of a content key, unless what it made is gone."""
+def _find_equal(store: Store, session: Session, key: str) -> Job | None:
+    """Return the open or finished job of a content key, unless its result is gone."""
     row = session.scalars(select(Job).where(Job.claim == key)).one_or_none()
     if row is None or row.state != "finished":
         return row
@@ -56,15 +58,16 @@ def _equal(store: Store, session: Session, key: str) -> Job | None:
     return None
 
 
-def _queued(kind: str, parameters: dict[str, Any], key: str) -> Job:
-    """Return a job as it begins."""
+def _new_row(kind: str, params: dict[str, Any], key: str, requires: Requires, work: float) -> Job:
     return Job(
         id=f"j{secrets.token_hex(8)}",
         kind=kind,
         state="queued",
-        parameters=parameters,
+        parameters=params,
         key=key,
         claim=key,
+        requires=requires,
+        work=work,
         done=0,
         total=None,
         attempt=1,
@@ -76,44 +79,45 @@ def _queued(kind: str, parameters: dict[str, Any], key: str) -> Job:
 def submit(
     store: Store,
     kind: str,
-    asked: Mapping[str, Any],
+    params: Mapping[str, Any],
     idempotency_key: str | None = None,
     requires: Requires = "any",
 ) -> tuple[JobView, bool]:
-    """Write a job down, or find the one that was asked for before.
+    """Insert a job, or return the equal one.
 
     Args:
-        store: where the job is.
-        kind: of backend.jobs.kinds.KINDS.
-        asked: its parameters.
-        idempotency_key: the same key gives the same job.
-        requires: "cuda" if only a worker with a GPU may do it; no part of what is equal.
+        store: store of the job.
+        kind: name of a kind in `backend.jobs.kinds.registry.KINDS`.
+        params: parameters of the request.
+        idempotency_key: a key that returns the same job on a retry.
+        requires: "cuda" if only a worker with a GPU may execute the job; equal jobs may differ
+            in it.
 
     Returns:
-        The job, and whether it is new. It runs once the engine has it too (`engine.enqueue`).
+        The job, and whether it is new. It runs once its workflow is enqueued
+        (`workflows.enqueue`).
 
     Raises:
-        InvalidInputError, NotFoundError, NotReadyError: what cannot be asked.
+        InvalidInputError, NotFoundError, NotReadyError: the parameters are not valid.
         ConflictError: the idempotency key belongs to another request.
     """
     with store.session() as session:
-        # Outside the transaction that writes: files may be read for it.
-        parameters = validate_params(store, session, kind, asked)
-        work = KINDS[kind].cost(store, session, parameters).work
-    key = result_key("job", kind=kind, parameters=parameters)
-    made = _queued(kind, parameters, key)
-    made.requires, made.work = requires, work
-    for _ in range(TIMES):
+        # Outside the writing transaction, because validation may read files.
+        validated = validate_params(store, session, kind, params)
+        work = KINDS[kind].cost(store, session, validated).work
+    key = result_key("job", kind=kind, parameters=validated)
+    new = _new_row(kind, validated, key, requires, work)
+    for _ in range(MAX_ATTEMPTS):
         try:
             with store.begin() as session:
-                row = _repeated(store, session, idempotency_key, key)
-                row = row or _equal(store, session, key)
+                row = _find_by_idempotency_key(store, session, idempotency_key, key)
+                row = row or _find_equal(store, session, key)
                 if row is None:
-                    session.add(made)
+                    session.add(new)
                     session.flush()
-                _noted(session, idempotency_key, row or made)
-                return view_of(row or made), row is None
+                _save_idempotency_key(session, idempotency_key, row or new)
+                return job_view(row or new), row is None
         except IntegrityError:
-            # The same request came in twice at once: the first one stands, and is found now.
-            make_transient(made)
-    raise ConflictError("equal requests came in at once", "Send it again")
+            # An equal request was inserted at the same time; the next attempt returns it.
+            make_transient(new)
+    raise ConflictError("equal requests arrived at the same time", "Send it again")

@@ -1,12 +1,12 @@
-"""Workers that live now, as they are shown."""
+"""Views of live workers."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import select
 
-from backend.jobs.leases import TTL_SECONDS, database_time, has_ended
-from backend.read.jobs import stamp
+from backend.jobs.leases import TTL_SECONDS, database_time, has_exited
+from backend.read.jobs import to_iso
 from backend.store.database import Store
 from backend.store.tables import Worker
 from backend.store.tables.base import utc
@@ -14,7 +14,7 @@ from backend.store.tables.base import utc
 
 @dataclass(frozen=True)
 class WorkerView:
-    """A worker: where it is, on what it computes, since when, and for which job just now."""
+    """A worker, its host and device, its start, and the job of its current unit."""
 
     id: str
     host: str
@@ -24,10 +24,9 @@ class WorkerView:
 
 
 def list_workers(store: Store) -> tuple[WorkerView, ...]:
-    """Return workers that live, the oldest first.
+    """Return live workers, the oldest first.
 
-    A lease that ran out counts as the end of its worker, also where no other worker is there to
-    mark it.
+    A worker with an expired lease is not listed, even before another worker marks it dead.
     """
     with store.session() as session:
         oldest = database_time(session) - timedelta(seconds=TTL_SECONDS)
@@ -35,7 +34,7 @@ def list_workers(store: Store) -> tuple[WorkerView, ...]:
             select(Worker).where(Worker.state == "live").order_by(Worker.started_at, Worker.id)
         ).all()
         return tuple(
-            WorkerView(row.id, row.host, row.device, stamp(row.started_at) or "", row.job_id)
+            WorkerView(row.id, row.host, row.device, to_iso(row.started_at) or "", row.job_id)
             for row in rows
-            if utc(row.heartbeat_at) >= oldest and not has_ended(store.settings.data_dir, row)
+            if utc(row.heartbeat_at) >= oldest and not has_exited(store.settings.data_dir, row)
         )

@@ -1,4 +1,4 @@
-"""Jobs as they are shown: state, progress, pace, log; plain data, so that clients share it."""
+"""Views of jobs: state, progress, rate and log; plain data, shared with the client."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,14 +10,14 @@ OPEN_STATES: tuple[State, ...] = ("queued", "running", "cancelling")
 
 @dataclass(frozen=True)
 class JobView:
-    """A job as shown; `done` of `total` units are committed.
+    """A job; `done` of `total` units are committed.
 
-    `activity` is what is done just now, `part` of `parts` how far that is. `fraction` is of the
-    whole job, `rate` in units a second of this attempt, `seconds_left` what remains at that pace;
-    None while nothing is known. `result` names what it made (finished), `problem` and `remedy` say
-    why there is none (failed). `page` is the page of the application that shows the result. A
-    cancelled or failed job can be resumed: `attempt` counts how often it was begun. `requires` says
-    which workers may do it.
+    `activity` is the current activity, of which `part` of `parts` is completed. `fraction` is the
+    completed share of the job, `rate` the units per second of this attempt, `seconds_left` the
+    remaining time at this rate; None while unknown. `result` names the results of a finished job,
+    `problem` and `remedy` explain a failed one. `page` is the page that shows the result. A
+    cancelled or failed job can be resumed, which increments `attempt`. `requires` limits the
+    workers that may execute the job.
     """
 
     id: str
@@ -64,7 +64,7 @@ class LogLine:
 
 @dataclass(frozen=True)
 class LogPage:
-    """The last lines of a job's log, oldest first; `cursor` begins a later look."""
+    """The last lines of a job's log, oldest first; `next_cursor` returns only later lines."""
 
     lines: tuple[LogLine, ...]
     next_cursor: str
@@ -72,7 +72,7 @@ class LogPage:
 
 @dataclass(frozen=True)
 class DoneUnit:
-    """A unit of a job that is committed: which, by which worker, in how many seconds."""
+    """A committed unit of a job, its worker and its time in seconds."""
 
     unit: str
     worker: str
@@ -90,19 +90,18 @@ class UnitPage:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a job will cost.
+    """Estimated cost of a job.
 
     Attributes:
-        kind: of the job.
-        parameters: as they would be checked and stored.
-        units: units of work, if that is known before it begins.
-        unit: what they are.
-        work: amount that the time is proportional to, in `work_unit`.
+        kind: kind of the job.
+        parameters: validated parameters.
+        units: number of units, None while unknown.
+        unit: name of a unit.
+        work: amount of work, proportional to the time, in `work_unit`.
         work_unit: FLOP, bytes or units.
-        seconds: of one worker, at the pace of finished jobs of this kind here; None if there are
-            none.
-        past_jobs: how many those are.
-        equal: the open or finished job of the same content, which asking gives back.
+        seconds: time of one worker at the rate of finished jobs of this kind; None without any.
+        past_jobs: number of those jobs.
+        equal: the open or finished equal job, which would be returned.
     """
 
     kind: str

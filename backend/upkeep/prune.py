@@ -138,9 +138,9 @@ def _planned(store: Store, kind: _Kind, before: datetime) -> tuple[list[int], Pr
 
 def _forget(store: Store, jobs: Sequence[str]) -> list[str]:
     """Have the engine forget ended jobs; returns those that it no longer knows."""
-    from backend.jobs import engine
+    from backend.jobs import workflows
 
-    return engine.delete_workflows(store.settings, jobs) if jobs else []
+    return workflows.delete_ended(store.settings, jobs) if jobs else []
 
 
 def _drop(store: Store, kind: _Kind, key: int, before: datetime) -> tuple[int, int] | None:

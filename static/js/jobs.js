@@ -1,4 +1,4 @@
-// Jobs: ask, poll, say how far; the page of a job; pasted text.
+// Jobs: submit, poll, report progress; the page of a job; pasted text.
 import { fetchJson, make, one, say, tellError } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
 import { newerPage, rememberParts, swapParts } from "./parts.js";
@@ -9,62 +9,62 @@ const LONGEST_MS = 2000;
 const LINES_SHOWN = 500;
 const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
-/** How long is left, in words; nothing while that is not known. */
-function left(job) {
+/** The remaining time as text, empty while it is unknown. */
+function remainingTime(job) {
   if (job.seconds_left === null) return "";
   const s = Math.round(job.seconds_left);
   return s < 90 ? `, ${s} s left` : `, ${Math.round(s / 60)} min left`;
 }
 
-function tell(job, words, bar) {
-  const texts = { queued: "Waiting for the worker…", cancelling: "Stopping…" };
-  const text = texts[job.state] ?? `Computing… ${job.done} of ${job.total} ${job.unit} done${left(job)}`;
-  if (words.textContent !== text) words.textContent = text;
+function showProgress(job, output, bar) {
+  const texts = { queued: "Waiting for a worker…", cancelling: "Cancelling…" };
+  const text = texts[job.state] ?? `Computing… ${job.done} of ${job.total} ${job.unit} completed${remainingTime(job)}`;
+  if (output.textContent !== text) output.textContent = text;
   if (!bar) return;
   bar.hidden = false;
   if (job.fraction !== null) [bar.max, bar.value] = [1, job.fraction];
 }
 
-/** The job once it has finished, nothing while it has not; throws with its own words if it never will. */
-function ended(job) {
+/** The job if it has finished, null while it is open; throws its problem if it failed. */
+function finished(job) {
   if (job.state === "finished") return job;
   if (job.state in ENDED) throw new Error(job.problem ? `${job.problem}. ${job.remedy}` : "The job was cancelled");
   return null;
 }
 
-/** Poll a job until it is finished, and return it; throws with its own words if it failed. */
-export async function follow(address, words, bar) {
+/** Poll a job until it has finished, and return it; throws its problem if it failed. */
+export async function follow(address, output, bar) {
   for (let pause = FIRST_MS; ; pause = Math.min(LONGEST_MS, pause * 1.3)) {
     const job = await fetchJson(address);
-    if (ended(job)) return job;
-    tell(job, words, bar);
+    if (finished(job)) return job;
+    showProgress(job, output, bar);
     await wait(pause);
   }
 }
 
-/** Ask for a job and follow it to its end. */
-export async function submitJob(kind, parameters, words, bar) {
-  words.textContent = "Asking…";
+/** Submit a job and follow it to its end. */
+export async function submitJob(kind, parameters, output, bar) {
+  output.textContent = "Submitting…";
   const job = await fetchJson("/api/v1/jobs", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ kind, parameters }),
   });
-  return follow(`/api/v1/jobs/${job.id}`, words, bar);
+  return follow(`/api/v1/jobs/${job.id}`, output, bar);
 }
 
 function startPaste(form) {
-  const words = one("[data-paste-words]", form);
+  const output = one("[data-paste-words]", form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const corpus = form.getAttribute("action").split("/")[2];
     const parameters = { corpus, text: form.elements.text.value, checkpoints: event.submitter?.value ?? "final" };
     for (const button of form.querySelectorAll("button")) button.disabled = true;
     try {
-      const job = await submitJob("paste", parameters, words);
+      const job = await submitJob("paste", parameters, output);
       location.assign(job.page);
     } catch (error) {
-      tellError(words, error);
+      tellError(output, error);
     } finally {
       for (const button of form.querySelectorAll("button")) button.disabled = false;
     }
@@ -73,7 +73,7 @@ function startPaste(form) {
 
 const isOpen = (job) => !["finished", "failed", "cancelled"].includes(job.state);
 
-/** Put new lines under the log; it stays at its end if it was there. */
+/** Append lines to the log; keep it scrolled to its end. */
 function addLines(log, page) {
   const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 8;
   for (const line of page.lines) {
@@ -86,32 +86,32 @@ function addLines(log, page) {
   if (isAtEnd) log.scrollTop = log.scrollHeight;
 }
 
-/** Poll a job and its log where events do not come through. */
-async function pollPage(address, log, tellJob) {
-  for (let isAlive = true; isAlive; await wait(LONGEST_MS)) {
+/** Poll a job and its log where events do not arrive. */
+async function pollPage(address, log, onJob) {
+  for (let isRunning = true; isRunning; await wait(LONGEST_MS)) {
     const job = await fetchJson(address);
     addLines(log, await fetchJson(`${address}/log?cursor=${log.dataset.cursor}`));
-    tellJob(job);
-    isAlive = isOpen(job);
+    onJob(job);
+    isRunning = isOpen(job);
   }
 }
 
-/** Hear of changes and new lines as the server tells of them. */
-function listen(address, log, tellJob, failed) {
+/** Listen to the server's events of a job and its log. */
+function listen(address, log, onJob, onClosed) {
   const source = new EventSource(`${address}/events?cursor=${log.dataset.cursor}`);
   source.addEventListener("log", (event) => addLines(log, JSON.parse(event.data)));
   source.addEventListener("job", (event) => {
     const job = JSON.parse(event.data);
     if (!isOpen(job)) source.close();
-    tellJob(job);
+    onJob(job);
   });
   source.addEventListener("error", () => {
-    // A stream that ended is opened again by the browser; one that was refused is not.
-    if (source.readyState === EventSource.CLOSED) failed();
+    // The browser reopens a stream that ended, but not one that was refused.
+    if (source.readyState === EventSource.CLOSED) onClosed();
   });
 }
 
-/** One refresh at a time, a second apart; what changes meanwhile is in the next one. */
+/** Refresh the page at most once a second; changes in between are in the next refresh. */
 function refresher(section) {
   let [isBusy, isStale] = [false, false];
   return async function refresh() {
@@ -124,7 +124,7 @@ function refresher(section) {
         swapParts(await newerPage());
         clearFault(section);
       } catch (error) {
-        showFault(section, error, "The page is the one from before.", refresh);
+        showFault(section, error, "The page may be out of date.", refresh);
       }
       await wait(1000);
     }
@@ -132,14 +132,14 @@ function refresher(section) {
   };
 }
 
-/** Tell a screen reader of states and quarters, not of every unit. */
-function teller(state) {
-  let before = state;
+/** Announce states and quarters to screen readers, not every unit. */
+function announcer(state) {
+  let announced = state;
   return (job) => {
     const share = job.fraction === null ? 0 : Math.floor(job.fraction * 4) * 25;
     const now = isOpen(job) && share ? `${job.state}, ${share} per cent` : job.state;
-    if (now !== before) say(now);
-    before = now;
+    if (now !== announced) say(now);
+    announced = now;
   };
 }
 
@@ -148,18 +148,18 @@ function startPage(section) {
   log.scrollTop = log.scrollHeight;
   if (!isOpen(section.dataset)) return;
   rememberParts();
-  const [refresh, tellStates] = [refresher(section), teller(section.dataset.state)];
-  const tellJob = (job) => {
+  const [refresh, announce] = [refresher(section), announcer(section.dataset.state)];
+  const onJob = (job) => {
     section.dataset.state = job.state;
-    tellStates(job);
+    announce(job);
     refresh();
   };
-  const poll = () => pollPage(address, log, tellJob)
-    .catch((error) => showFault(section, error, "The page is the one from before.", poll));
-  listen(address, log, tellJob, poll);
+  const poll = () => pollPage(address, log, onJob)
+    .catch((error) => showFault(section, error, "The page may be out of date.", poll));
+  listen(address, log, onJob, poll);
 }
 
-/** Bring forms and the page of a job to life. */
+/** Start the scripts of forms and of the page of a job. */
 export function start() {
   const [paste, page] = [one("[data-paste]"), one("[data-job]")];
   if (paste) startPaste(paste);

@@ -3,7 +3,7 @@ import { all, one, say } from "./util.js";
 import { stepToken } from "./tokens.js";
 
 const OFF = "quanta-keys-off";
-const PAGES = { o: "/", c: "/clusterings", d: "/documents", s: "/scaling", e: "/grokking", t: "/predictions", r: "/jobs" };
+const PAGES = { o: "/", c: "/clusterings", d: "/documents", s: "/scaling", e: "/grokking", t: "/predictions", j: "/jobs", r: "/jobs" }; // r: the former name, Runs
 let isGoing = false;
 
 function storedOff() {

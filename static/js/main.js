@@ -57,7 +57,7 @@ async function startParts() {
   if (one("[data-annotation]")) parts.push(import("./cluster.js"));
   if (one("[data-search]")) parts.push(import("./search.js"));
   if (one("[data-job], [data-paste]")) parts.push(import("./jobs.js"));
-  if (one("[data-ask]")) parts.push(import("./runs.js"));
+  if (one("[data-new-job]")) parts.push(import("./job-list.js"));
   if (one("[data-experiment]")) parts.push(import("./experiments.js"));
   if (one("[data-circuit-page]")) parts.push(import("./circuit.js"));
   if (one("[data-theory]")) parts.push(import("./theory.js"));

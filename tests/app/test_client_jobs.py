@@ -17,7 +17,7 @@ from app.client import (
     NotFoundError,
 )
 from app.client.job_events import events
-from app.client.progress import words_of
+from app.client.progress import status_text
 from app.client.types import JobView
 from backend.store.database import Store
 from backend.store.tables import Job as JobRow
@@ -123,7 +123,7 @@ def awaited(job: Job) -> Any:
 
 def test_a_wait_can_have_an_end_of_its_own(over_http: Client, names: dict[str, Any]) -> None:
     job = over_http.submit(**flat(body(names, document=32)))
-    with pytest.raises(JobTimeoutError, match="it goes on without us") as late:
+    with pytest.raises(JobTimeoutError, match="it continues on the server") as late:
         job.wait(progress=False, timeout=0.3)
     assert isinstance(late.value, TimeoutError)
     assert job.is_open
@@ -175,7 +175,7 @@ def test_progress_names_activity_units_and_time_left() -> None:
     )
     known = {**vars(view), "state": "running", "activity": "s3 at step 64", "unit": "chunks"}
     known |= {"done": 3, "total": 12, "seconds_left": 3_725.2}
-    assert words_of(JobView(**known)) == "s3 at step 64, 3/12 chunks, 1:02:05 left"
+    assert status_text(JobView(**known)) == "s3 at step 64, 3/12 chunks, 1:02:05 left"
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])

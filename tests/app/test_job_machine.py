@@ -25,7 +25,7 @@ from sqlalchemy import delete, update
 
 from app.main import create_app
 from backend.errors import QuantaError
-from backend.jobs import engine, job_table, leases
+from backend.jobs import job_table, leases, workflows
 from backend.store.database import Store
 from backend.store.tables import Job, JobRequest, JobUnit, Worker
 from backend.store.tables.base import now
@@ -306,7 +306,7 @@ def machine(writable_store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
         Here.store, Here.client = writable_store, client
         yield Here
-    engine.disconnect()
+    workflows.disconnect()
 
 
 def run(machine: type[Jobs], examples: int, steps: int) -> None:
@@ -365,7 +365,7 @@ def test_jobs_keep_their_rules_while_real_workers_are_killed(
         assert {job["state"] for job in watch.seen.values()} <= {"finished", "cancelled"}
         for name in watch.seen:
             watch.follow(name)
-    engine.disconnect()
+    workflows.disconnect()
 
 
 def _has_moved(watch: Watch, done: int) -> bool:

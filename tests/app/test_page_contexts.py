@@ -21,8 +21,6 @@ def page_contexts(parent: type[PageContext] = PageContext) -> Iterator[type[Page
 CONTEXTS = sorted(page_contexts(), key=lambda context: context.template)
 # Pages that still pass their variables by keyword; remove each once it has a context.
 UNTYPED = {
-    "jobs.html",
-    "job.html",
     "predictions.html",
 }
 REQUEST = Request(

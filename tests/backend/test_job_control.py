@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from backend.errors import ConflictError, InvalidInputError, NotReadyError
-from backend.jobs import engine, job_table, leases
+from backend.jobs import job_table, leases, workflows
 from backend.jobs.queue import resume, submit
 from backend.progress import Silent
 from backend.read.job_views import OPEN_STATES
@@ -50,7 +50,7 @@ def suite_store(tmp_path: Path, suite_folder: Path, database_url: str) -> Iterat
     add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
     stores.small_corpus(store, documents=40)
     yield store
-    engine.disconnect()
+    workflows.disconnect()
     store.engine.dispose()
 
 

@@ -316,7 +316,7 @@ def test_a_log_tells_what_happened(writable_store: Store, done: Callable[..., An
     store = writable_store
     job = done(store, "classify", names_of(store))
     page = job_log.read_log(store, job.id)
-    assert page.lines[0].text.startswith("begun by ")
+    assert page.lines[0].text.startswith("started by ")
     assert page.lines[-1].text == "finished"
     assert job_log.read_log(store, job.id, after=int(page.next_cursor)).lines == ()
     assert job_log.read_log(store, job.id, limit=1).lines == page.lines[-1:]

@@ -34,7 +34,7 @@ FAILURE = QuantaError("it failed", "try again")
 def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
     store = open_store(Settings(data_dir=stores.copy_store(mini_store, tmp_path / "data")))
     yield store
-    engine.disconnect()
+    workflows.disconnect()
     store.engine.dispose()
 
 
@@ -177,11 +177,11 @@ def test_jobs_for_a_gpu_keep_nobody_from_working_without_one(jobs_store: Store) 
             lambda: job_table.get_job(jobs_store, other.id).state == "finished", "the other job"
         )
         assert {job_table.get_job(jobs_store, job).state for job in waiting} == {"queued"}
-        assert set(engine.list_queued_workflows(settings)) == set(waiting)
+        assert set(workflows.list_queued(settings)) == set(waiting)
         for job in waiting:
             job_table.cancel(jobs_store, job)
-        wait_until(lambda: not engine.list_queued_workflows(settings), "an empty queue")
-    assert engine.delete_workflows(settings, waiting) == waiting
+        wait_until(lambda: not workflows.list_queued(settings), "an empty queue")
+    assert workflows.delete_ended(settings, waiting) == waiting
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 
 from backend.corpora.heat import HeatRequest, heat
 from backend.errors import ConflictError, InvalidInputError, NotFoundError
-from backend.jobs import engine, job_table
+from backend.jobs import job_table, workflows
 from backend.jobs.kinds.paste import MAX_TEXT
 from backend.jobs.queue import submit
 from backend.settings import Settings
@@ -30,7 +30,7 @@ NEWLINE: dict[str, Any] = {"corpus": CORPUS, "document": 0, "target": "⏎", "ch
 def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
     store = open_store(Settings(data_dir=copy_store(mini_store, tmp_path / "data")))
     yield store
-    engine.disconnect()
+    workflows.disconnect()
     store.engine.dispose()
 
 
@@ -82,8 +82,8 @@ def test_pasted_text_becomes_a_corpus_with_every_measure(jobs_store: Store) -> N
         assert frame.model == "s5"
         assert frame.values[0] is None
         assert len([v for v in frame.values if v is not None]) > 20
-    assert engine.sidecar_path(jobs_store.settings).is_file()
-    mode = engine.sidecar_path(jobs_store.settings).stat().st_mode
+    assert workflows.sidecar_path(jobs_store.settings).is_file()
+    mode = workflows.sidecar_path(jobs_store.settings).stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
 
 
@@ -118,7 +118,7 @@ def test_equal_requests_are_one_job_and_an_idempotency_key_names_it(jobs_store: 
     page = job_table.list_jobs(jobs_store, limit=1)
     assert (len(page.jobs), page.next_cursor) == (1, "1")
     newer = submit(jobs_store, "measure", {**NEWLINE, "document": 3})
-    older = job_table.list_jobs(jobs_store, left=int(page.next_cursor))
+    older = job_table.list_jobs(jobs_store, remaining=int(page.next_cursor))
     assert [one.id for one in older.jobs] == [job.id], "a job that came meanwhile moves no other"
     assert [one.id for one in job_table.list_open_jobs(jobs_store)] == [job.id, other.id, newer.id]
 
@@ -185,13 +185,13 @@ def test_a_pickled_row_in_the_engines_tables_is_never_unpickled(
 
     folder = jobs_store.settings.data_dir
     job = submit(jobs_store, "measure", {**NEWLINE, "checkpoints": "one"})
-    engine.prepare(jobs_store.settings)
+    workflows.prepare(jobs_store.settings)
     with running_worker(folder):
         wait_until(lambda: job_table.get_job(jobs_store, job.id).state == "finished", "a first job")
     other = submit(jobs_store, "measure", {**NEWLINE, "document": 3, "checkpoints": "one"})
     inputs = base64.b64encode(pickle.dumps({"args": (Hostile(),), "kwargs": {}})).decode()
     with (
-        closing(sqlite3.connect(engine.sidecar_path(jobs_store.settings))) as connection,
+        closing(sqlite3.connect(workflows.sidecar_path(jobs_store.settings))) as connection,
         connection,
     ):
         changed = connection.execute(
@@ -205,9 +205,6 @@ def test_a_pickled_row_in_the_engines_tables_is_never_unpickled(
     assert not witness.exists()
 
 
-def test_arguments_in_the_engines_tables_are_json(jobs_store: Store) -> None:
-    assert engine.DefaultSerializer().name() == "py_pickle"
-    with pytest.raises(TypeError, match="never read"):
-        engine.DefaultSerializer().deserialize("gASVAAA=")
-    text = engine.SERIALIZER.serialize({"namedArgs": {}, "positionalArgs": ["j1"]})
+def test_arguments_in_the_engines_tables_are_json() -> None:
+    text = workflows.SERIALIZER.serialize({"namedArgs": {}, "positionalArgs": ["j1"]})
     assert json.loads(text)["positionalArgs"] == ["j1"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend.jobs import engine as job_engine
+from backend.jobs import workflows
 from backend.store import arrays
 from backend.store.database import Store
 from backend.store.tables import Evaluation, Job, LossChunk
@@ -31,19 +31,19 @@ def engine_tables(build: Builder) -> Iterator[Builder]:
     from dbos import DBOS, DBOSConfig
 
     config = build.store.settings
-    job_engine.prepare(config)
+    workflows.prepare(config)
     made: DBOSConfig = {
-        "name": job_engine.NAME,
-        "system_database_url": job_engine.system_url(config),
-        "application_version": job_engine.VERSION,
-        "serializer": job_engine.SERIALIZER,
+        "name": workflows.NAME,
+        "system_database_url": workflows.system_url(config),
+        "application_version": workflows.VERSION,
+        "serializer": workflows.SERIALIZER,
         "log_level": "WARNING",
     }
     DBOS(config=made)
     DBOS.launch()
     DBOS.destroy()
     yield build
-    job_engine.disconnect()
+    workflows.disconnect()
 
 
 @pytest.mark.slow
@@ -51,13 +51,12 @@ def test_the_engine_forgets_ended_jobs_and_no_others(engine_tables: Builder) -> 
     build, config = engine_tables, engine_tables.store.settings
     ended = build.job("measure", "failed", OLD, {"corpus": "home"})
     going_on = build.job("measure", "finished", OLD, {"corpus": "home"})
-    assert job_engine.enqueue(config, ended, 1)
-    assert job_engine.enqueue(config, going_on, 1)
-    job_engine._client(job_engine.system_url(config)).cancel_workflow(ended)
+    assert workflows.enqueue(config, ended, 1)
+    assert workflows.enqueue(config, going_on, 1)
+    workflows.cancel(config, [ended])
     assert removed(build.store)["ended jobs"].count == 1
     assert ids(build.store, Job) == {going_on}
-    assert job_engine.workflow_state(config, ended, 1) is None
-    assert job_engine.workflow_state(config, going_on, 1) == "ENQUEUED"
+    assert workflows.load_states(config, [ended, going_on]) == {going_on: "ENQUEUED"}
 
 
 def test_exported_files_go_with_their_jobs(build: Builder) -> None:

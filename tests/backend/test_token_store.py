@@ -194,17 +194,17 @@ def test_the_commands_make_list_and_revoke(run: Run) -> None:
 def test_an_address_that_others_reach_needs_an_admin_token_that_lives(tmp_path: Path) -> None:
     config = Settings(data_dir=tmp_path / "data", host="0.0.0.0")
     with pytest.raises(InvalidInputError, match="quanta token create"):
-        serving.checked_store(config)
-    store = serving.checked_store(config.model_copy(update={"host": "127.0.0.1"}))
+        serving.open_checked_store(config)
+    store = serving.open_checked_store(config.model_copy(update={"host": "127.0.0.1"}))
     for name, scope, days in (("a", "run", None), ("b", "read", None), ("c", "admin", 1e-9)):
         create_token(store, name, scope, days)  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match="no admin token"):
-            serving.checked_store(config)
+            serving.open_checked_store(config)
     create_token(store, "d", "admin")
-    serving.checked_store(config).engine.dispose()
+    serving.open_checked_store(config).engine.dispose()
     revoke_token(store, "d")
     with pytest.raises(InvalidInputError):
-        serving.checked_store(config)
+        serving.open_checked_store(config)
     store.engine.dispose()
 
 
@@ -221,7 +221,7 @@ def test_a_run_of_its_own_token_prints_a_link_and_keeps_a_token_that_is_set(
     config = serving.run_settings(has_own_token=True)
     assert len(config.token) == 43
     assert settings().token == config.token
-    store = serving.checked_store(config)
+    store = serving.open_checked_store(config)
     line = serving.login_link(store)
     _, _, link = line.rpartition("#")
     assert "http://127.0.0.1:8000/login#ql_" in line

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from backend.jobs import engine, job_table
+from backend.jobs import job_table, workflows
 from backend.jobs.kinds.registry import KINDS
 from backend.jobs.queue import resume, submit
 from backend.progress import Silent
@@ -117,7 +117,7 @@ def working_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     write_files(store)
     with running_worker(store.settings.data_dir):
         yield store
-    engine.disconnect()
+    workflows.disconnect()
     store.close()
 
 

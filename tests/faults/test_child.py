@@ -53,7 +53,7 @@ def test_a_unit_that_ends_processes_is_tried_with_smaller_batches_and_then_given
     view = job_table.get_job(store, job)
     assert (view.state, view.done) == ("failed", 0)
     assert "out of memory" in str(view.problem)
-    assert sum("begins again" in line.text for line in job_log.read_log(store, job).lines) == 4
+    assert sum("retrying unit" in line.text for line in job_log.read_log(store, job).lines) == 4
 
 
 def a_job(store: Store) -> str:

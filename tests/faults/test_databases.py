@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from backend.jobs import engine, job_table
+from backend.jobs import job_table, workflows
 from backend.jobs.queue import resume, submit
 from backend.progress import Silent
 from backend.read.job_views import OPEN_STATES
@@ -136,7 +136,7 @@ def test_a_job_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     assert_as_undisturbed(store, job, undisturbed, again=20)
     with store.session() as session:
         assert session.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
-    engine.disconnect()
+    workflows.disconnect()
     store.close()
 
 
@@ -170,7 +170,7 @@ def test_a_job_outlives_a_restart_of_its_database(
             wait_until(lambda: has_ended(store, job), "the job")
             assert (one.poll(), two.poll()) == (None, None)
             assert_as_undisturbed(store, job, undisturbed, again=2)
-        engine.disconnect()
+        workflows.disconnect()
         store.close()
 
 
@@ -204,5 +204,5 @@ def test_a_job_waits_for_a_file_that_is_locked_for_twenty_seconds(
         assert worker.poll() is None
     assert_as_undisturbed(store, job, undisturbed, again=0)
     assert before.state == during.state == "running"
-    engine.disconnect()
+    workflows.disconnect()
     store.close()

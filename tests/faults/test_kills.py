@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, func, select, text
 
-from backend.jobs import engine, job_table
+from backend.jobs import job_table, workflows
 from backend.jobs.queue import submit
 from backend.settings import Settings
 from backend.store.content_hash import content_hash
@@ -51,7 +51,7 @@ class Undisturbed:
 def engine_rows(store: Store) -> dict[str, int]:
     """Workflows of the engine by status, and their recorded steps."""
     schema = "" if "sqlite" in store.settings.url else "dbos."
-    url = engine.system_url(store.settings).replace("postgresql:", "postgresql+psycopg:")
+    url = workflows.system_url(store.settings).replace("postgresql:", "postgresql+psycopg:")
     found = create_engine(url)
     with found.connect() as connection:
         statuses = f"SELECT status, COUNT(*) FROM {schema}workflow_status GROUP BY status"
@@ -86,7 +86,7 @@ def undisturbed_run(folder: Path, queue: jobs.Queue) -> Undisturbed:
     assert len(set(lines)) == len(lines), "undisturbed, each unit is computed once"
     assert set(lines) <= committed(store)
     found = Undisturbed(queue, content_hash(store)[0], engine_rows(store))
-    engine.disconnect()
+    workflows.disconnect()
     store.close()
     return found
 
@@ -248,7 +248,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 def empty_store(tmp_path: Path, database_url: str) -> Iterator[Store]:
     store = open_store(Settings(data_dir=tmp_path / "data", database_url=database_url))
     yield store
-    engine.disconnect()
+    workflows.disconnect()
     store.close()
 
 

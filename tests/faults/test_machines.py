@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from backend.jobs import engine, job_table
+from backend.jobs import job_table, workflows
 from backend.jobs.queue import submit
 from backend.progress import Silent
 from backend.settings import Settings
@@ -89,7 +89,7 @@ def shared_store(tmp_path: Path, postgres_url: str) -> Iterator[Store]:
     add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
     stores.small_corpus(store, documents=40)
     yield store
-    engine.disconnect()
+    workflows.disconnect()
     store.close()
 
 
@@ -119,7 +119,7 @@ def held(store: Store, worker: str) -> list[str]:
     """Slices that the engine says a worker has begun."""
     query = (
         "SELECT workflow_uuid FROM dbos.workflow_status WHERE status = 'PENDING'"
-        f" AND executor_id = :worker AND queue_name = '{engine.SLICES}'"
+        f" AND executor_id = :worker AND queue_name = '{workflows.SLICES}'"
     )
     with store.session() as session:
         return list(session.scalars(text(query), {"worker": worker}))

@@ -1,4 +1,4 @@
-"""Jobs: what was asked for, how far it is, what came of it, and who works."""
+"""Tables of jobs, their units and logs, and of workers and claims."""
 
 from datetime import datetime
 from typing import Any
@@ -10,16 +10,15 @@ from backend.store.tables.base import Base, Created
 
 
 class Job(Base, Created):
-    """One request for computing.
+    """A job.
 
-    `claim` is the content key of kind and parameters while the job is queued, running or
-    finished, NULL once it has failed or was cancelled: equal requests meet in one job, and a
-    failed one can be asked for again. `done` of `total` units are committed. `attempt` counts from
-    1; each has a workflow of its own in the job engine. `activity` says what is done just now, and
-    `part` of `parts` how far that is. `requires` is "any" or "cuda": which workers may do it.
-    `work` is what it costs, in the kind's own unit, for the estimate of later ones;
-    `done_before` how many units earlier attempts did; `crash_count` how many workers in a
-    row have begun with it and not come back.
+    `claim` is the content key of kind and parameters while the job is queued, running or finished,
+    NULL if it failed or was cancelled: equal requests share one job, and a failed job can be
+    submitted again. `done` of `total` units are committed. `attempt` counts from 1; each attempt is
+    a workflow of the job engine. `activity` is the current activity, of which `part` of `parts` is
+    completed. `requires` is "any" or "cuda", the workers that may execute the job. `work` is its
+    cost in the kind's unit, for estimates of later jobs; `done_before` the units of earlier
+    attempts; `crash_count` the workers in a row that started with the job and did not return.
     """
 
     __tablename__ = "job"
@@ -50,7 +49,7 @@ class Job(Base, Created):
 
 
 class JobRequest(Base, Created):
-    """What an idempotency key was sent with: the `content` key of its request, and the job."""
+    """An idempotency key, the `content` key of its request, and the job."""
 
     __tablename__ = "job_request"
 
@@ -60,10 +59,10 @@ class JobRequest(Base, Created):
 
 
 class JobUnit(Base):
-    """A unit of a job that is committed; `unit` is its JSON.
+    """A committed unit of a job; `unit` is its JSON.
 
-    `is_stored` if it found stored all that it is for, so that its time tells nothing; None if that
-    is not known.
+    `is_stored` if its result was stored before, so that its time must not count in estimates; None
+    if unknown.
     """
 
     __tablename__ = "job_unit"
@@ -88,7 +87,7 @@ class JobMessage(Base):
 
 
 class Claim(Base):
-    """What a worker computes just now, by name: no other live worker begins it."""
+    """A part of a result, by name, that a worker computes; other live workers wait for it."""
 
     __tablename__ = "claim"
 
@@ -97,11 +96,10 @@ class Claim(Base):
 
 
 class Worker(Base):
-    """A worker process: `live` while its lease is renewed, `dead` once another gave it up.
+    """A worker process: `live` under a lease, `dead` once it has expired, `gone` once recovered.
 
-    What a worker commits is committed only while it is live, so one that was stopped and goes on
-    after its jobs were given to another writes nothing. Its name is used once. `job_id` is the job
-    that it computes a unit of.
+    Only live workers commit, so a worker that resumes after its jobs were recovered writes nothing.
+    A name is used once. `job_id` is the job of the current unit.
     """
 
     __tablename__ = "worker"

@@ -1,4 +1,4 @@
-"""The page of runs without scripts: forms from schemas, costs, faults at fields, comparisons."""
+"""Pages of jobs without scripts: forms from schemas, estimates, errors of fields, comparisons."""
 
 import html
 import re
@@ -64,11 +64,11 @@ def value(page: str, name: str) -> str:
     return found[1]
 
 
-def test_an_empty_store_has_every_form_and_says_that_no_worker_lives(tmp_path: Path) -> None:
+def test_an_empty_store_has_every_form_and_says_that_no_worker_is_running(tmp_path: Path) -> None:
     with door(tmp_path) as one, local_client(one.app) as client:
         page = client.get("/jobs").text
     assert "No job yet" in page
-    assert "No worker lives" in page
+    assert "No worker is running" in page
     for kind in KINDS.values():
         assert (f'href="/jobs?new={kind.name}"' in page) == kind.has_form
 
@@ -82,7 +82,7 @@ def test_a_form_has_every_parameter_of_its_schema_with_bounds(runs: TestClient, 
         assert about["title"] in shown
         assert about.get("description", "") in shown
         assert (" required" in shown) == (name in schema.get("required", ()))
-        assert ("needed" in shown) == (name in schema.get("required", ()))
+        assert ("required</span>" in shown) == (name in schema.get("required", ()))
         if about.get("type") == "integer" and "maximum" in about:
             assert f'max="{about["maximum"]}"' in shown
         for option in about.get("enum", ()):
@@ -104,8 +104,8 @@ def test_an_address_fills_the_form_in(runs: TestClient) -> None:
     page = runs.get("/jobs", params={"new": "discover", "model": '"><b>x', "limit": "77"}).text
     assert value(page, "limit") == "77"
     assert "<b>x" not in page
-    assert '<details class="ask" id="new" data-ask open>' in page
-    assert "data-ask open" in runs.get("/jobs?new=export").text
+    assert '<details class="new-job" id="new" data-new-job open>' in page
+    assert "data-new-job open" in runs.get("/jobs?new=export").text
     discovery_form = runs.get("/jobs?kind=discover&cmp=").text
     assert 'data-job-form="discover"' in discovery_form
     for wrong in ("new=paste", "new=nothing", "kind=nothing", "state=lost", "cmp=a", "from=%00"):
@@ -182,7 +182,7 @@ def test_an_estimate_queues_nothing_and_names_an_equal_job(
     job_table.finish(runs_store, job.removeprefix("/jobs/"), {})
     answer = runs.post("/jobs", data={**sent, "act": "estimate"})
     assert f'Equal config → <a href="{job}">cached result</a>' in answer.text
-    assert "Done" in runs.get(job).text  # a finished job stays to be seen
+    assert "Finished" in runs.get(job).text
 
 
 def test_the_list_is_filtered_by_state_and_kind(runs: TestClient, runs_store: Store) -> None:
@@ -205,18 +205,18 @@ def test_a_queued_job_says_what_it_waits_for(runs: TestClient, runs_store: Store
     job = submission.submit(
         runs_store, "classify", {"suite": "mini", "corpus": CORPUS}, None, "cuda"
     )[0].id
-    assert "waits for a worker<" in runs.get("/jobs?kind=classify").text
+    assert "waiting for a worker<" in runs.get("/jobs?kind=classify").text
     worker = leases.register_worker(runs_store, "cpu")
     try:
         page = runs.get("/jobs?kind=classify").text
-        assert "waits for a worker with CUDA" in page
-        assert "waits for work" in page  # the worker's own row
-        assert "Waits for a worker with CUDA" in runs.get(f"/jobs/{job}").text
+        assert "waiting for a worker with CUDA" in page
+        assert "<td>idle</td>" in page  # the worker's own row
+        assert "Waiting for a worker with CUDA" in runs.get(f"/jobs/{job}").text
         job_table.start_attempt(runs_store, job, 1, worker)
-        assert "waits for a worker with CUDA" in runs.get("/jobs?kind=classify").text
+        assert "waiting for a worker with CUDA" in runs.get("/jobs?kind=classify").text
     finally:
         leases.release_lease(runs_store, worker)
-    assert "interrupted, waits for a worker" in runs.get("/jobs?kind=classify").text
+    assert "interrupted, waiting for a worker" in runs.get("/jobs?kind=classify").text
 
 
 def test_two_jobs_are_compared_by_parameters_and_outcomes(
@@ -227,16 +227,18 @@ def test_two_jobs_are_compared_by_parameters_and_outcomes(
     assert ticked.status_code == 303
     assert ticked.headers["location"] == f"/jobs?kind=discover&cmp={left}%2C{right}"
     page = runs.get(ticked.headers["location"]).text
-    table = page[page.index("asked differently") : page.index("equal parameters")]
+    table = page[page.index("Parameters that differ") : page.index("equal parameters")]
     assert re.findall(r"<th scope=\"row\">(.*?)</th>", table) == ["Keep every …th"]
     assert "≠ differs" in table
     assert [left in table, right in table] == [True, True]
-    folded = page[page.index("asked alike") : page.index("Results and times")]
+    folded = page[page.index("Equal parameters") : page.index("Results and times")]
     assert "Numbers of clusters" in folded
     assert "differs" not in folded
     other = submitted(runs_store, "evaluate", models=["s1"])
     page = runs.get(f"/jobs?cmp={left},{other}").text
-    assert "Evaluation" in page[page.index("asked differently") : page.index("Results and times")]
+    assert (
+        "Evaluation" in page[page.index("Parameters that differ") : page.index("Results and times")]
+    )
 
 
 def cloned(runs: TestClient, job: str) -> str:
@@ -252,7 +254,7 @@ def test_a_clone_asks_for_the_same_job(runs: TestClient, runs_store: Store) -> N
     assert value(page, "models") == "s1, s2"
     assert value(page, "steps") == "0, 2000"
     assert value(page, "measures") == "rank"
-    assert "would not be the same" not in page
+    assert "The new job would differ" not in page
     names = ("suite", "corpus", "models", "steps", "measures")
     sent = {n: v[1] for n in names if (v := re.search(r'value="([^"]*)"', field(page, n)))}
     again = runs.post("/jobs", data={"kind": "evaluate", **sent})
@@ -265,12 +267,12 @@ def test_a_clone_says_what_changed_since(runs: TestClient, runs_store: Store) ->
     page = cloned(runs, job)
     assert value(page, "files") == HOSTILE
     assert value(page, "tokenizer") == "mini"
-    assert "would not be the same" not in page
+    assert "The new job would differ" not in page
     file = runs_store.settings.data_dir / "imports" / HOSTILE
     file.write_text(file.read_text() * 2)
-    assert "It would not be the same job: files would" in cloned(runs, job)
+    assert "The new job would differ in files:" in cloned(runs, job)
     file.unlink()
-    assert "cannot be asked for" in cloned(runs, job)
+    assert "These parameters are not valid now" in cloned(runs, job)
     for path in ("/jobs", f"/jobs/{job}", f"/jobs?new=add_corpus&from={job}"):
         assert "<img" not in runs.get(path).text
 
@@ -314,9 +316,9 @@ def test_lines_of_the_log_come_as_events_after_a_cursor(
     address = f"/api/v1/jobs/{job}/events"
     assert "event: log" not in runs.get(address).text
     whole, rest = runs.get(f"{address}?cursor=0").text, runs.get(f"{address}?cursor={cursor}").text
-    assert "begun by someone" in whole
-    assert "begun by someone" not in rest
-    assert "asked to stop" in rest
+    assert "started by someone" in whole
+    assert "started by someone" not in rest
+    assert "cancelling" in rest
     assert rest.index("event: log") < rest.index("event: job")
     last = re.findall(r"^id: (\d+)$", rest, re.M)[-1]
     after = runs.get(f"{address}?cursor=0", headers={"Last-Event-ID": last}).text

@@ -1,4 +1,4 @@
-// The page of runs: rows that follow their jobs, what a job would cost, two of them compared.
+// The list of jobs: rows that follow their jobs, the estimated cost of a job, comparison of two.
 import { all, fetchJson, make, one, onKey, say, wordsOf } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
 import { newerPage, rememberParts, swapParts } from "./parts.js";
@@ -8,65 +8,65 @@ const PAUSE_MS = 600;
 const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const idsOf = (root) => all("[data-job-row]", root).map((row) => row.dataset.jobRow);
 
-/** Rows of other jobs, or in another order: all are replaced; ticks and focus stay. */
+/** Replace all rows if their jobs or their order changed; ticks and focus stay. */
 function replaceRows(page) {
-  const [old, newer] = [one(".runs tbody"), one(".runs tbody", page)];
-  const ticked = all("input:checked", old).map((box) => box.value);
-  const at = document.activeElement?.closest?.("[data-job-row]")?.dataset.jobRow;
-  rememberParts(newer);
-  old.replaceWith(document.adoptNode(newer));
-  for (const box of all("input", newer)) box.checked = ticked.includes(box.value);
-  if (at) one(`[data-job-row="${CSS.escape(at)}"] [data-row]`, newer)?.focus();
+  const [before, after] = [one(".job-list tbody"), one(".job-list tbody", page)];
+  const checked = all("input:checked", before).map((box) => box.value);
+  const focused = document.activeElement?.closest?.("[data-job-row]")?.dataset.jobRow;
+  rememberParts(after);
+  before.replaceWith(document.adoptNode(after));
+  for (const box of all("input", after)) box.checked = checked.includes(box.value);
+  if (focused) one(`[data-job-row="${CSS.escape(focused)}"] [data-row]`, after)?.focus();
 }
 
-async function bringUpToDate(list) {
+async function refreshList(list) {
   const open = all("[data-open]", list).length;
   const page = await newerPage();
-  if (!one(".runs tbody", page)) return; // a filter that nothing passes any more: the rows stay
+  if (!one(".job-list tbody", page)) return; // no job matches the filter any more: keep the rows
   if (idsOf(document).join() !== idsOf(page).join()) replaceRows(page);
   swapParts(page);
-  const left = all("[data-open]", list).length;
-  if (left < open) say(left ? `${left} jobs are open` : "no job is open");
+  const stillOpen = all("[data-open]", list).length;
+  if (stillOpen < open) say(stillOpen ? `${stillOpen} jobs are open` : "no job is open");
 }
 
-/** Look again every two seconds while a job is open and somebody looks. */
+/** Poll every two seconds while a job is open and the page is visible. */
 async function follow(list) {
   for (;;) {
     await wait(POLL_MS);
     if (document.hidden || !one("[data-open]", list)) continue;
     try {
-      await bringUpToDate(list);
+      await refreshList(list);
       clearFault(list);
     } catch (error) {
-      showFault(list, error, "The list is the one from before.", () => clearFault(list));
+      showFault(list, error, "The list may be out of date.", () => clearFault(list));
     }
   }
 }
 
 function startComparing(form) {
   const button = one("[data-compare-button]", form);
-  const ticked = () => all("input[name=cmp]:checked", form).map((box) => box.value);
-  const allow = () => { button.disabled = ticked().length !== 2; };
-  form.addEventListener("change", allow);
+  const checked = () => all("input[name=cmp]:checked", form).map((box) => box.value);
+  const update = () => { button.disabled = checked().length !== 2; };
+  form.addEventListener("change", update);
   form.addEventListener("formdata", ({ formData }) => {
     const pair = formData.getAll("cmp");
     formData.set("cmp", pair.join());
   });
-  allow();
+  update();
 }
 
-/** What the form asks for, as the API takes it; empty fields are left out. */
+/** Parameters of the form for the API; empty fields are left out. */
 function parametersOf(form) {
-  const found = {};
+  const parameters = {};
   for (const field of form.elements) {
     if (!field.id?.startsWith("p-") || field.name === "requires" || !field.value) continue;
     const parts = field.value.split(",").map((part) => part.trim()).filter(Boolean);
-    found[field.name] = "list" in field.dataset ? parts : field.value;
+    parameters[field.name] = "list" in field.dataset ? parts : field.value;
   }
-  return found;
+  return parameters;
 }
 
-/** A time as the server writes it. */
+/** A duration in the format of the server. */
 function duration(seconds) {
   for (const [size, name] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
     if (seconds < 1.5 * size) continue;
@@ -83,15 +83,15 @@ function si(value) {
   return String(Number(value.toPrecision(3)));
 }
 
-/** What a job would cost, in the words of the server's own page. */
+/** The estimated cost of a job, in the words of the server's page. */
 function costWords(cost) {
   const words = [];
   if (cost.units !== null) words.push(`${cost.units.toLocaleString("en").replaceAll(",", "\u202f")} ${cost.unit}`);
   if (cost.work_unit !== "units") words.push(si(cost.work) + (cost.work_unit === "FLOP" ? "FLOP" : "B"));
   const jobs = cost.past_jobs === 1 ? "the last finished job" : `${cost.past_jobs} past jobs`;
   words.push(cost.seconds === null
-    ? "no job of this kind has finished here yet, so its time is not known"
-    : `${duration(cost.seconds)} of one worker at the pace of ${jobs}`);
+    ? "no job of this kind has finished here yet, so its time is unknown"
+    : `${duration(cost.seconds)} of one worker at the rate of ${jobs}`);
   return words.join(" · ");
 }
 
@@ -104,23 +104,23 @@ function showCost(output, cost) {
 
 function startForm(form) {
   const output = one("[data-estimate]", form);
-  let timer, turn = 0;
+  let timer, latest = 0;
   const estimate = async () => {
-    const mine = ++turn;
+    const current = ++latest;
     try {
       const cost = await fetchJson("/api/v1/jobs/estimate", {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ kind: form.dataset.jobForm, parameters: parametersOf(form) }),
       });
-      if (mine === turn) showCost(output, cost);
+      if (current === latest) showCost(output, cost);
     } catch (error) {
-      if (mine === turn) output.textContent = wordsOf(error);
+      if (current === latest) output.textContent = wordsOf(error);
     }
   };
   form.addEventListener("input", () => {
     clearTimeout(timer);
-    turn += 1; // an answer for what was typed before says nothing any more
+    latest += 1; // ignore the response to an earlier input
     output.textContent = "";
     if (form.matches(":valid")) timer = setTimeout(estimate, PAUSE_MS);
   });
@@ -133,9 +133,9 @@ function focusForm(details) {
   first.scrollIntoView({ block: "center" });
 }
 
-/** Bring the page to life. */
+/** Start the scripts of the page. */
 export function start() {
-  const [list, details, comparing] = [one("[data-jobs]"), one("[data-ask]"), one("[data-compare]")];
+  const [list, details, comparing] = [one("[data-jobs]"), one("[data-new-job]"), one("[data-compare]")];
   rememberParts();
   startForm(one("form", details));
   if (comparing) startComparing(comparing);
