@@ -56,11 +56,11 @@ def test_a_claim_is_let_go_when_what_it_is_for_fails(shared: Store) -> None:
 
 def test_a_dead_workers_claim_is_taken_over(shared: Store) -> None:
     first, second = (leases.register_worker(shared, "cpu") for _ in range(2))
-    assert claims._take(shared, "chunk", first)
-    assert not claims._take(shared, "chunk", second)
-    assert claims._take(shared, "chunk", first), "its own: of a process that was killed"
+    assert claims._try_claim(shared, "chunk", first)
+    assert not claims._try_claim(shared, "chunk", second)
+    assert claims._try_claim(shared, "chunk", first), "its own: of a process that was killed"
     leases.release_lease(shared, first)
-    assert claims._take(shared, "chunk", second)
+    assert claims._try_claim(shared, "chunk", second)
     assert held(shared) == {"chunk": second}
     leases.retire_workers(shared, [second])
     assert held(shared) == {}
@@ -70,7 +70,7 @@ def test_a_unit_that_is_put_down_holds_nothing(shared: Store) -> None:
     worker = leases.register_worker(shared, "cpu")
     job = _running(shared)
     assert job_table.start_unit(shared, job, 1, worker)
-    assert claims._take(shared, "chunk", worker)
+    assert claims._try_claim(shared, "chunk", worker)
     job_table.release_unit(shared, job, worker)
     assert held(shared) == {}
 
