@@ -16,7 +16,7 @@ class Selection:
 
     Attributes:
         indexes: indexes of the selected predictions, ascending.
-        n_under_threshold: number of predictions with a loss below the threshold.
+        n_under_threshold: number of predictions with a loss below `max_loss_nats`.
         n_induction: how many of those the induction filter removes.
     """
 
@@ -29,34 +29,34 @@ def select_predictions(
     losses: Float[np.ndarray, " predictions"],
     explained: Bool[np.ndarray, " predictions"] | None,
     *,
-    threshold_nats: float,
+    max_loss_nats: float,
     stride: int = 1,
     limit: int | None = None,
 ) -> Selection:
-    """Select predictions below the threshold, every `stride`-th, at most `limit`.
+    """Select predictions with a loss below `max_loss_nats`, every `stride`-th, at most `limit`.
 
     Args:
         losses: nats, one per prediction.
         explained: `induction_mask` of the documents, None to keep induction.
-        threshold_nats: published 0.1 (arXiv:2303.13506, section 5).
+        max_loss_nats: published 0.1 (arXiv:2303.13506, section 5).
         stride: keep every stride-th of the remaining predictions, published 50.
         limit: stop after this many, published 10,000.
 
     Raises:
         ValueError: a parameter is out of range, or fewer than two predictions remain.
     """
-    if threshold_nats <= 0 or stride < 1 or (limit is not None and limit < 2):
+    if max_loss_nats <= 0 or stride < 1 or (limit is not None and limit < 2):
         raise ValueError(
-            f"threshold {threshold_nats}, stride {stride}, limit {limit}: want > 0, >= 1, >= 2"
+            f"max_loss_nats {max_loss_nats}, stride {stride}, limit {limit}: want > 0, >= 1, >= 2"
         )
     # Comparing with a float16 array would round the threshold to float16.
-    under = losses.astype(np.float64) < threshold_nats
+    under = losses.astype(np.float64) < max_loss_nats
     is_candidate = under if explained is None else under & ~explained
     indexes = np.flatnonzero(is_candidate)[::stride][:limit]
     if len(indexes) < 2:
         raise ValueError(
-            f"{len(indexes)} predictions remain under {threshold_nats} nats; "
-            "raise the threshold, lower the stride or choose a larger model"
+            f"{len(indexes)} predictions remain under {max_loss_nats} nats; "
+            "raise max_loss_nats, lower the stride or choose a larger model"
         )
     return Selection(
         indexes=indexes,

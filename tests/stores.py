@@ -12,16 +12,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from backend.progress import Silent
+from backend.schemas.discover import DiscoverParameters
 from backend.stages.classify import classify
 from backend.stages.corpora import CorpusSpec, add_corpus
 from backend.stages.demo import BUNDLED, PART_GRID, SUITE, DemoSpec, build_demo
 from backend.stages.devices import Compute
-from backend.stages.discover import DiscoverySpec, discover
+from backend.stages.discover import discover
 from backend.stages.evaluate import evaluate
-from backend.stages.select import SelectionSpec
 from backend.stages.suites import add_suite
 from backend.store.database import Store
-from backend.store.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
+from backend.store.lookup import model_named, suite_named
 from backend.store.tables import Corpus
 
 # Two columns, two rows, narrow and short.
@@ -148,11 +148,18 @@ def build_hostile(store: Store, file: Path) -> None:
     )
     with store.session() as session:
         suite = suite_named(session, SUITE)
-        reference = checkpoint_at(model_named(suite, "s3"), None)
-        evaluation = finished_evaluation(session, corpus, reference)
     classify(store, corpus, suite, Silent())
-    selection = SelectionSpec(threshold_nats=0.7, induction_filter=False, stride=2, limit=150)
-    discover(store, evaluation, DiscoverySpec(selection, n_clusters=(3, 6)), ONE_CORE, Silent())
+    params = DiscoverParameters(
+        suite=SUITE,
+        corpus="hostile",
+        model="s3",
+        max_loss_nats=0.7,
+        induction_filter=False,
+        stride=2,
+        limit=150,
+        n_clusters=[3, 6],
+    )
+    discover(store, params, ONE_CORE, Silent())
 
 
 def checkpoint_ids(
@@ -204,7 +211,9 @@ class Pipeline:
 
 
 SMALL_STEPS = {"s1": (0, 64, 500, 2000), "s2": (2000,), "s3": (2000,)}
-SMALL_DISCOVERY = DiscoverySpec(SelectionSpec(threshold_nats=0.5, limit=80), n_clusters=(2, 5))
+SMALL_DISCOVERY = DiscoverParameters(
+    suite="small", corpus="first-16", model="s3", max_loss_nats=0.5, limit=80, n_clusters=[2, 5]
+)
 
 
 def run_pipeline(store: Store, folder: Path) -> Pipeline:
@@ -216,8 +225,5 @@ def run_pipeline(store: Store, folder: Path) -> Pipeline:
         ids = [c.id for model in suite.models for c in model.checkpoints]
     evaluations = evaluate(store, corpus, ids, ONE_CORE, Silent())
     curve_sets = classify(store, corpus, suite, Silent())
-    with store.session() as session:
-        reference = checkpoint_at(model_named(suite_named(session, "small"), "s3"), None)
-        evaluation = finished_evaluation(session, corpus, reference)
-    discovery = discover(store, evaluation, SMALL_DISCOVERY, ONE_CORE, Silent())
+    discovery = discover(store, SMALL_DISCOVERY, ONE_CORE, Silent())
     return Pipeline(corpus, evaluations, curve_sets, discovery)

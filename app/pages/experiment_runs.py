@@ -77,7 +77,7 @@ def _preset_rows(kind: ExperimentKind) -> list[PresetRow]:
             preset.title,
             preset.size,
             preset.shows,
-            "/jobs" + query_string(new=kind.name, **job_form.entered(preset.parameters)),
+            "/jobs" + query_string(new=kind.name, **job_form.format_values(preset.parameters)),
         )
         for preset in kind.presets
     ]
@@ -132,7 +132,9 @@ def list_runs(
 
 def _resubmit_fields(row: ExperimentRow) -> dict[str, str]:
     request = find_kind(row.kind).as_request(row.parameters)
-    return job_form.entered({name: value for name, value in request.items() if value is not None})
+    return job_form.format_values(
+        {name: value for name, value in request.items() if value is not None}
+    )
 
 
 def setting_rows(row: ExperimentRow, hidden: Collection[str]) -> list[tuple[str, str]]:
@@ -177,7 +179,7 @@ def start_run(store: StoreDep, kind: str, fields: FormFields) -> Response:
     experiment = experiment_kind(kind)
     name = fields.pop("preset", None)
     if name is None:
-        return submit_run(store, experiment, job_form.given(find_kind(kind), fields))
+        return submit_run(store, experiment, job_form.parse_form(find_kind(kind), fields))
     presets = {preset.name: preset for preset in experiment.presets}
     if name not in presets:
         raise InvalidInputError(

@@ -12,6 +12,7 @@ from backend.jobs.kinds.base import as_request
 from backend.jobs.kinds.registry import KINDS
 from backend.jobs.workers import WorkerView
 from backend.read.job_views import Estimate, JobView
+from backend.schemas.parameters import field_schemas, field_title
 
 MAX_ITEMS = 60
 MARKS = {
@@ -174,9 +175,9 @@ def _item_text(value: Any) -> str:
 
 def param_texts(job: JobView) -> dict[str, str]:
     """Return a job's parameters as text, by the titles of its form."""
-    fields = KINDS[job.kind].schema.model_fields
+    schemas = field_schemas(KINDS[job.kind].schema)
     return {
-        (fields[name].title or name if name in fields else name): value_text(value)
+        field_title(name, schemas.get(name, {})): value_text(value)
         for name, value in job.parameters.items()
     }
 

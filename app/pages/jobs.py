@@ -120,7 +120,7 @@ def _form(
     **options: Any,
 ) -> FormView:
     errors = errors or {}
-    fields = job_form.fields_of(kind, job_form.choices(store), values, errors)
+    fields = job_form.form_fields(kind, job_form.list_choices(store), values, errors)
     names = {field.name for field in fields}
     return FormView(
         kind,
@@ -136,7 +136,7 @@ def _requires(values: Mapping[str, str]) -> Requires:
 
 
 def _submit(store: StoreDep, name: str, fields: Mapping[str, str], **params: Any) -> Response:
-    params = {**job_form.given(find_kind(name), fields), **params}
+    params = {**job_form.parse_form(find_kind(name), fields), **params}
     job = queue.submit(store, name, params, None, _requires(fields))
     return RedirectResponse(f"/jobs/{job.id}", 303)
 
@@ -177,7 +177,7 @@ def _query_form(request: Request, store: StoreDep, query: JobsQuery) -> FormView
         )
     values: dict[str, str] = {"requires": source.requires} if source else {}
     copy = clone(store, source) if source is not None and source.kind == kind.name else None
-    values |= job_form.entered(copy.params) if copy else {}
+    values |= job_form.format_values(copy.params) if copy else {}
     values |= dict(request.query_params)
     return _form(store, kind, values, is_open=bool(query.new or source), clone=copy)
 
@@ -211,7 +211,7 @@ def _page(
 
 
 def _comparison(store: StoreDep, ids: str) -> job_views.Comparison:
-    job_ids = job_form.cut(ids)
+    job_ids = job_form.split_list(ids)
     if len(job_ids) != 2:
         raise InvalidInputError(
             f"cmp names {len(job_ids)} jobs", "Choose two to compare: cmp=JOB,JOB", "cmp"
@@ -226,8 +226,8 @@ def submit_job(request: Request, store: StoreDep, fields: FormFields) -> Respons
     kind = find_kind(name)
     if not kind.has_form:
         return _submit(store, name, fields)
-    params, cost, status = job_form.given(kind, fields), None, 200
-    errors = job_form.faults(kind, params)
+    params, cost, status = job_form.parse_form(kind, fields), None, 200
+    errors = job_form.field_errors(kind, params)
     try:
         if not errors and act == "estimate":
             cost = estimates.estimate(store, name, params)
@@ -236,7 +236,7 @@ def submit_job(request: Request, store: StoreDep, fields: FormFields) -> Respons
     except StoreError:
         raise
     except QuantaError as error:
-        errors = job_form.fault_of(error, fields)
+        errors = job_form.error_by_field(error, fields)
         status = 200 if isinstance(error, InvalidInputError | NotFoundError) else 409
     if errors and status == 200:
         status = 422
@@ -263,7 +263,7 @@ def _clone_link(job: JobView) -> str | None:
     if not KINDS[job.kind].has_form:
         return None
     source = {"new": job.kind, "from": job.id}
-    full = query_string(**source, **job_form.entered(clone_params(job)))
+    full = query_string(**source, **job_form.format_values(clone_params(job)))
     return "/jobs" + (full if len(full) <= MAX_QUERY else query_string(**source))
 
 

@@ -22,12 +22,12 @@ def bars(as_json: bool) -> Bars:
     return Bars(Console(stderr=True, quiet=as_json))
 
 
-def result(as_json: bool, text: str, **fields: Any) -> None:
+def print_result(as_json: bool, text: str, **fields: Any) -> None:
     """Print one JSON object, or text for people."""
     typer.echo(json.dumps(fields) if as_json else text)
 
 
-def opened_store() -> Store:
+def open_default_store() -> Store:
     """Return the store, created and migrated if it is missing."""
     config = settings()
     store = open_store(config)
@@ -35,7 +35,7 @@ def opened_store() -> Store:
     return store
 
 
-def numbers(text: str, parameter: str) -> tuple[int, ...]:
+def parse_numbers(text: str, parameter: str) -> tuple[int, ...]:
     """Parse "10,20,30" or "10-100:10" (from, to and including, by)."""
     found: list[int] = []
     try:

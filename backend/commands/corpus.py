@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backend.commands.common import Json, bars, numbers, opened_store, result
+from backend.commands.common import Json, bars, open_default_store, parse_numbers, print_result
 from backend.errors import InvalidInputError
 from backend.store.database import Store
 from backend.store.lookup import tokenizer_of_suite
@@ -46,17 +46,17 @@ def corpus_add(
     """Tokenise documents and store them as a corpus."""
     from backend.stages.corpora import CorpusSpec, add_corpus
 
-    store = opened_store()
+    store = open_default_store()
     spec = CorpusSpec(
         name=name,
         files=tuple(files),
         tokenizer=_tokenizer_file(store, tokenizer),
         max_tokens=max_tokens,
-        prefix=numbers(prefix, "--prefix") if prefix else (),
+        prefix=parse_numbers(prefix, "--prefix") if prefix else (),
         limit=limit,
     )
     corpus = add_corpus(store, spec, bars(as_json))
-    result(
+    print_result(
         as_json,
         f"corpus {corpus.name}: {corpus.n_documents:,} documents, "
         f"{corpus.n_predictions:,} predictions",

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.commands.common import Json, bars, opened_store, result
+from backend.commands.common import Json, bars, open_default_store, print_result
 from backend.commands.job import Params, parse_params
 from backend.errors import InvalidInputError
 from backend.settings import settings
@@ -25,7 +25,7 @@ def presets(as_json: Json = False) -> None:
         f"{kind} {preset.name} ({preset.size}): {preset.title}" for kind, preset in all_presets
     ]
     rows = [{"kind": kind, **asdict(preset)} for kind, preset in all_presets]
-    result(as_json, "\n".join(lines), presets=rows)
+    print_result(as_json, "\n".join(lines), presets=rows)
 
 
 @experiment_cli.command("run")
@@ -46,7 +46,7 @@ def run(
     from backend.stages.devices import resolve
     from backend.stages.experiments import run_experiment
 
-    store, experiment = opened_store(), experiment_kind(kind)
+    store, experiment = open_default_store(), experiment_kind(kind)
     request: dict[str, Any] = {}
     if preset is not None:
         presets_by_name = {row.name: row for row in experiment.presets}
@@ -64,7 +64,7 @@ def run(
     cells, page = load_experiment(store, name).cells, experiment.page_address(name)
     text = f"experiment {name}: {len(cells)} cells, shown on {page}"
     rows = [{**cell.place, **(cell.summary or {})} for cell in cells]
-    result(as_json, text, experiment=name, page=page, cells=rows)
+    print_result(as_json, text, experiment=name, page=page, cells=rows)
 
 
 @experiment_cli.command("list")
@@ -75,13 +75,13 @@ def list_(
     """List the stored experiments, newest first."""
     from backend.experiments.queries import list_experiments
 
-    rows = list_experiments(opened_store(), kind).experiments
+    rows = list_experiments(open_default_store(), kind).experiments
     lines = [
         f"{row.id} {row.kind}: {row.label} ({row.n_finished} of {row.n_cells} cells)"
         for row in rows
     ]
     text = "\n".join(lines) or "no experiments"
-    result(as_json, text, experiments=[asdict(row) for row in rows])
+    print_result(as_json, text, experiments=[asdict(row) for row in rows])
 
 
 @experiment_cli.command("phases")
@@ -99,7 +99,7 @@ def phases(
     """Print the phases of a grid as letters, and the number of cells in each phase."""
     from backend.experiments.grokking.queries import load_phase_diagram
 
-    view = load_phase_diagram(opened_store(), experiment, gap)
+    view = load_phase_diagram(open_default_store(), experiment, gap)
     width = len(view.x.values)
     rows = [
         "".join(cell.phase or "." for cell in view.cells[first : first + width])
@@ -107,7 +107,7 @@ def phases(
     ]
     counts = ", ".join(f"{name} {count}" for name, count in view.counts.items())
     text = "\n".join([f"{view.y.title} upwards, {view.x.title} to the right", *rows[::-1], counts])
-    result(as_json, text, **asdict(view))
+    print_result(as_json, text, **asdict(view))
 
 
 @experiment_cli.command("laws")
@@ -118,7 +118,7 @@ def laws(
     """Print the slopes of a run of sparse parity over width, steps and data."""
     from backend.experiments.sparse_parity.queries import load_parity_run
 
-    view = load_parity_run(opened_store(), run)
+    view = load_parity_run(open_default_store(), run)
     n_tasks = view.experiment.parameters["tasks"]
     lines = []
     for law in view.laws:
@@ -131,4 +131,4 @@ def laws(
             f"{prefix}slope {law.measured:.3f}, sum over {n_tasks} subtasks {law.predicted:.3f} "
             f"({agrees} 40 %), infinitely many {law.limit:.3f}"
         )
-    result(as_json, "\n".join(lines) or "no laws", laws=[asdict(law) for law in view.laws])
+    print_result(as_json, "\n".join(lines) or "no laws", laws=[asdict(law) for law in view.laws])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.commands.common import Json, bars, opened_store, result
+from backend.commands.common import Json, bars, open_default_store, print_result
 
 if TYPE_CHECKING:
     from backend.exchange.table_files import Table
@@ -36,10 +36,10 @@ def write_export(
     from backend.exchange.table_files import resolve_format, write_table
 
     chosen = resolve_format(out, format)
-    table = table_of(opened_store())
+    table = table_of(open_default_store())
     with bars(as_json).task(f"export {out.name}", total=table.n_rows, unit="rows") as bar:
         size = write_table(table, out, chosen, overwrite=force, on_rows=bar.advance)
-    result(
+    print_result(
         as_json,
         f"{out}: {table.n_rows:,} rows, {len(table.columns)} columns, {size:,} bytes",
         file=str(out),

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from backend.commands.common import Json, result
+from backend.commands.common import Json, print_result
 from backend.commands.points import Points, read_points
 from backend.errors import InvalidInputError
 
@@ -75,7 +75,7 @@ def _print(as_json: bool, fields: dict[str, Any]) -> None:
     if fields["held_out_rmsle"] is not None:
         held_out = f"{fields['n_held_out']} points held out: {fields['held_out_rmsle']:.6g}"
         lines.append(f"  RMSLE of the {held_out}")
-    result(as_json, "\n".join(lines), **_json(fields))
+    print_result(as_json, "\n".join(lines), **_json(fields))
 
 
 def _errors(split: _Split, ln_y: NDArray[Any], ln_later: NDArray[Any]) -> dict[str, Any]:

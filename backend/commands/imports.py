@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backend.commands.common import Json, bars, opened_store, result
+from backend.commands.common import Json, bars, open_default_store, print_result
 
 import_cli = typer.Typer(
     no_args_is_help=True, help="Losses, cluster labels and steps that were computed elsewhere."
@@ -29,9 +29,9 @@ def losses(
     from backend.exchange.losses import LossesSpec, import_losses
 
     spec = LossesSpec(file, models, unit, name, corpus)
-    found = import_losses(opened_store(), spec, bars(as_json))
+    found = import_losses(open_default_store(), spec, bars(as_json))
     state = "imported" if found.created else "stored already"
-    result(
+    print_result(
         as_json,
         f"{state}: {len(found.evaluations)} columns of {found.n_predictions:,} losses as suite "
         f"{found.suite} on corpus {found.corpus}\n"
@@ -57,11 +57,11 @@ def labels(
     """Import published cluster labels; without contexts, members are known by index only."""
     from backend.exchange.label_store import LabelsSpec, import_labels
 
-    found = import_labels(opened_store(), LabelsSpec(file, name, contexts), bars(as_json))
+    found = import_labels(open_default_store(), LabelsSpec(file, name, contexts), bars(as_json))
     state = "imported" if found.created else "stored already"
     window = [found.fit["first_rank"], found.fit["last_rank"]] if found.fit else None
     slope = f"{found.fit['slope']:.3f} over ranks {window}" if found.fit else "none: too few ranks"
-    result(
+    print_result(
         as_json,
         f"{state}: {len(found.clusterings)} clusterings of {found.n_samples:,} samples as "
         f"{found.corpus}; envelope slope {slope}",
@@ -95,7 +95,7 @@ def steps(
     counts = found.labels.counts()
     rows = "\n".join(" ".join(row) for row in found.labels.phases.tolist())
     names = ", ".join(f"{counts[letter]} {name} ({letter})" for letter, name in PHASE_NAMES.items())
-    result(
+    print_result(
         as_json,
         f"{rows}\n{names}; of the last, {counts['test_only']} reached the test accuracy alone",
         counts=counts,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.commands.common import Json, bars, opened_store, result
+from backend.commands.common import Json, bars, open_default_store, print_result
 from backend.errors import InvalidInputError, QuantaError
 from backend.read.job_views import OPEN_STATES, JobView, Requires, State
 from backend.store.database import Store
@@ -72,7 +72,7 @@ def _report(store: Store, view: JobView, wait: bool, as_json: bool) -> None:
     """Print a job; exit with an error if it failed."""
     if wait:
         view = _follow(store, view.id, as_json)
-    result(as_json, _line(view), **_as_dict(view))
+    print_result(as_json, _line(view), **_as_dict(view))
     if view.state == "failed":
         raise QuantaError(view.problem or "the job failed", view.remedy or "See its log")
 
@@ -93,7 +93,7 @@ def submit(
 
     if requires not in get_args(Requires):
         raise InvalidInputError(f"--requires {requires}", "Choose any or cuda", "requires")
-    store = opened_store()
+    store = open_default_store()
     params = parse_params(parameters or [])
     view = queue.submit(store, kind, params, idempotency_key, cast(Requires, requires))
     _report(store, view, wait, as_json)
@@ -110,7 +110,7 @@ def estimate(
 
     from backend.jobs import estimates
 
-    cost = estimates.estimate(opened_store(), kind, parse_params(parameters or []))
+    cost = estimates.estimate(open_default_store(), kind, parse_params(parameters or []))
     seconds = (
         "time unknown: no job of this kind has finished here"
         if cost.seconds is None
@@ -118,7 +118,9 @@ def estimate(
     )
     units = "" if cost.units is None else f"{cost.units:,} {cost.unit}, "
     equal = f"; equal to job {cost.equal.id}" if cost.equal else ""
-    result(as_json, f"{units}{cost.work:.3g} {cost.work_unit}, {seconds}{equal}", **asdict(cost))
+    print_result(
+        as_json, f"{units}{cost.work:.3g} {cost.work_unit}, {seconds}{equal}", **asdict(cost)
+    )
 
 
 @job_cli.command("kinds")
@@ -133,7 +135,7 @@ def kinds(as_json: Json = False) -> None:
         names = " ".join(n if n in required else f"[{n}]" for n in schema["properties"])
         lines.append(f"{kind.name}: {kind.summary}\n    {names}")
         schemas[kind.name] = schema
-    result(as_json, "\n".join(lines), kinds=schemas)
+    print_result(as_json, "\n".join(lines), kinds=schemas)
 
 
 @job_cli.command("list")
@@ -151,9 +153,11 @@ def list_(
         raise InvalidInputError(
             f"--state {state}", f"Choose from {', '.join(get_args(State))}", "state"
         )
-    jobs = job_table.list_jobs(opened_store(), limit=limit, state=cast(State | None, state)).jobs
+    jobs = job_table.list_jobs(
+        open_default_store(), limit=limit, state=cast(State | None, state)
+    ).jobs
     lines = [_line(view) for view in jobs] or ["no jobs"]
-    result(as_json, "\n".join(lines), jobs=[_as_dict(view) for view in jobs])
+    print_result(as_json, "\n".join(lines), jobs=[_as_dict(view) for view in jobs])
 
 
 @job_cli.command("show")
@@ -161,7 +165,7 @@ def show(job: JobId, wait: Wait = False, as_json: Json = False) -> None:
     """Show one job."""
     from backend.jobs import job_table
 
-    store = opened_store()
+    store = open_default_store()
     _report(store, job_table.get_job(store, job), wait, as_json)
 
 
@@ -174,9 +178,9 @@ def log(
 
     from backend.jobs import job_log
 
-    lines = job_log.read_log(opened_store(), job, limit=limit).lines
+    lines = job_log.read_log(open_default_store(), job, limit=limit).lines
     text = "\n".join(f"{line.at} {line.text}" for line in lines) or "no lines"
-    result(as_json, text, lines=[asdict(line) for line in lines])
+    print_result(as_json, text, lines=[asdict(line) for line in lines])
 
 
 @job_cli.command("cancel")
@@ -184,8 +188,8 @@ def cancel(job: JobId, as_json: Json = False) -> None:
     """Cancel a job; committed units stay."""
     from backend.jobs import job_table
 
-    view = job_table.cancel(opened_store(), job)
-    result(as_json, _line(view), **_as_dict(view))
+    view = job_table.cancel(open_default_store(), job)
+    print_result(as_json, _line(view), **_as_dict(view))
 
 
 @job_cli.command("resume")
@@ -193,5 +197,5 @@ def resume(job: JobId, wait: Wait = False, as_json: Json = False) -> None:
     """Queue a failed or cancelled job again; committed units are not computed again."""
     from backend.jobs import queue
 
-    store = opened_store()
+    store = open_default_store()
     _report(store, queue.resume(store, job), wait, as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backend.commands.common import Json, bars, opened_store, result
+from backend.commands.common import Json, bars, open_default_store, print_result
 from backend.settings import settings
 
 File = Annotated[Path, typer.Argument(help="The backup, one file.")]
@@ -21,7 +21,7 @@ def backup(
     from backend.upkeep.backup import make_backup
 
     made = make_backup(settings(), file, bars(as_json), force=force)
-    result(
+    print_result(
         as_json,
         f"{made.file}: {made.n_bytes:,} bytes, {made.manifest.database} store at revision "
         f"{made.manifest.revision}",
@@ -37,7 +37,7 @@ def restore(file: File, as_json: Json = False) -> None:
 
     done = run(settings(), file, bars(as_json))
     kept = ", ".join(done.aside) or "there was none"
-    result(
+    print_result(
         as_json,
         f"restored the store of {done.manifest.created_at}"
         + (f", migrated from revision {done.manifest.revision}" if done.migrated else "")
@@ -60,7 +60,7 @@ def prune(
     from backend.upkeep.prune import give_space_back, reusable_bytes
     from backend.upkeep.prune import prune as run
 
-    store = opened_store()
+    store = open_default_store()
     done = run(store, days, bars(as_json), really=yes)
     if vacuum and yes:
         give_space_back(store)
@@ -72,7 +72,7 @@ def prune(
     if reusable:
         lines.append(f"{reusable:,} bytes of the database file are free for what comes next")
         lines.append("`quanta prune --yes --vacuum` gives them back to the disk")
-    result(
+    print_result(
         as_json,
         "\n".join(lines),
         removed=yes,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import select
 
-from backend.commands.common import Json, bars, numbers, opened_store, result
+from backend.commands.common import Json, bars, open_default_store, parse_numbers, print_result
 from backend.errors import InvalidInputError
 from backend.store.tables import Suite
 from backend.weights import catalogue
@@ -69,9 +69,9 @@ def suite_add(
     from backend.stages.suites import add_suite
 
     suite = add_suite(
-        opened_store(), found, name or found.resolve().name, description, bars(as_json)
+        open_default_store(), found, name or found.resolve().name, description, bars(as_json)
     )
-    result(as_json, f"suite {suite.name} is registered", suite=suite.name)
+    print_result(as_json, f"suite {suite.name} is registered", suite=suite.name)
 
 
 def _required(step: str | None) -> frozenset[int]:
@@ -96,8 +96,8 @@ def _add_families(
         raise InvalidInputError(
             f"--name {name} would stand for {len(families)} suites", "Leave it out", "name"
         )
-    steps = frozenset(numbers(step, "--step")) if step else None
-    store, progress = opened_store(), bars(as_json)
+    steps = frozenset(parse_numbers(step, "--step")) if step else None
+    store, progress = open_default_store(), bars(as_json)
     suites: list[dict[str, Any]] = []
     for family in families:
         spec = HubSpec(
@@ -113,7 +113,7 @@ def _add_families(
         suites.append(
             {"suite": added.suite.name, "models": added.models, "notes": list(added.notes)}
         )
-    result(as_json, "\n".join(_lines(suites)), suite=suites[0]["suite"], suites=suites)
+    print_result(as_json, "\n".join(_lines(suites)), suite=suites[0]["suite"], suites=suites)
 
 
 def _lines(suites: list[dict[str, Any]]) -> list[str]:
@@ -131,10 +131,10 @@ def _lines(suites: list[dict[str, Any]]) -> list[str]:
 @suite_cli.command("list")
 def suite_list(as_json: Json = False) -> None:
     """List suites with their models and steps."""
-    with opened_store().session() as session:
+    with open_default_store().session() as session:
         suites = [
             {"suite": s.name, "models": {m.name: [c.step for c in m.checkpoints] for m in s.models}}
             for s in session.scalars(select(Suite).order_by(Suite.name))
         ]
     lines = [f"{s['suite']}: {s['models']}" for s in suites] or ["no suite yet: `quanta suite add`"]
-    result(as_json, "\n".join(lines), suites=suites)
+    print_result(as_json, "\n".join(lines), suites=suites)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backend.commands.common import Json, Workers, bars, opened_store, result
+from backend.commands.common import Json, Workers, bars, open_default_store, print_result
 from backend.commands.suite import suite_cli
 from backend.errors import InvalidInputError
 from backend.settings import settings
@@ -27,7 +27,7 @@ def suite_train(
     from backend.training.recipe import read_recipe
     from backend.training.run import train_suite
 
-    store, config = opened_store(), settings()
+    store, config = open_default_store(), settings()
     compute = devices.resolve(config, workers)
     name = read_recipe(recipe).name
     progress = bars(as_json)
@@ -41,7 +41,7 @@ def suite_train(
     )
     if register:
         add_suite(store, folder, name, read_recipe(recipe).description, progress)
-    result(as_json, f"suite {name} is in {folder}", suite=name, folder=str(folder))
+    print_result(as_json, f"suite {name} is in {folder}", suite=name, folder=str(folder))
 
 
 @suite_cli.command("pack")
@@ -66,7 +66,7 @@ def suite_pack(
     facts = pack(folder, out, wanted, settings().data_dir / "downloads", bars(as_json))
     steps_kept = {model["name"]: model["steps"] for model in facts["models"]}
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    result(
+    print_result(
         as_json,
         f"{size / 1e6:.1f} MB in {out}",
         folder=str(out),

@@ -10,7 +10,6 @@ from backend.jobs.kinds.registry import KINDS, validate_params
 from backend.read.job_views import Estimate
 from backend.read.jobs import job_view
 from backend.store.database import Store
-from backend.store.keys import result_key
 from backend.store.tables import Job, JobUnit
 
 # Number of finished jobs that give the rate.
@@ -62,7 +61,7 @@ def estimate(store: Store, kind: str, params: Mapping[str, Any]) -> Estimate:
         validated = validate_params(store, session, kind, params)
         cost = KINDS[kind].cost(store, session, validated)
         rate, n_past = _seconds_per_work(session, kind)
-        key = result_key("job", kind=kind, parameters=validated)
+        key = KINDS[kind].key(validated)
         equal = session.scalars(select(Job).where(Job.claim == key)).one_or_none()
         return Estimate(
             kind=kind,

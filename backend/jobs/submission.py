@@ -13,7 +13,6 @@ from backend.jobs.kinds.registry import KINDS, validate_params
 from backend.read.job_views import JobView, Requires
 from backend.read.jobs import job_view
 from backend.store.database import Store
-from backend.store.keys import result_key
 from backend.store.tables import Job, JobRequest
 from backend.store.tables.base import now
 
@@ -105,7 +104,7 @@ def submit(
         # Outside the writing transaction, because validation may read files.
         validated = validate_params(store, session, kind, params)
         work = KINDS[kind].cost(store, session, validated).work
-    key = result_key("job", kind=kind, parameters=validated)
+    key = KINDS[kind].key(validated)
     new = _new_row(kind, validated, key, requires, work)
     for _ in range(MAX_ATTEMPTS):
         try:

@@ -30,7 +30,7 @@ def selection_row(selection: Selection) -> SelectionRow:
         suite=checkpoint.model.suite.name if checkpoint else None,
         model=checkpoint.model.name if checkpoint else None,
         step=checkpoint.step if checkpoint else None,
-        threshold_nats=parameters.get("threshold_nats"),
+        max_loss_nats=parameters.get("max_loss_nats"),
         stride=parameters.get("stride"),
         induction_filter=parameters.get("induction_filter"),
         size=selection.size,

@@ -18,7 +18,7 @@ class SelectionRow:
     suite: str | None
     model: str | None
     step: int | None
-    threshold_nats: float | None
+    max_loss_nats: float | None
     stride: int | None
     induction_filter: bool | None
     size: int

@@ -11,16 +11,17 @@ from backend.experiments.grokking.spec import PHASE_DIAGRAM
 from backend.experiments.kind import complete_parameters
 from backend.progress import Progress
 from backend.read.measures import MEASURES, stored_chunks
+from backend.schemas.discover import DiscoverParameters
 from backend.stages.classify import classify
 from backend.stages.corpora import CHUNK_PREDICTIONS, CorpusSpec, add_corpus
 from backend.stages.devices import Compute
-from backend.stages.discover import DiscoverySpec, discover
+from backend.stages.discover import discover
 from backend.stages.evaluate import evaluate
 from backend.stages.experiments import run_experiment
-from backend.stages.select import SelectionSpec
+from backend.stages.select import SELECTION_PARAMETERS
 from backend.stages.suites import add_suite
 from backend.store.database import Store
-from backend.store.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
+from backend.store.lookup import suite_named
 from backend.store.tables import (
     Checkpoint,
     Corpus,
@@ -45,7 +46,7 @@ DESCRIPTION = (
 MAX_TOKENS, PREFIX = 256, (0,)
 # The smallest models get little right within the published 0.1 nats, so gradients are those of the
 # middle one; every third of its predictions makes a demo of a few minutes.
-REFERENCE_MODEL, THRESHOLD_NATS, STRIDE = "s3", 0.1, 3
+REFERENCE_MODEL, STRIDE = "s3", 3
 # The phase diagram of the demo: with this init seed all four phases occur.
 GRID = next(one for one in PHASE_DIAGRAM.presets if one.name == "grid").parameters
 PART_GRID: dict[str, Any] = {
@@ -66,7 +67,6 @@ class DemoSpec:
 
     n_documents: int | None = None
     n_clusters: tuple[int, ...] = N_CLUSTERS
-    threshold_nats: float = THRESHOLD_NATS
     stride: int = STRIDE
     chunk_predictions: int = CHUNK_PREDICTIONS
 
@@ -99,11 +99,16 @@ def corpus_spec(spec: DemoSpec) -> CorpusSpec:
     )
 
 
-def discovery_spec(spec: DemoSpec) -> DiscoverySpec:
-    """Return what the demo discovers."""
-    return DiscoverySpec(
-        selection=SelectionSpec(threshold_nats=spec.threshold_nats, stride=spec.stride),
-        n_clusters=spec.n_clusters,
+def discover_params(spec: DemoSpec) -> DiscoverParameters:
+    """Return the parameters of the demo's discovery."""
+    return DiscoverParameters.parse(
+        {
+            "suite": SUITE,
+            "corpus": spec.corpus,
+            "model": REFERENCE_MODEL,
+            "stride": spec.stride,
+            "n_clusters": list(spec.n_clusters),
+        }
     )
 
 
@@ -124,11 +129,8 @@ def is_built(store: Store, spec: DemoSpec) -> bool:
             for d in session.scalars(select(Discovery).where(Discovery.completed_at.is_not(None)))
             if d.similarity.selection.corpus_id == corpus.id
         ]
-    return any(
-        n_clusters == sorted(spec.n_clusters)
-        and (chosen["threshold_nats"], chosen["stride"]) == (spec.threshold_nats, spec.stride)
-        for n_clusters, chosen in found
-    )
+    params = discover_params(spec)
+    return (sorted(params.n_clusters), params.model_dump(include=SELECTION_PARAMETERS)) in found
 
 
 def _has_grid(store: Store, session: Session, spec: DemoSpec) -> bool:
@@ -176,10 +178,8 @@ def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progres
     evaluate(store, corpus, list(last.values()), compute, progress, MEASURES)
     with store.session() as session:
         suite = suite_named(session, SUITE)
-        reference = checkpoint_at(model_named(suite, REFERENCE_MODEL), None)
-        evaluation = finished_evaluation(session, corpus, reference)
     classify(store, corpus, suite, progress)
-    discovery = discover(store, evaluation, discovery_spec(spec), compute, progress)
+    discovery = discover(store, discover_params(spec), compute, progress)
     run_experiment(store, PHASE_DIAGRAM.name, _grid(store, spec), compute, progress)
     return discovery
 

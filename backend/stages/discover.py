@@ -12,57 +12,33 @@ from sqlalchemy.orm import Session, undefer
 
 from backend.errors import InvalidInputError
 from backend.progress import WORK_LOG, Progress
+from backend.read.checkpoints import reference_evaluation
 from backend.read.document_offsets import DocumentOffsets
 from backend.read.documents import read_all
 from backend.read.losses import evaluation_losses
 from backend.read.similarities import clustering_labels, cosines, selection_indexes
+from backend.schemas.discover import DiscoverParameters
 from backend.stages.cluster_curves import fill_cluster_curves
 from backend.stages.devices import Compute
 from backend.stages.provenance import provenance
-from backend.stages.select import SelectionSpec, select_predictions
+from backend.stages.select import select_predictions
 from backend.stages.similarity import compute_similarity
 from backend.store import arrays
 from backend.store.database import Store
 from backend.store.keys import result_key
-from backend.store.lookup import evaluation_of, weights_of
+from backend.store.lookup import evaluation_of
 from backend.store.tables import (
     Cluster,
     Clustering,
     ClusterMember,
     Discovery,
-    Evaluation,
     Selection,
     Similarity,
     SpectralArray,
 )
 from backend.store.tables.base import now
 
-# arXiv:2303.13506, section 5: 10…100 by 10, 125…300 by 25, 350, 400, 500…1100 by 100.
-PUBLISHED_N_CLUSTERS = (
-    *range(10, 101, 10),
-    *range(125, 301, 25),
-    350,
-    *range(400, 1101, 100),
-)
 N_NEIGHBOURS = 8
-MAX_SEED = 1 << 32
-
-
-@dataclass(frozen=True)
-class DiscoverySpec:
-    """What to discover.
-
-    Attributes:
-        selection: how predictions are chosen.
-        n_clusters: numbers of clusters, each below the number of predictions.
-        n_init: k-means starts; published 30.
-        seed: of those starts.
-    """
-
-    selection: SelectionSpec
-    n_clusters: tuple[int, ...]
-    n_init: int = 30
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,12 +70,12 @@ def _members(session: Session, similarity: Similarity) -> _Members:
 
 
 def _discovery_row(
-    session: Session, similarity: Similarity, spec: DiscoverySpec, compute: Compute
+    session: Session, similarity: Similarity, params: DiscoverParameters, compute: Compute
 ) -> Discovery:
     parameters = {
-        "n_clusters": sorted(set(spec.n_clusters)),
-        "n_init": spec.n_init,
-        "seed": spec.seed,
+        "n_clusters": sorted(set(params.n_clusters)),
+        "n_init": params.n_init,
+        "seed": params.seed,
         "affinity": "angular",
     }
     key = result_key("discovery", similarity=similarity.key, **parameters)
@@ -301,53 +277,45 @@ def _rank_frequency(session: Session, discovery_id: int) -> dict[str, Any]:
     return {"envelope": [int(size) for size in result.envelope], "fit": fit}
 
 
-def check_spec(spec: DiscoverySpec, size: int) -> None:
-    """Refuse what cannot be discovered among `size` predictions.
+def find_selection(store: Store, params: DiscoverParameters) -> Selection:
+    """Return the stored selection of a discovery, made if there is none.
 
     Raises:
-        InvalidInputError: names the parameter.
+        InvalidInputError: too few predictions are selected, or too few for `n_clusters`.
+        NotFoundError: an unknown corpus, suite, model or step.
+        NotReadyError: the checkpoint is not evaluated on the corpus.
     """
-    if not spec.n_clusters or min(spec.n_clusters) < 2 or max(spec.n_clusters) >= size:
+    with store.session() as session:
+        evaluation_id = reference_evaluation(session, params).id
+    selection = select_predictions(store, evaluation_id, params)
+    if max(params.n_clusters) >= selection.size:
         raise InvalidInputError(
-            f"n_clusters {list(spec.n_clusters)} for {size} predictions",
-            f"Choose numbers from 2 to {size - 1}",
+            f"n_clusters {params.n_clusters} for {selection.size} predictions",
+            f"Choose numbers from 2 to {selection.size - 1}",
             "n_clusters",
         )
-    if not 1 <= spec.n_init <= 1000:
-        raise InvalidInputError(f"n_init is {spec.n_init}", "Choose 1 to 1000", "n_init")
-    if not 0 <= spec.seed < MAX_SEED:
-        raise InvalidInputError(f"seed is {spec.seed}", f"Choose 0 to {MAX_SEED - 1}", "seed")
+    return selection
 
 
-def discover(
-    store: Store,
-    evaluation: Evaluation,
-    spec: DiscoverySpec,
-    compute: Compute,
-    progress: Progress,
-) -> int:
-    """Discover quanta under one checkpoint; whatever is stored is not computed again.
+def discover(store: Store, params: DiscoverParameters, compute: Compute, progress: Progress) -> int:
+    """Discover quanta under one checkpoint; stored results are not computed again.
 
     Returns:
         Id of the discovery.
 
     Raises:
-        InvalidInputError: a parameter is out of range, too few predictions are selected, or the
-            losses were imported without weights.
+        InvalidInputError: too few predictions are selected, or the losses were imported without
+            weights.
     """
-    with store.session() as session:
-        weights_of(session.get_one(Evaluation, evaluation.id).checkpoint)
-    selection: Selection = select_predictions(store, evaluation.id, spec.selection)
-    check_spec(spec, selection.size)
-    similarity = compute_similarity(store, selection, compute, progress)
+    similarity = compute_similarity(store, find_selection(store, params), compute, progress)
     with store.begin() as session:
-        row = _discovery_row(session, session.merge(similarity), spec, compute)
+        row = _discovery_row(session, session.merge(similarity), params, compute)
     with store.claim(f"discover {row.id}"):
         with store.session() as session:
             missing = _missing(session, row)
         if missing:
             _cluster_missing(store, row, missing, compute, progress)
-    # Before it counts as finished: whoever sees a discovery sees its curves.
+    # A discovery is marked as finished only when its curves are stored.
     fill_cluster_curves(store, progress)
     if row.completed_at is None:
         with store.begin() as session:

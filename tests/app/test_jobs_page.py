@@ -94,7 +94,7 @@ def test_forms_offer_what_is_stored_and_what_can_be_imported(runs: TestClient) -
     page = runs.get("/jobs?new=discover").text
     assert f'<option value="{CORPUS}"' in field(page, "corpus")
     assert '<option value="s3">' in field(page, "model")
-    assert 'placeholder="0.1"' in field(page, "threshold_nats")
+    assert 'placeholder="0.1"' in field(page, "max_loss_nats")
     page = runs.get("/jobs?new=add_corpus").text
     assert HOSTILE in field(page, "files")
     assert "<img" not in page
@@ -119,14 +119,14 @@ def test_faults_stand_at_their_field_and_what_was_entered_stays(runs: TestClient
         "suite": "mini",
         "corpus": CORPUS,
         "model": "s2",
-        "threshold_nats": "-1",
+        "max_loss_nats": "-1",
         "n_clusters": "5, many",
         "requires": "cuda",
     }
     for act in ("run", "estimate"):
         answer = runs.post("/jobs", data={**sent, "act": act})
         assert answer.status_code == 422
-        assert "greater than 0" in field(answer.text, "threshold_nats")
+        assert "greater than 0" in field(answer.text, "max_loss_nats")
         assert "value 2: " in field(answer.text, "n_clusters")
         assert 'aria-invalid="true"' in field(answer.text, "n_clusters")
         assert "aria-invalid" not in field(answer.text, "model")
@@ -228,7 +228,7 @@ def test_two_jobs_are_compared_by_parameters_and_outcomes(
     assert ticked.headers["location"] == f"/jobs?kind=discover&cmp={left}%2C{right}"
     page = runs.get(ticked.headers["location"]).text
     table = page[page.index("Parameters that differ") : page.index("equal parameters")]
-    assert re.findall(r"<th scope=\"row\">(.*?)</th>", table) == ["Keep every …th"]
+    assert re.findall(r"<th scope=\"row\">(.*?)</th>", table) == ["Stride"]
     assert "≠ differs" in table
     assert [left in table, right in table] == [True, True]
     folded = page[page.index("Equal parameters") : page.index("Results and times")]

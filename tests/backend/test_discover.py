@@ -1,6 +1,5 @@
 """Discoveries: members are labels, ranks are sizes, and nothing is computed twice."""
 
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -17,9 +16,9 @@ from backend.progress import Silent
 from backend.read.documents import read_all
 from backend.read.losses import evaluation_losses, loss_matrix
 from backend.read.similarities import clustering_labels, cosines, selection_indexes
+from backend.schemas.discover import DiscoverParameters
 from backend.stages import demo
 from backend.stages import discover as stage
-from backend.stages.select import SelectionSpec
 from backend.store.content_hash import content_hash
 from backend.store.database import Store
 from backend.store.tables import (
@@ -44,13 +43,15 @@ def clusterings(store: Store) -> list[Clustering]:
         return list(session.scalars(select(Clustering).order_by(Clustering.n_clusters)))
 
 
-def test_selected_predictions_are_under_the_threshold_and_not_induction(mini_store: Store) -> None:
+def test_selected_predictions_are_under_the_maximum_loss_and_not_induction(
+    mini_store: Store,
+) -> None:
     with mini_store.session() as session:
         row = session.scalars(select(Selection)).one()
         indexes = selection_indexes(session, row.id)
         losses = evaluation_losses(session, row.evaluation)
         explained = induction_mask(read_all(session, row.corpus))
-    under = losses.astype(np.float32) < row.parameters["threshold_nats"]
+    under = losses.astype(np.float32) < row.parameters["max_loss_nats"]
     assert indexes.tolist() == np.flatnonzero(under & ~explained)[:: MINI.stride].tolist()
     assert (row.size, row.n_under_threshold) == (len(indexes), under.sum())
     assert row.n_induction == (under & explained).sum() > 0
@@ -239,18 +240,19 @@ def test_the_demo_counts_as_built_only_when_its_last_result_is_stored(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_clusters": ()}, r"n_clusters \[\]"),
-        ({"n_clusters": (1,)}, r"n_clusters \[1\]"),
-        ({"n_clusters": (10**6,)}, r"n_clusters \[1000000\]"),
+        ({"n_clusters": ()}, r"n_clusters is \(\)"),
+        ({"n_clusters": (1,)}, r"n_clusters\[0\] is 1"),
+        ({"n_clusters": (10**6,)}, r"n_clusters\[0\] is 1000000"),
+        ({"n_clusters": (10**4,)}, r"n_clusters \[10000\] for \d+ predictions"),
         ({"n_init": 0}, "n_init is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**32}, "seed is 4294967296"),
-        ({"selection": SelectionSpec(threshold_nats=float("nan"))}, "threshold"),
-        ({"selection": SelectionSpec(threshold_nats=float("inf"))}, "threshold"),
-        ({"selection": SelectionSpec(threshold_nats=-1.0)}, "threshold"),
-        ({"selection": SelectionSpec(threshold_nats=1e-7)}, "predictions remain"),
-        ({"selection": SelectionSpec(stride=0)}, "stride 0"),
-        ({"selection": SelectionSpec(limit=1)}, "limit 1"),
+        ({"max_loss_nats": float("nan")}, "max_loss_nats is nan"),
+        ({"max_loss_nats": float("inf")}, "max_loss_nats is inf"),
+        ({"max_loss_nats": -1.0}, r"max_loss_nats is -1.0"),
+        ({"max_loss_nats": 1e-7}, "predictions remain"),
+        ({"stride": 0}, "stride is 0"),
+        ({"limit": 1}, "limit is 1"),
     ],
 )
 def test_parameters_out_of_range_are_refused_before_anything_is_computed(
@@ -259,9 +261,7 @@ def test_parameters_out_of_range_are_refused_before_anything_is_computed(
     changes: dict[str, object],
     message: str,
 ) -> None:
-    with writable_store.session() as session:
-        evaluation = session.scalars(select(Selection)).one().evaluation
-    spec = replace(demo.discovery_spec(MINI), **changes)  # type: ignore[arg-type]
+    values = demo.discover_params(MINI).model_dump() | changes
     with pytest.raises(InvalidInputError, match=message):
-        stage.discover(writable_store, evaluation, spec, ONE_CORE, Silent())
+        stage.discover(writable_store, DiscoverParameters.parse(values), ONE_CORE, Silent())
     assert not any(line.startswith(("similarity", "eigen", "cluster")) for line in work_log)

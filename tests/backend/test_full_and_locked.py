@@ -181,7 +181,7 @@ def run(monkeypatch: pytest.MonkeyPatch, error: Exception) -> int:
         raise error
 
     monkeypatch.setattr(sys, "argv", ["quanta"])
-    return cli._guarded(failing)
+    return cli.run_guarded(failing)
 
 
 @pytest.mark.parametrize("wrapped", [True, False])

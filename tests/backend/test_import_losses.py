@@ -18,11 +18,11 @@ from backend.exchange.losses import import_losses
 from backend.progress import Silent
 from backend.read.documents import chunk_spans
 from backend.read.losses import loss_matrix
+from backend.schemas.discover import DiscoverParameters
 from backend.stages.classify import classify
 from backend.stages.curve_tallies import unit_sizes
-from backend.stages.discover import DiscoverySpec, discover
+from backend.stages.discover import discover
 from backend.stages.evaluate import evaluate
-from backend.stages.select import SelectionSpec
 from backend.store.arrays import MAX_LOSS_NATS
 from backend.store.content_hash import content_hash
 from backend.store.database import Store
@@ -291,20 +291,19 @@ def test_what_needs_weights_or_text_says_that_there_are_none(
 ) -> None:
     from backend.stages.suites import add_suite
 
-    found = import_losses(any_store, written(tmp_path / "f", random_losses(300)), Silent())
+    import_losses(any_store, written(tmp_path / "f", random_losses(300)), Silent())
     add_suite(any_store, suite_folder, "small", "", Silent())
     with any_store.session() as session:
         corpus = corpus_named(session, "pythia")
         imported = [c.id for m in suite_named(session, "pythia").models for c in m.checkpoints]
         real = [c.id for m in suite_named(session, "small").models for c in m.checkpoints]
-        evaluation = session.get_one(Evaluation, found.evaluations[0])
     with pytest.raises(InvalidInputError, match="imported as losses: it has no weights"):
         evaluate(any_store, corpus, imported, ONE_CORE, Silent())
     with pytest.raises(InvalidInputError, match="imported without text: it has no tokens"):
         evaluate(any_store, corpus, real, ONE_CORE, Silent())
-    spec = DiscoverySpec(SelectionSpec(), n_clusters=(2,))
+    params = DiscoverParameters(suite="pythia", corpus="pythia", n_clusters=[2])
     with pytest.raises(InvalidInputError, match="imported as losses: it has no weights"):
-        discover(any_store, evaluation, spec, ONE_CORE, Silent())
+        discover(any_store, params, ONE_CORE, Silent())
 
 
 def test_the_command_prints_what_it_stored(tmp_path: Path) -> None:

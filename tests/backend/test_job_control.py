@@ -35,7 +35,7 @@ DISCOVER: dict[str, Any] = {
     "suite": "mini",
     "corpus": "first-40",
     "model": "s4",
-    "threshold_nats": 0.5,
+    "max_loss_nats": 0.5,
     "induction_filter": False,
     "limit": 60,
     "n_clusters": [3, 5],

@@ -14,7 +14,6 @@ from sqlalchemy import delete, select
 
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError, QuantaError
 from backend.jobs import estimates, job_log, job_table, leases, submission, unit_runner
-from backend.jobs.kinds.base import parse_params
 from backend.jobs.kinds.plans import slice_units
 from backend.jobs.kinds.registry import KINDS
 from backend.jobs.queue import submit
@@ -261,7 +260,7 @@ def test_a_discovery_in_parts_is_that_of_one_worker(
             **names_of(store),
             "model": "s1",
             "limit": 600,
-            "threshold_nats": 3.0,
+            "max_loss_nats": 3.0,
             "induction_filter": False,
             "n_clusters": [4],
             "n_init": 2,
@@ -332,4 +331,4 @@ def test_numbers_are_sought_in_values_of_any_depth() -> None:
     for _ in range(100_000):
         nested = [nested]
     with pytest.raises(InvalidInputError, match="steps"):
-        parse_params(KINDS["evaluate"], {"corpus": "demo", "suite": "mini", "steps": nested})
+        KINDS["evaluate"].schema.parse({"corpus": "demo", "suite": "mini", "steps": nested})

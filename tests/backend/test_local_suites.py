@@ -8,13 +8,13 @@ from sqlalchemy import select
 
 from backend.errors import InvalidInputError
 from backend.progress import Silent
+from backend.schemas.discover import DiscoverParameters
 from backend.stages.corpora import CorpusSpec, add_corpus
-from backend.stages.discover import DiscoverySpec, discover
+from backend.stages.discover import discover
 from backend.stages.evaluate import evaluate
-from backend.stages.select import SelectionSpec
 from backend.stages.suites import add_suite
 from backend.store.database import Store
-from backend.store.lookup import checkpoint_at, finished_evaluation, model_named, suite_named
+from backend.store.lookup import checkpoint_at, model_named, suite_named
 from backend.store.tables import Checkpoint, Discovery, Model, Suite
 from tests.factories import tiny_model
 from tests.hub import tokenizer_json
@@ -57,16 +57,18 @@ def test_an_architecture_goes_from_folder_to_clusters(
     with store.session() as session:
         checkpoint = checkpoint_at(model_named(suite_named(session, "mine"), architecture), None)
     evaluate(store, corpus, [checkpoint.id], ONE_CORE, Silent())
-    with store.session() as session:
-        evaluation = finished_evaluation(
-            session, corpus, session.get_one(Checkpoint, checkpoint.id)
-        )
-    wanted = DiscoverySpec(
-        SelectionSpec(threshold_nats=30.0, induction_filter=False, limit=24), n_clusters=(3,)
+    params = DiscoverParameters(
+        suite="mine",
+        corpus="t",
+        model=architecture,
+        max_loss_nats=30,
+        induction_filter=False,
+        limit=24,
+        n_clusters=[3],
     )
-    found = discover(store, evaluation, wanted, ONE_CORE, Silent())
+    discovery_id = discover(store, params, ONE_CORE, Silent())
     with store.session() as session:
-        row = session.get_one(Discovery, found)
+        row = session.get_one(Discovery, discovery_id)
         about = row.similarity.parameters
         assert row.similarity.size == 24
         assert [c.n_clusters for c in row.clusterings] == [3]

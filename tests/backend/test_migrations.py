@@ -1,5 +1,6 @@
 """Migrations: up, down, up again, interrupted, and equal to the tables of the program."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,39 @@ def test_an_old_crash_count_keeps_its_value_up_and_down(engine: Engine) -> None:
         with engine.connect() as connection:
             query = f"SELECT {column}, count(*) FROM job JOIN job_unit ON id = job_id GROUP BY 1"
             assert [tuple(row) for row in connection.execute(text(query))] == [(3, 1)]
+
+
+def test_a_threshold_is_renamed_in_stored_parameters_up_and_down(engine: Engine) -> None:
+    config = alembic_config(engine)
+    alembic.command.upgrade(config, "0009")
+    columns = "id, kind, state, parameters, key, done, unit, created_at, updated_at"
+    rest = "'queued', :parameters, :id, 0, 'stages', '2026-01-01', '2026-01-01'"
+    insert = text(f"INSERT INTO job ({columns}) VALUES (:id, :kind, {rest})")
+    corpus = (
+        "INSERT INTO corpus (id, key, name, tokenizer_id, max_tokens, prefix, chunk_predictions, "
+        "n_documents, n_tokens, n_predictions, n_chunks, provenance, created_at) VALUES "
+        "(1, 'c', 'c', NULL, 9, '[]', 9, 1, 9, 8, 1, '{}', '2026-01-01')"
+    )
+    selection = (
+        "INSERT INTO selection (id, key, corpus_id, parameters, size, dtype, shape, checksum, "
+        "data, created_at) VALUES (1, 's', 1, :parameters, 2, 'i', '[]', 'c', :data, '2026-01-01')"
+    )
+    old = '{"threshold_nats": 0.25, "stride": 3}'
+    with engine.begin() as connection:
+        for kind in ("discover", "measure"):
+            connection.execute(insert, {"id": kind, "kind": kind, "parameters": old})
+        connection.execute(text(corpus))
+        connection.execute(text(selection), {"parameters": old, "data": b""})
+    for revision, name in (("head", "max_loss_nats"), ("0009", "threshold_nats")):
+        move = alembic.command.upgrade if revision == "head" else alembic.command.downgrade
+        move(config, revision)
+        with engine.connect() as connection:
+            job, other = connection.execute(text("SELECT parameters FROM job ORDER BY kind"))
+            (row,) = connection.execute(text("SELECT parameters FROM selection"))
+        for stored in (job[0], row[0]):
+            values = json.loads(stored) if isinstance(stored, str) else stored
+            assert values == {name: 0.25, "stride": 3}
+        assert "threshold_nats" in str(other[0]), "a parameter of another kind stays"
 
 
 def test_migrations_make_the_tables_of_the_program(engine: Engine) -> None:

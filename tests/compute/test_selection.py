@@ -80,9 +80,9 @@ def test_every_strideth_prediction_under_the_threshold_is_selected_up_to_the_lim
     expected = candidates[::stride][:limit]
     if len(expected) < 2:
         with pytest.raises(ValueError, match=f"{len(expected)} predictions remain"):
-            select_predictions(losses, mask, threshold_nats=0.5, stride=stride, limit=limit)
+            select_predictions(losses, mask, max_loss_nats=0.5, stride=stride, limit=limit)
         return
-    selection = select_predictions(losses, mask, threshold_nats=0.5, stride=stride, limit=limit)
+    selection = select_predictions(losses, mask, max_loss_nats=0.5, stride=stride, limit=limit)
     assert selection.indexes.tolist() == expected
     assert selection.n_under_threshold == int((losses < 0.5).sum())
     assert selection.n_under_threshold - selection.n_induction == len(candidates)
@@ -90,16 +90,16 @@ def test_every_strideth_prediction_under_the_threshold_is_selected_up_to_the_lim
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"threshold_nats": 0.0}, {"stride": 0}, {"limit": 1}, {"threshold_nats": float("nan")}],
+    [{"max_loss_nats": 0.0}, {"stride": 0}, {"limit": 1}, {"max_loss_nats": float("nan")}],
 )
 def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     losses = np.zeros(9, np.float32)
-    with pytest.raises(ValueError, match="threshold"):
-        select_predictions(losses, None, **{"threshold_nats": 0.5, **wrong})
+    with pytest.raises(ValueError, match="max_loss_nats"):
+        select_predictions(losses, None, **{"max_loss_nats": 0.5, **wrong})
 
 
 def test_the_threshold_is_not_rounded_to_the_dtype_of_the_losses() -> None:
     # float16 has no 0.1: the nearest below is 0.09998, which is under it.
     losses = np.array([0.0999755859375, 0.0999755859375, 0.10003662109375], np.float16)
-    selection = select_predictions(losses, None, threshold_nats=0.1)
+    selection = select_predictions(losses, None, max_loss_nats=0.1)
     assert selection.indexes.tolist() == [0, 1]

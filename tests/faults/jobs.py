@@ -44,7 +44,7 @@ def _discover(number: int) -> Request:
         "suite": SUITE,
         "corpus": BASE,
         "model": "s1",
-        "threshold_nats": 1.0,
+        "max_loss_nats": 1.0,
         "induction_filter": False,
         "limit": 30 + number,
         "n_clusters": [2, 4],

@@ -56,7 +56,7 @@ CASES = {
         {
             **ON_BASE,
             "model": "s3",
-            "threshold_nats": 2.0,
+            "max_loss_nats": 2.0,
             "induction_filter": False,
             "limit": 600,
             "n_clusters": [10, 20, 40],

@@ -235,7 +235,7 @@ def test_jobs_that_share_parts_share_their_computing(shared_store: Store, tmp_pa
         for models in (["s1", "s2"], ["s2", "s3"], ["s2"], ["s3", "s1"]):
             submit(store, "evaluate", {**shared, "models": models, "steps": [0, 500, 2000]})
         wait_until(lambda: not job_table.list_open_jobs(store), "the evaluations")
-        asked = {**shared, "model": "s3", "threshold_nats": 2.0, "limit": 900, "n_init": 2}
+        asked = {**shared, "model": "s3", "max_loss_nats": 2.0, "limit": 900, "n_init": 2}
         for n_clusters in ([3], [4], [3, 5]):
             submit(
                 store, "discover", {**asked, "induction_filter": False, "n_clusters": n_clusters}

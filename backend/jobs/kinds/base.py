@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from backend.errors import InvalidInputError
 from backend.jobs.kinds.plans import Plan, Unit
 from backend.progress import Progress
 from backend.schemas.parameters import Parameters
 from backend.store.database import Store
+from backend.store.keys import result_key
 
 if TYPE_CHECKING:
     from backend.stages.devices import Compute
@@ -100,23 +99,6 @@ class JobKind:
     has_form: bool = True
     is_logged: bool = False
 
-
-def parse_params(kind: JobKind, request: Mapping[str, Any]) -> Parameters:
-    """Return a request as an instance of the kind's schema.
-
-    Raises:
-        InvalidInputError: a parameter is missing, unknown or out of range; the message names it.
-    """
-    try:
-        return kind.schema.model_validate(dict(request))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = str(fault["loc"][0]) if fault["loc"] else "parameters"
-        is_blank = name in request and request[name] in (None, "")
-        if fault["type"] == "missing" or is_blank:
-            raise InvalidInputError(f"{name} is missing", f"Send {name}", name) from error
-        raise InvalidInputError(
-            f"{name}: {fault['msg'].removeprefix('Value error, ')}",
-            f"Correct it; {kind.name} jobs say what they take",
-            name,
-        ) from error
+    def key(self, params: JobParams) -> str:
+        """Return the content key of a job of this kind."""
+        return result_key("job", kind=self.name, parameters=self.schema.key_values(params))

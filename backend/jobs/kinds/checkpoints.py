@@ -5,26 +5,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from backend.errors import InvalidInputError, NotReadyError
+from backend.errors import NotReadyError
 from backend.jobs.kinds.base import Task
 from backend.progress import Silent
-from backend.store.lookup import checkpoint_at, has_weights, model_named, suite_named
+from backend.store.lookup import checkpoint_at, model_named, suite_named
 from backend.store.tables import Checkpoint, Suite
-
-
-def require_weights(suite: Suite) -> Suite:
-    """Return a suite that has weights.
-
-    Raises:
-        InvalidInputError: it was imported as losses.
-    """
-    if not has_weights(suite):
-        raise InvalidInputError(
-            f"suite {suite.name} was imported as losses: it has no weights to compute with",
-            "Choose another suite; `quanta suite add` registers weights",
-            "suite",
-        )
-    return suite
 
 
 def model_steps(checkpoints: Sequence[Checkpoint]) -> list[list[str | int]]:

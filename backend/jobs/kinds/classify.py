@@ -2,22 +2,14 @@
 
 from urllib.parse import urlencode
 
-from pydantic import Field
 from sqlalchemy.orm import Session
 
 from backend.errors import NotReadyError
 from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
 from backend.jobs.kinds.plans import sequential_plan
-from backend.schemas.parameters import CorpusName, Parameters, SuiteName
+from backend.schemas.classify import ClassifyParameters
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, finished_evaluations, suite_named
-
-
-class ClassifyParameters(Parameters):
-    """Classes and scores of curves."""
-
-    suite: SuiteName = Field(title="Suite")
-    corpus: CorpusName = Field(title="Corpus", description="Evaluated under the suite")
 
 
 def _validate(store: Store, session: Session, request: ClassifyParameters) -> JobParams:

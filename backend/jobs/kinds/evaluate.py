@@ -2,71 +2,35 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Literal
 from urllib.parse import urlencode
 
-from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import InvalidInputError
 from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task, as_request
 from backend.jobs.kinds.checkpoints import (
     find_checkpoint_id,
     find_checkpoints,
     forward_flop,
     model_steps,
-    require_weights,
 )
 from backend.jobs.kinds.plans import Plan, Slice
-from backend.read.measures import validate_measures
-from backend.schemas.parameters import CorpusName, ModelName, Number, Parameters, SuiteName
+from backend.read.checkpoints import requested_checkpoints
+from backend.schemas.evaluate import EvaluateParameters
 from backend.store.database import Store
-from backend.store.lookup import checkpoint_at, corpus_named, model_named, suite_named, tokenizer_of
+from backend.store.lookup import corpus_named, suite_named
 from backend.store.tables import Checkpoint, Corpus, Evaluation, LossChunk, MeasureChunk
 
 # Slices are rows of the engine's tables, chunks are not: few, yet enough for many workers.
 CHUNKS_PER_SLICE = 8
 
 
-class EvaluateParameters(Parameters):
-    """Losses of every token of a corpus."""
-
-    suite: SuiteName = Field(title="Suite")
-    corpus: CorpusName = Field(title="Corpus", description="With the suite's tokenizer")
-    models: Annotated[list[ModelName], Field(max_length=100)] | None = Field(
-        None, title="Models", description="All if left out", examples=[["s1", "s2"]]
-    )
-    steps: Annotated[list[Number], Field(max_length=1000)] | None = Field(
-        None, title="Steps", description="All of each model if left out", examples=[[0, 2000]]
-    )
-    measures: Annotated[list[Literal["rank", "entropy"]], Field(max_length=2)] | None = Field(
-        None, title="Measures", description="Stored beside the losses", examples=[["rank"]]
-    )
-
-
 def _validate(store: Store, session: Session, request: EvaluateParameters) -> JobParams:
-    corpus = corpus_named(session, request.corpus)
-    suite = require_weights(suite_named(session, request.suite))
-    if tokenizer_of(corpus).key != suite.tokenizer_key:
-        raise InvalidInputError(
-            f"corpus {corpus.name} has another tokenizer than suite {suite.name}",
-            "Name a corpus that was added with the suite's tokenizer",
-            "corpus",
-        )
-    models = (
-        [model_named(suite, name) for name in request.models] if request.models else suite.models
-    )
-    checkpoints = {
-        (model.name, step): checkpoint_at(model, step)
-        for model in models
-        for step in (request.steps or [c.step for c in model.checkpoints])
-    }
     return {
-        "suite": suite.name,
-        "corpus": corpus.name,
-        "checkpoints": model_steps(list(checkpoints.values())),
-        "measures": sorted(set(validate_measures(request.measures or ()))),
+        "suite": request.suite,
+        "corpus": request.corpus,
+        "checkpoints": model_steps(requested_checkpoints(session, request)),
+        "measures": sorted(set(request.measures or ())),
     }
 
 

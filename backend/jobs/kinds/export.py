@@ -21,7 +21,7 @@ from backend.schemas.parameters import (
 )
 from backend.store import data_files as files
 from backend.store.database import Store
-from backend.store.keys import bytes_key, result_key
+from backend.store.keys import bytes_key
 from backend.store.lookup import corpus_named, finished_evaluations, suite_named
 from backend.store.tables import Annotation, Cluster, Clustering, CurveSet
 
@@ -131,8 +131,7 @@ def _cost(store: Store, session: Session, params: JobParams) -> Cost:
 
 
 def _file_name(params: JobParams) -> str:
-    key = result_key("job", kind="export", parameters=params)
-    return f"{params['what']}-{key[:16]}.{params['format']}"
+    return f"{params['what']}-{EXPORT.key(params)[:16]}.{params['format']}"
 
 
 def _perform(task: Task) -> JobResult:

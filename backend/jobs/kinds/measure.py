@@ -14,9 +14,9 @@ from backend.jobs.kinds.checkpoints import (
     find_checkpoints,
     forward_flop,
     model_steps,
-    require_weights,
 )
 from backend.jobs.kinds.plans import Plan, Slice
+from backend.read.checkpoints import require_weights
 from backend.read.targets import find_token
 from backend.schemas.parameters import (
     MAX_INTEGER,

@@ -18,11 +18,11 @@ from backend.jobs.kinds.checkpoints import (
     find_checkpoints,
     forward_flop,
     model_steps,
-    require_weights,
 )
 from backend.jobs.kinds.measure import choose_suite
 from backend.jobs.kinds.plans import Plan, Slice
 from backend.progress import Silent
+from backend.read.checkpoints import require_weights
 from backend.read.measures import MEASURES
 from backend.schemas.parameters import NAME_PATTERN, Parameters
 from backend.store.database import Store

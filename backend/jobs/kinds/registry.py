@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError
 from backend.jobs.kinds.add_corpus import ADD_CORPUS
-from backend.jobs.kinds.base import JobKind, JobParams, parse_params
+from backend.jobs.kinds.base import JobKind, JobParams
 from backend.jobs.kinds.classify import CLASSIFY
 from backend.jobs.kinds.discover import DISCOVER
 from backend.jobs.kinds.evaluate import EVALUATE
@@ -55,9 +55,9 @@ def validate_params(
     """Return the complete parameters of a job.
 
     Raises:
-        InvalidInputError: a parameter is missing or out of range; the message names it.
+        InvalidInputError: a parameter is missing or cannot be used; the message names it.
         NotFoundError: an unknown corpus, document, suite, model or step.
         NotReadyError: something must be computed, or allowed, first.
     """
     kind = find_kind(name)
-    return kind.validate(store, session, parse_params(kind, request))
+    return kind.validate(store, session, kind.schema.parse(request))
