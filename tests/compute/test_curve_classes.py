@@ -50,7 +50,7 @@ CATALOGUE: list[tuple[list[float], str, float, float | None]] = [
     ([6, 7, 6.5, 1, 0, 1, 0.5], "monogenic", 7 - sqrt(3) / 2, 5.5 / (7 - sqrt(3) / 2)),
     ([0, 8, 0, 0, 0, 0, 0], "monogenic", 16 - sqrt(128), 1),  # a hump too, but this comes first
     ([2.5, 2.5, 2.5, 1, 1, 1, 1], "irregular", 1.5, 1),  # sharp, but too small a drop
-    ([1.9, 0, 0, 0, 0, 0, 0], "irregular", 1.9, 1),
+    ([1.995, 0, 0, 0, 0, 0, 0], "irregular", 1.995, 1),
     # polygenic: drop >= 1, spread out
     ([7, 6, 5, 4, 3, 2, 1], "polygenic", 6, 1 / 6),
     ([4, 3.5, 3, 2.5, 2, 1.5, 1], "polygenic", 3, 1 / 6),
@@ -58,6 +58,8 @@ CATALOGUE: list[tuple[list[float], str, float, float | None]] = [
     ([9, 9, 9, 6, 3, 3, 3], "polygenic", 6, 0.5),
     ([5, 2, 2, 2, 2, 2, 0], "polygenic", 5, 0.6),
     ([10, 10, 3.5, 2, 1.5, 1, 0], "polygenic", 10, 0.65),
+    ([10, 10, 3.05, 2, 1.5, 1, 0], "polygenic", 10, 0.695),
+    ([1.495, 1.3, 1.1, 0.95, 0.8, 0.65, 0.5], "irregular", 0.995, 0.2 / 0.995),
     ([3, 2.75, 2.5, 2.5, 2.25, 2, 2], "polygenic", 1, 0.25),
     # Last level: (1.5 - c) = (c - 1)²/4; the best window ends where that is reached.
     ([6, 5, 6, 4, 3, 1, 2], "polygenic", 7 - sqrt(6), (3 - sqrt(6) / 2) / (7 - sqrt(6))),

@@ -189,3 +189,15 @@ def test_aicc_chooses_a_floor_only_where_the_points_support_it() -> None:
     assert choose_floor(X, law * noise) == "zero"
     assert choose_floor(X, law_with_floor * noise) == "free"
     assert choose_floor(X[:5], law_with_floor[:5]) == "zero"  # too few points for AICc
+
+
+def test_the_small_sample_correction_of_aicc_counts() -> None:
+    """With 6 points AICc requires a gain of 30 in n ln(variance), AIC only 2."""
+    x = X[:6]
+    y = (0.002 + 30 * x**-0.3) * np.exp(0.001 * np.random.default_rng(0).standard_normal(6))
+    rules: tuple[FloorRule, ...] = ("zero", "free")
+    fits = [fit_power_law(x, y, floor=rule, n_bootstrap=0) for rule in rules]
+    rows = [np.log(fit.floor + fit.amplitude * x**-fit.exponent) - np.log(y) for fit in fits]
+    zero, free = (6 * np.log(np.mean(residuals**2)) for residuals in rows)
+    assert 2 < zero - free < 30
+    assert choose_floor(x, y) == "zero"
