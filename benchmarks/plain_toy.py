@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from compute.grokking.addition import init_params
 from compute.grokking.parallelograms import rqi
-from compute.grokking.problems import Problem, Setting, n_train, split_of
+from compute.grokking.problems import Problem, Setting, draw_split, n_train
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def plain_run(
         keep: steps after which the parameters are kept.
         stops: end once train and test accuracy are reached.
     """
-    split = split_of(problem, setting.split_seed)
+    split = draw_split(problem, setting.split_seed)
     model = PlainToy(problem, setting, dtype).to(device)
     optimizer = _optimizer(model, setting)
     size = n_train(problem, setting)

@@ -1,21 +1,21 @@
-"""Slopes of the loss on sparse parity, beside what finitely many quanta give.
+"""Scaling exponents of sparse parity, measured and predicted for finitely many quanta.
 
-Source: arXiv:2303.13506, sections 2 and 3. What is measured is the least-squares slope of log loss
-against log x over a window. What is predicted is the same slope, over the same x, of the exact sum
-L(n) = sum_{k > n} p_k over the m subtasks of the run, straight between whole n; a subtask that is
-not learned costs 1 bit. How many are learned at x is the paper's law, with one constant that is
-counted on the run, never fitted to the loss:
+Source: arXiv:2303.13506, sections 2 and 3. The measured slope is the least-squares slope of log
+loss against log x over a window. The predicted slope is that of the exact sum
+L(n) = sum_{k > n} p_k over the m subtasks at the same x, linear between integers n; an unlearned
+subtask costs 1 bit. The number n of learned subtasks at x follows the paper's law, with one
+constant that is counted on the run and not fitted to the loss:
 
 - N, width w: n = w / C; C is the geometric mean of w / (n_w + 1/2), where n_w subtasks are under
   0.1 bits at the end (the law's n lies between n_w and n_w + 1);
-- S, steps s: p_n = tau / s; tau is the geometric mean of T_k p_k over the subtasks that converged;
+- S, steps s: p_n = tau / s; tau is the geometric mean of T_k p_k over the converged subtasks;
 - D, sample D: p_n = tau / D; tau is the geometric mean of D p at n_D + 1/2, where n_D are under
-  0.1 bits at the step of the least loss;
+  0.1 bits at the step of the lowest loss;
 
-with p at a number n that is not whole taken as p_1 n^-(alpha + 1). The limit of infinitely many
-quanta, -alpha for N and -alpha / (alpha + 1) for S and D, is no prediction for a few dozen.
+with p = p_1 n^-(alpha + 1) at a fractional n. The limit of infinitely many quanta, -alpha for N and
+-alpha / (alpha + 1) for S and D, does not predict the slope of a few dozen.
 Windows: N and D, where the loss is below 0.95 bits (published for D; for N all widths are); S, from
-the first convergence to the last. Where the law leaves less than one subtask, nothing is compared.
+the first convergence to the last. Points where the law leaves less than one subtask are excluded.
 """
 
 from dataclasses import dataclass
@@ -32,16 +32,16 @@ Axis = Literal["N", "S", "D"]
 LEARNING_BITS = 0.95
 MIN_POINTS = 3
 TOLERANCE = 0.4
-_DRAWN = 60
+_CURVE_POINTS = 60
 
 
 class TooFewPointsError(ValueError):
-    """There is too little to fit a slope to."""
+    """There are too few points to fit a slope."""
 
 
 @dataclass(frozen=True)
 class FiniteSum:
-    """Exact sums over the subtasks of a problem, and where they are along one axis.
+    """Exact loss of a problem along one axis.
 
     Attributes:
         scale: C for N, tau for S and D.
@@ -51,8 +51,8 @@ class FiniteSum:
     axis: Axis
     scale: float
 
-    def learned(self, x: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
-        """Return n at each x; not whole, and not capped at m."""
+    def n_learned(self, x: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
+        """Return n at each x, fractional and not capped at m."""
         if self.axis == "N":
             return x / self.scale
         p_first = self.problem.frequencies()[0]
@@ -60,17 +60,17 @@ class FiniteSum:
         return n
 
     def loss(self, x: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
-        """Return the sum at each x, bits."""
+        """Return the loss at each x, bits."""
         p = self.problem.frequencies()
-        left = np.concatenate([np.cumsum(p[::-1])[::-1], [0.0]])
-        n = np.minimum(self.learned(x), len(p))
-        loss: NDArray[np.float64] = np.interp(n, np.arange(len(p) + 1), left)
+        remaining = np.concatenate([np.cumsum(p[::-1])[::-1], [0.0]])
+        n = np.minimum(self.n_learned(x), len(p))
+        loss: NDArray[np.float64] = np.interp(n, np.arange(len(p) + 1), remaining)
         return loss
 
-    def is_inside(self, x: Float[np.ndarray, " points"]) -> NDArray[np.bool_]:
-        """Return where a subtask or more is left to learn."""
-        inside: NDArray[np.bool_] = self.learned(x) <= self.problem.tasks - 1 + 1e-9
-        return inside
+    def has_remaining(self, x: Float[np.ndarray, " points"]) -> NDArray[np.bool_]:
+        """Return where at least one subtask remains to be learned."""
+        has_remaining: NDArray[np.bool_] = self.n_learned(x) <= self.problem.tasks - 1 + 1e-9
+        return has_remaining
 
     def limit(self) -> float:
         """Return the slope for infinitely many quanta."""
@@ -80,89 +80,89 @@ class FiniteSum:
 
 @dataclass(frozen=True)
 class Law:
-    """One scaling law of a run.
+    """Scaling exponent of a run along one axis, measured and predicted.
 
     Attributes:
         measured: slope of log loss against log x.
-        predicted: that of the finite sum over the same x.
-        limit: that for infinitely many quanta.
-        level: of the measured line, log of its loss at x = 1.
-        window: first and last x that count.
-        n_points: that count.
+        predicted: slope of the finite sum over the same x.
+        limit: slope for infinitely many quanta.
+        intercept: log loss of the measured line at x = 1.
+        window: first and last x of the fit.
+        n_points: number of points of the fit.
         scale: C for N, tau for S and D.
-        learned: n by the law at both ends of the window.
-        drawn_x: x of a curve over the window.
-        drawn_sum: finite sum there, bits.
+        n_learned: the law's n at both ends of the window.
+        curve_x: x of a curve over the window.
+        curve_loss: finite sum at `curve_x`, bits.
     """
 
     axis: Axis
     measured: float
     predicted: float
     limit: float
-    level: float
+    intercept: float
     window: tuple[float, float]
     n_points: int
     scale: float
-    learned: tuple[float, float]
-    drawn_x: Float[np.ndarray, " drawn"]
-    drawn_sum: Float[np.ndarray, " drawn"]
+    n_learned: tuple[float, float]
+    curve_x: Float[np.ndarray, " curve"]
+    curve_loss: Float[np.ndarray, " curve"]
 
     @property
     def ratio(self) -> float:
-        """Return measured over predicted; 1 if they agree."""
+        """Return measured over predicted slope."""
         return self.measured / self.predicted
 
     @property
     def agrees(self) -> bool:
-        """Return whether they agree to 40 %."""
+        """Return whether measured and predicted slope agree within 40 %."""
         return abs(self.ratio - 1) <= TOLERANCE
 
 
 def fit_law(
-    sums: FiniteSum,
+    finite_sum: FiniteSum,
     x: Float[np.ndarray, " points"],
     loss: Float[np.ndarray, " points"],
     window: tuple[float, float] | None = None,
 ) -> Law:
-    """Return measured and predicted slope over the same points.
+    """Return the measured and the predicted slope over the same points.
 
     Args:
-        sums: of the problem, with their constant.
-        x: widths, steps or sample sizes; one may come more than once.
-        loss: bits, at each.
-        window: first and last x that may count; all whose loss is below 0.95 bits if None.
+        finite_sum: loss of the problem, with its counted constant.
+        x: widths, steps or sample sizes, with repeats.
+        loss: loss at each x, bits.
+        window: first and last x; None: where the loss is below 0.95 bits.
 
     Raises:
-        TooFewError: fewer than three different x count.
+        TooFewPointsError: fewer than three different x in the window.
     """
-    counts = (loss > 0) & (x > 0) & sums.is_inside(x)
+    is_fitted = (loss > 0) & (x > 0) & finite_sum.has_remaining(x)
     if window is None:
-        below = counts & (loss < LEARNING_BITS)
+        below = is_fitted & (loss < LEARNING_BITS)
         first = x[below].min() if below.any() else np.inf
-        counts &= x >= first
+        is_fitted &= x >= first
     else:
-        counts &= (x >= window[0]) & (x <= window[1])
-    x, loss = x[counts].astype(np.float64), loss[counts].astype(np.float64)
+        is_fitted &= (x >= window[0]) & (x <= window[1])
+    x, loss = x[is_fitted].astype(np.float64), loss[is_fitted].astype(np.float64)
     if len(np.unique(x)) < MIN_POINTS:
         raise TooFewPointsError(
-            f"points that count: {len(np.unique(x))}; a slope needs {MIN_POINTS}"
+            f"distinct points in the window: {len(np.unique(x))}; a slope needs {MIN_POINTS}"
         )
     measured = fitted_slope(x, loss)
     ends = float(x.min()), float(x.max())
-    drawn = np.geomspace(*ends, _DRAWN)
-    first_n, last_n = sums.learned(np.array(ends))
+    curve_x = np.geomspace(*ends, _CURVE_POINTS)
+    first_n, last_n = finite_sum.n_learned(np.array(ends))
     return Law(
-        axis=sums.axis,
+        axis=finite_sum.axis,
         measured=measured,
-        predicted=fitted_slope(x, sums.loss(x)),
-        limit=sums.limit(),
-        level=float(np.mean(np.log(loss)) - measured * np.mean(np.log(x))),
+        predicted=fitted_slope(x, finite_sum.loss(x)),
+        limit=finite_sum.limit(),
+        intercept=float(np.mean(np.log(loss)) - measured * np.mean(np.log(x))),
         window=ends,
         n_points=len(x),
-        scale=sums.scale,
-        learned=(float(first_n), float(last_n)),
-        drawn_x=drawn,
-        drawn_sum=sums.loss(drawn),
+        scale=finite_sum.scale,
+        n_learned=(float(first_n), float(last_n)),
+        curve_x=curve_x,
+        curve_loss=finite_sum.loss(curve_x),
     )
 
 
@@ -170,23 +170,23 @@ def width_law(
     problem: Problem,
     widths: Int[np.ndarray, " points"],
     loss: Float[np.ndarray, " points"],
-    learned: Int[np.ndarray, " points"],
+    n_learned: Int[np.ndarray, " points"],
 ) -> Law:
     """Return the law of N: final losses over widths.
 
     Args:
-        problem: what was asked.
-        widths: of the networks.
-        loss: bits, at the end.
-        learned: subtasks under 0.1 bits then.
+        problem: problem of the run.
+        widths: widths of the networks.
+        loss: final losses, bits.
+        n_learned: numbers of subtasks under 0.1 bits at the end.
 
     Raises:
-        TooFewError: as of `law`, or no subtask is learned anywhere.
+        TooFewPointsError: as for `fit_law`, or no network has learned a subtask.
     """
-    _check_learned(learned)
+    _check_learned(n_learned)
     x = widths.astype(np.float64)
-    begun = loss < LEARNING_BITS
-    capacity = _geometric_mean(x[begun] / (learned[begun] + 0.5))
+    is_learning = loss < LEARNING_BITS
+    capacity = _geometric_mean(x[is_learning] / (n_learned[is_learning] + 0.5))
     return fit_law(FiniteSum(problem, "N", capacity), x, loss)
 
 
@@ -194,24 +194,24 @@ def data_law(
     problem: Problem,
     samples: Int[np.ndarray, " points"],
     loss: Float[np.ndarray, " points"],
-    learned: Int[np.ndarray, " points"],
+    n_learned: Int[np.ndarray, " points"],
 ) -> Law:
-    """Return the law of D: least losses over sample sizes.
+    """Return the law of D: lowest losses over sample sizes.
 
     Args:
-        problem: what was asked.
+        problem: problem of the run.
         samples: D of the networks.
-        loss: bits, the least of each.
-        learned: subtasks under 0.1 bits at that step.
+        loss: lowest losses, bits.
+        n_learned: numbers of subtasks under 0.1 bits at the step of the lowest loss.
 
     Raises:
-        TooFewError: as of `law`, or no subtask is learned anywhere.
+        TooFewPointsError: as for `fit_law`, or no network has learned a subtask.
     """
-    _check_learned(learned)
+    _check_learned(n_learned)
     x = samples.astype(np.float64)
-    begun = loss < LEARNING_BITS
-    p = problem.frequencies()[0] * (learned[begun] + 0.5) ** -(problem.alpha + 1)
-    return fit_law(FiniteSum(problem, "D", _geometric_mean(x[begun] * p)), x, loss)
+    is_learning = loss < LEARNING_BITS
+    p = problem.frequencies()[0] * (n_learned[is_learning] + 0.5) ** -(problem.alpha + 1)
+    return fit_law(FiniteSum(problem, "D", _geometric_mean(x[is_learning] * p)), x, loss)
 
 
 def steps_law(
@@ -223,27 +223,26 @@ def steps_law(
     """Return the law of S: losses over steps, of all networks together.
 
     Args:
-        problem: what was asked.
-        steps: of the looks of all networks.
-        loss: bits, at each.
-        convergence: step of every subtask of every network, -1 where there is none.
+        problem: problem of the run.
+        steps: evaluated steps of all networks.
+        loss: loss at each, bits.
+        convergence: convergence step of every subtask of every network, -1 for none.
 
     Raises:
-        TooFewError: as of `law`, or fewer than three subtasks converged.
+        TooFewPointsError: as for `fit_law`, or fewer than three subtasks converged.
     """
-    done = convergence > 0
-    if done.any(axis=0).sum() < MIN_POINTS:
-        raise TooFewPointsError(
-            f"subtasks that converged: {done.any(axis=0).sum()}; a window needs {MIN_POINTS}"
-        )
-    expected = np.broadcast_to(problem.frequencies(), convergence.shape)
-    scale = _geometric_mean(convergence[done] * expected[done])
-    window = float(convergence[done].min()), float(convergence[done].max())
+    is_converged = convergence > 0
+    n_converged = is_converged.any(axis=0).sum()
+    if n_converged < MIN_POINTS:
+        raise TooFewPointsError(f"converged subtasks: {n_converged}; a window needs {MIN_POINTS}")
+    p = np.broadcast_to(problem.frequencies(), convergence.shape)
+    scale = _geometric_mean(convergence[is_converged] * p[is_converged])
+    window = float(convergence[is_converged].min()), float(convergence[is_converged].max())
     return fit_law(FiniteSum(problem, "S", scale), steps.astype(np.float64), loss, window)
 
 
-def _check_learned(learned: Int[np.ndarray, " points"]) -> None:
-    if not (learned > 0).any():
+def _check_learned(n_learned: Int[np.ndarray, " points"]) -> None:
+    if not (n_learned > 0).any():
         raise TooFewPointsError("no network has learned a subtask")
 
 

@@ -1,11 +1,10 @@
-"""Multitask sparse parity (compute.sparse_parity): what is asked, and when it is learned.
+"""Multitask sparse parity (compute.sparse_parity): the problem, and convergence of its subtasks.
 
 Source: arXiv:2303.13506, section 3.
 """
 
 import math
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,14 +17,14 @@ CONVERGED_BITS = 0.1
 
 @dataclass(frozen=True)
 class Problem:
-    """What is asked.
+    """A multitask sparse parity problem.
 
     Attributes:
-        tasks: m subtasks.
-        bits: n random bits.
-        subset: k of them are added up.
-        alpha: p_i goes as i^-(alpha + 1).
-        seed: of the subsets.
+        tasks: m, number of subtasks.
+        bits: n, number of random bits.
+        subset: k, number of bits of each parity.
+        alpha: p_i is proportional to i^-(alpha + 1).
+        seed: seed of the subsets.
     """
 
     tasks: int = 30
@@ -35,37 +34,37 @@ class Problem:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a problem that there is not."""
+        """Raise ValueError for an invalid problem."""
         if not 1 <= self.subset <= self.bits or self.tasks < 1:
-            raise ValueError(f"{self}: want at least one task, and a subset within the bits")
+            raise ValueError(f"{self}: want tasks >= 1 and 1 <= subset <= bits")
         if self.tasks > math.comb(self.bits, self.subset):
             raise ValueError(
-                f"{self.tasks} tasks: {self.bits} bits have only "
+                f"tasks = {self.tasks}: {self.bits} bits have only "
                 f"{math.comb(self.bits, self.subset)} subsets of {self.subset}"
             )
 
     def frequencies(self) -> Float[np.ndarray, " tasks"]:
-        """Return p_i, falling."""
+        """Return p_i in descending order."""
         return zipf_frequencies(self.tasks, self.alpha)
 
     def subsets(self) -> Int[np.ndarray, "tasks subset"]:
-        """Return which bits each subtask adds up; no two are the same."""
+        """Return the bits of each subtask's parity; subsets are distinct."""
         rng = np.random.default_rng(self.seed)
-        found: dict[tuple[int, ...], None] = {}
-        while len(found) < self.tasks:
-            drawn = rng.choice(self.bits, self.subset, replace=False)
-            found[tuple(sorted(drawn.tolist()))] = None
-        return np.array(list(islice(found, self.tasks)), np.int64)
+        subsets: dict[tuple[int, ...], None] = {}
+        while len(subsets) < self.tasks:
+            subset = rng.choice(self.bits, self.subset, replace=False)
+            subsets[tuple(sorted(subset.tolist()))] = None
+        return np.array(list(subsets), np.int64)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How one network is trained.
+    """Training settings of one network.
 
     Attributes:
-        batch_size: samples of a step.
-        samples: D, size of the fixed sample; 0 for fresh data every step.
-        seed: of the initial parameters and the data.
+        batch_size: samples per step.
+        samples: D, size of the fixed sample; 0: fresh data every step.
+        seed: seed of the initial parameters and the data.
     """
 
     learning_rate: float = 1e-3
@@ -78,33 +77,33 @@ class Setting:
         """Raise ValueError, naming the field, for a value out of range."""
         check_numbers(self)
         if self.batch_size < 1:
-            raise ValueError("batch_size is 0: a step needs a sample")
+            raise ValueError("batch_size is 0, want at least 1")
 
 
 def convergence_steps(
-    task_loss: Float[np.ndarray, "looks tasks"], steps: Int[np.ndarray, " looks"]
+    task_loss: Float[np.ndarray, "evals tasks"], steps: Int[np.ndarray, " evals"]
 ) -> Int[np.ndarray, " tasks"]:
-    """Return the first step at which each subtask's test loss is under 0.1 bits; -1 if at none.
+    """Return the first evaluated step at which each subtask's test loss is < 0.1 bits; else -1.
 
     Args:
-        task_loss: bits, at every look.
-        steps: of the looks.
+        task_loss: test losses, bits.
+        steps: evaluated steps.
     """
-    under = task_loss < CONVERGED_BITS
-    return np.where(under.any(axis=0), steps[under.argmax(axis=0)], -1)
+    is_below = task_loss < CONVERGED_BITS
+    return np.where(is_below.any(axis=0), steps[is_below.argmax(axis=0)], -1)
 
 
 @dataclass(frozen=True)
 class Convergence:
-    """How convergence goes with frequency.
+    """Relation of convergence steps T to frequencies p.
 
     Attributes:
-        converged: number of subtasks that did.
-        slope: of log T against log p, None with fewer than three.
-        rank_correlation: Spearman's, of T with the rank of the frequency, None likewise.
+        n_converged: number of converged subtasks.
+        slope: slope of log T against log p; None for fewer than three.
+        rank_correlation: Spearman's rho of T and the rank of p; None for fewer than three.
     """
 
-    converged: int
+    n_converged: int
     slope: float | None
     rank_correlation: float | None
 
@@ -112,17 +111,17 @@ class Convergence:
 def convergence(
     frequencies: Float[np.ndarray, " tasks"], steps: Int[np.ndarray, " tasks"]
 ) -> Convergence:
-    """Return the slope of convergence time over frequency (theory: -1).
+    """Return the slope of convergence steps over frequency (theory: -1).
 
     Args:
         frequencies: p_i.
-        steps: of convergence, -1 for a subtask that has not; 0 counts as 1.
+        steps: convergence steps, -1 for none; 0 counts as 1.
     """
     from scipy.stats import spearmanr
 
-    done = np.flatnonzero(steps >= 0)
-    if len(done) < 3:
-        return Convergence(len(done), None, None)
-    time = np.maximum(steps[done], 1).astype(np.float64)
-    slope = float(np.polyfit(np.log(frequencies[done]), np.log(time), 1)[0])
-    return Convergence(len(done), slope, float(spearmanr(time, done).statistic))
+    tasks = np.flatnonzero(steps >= 0)
+    if len(tasks) < 3:
+        return Convergence(len(tasks), None, None)
+    times = np.maximum(steps[tasks], 1).astype(np.float64)
+    slope = float(np.polyfit(np.log(frequencies[tasks]), np.log(times), 1)[0])
+    return Convergence(len(tasks), slope, float(spearmanr(times, tasks).statistic))

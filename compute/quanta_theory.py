@@ -1,10 +1,10 @@
-"""The quantization model in numbers: losses and exponents for finitely many quanta.
+"""Losses and exponents of the quantization model for finitely many quanta.
 
-Source: arXiv:2303.13506, section 2. Quanta k = 1, 2, ... are used with frequencies p_k, and the
-loss on a sample falls from b to a once its quantum is learned. In the limit of infinitely many,
-p_k = k^-(alpha + 1) / zeta(alpha + 1), L - a goes as n^-alpha in the number n that are learned, and
-alpha_N = alpha, alpha_D = alpha_S = alpha / (alpha + 1). With finitely many the slopes are steeper,
-by far for a few dozen: what is measured on m subtasks is compared with the sum over m.
+Source: arXiv:2303.13506, section 2. Quanta k = 1, 2, ... have frequencies of use p_k, and the loss
+on a sample falls from b to a once its quantum is learned. In the limit of infinitely many quanta,
+p_k = k^-(alpha + 1) / zeta(alpha + 1), L - a is proportional to n^-alpha for n learned quanta, and
+alpha_N = alpha, alpha_D = alpha_S = alpha / (alpha + 1). For finitely many quanta the slopes are
+steeper, much steeper for a few dozen: measurements on m subtasks are compared with sums over m.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def _check(alpha: float, a: float, b: float) -> None:
 
 
 def zipf_frequencies(m: int, alpha: float) -> Float[np.ndarray, " quanta"]:
-    """Return p_k of m quanta, proportional to k^-(alpha + 1), summing to 1.
+    """Return p_k of m quanta: proportional to k^-(alpha + 1), with sum 1.
 
     Raises:
         ValueError: m is not positive or too large, or alpha is not positive.
@@ -43,16 +43,17 @@ def loss_after(
     a: float = 0.0,
     b: float = 1.0,
 ) -> Float[np.ndarray, " points"]:
-    """Return the mean loss once the n most frequent quanta are learned: a + (b - a) sum_{k>n} p_k.
+    """Return the mean loss after learning the n most frequent quanta: a + (b - a) sum_{k>n} p_k.
 
     Args:
-        learned: n at every point, 0 to all.
+        learned: n, between 0 and the number of quanta.
+        frequencies: p_k, descending.
         a: loss of a learned quantum, nats.
-        b: loss of one that is not learned, nats.
+        b: loss of an unlearned quantum, nats.
     """
     _check(1.0, a, b)
-    left = np.concatenate([np.cumsum(frequencies[::-1])[::-1], [0.0]])
-    loss: NDArray[np.float64] = a + (b - a) * left[learned]
+    remaining = np.concatenate([np.cumsum(frequencies[::-1])[::-1], [0.0]])
+    loss: NDArray[np.float64] = a + (b - a) * remaining[learned]
     return loss
 
 
@@ -60,21 +61,21 @@ def fitted_slope(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"
     """Return the least-squares slope of log y against log x.
 
     Raises:
-        ValueError: fewer than two points, or one that is not positive.
+        ValueError: fewer than two points, or a value that is not positive.
     """
     if len(x) < 2 or not ((x > 0).all() and (y > 0).all()):
-        raise ValueError("a slope needs two points or more, all positive")
+        raise ValueError("a slope needs at least two points with positive values")
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
 @dataclass(frozen=True)
 class FiniteSlopes:
-    """Slopes of the loss for finitely many quanta, over the same quanta that were learned.
+    """Slopes of log loss for finitely many quanta.
 
     Attributes:
-        over_number: of L against n, in the limit -alpha.
-        over_frequency: of L against 1 / p_n, the data or steps that quantum n takes; in the limit
-            -alpha / (alpha + 1).
+        over_number: slope against log n; limit -alpha.
+        over_frequency: slope against log 1 / p_n, proportional to the data or steps that learn
+            quantum n; limit -alpha / (alpha + 1).
     """
 
     over_number: float
@@ -82,10 +83,10 @@ class FiniteSlopes:
 
 
 def finite_slopes(m: int, alpha: float, first: int = 2, last: int = 20) -> FiniteSlopes:
-    """Return the slopes of exact sums over m quanta, between `first` and `last` learned ones.
+    """Return the slopes of exact sums over m quanta, for `first` to `last` learned quanta.
 
     Raises:
-        ValueError: no two numbers of learned quanta between them with some loss left.
+        ValueError: not 1 <= first < last < m.
     """
     if not 1 <= first < last < m:
         raise ValueError(f"first {first}, last {last} of {m} quanta: want 1 <= first < last < m")
@@ -97,14 +98,14 @@ def finite_slopes(m: int, alpha: float, first: int = 2, last: int = 20) -> Finit
 
 @dataclass(frozen=True)
 class Law:
-    """A scaling law drawn from quanta.
+    """A scaling law of infinitely many quanta.
 
     Attributes:
         x: parameters, samples or steps.
-        learned: quanta learned at each.
+        learned: number of learned quanta at each x.
         loss: exact sum, nats.
-        limit: its power law in the limit, nats.
-        exponent: of the limit.
+        limit: power law that the sum approaches, nats.
+        exponent: exponent of the power law.
     """
 
     x: Float[np.ndarray, " points"]
@@ -116,43 +117,43 @@ class Law:
 
 @dataclass(frozen=True)
 class Theory:
-    """What the simulator is set to.
+    """Settings of the quantization model.
 
     Attributes:
-        alpha: p_k goes as k^-(alpha + 1).
-        capacity: C, parameters that a quantum takes.
-        threshold: tau, samples of a quantum that it takes to learn it.
-        first_steps: T, steps that the first quantum takes.
+        alpha: p_k is proportional to k^-(alpha + 1).
+        capacity: C, parameters per quantum.
+        tau: samples of a quantum that are needed to learn it.
+        first_steps: T, steps to learn the first quantum.
         a: loss of a learned quantum, nats.
-        b: loss of one that is not, nats.
+        b: loss of an unlearned quantum, nats.
     """
 
     alpha: float = 0.4
     capacity: float = 1e4
-    threshold: float = 100.0
+    tau: float = 100.0
     first_steps: float = 100.0
     a: float = 0.5
     b: float = 5.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError, naming it, for a number out of range."""
+        """Raise ValueError, naming the field, for a value out of range."""
         _check(self.alpha, self.a, self.b)
-        for name in ("capacity", "threshold", "first_steps"):
+        for name in ("capacity", "tau", "first_steps"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
                 raise ValueError(f"{name} = {value:g}: want a finite number > 0")
 
-    def over_parameters(self, x: Float[np.ndarray, " points"]) -> Law:
+    def parameter_law(self, x: Float[np.ndarray, " points"]) -> Law:
         """Return L(N): n = N / C, exponent alpha."""
         return self._law(x, x / self.capacity, self.alpha)
 
-    def over_data(self, x: Float[np.ndarray, " points"]) -> Law:
-        """Return L(D), many epochs: the n-th quantum needs tau samples, D p_n >= tau."""
-        n = (x / (self.threshold * _zeta(self.alpha + 1))) ** (1 / (1 + self.alpha))
+    def data_law(self, x: Float[np.ndarray, " points"]) -> Law:
+        """Return L(D), many epochs: quantum n is learned once D p_n >= tau."""
+        n = (x / (self.tau * _zeta(self.alpha + 1))) ** (1 / (1 + self.alpha))
         return self._law(x, n, self.alpha / (1 + self.alpha))
 
-    def over_steps(self, x: Float[np.ndarray, " points"]) -> Law:
-        """Return L(S), one epoch: the n-th quantum needs T p_1 / p_n steps."""
+    def step_law(self, x: Float[np.ndarray, " points"]) -> Law:
+        """Return L(S), one epoch: quantum n is learned after T p_1 / p_n steps."""
         n = (x / self.first_steps) ** (1 / (1 + self.alpha))
         return self._law(x, n, self.alpha / (1 + self.alpha))
 
@@ -161,17 +162,16 @@ class Theory:
     ) -> Law:
         if not len(x) or not (np.isfinite(x).all() and (x > 0).all()):
             raise ValueError("x: want finite numbers > 0")
-        # A rounding error must not take the last quantum away.
+        # The factor keeps a quantum that a rounding error would lose.
         learned = np.floor(np.minimum(n, 1e15) * (1 + 1e-12)).astype(np.int64)
-        whole = _zeta(self.alpha + 1)
-        scale = (self.b - self.a) / whole
+        scale = (self.b - self.a) / _zeta(self.alpha + 1)
         loss = self.a + scale * _zeta(self.alpha + 1, learned + 1.0)
         limit = self.a + scale / self.alpha * n**-self.alpha
         return Law(x, learned, loss, limit, exponent)
 
 
 def _zeta(s: float, q: Float[np.ndarray, " points"] | float = 1.0) -> Float[np.ndarray, "..."]:
-    """Return sum_{k >= 0} (k + q)^-s (Hurwitz)."""
+    """Return the Hurwitz zeta function, sum_{k >= 0} (k + q)^-s."""
     from scipy.special import zeta
 
     return np.asarray(zeta(s, q), np.float64)
@@ -179,7 +179,7 @@ def _zeta(s: float, q: Float[np.ndarray, " points"] | float = 1.0) -> Float[np.n
 
 @dataclass(frozen=True)
 class PublishedPair:
-    """Exponents that one study measured for parameters and for data."""
+    """Exponents that a study measured for parameters and for data."""
 
     source: str
     alpha_n: float
@@ -190,7 +190,7 @@ _ROSENFELD = (
     (0.81, 0.34), (1.01, 0.22), (0.74, 0.56), (0.75, 0.61), (0.66, 0.53), (0.70, 0.51),
     (0.40, 1.16), (1.10, 0.83), (0.93, 0.54),
 )  # fmt: skip
-# As collected in arXiv:2303.13506, appendix.
+# From the appendix of arXiv:2303.13506.
 PUBLISHED_PAIRS = (
     *(PublishedPair("Rosenfeld et al.", n, d) for n, d in _ROSENFELD),
     PublishedPair("Kaplan et al.", 0.076, 0.095),

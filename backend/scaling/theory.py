@@ -130,7 +130,7 @@ def _law(
         request.a,
         request.b,
     )
-    limits = {"N": theory.over_parameters, "D": theory.over_data, "S": theory.over_steps}
+    limits = {"N": theory.parameter_law, "D": theory.data_law, "S": theory.step_law}
     points = np.concatenate([[x[0] / 2], x])
     limit = limits[axis](points)
     return TheoryLaw(

@@ -304,7 +304,7 @@ def _key_of(folder: Path) -> str | None:
 def _finished(folder: Path, is_pickled: bool) -> str:
     """Return the key of a fetched folder, its pickles rewritten as safetensors and removed."""
     from compute.checkpoints import check_weights
-    from compute.pickled import BIN_INDEX_FILE, bin_files, convert_to_safetensors
+    from compute.pytorch_bin import BIN_INDEX_FILE, bin_files, convert_to_safetensors
 
     if is_pickled:
         pickles = bin_files(folder)

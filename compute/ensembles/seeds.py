@@ -1,4 +1,4 @@
-"""What a step draws, so that no network's draws depend on its company or its history."""
+"""Random draws of a training step: independent of the other networks, and of earlier steps."""
 
 from collections.abc import Sequence
 
@@ -9,26 +9,26 @@ from torch import Tensor
 
 
 def step_seed(seed: int, step: int) -> int:
-    """Return a seed for what a network draws at a step; another stream than its start's."""
+    """Return the seed of a network's draws at a step; independent of its initial parameters."""
     return int(np.random.SeedSequence([seed, step, 1]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def data_seed(seed: int) -> int:
-    """Return a seed for data: a network of the same seed must not begin as its teacher."""
+    """Return the seed of data: a student of the same seed must not start as its teacher."""
     return int(np.random.SeedSequence([seed, 2]).generate_state(1, np.uint64)[0] >> 1)
 
 
 class EpochSampler:
-    """Batches of fixed samples: each epoch of each network in a new order."""
+    """Batches of fixed samples, reshuffled every epoch, for each network of a stack."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._seeds = list(seeds)
         self._orders: list[Tensor | None] = [None] * len(self._seeds)
 
     def batch(self, network: int, step: int, count: int, size: int) -> Int[Tensor, " size"]:
-        """Return which of `count` samples a step takes.
+        """Return the indices of a step's batch among `count` samples.
 
-        What is left over at the end of an epoch is dropped; samples fewer than a batch repeat.
+        The remainder of an epoch is dropped; fewer samples than a batch repeat.
         """
         epoch, part = divmod(step, max(1, count // size))
         order = self._orders[network]
@@ -38,6 +38,6 @@ class EpochSampler:
         return order[torch.arange(part * size, (part + 1) * size) % count]
 
     def select(self, networks: Sequence[int]) -> None:
-        """Replace the stack by some of its rows."""
+        """Replace the networks by some of them."""
         self._seeds = [self._seeds[i] for i in networks]
         self._orders = [self._orders[i] for i in networks]

@@ -1,4 +1,4 @@
-"""Settings of networks: dataclasses of numbers, one a network."""
+"""Checks of network settings, which are dataclasses of numbers."""
 
 import math
 from dataclasses import fields
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def check_numbers(setting: "DataclassInstance") -> None:
     """Raise ValueError, naming the field, for a number that is negative or not finite."""
-    for one in fields(setting):
-        value = getattr(setting, one.name)
+    for field in fields(setting):
+        value = getattr(setting, field.name)
         if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{one.name} is {value}, want a finite number >= 0")
+            raise ValueError(f"{field.name} is {value}, want a finite number >= 0")

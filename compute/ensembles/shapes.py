@@ -1,4 +1,4 @@
-"""Shapes of perceptrons."""
+"""Shapes of multilayer perceptrons."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,14 +10,14 @@ ACTIVATIONS: tuple[Activation, ...] = ("tanh", "relu")
 
 @dataclass(frozen=True)
 class Shape:
-    """Widths of all layers from input to output, and what follows every layer but the last."""
+    """Widths of all layers from input to output, and the activation of the hidden layers."""
 
     widths: tuple[int, ...]
     activation: Activation
 
     def flop_per_row(self) -> int:
-        """Return floating-point operations of products forward and backward for one input row.
+        """Return the FLOPs of the matrix products, forward and backward, for one input row.
 
-        Two a multiply-add; the gradient of the input is counted as well.
+        A multiply-add is two; the gradient of the input is included.
         """
         return 3 * sum(2 * a * b for a, b in pairwise(self.widths))

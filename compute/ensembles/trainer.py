@@ -70,6 +70,25 @@ def squared_norm(params: Sequence[Tensor]) -> Float[Tensor, " networks"]:
     return total[:, 0, 0]
 
 
+def stack_params(
+    networks: Sequence[Sequence[Tensor]], device: str, dtype: torch.dtype
+) -> list[Tensor]:
+    """Stack the parameters of single networks to [networks, ...]."""
+    return [torch.stack(parts).to(device, dtype) for parts in zip(*networks, strict=True)]
+
+
+def rescale_to_sphere(
+    params: Sequence[Tensor],
+    norms: Float[Tensor, " networks"],
+    on_sphere: Bool[Tensor, " networks"],
+) -> None:
+    """Rescale the parameters of some networks to their initial norms, in place."""
+    if on_sphere.any():
+        factor = torch.where(on_sphere, norms / squared_norm(params).sqrt(), 1.0)
+        for param in params:
+            param.mul_(factor[:, None, None])
+
+
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """Run each thread's products single-threaded: small products gain nothing from more."""

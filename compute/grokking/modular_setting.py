@@ -1,4 +1,4 @@
-"""Shape, training set and settings of a modular adder (compute.grokking.modular_addition)."""
+"""Shape, training set and settings of a network of compute.grokking.modular_addition."""
 
 from dataclasses import dataclass
 
@@ -18,28 +18,28 @@ class Architecture:
     d_mlp: int = 512
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a shape that there is not."""
+        """Raise ValueError for an invalid shape."""
         if self.p < 3 or min(self.d_model, self.heads, self.d_mlp) < 1:
-            raise ValueError(f"{self}: want p >= 3 and at least one of everything")
+            raise ValueError(f"{self}: want p >= 3 and all others >= 1")
         if self.d_model % self.heads:
-            raise ValueError(f"d_model {self.d_model} is no multiple of {self.heads} heads")
+            raise ValueError(f"d_model {self.d_model} is not a multiple of {self.heads} heads")
 
     def flop_per_row(self) -> int:
-        """Return floating-point operations of the products forward and backward for one pair."""
+        """Return the FLOPs of the matrix products, forward and backward, for one pair."""
         d, m = self.d_model, self.d_mlp
         return 3 * 2 * (d * d + 2 * d * m + d * self.p)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How one network is trained.
+    """Training settings of one network.
 
     Attributes:
         train_fraction: share of all p^2 pairs.
         alpha: factor of all initial parameters (arXiv:2210.01117).
-        on_sphere: keep the initial norm after every step.
-        seed: of the initial parameters.
-        split_seed: of the pairs to train on.
+        on_sphere: rescale to the initial norm after every step.
+        seed: seed of the initial parameters.
+        split_seed: seed of the training set.
     """
 
     weight_decay: float = 1.0
@@ -56,14 +56,14 @@ class Setting:
         if not 0 < self.train_fraction < 1:
             raise ValueError(f"train_fraction is {self.train_fraction}, want within (0, 1)")
         if not self.alpha > 0:
-            raise ValueError("alpha is 0: a network of zeros learns nothing")
+            raise ValueError("alpha is 0, want > 0: a network of zeros does not learn")
 
 
 def pair_order(p: int, split_seed: int) -> Int[np.ndarray, " pairs"]:
-    """Return all pairs a p + b in a random order; a training set is its beginning."""
+    """Return all pairs a p + b in random order; a training set is the first of them."""
     return np.random.default_rng(split_seed).permutation(p * p)
 
 
 def n_train(p: int, fraction: float) -> int:
-    """Return the size of a training set, in pairs, at least 1 and not all."""
+    """Return the number of training pairs, between 1 and all but one."""
     return min(max(1, int(fraction * p * p)), p * p - 1)

@@ -1,10 +1,10 @@
-"""Omnigrok: grokking from the size of the initial parameters, and its removal on a sphere.
+"""Omnigrok: grokking caused by large initial parameters, and its removal on a sphere.
 
-Source: arXiv:2210.01117. Every parameter of a perceptron is multiplied by alpha at its start. On
-the sphere, weight decay is 0 and after every step all parameters together are brought back to
-their initial norm; the losses there, over alpha, are the reduced landscape: train is L-shaped, test
-U-shaped, and their lowest common place is the Goldilocks zone. Off the sphere a network that starts
-outside it fits first and generalises when decay, w(t) = w0 exp(-lr wd t), has brought it in.
+Source: arXiv:2210.01117. The initial parameters of a perceptron are multiplied by alpha. On the
+sphere, weight decay is 0 and every step rescales all parameters together to their initial norm.
+The losses there, over alpha, are the reduced landscape: the train loss is L-shaped, the test loss
+U-shaped, and both are low in the Goldilocks zone. Off the sphere, a network that starts outside the
+zone fits first and generalises once decay, w(t) = w0 exp(-lr wd t), has brought it into the zone.
 
 Published settings (MNIST): 784-200-200-10 ReLU, 1,000 images, squared error to one-hot targets,
 AdamW 1e-3, weight decay 0.01, batch 200, 1e5 steps, alpha 8, float64.
@@ -22,15 +22,20 @@ from compute.ensembles.adamw import Rates, StackedAdamW
 from compute.ensembles.mlp import StackedMLP, init_layers
 from compute.ensembles.seeds import EpochSampler
 from compute.ensembles.shapes import Shape
-from compute.ensembles.trainer import Networks, squared_norm
+from compute.ensembles.trainer import Networks, rescale_to_sphere, squared_norm, stack_params
 from compute.grokking.omnigrok_setting import Setting
 from compute.grokking.supervised import CORRECT_BELOW, Supervised
 
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "norm")
 
 
+def _init_params(shape: Shape, setting: Setting) -> list[Tensor]:
+    layers = init_layers(shape, torch.Generator().manual_seed(setting.seed))
+    return [layer * setting.alpha for layer in layers]
+
+
 class PerceptronNetworks(Networks):
-    """A stack of perceptrons of one shape, each on its own data of one size."""
+    """A stack of perceptrons of one shape, on data sets of one size."""
 
     def __init__(
         self,
@@ -40,36 +45,33 @@ class PerceptronNetworks(Networks):
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Begin every network from its own seed.
+        """Initialise every network from its seed.
 
         Args:
-            shape: of every network.
-            settings: one a network.
-            data: one a network, or one for all; the same object is stored once.
+            shape: shape of every network.
+            settings: one per network.
+            data: one data set per network, or one that all share.
 
         Raises:
             ValueError: no network, or data of different sizes.
         """
         if not settings or len(data) not in {1, len(settings)}:
-            raise ValueError(f"{len(settings)} settings, {len(data)} data sets: want one for each")
-        if len({one.inputs.shape for one in data}) > 1:
-            raise ValueError("data of one stack must have one size; stack each size alone")
+            raise ValueError(
+                f"{len(settings)} settings, {len(data)} data sets: want one for each or for all"
+            )
+        if len({data_set.inputs.shape for data_set in data}) > 1:
+            raise ValueError("data sets differ in size; train one stack per size")
         self.settings = list(settings)
-        begun = []
-        for setting in settings:
-            parts = init_layers(shape, torch.Generator().manual_seed(setting.seed))
-            begun.append([part * setting.alpha for part in parts])
-        self.mlp = StackedMLP(
-            shape, [torch.stack(parts).to(device, dtype) for parts in zip(*begun, strict=True)]
-        )
-        self._tester, self._trier = (StackedMLP(shape, self.mlp.params) for _ in range(2))
+        initial = [_init_params(shape, setting) for setting in settings]
+        self.mlp = StackedMLP(shape, stack_params(initial, device, dtype))
+        self._train_mlp, self._test_mlp = (StackedMLP(shape, self.mlp.params) for _ in range(2))
         self._norms = self._norm()
-        self._sphere = torch.tensor([s.on_sphere for s in settings], device=device)
-        self._epochs = EpochSampler([setting.seed for setting in settings])
-        self._train = _Rows.of([(d.inputs, d.targets, d.classes) for d in data], device, dtype)
-        self._test = _Rows.of(
-            [(d.test_inputs, d.test_targets, d.test_classes) for d in data], device, dtype
-        )
+        self._on_sphere = torch.tensor([s.on_sphere for s in settings], device=device)
+        self._sampler = EpochSampler([setting.seed for setting in settings])
+        train = [(part.inputs, part.targets, part.classes) for part in data]
+        test = [(part.test_inputs, part.test_targets, part.test_classes) for part in data]
+        self._train = _DataSet.stack(train, device, dtype)
+        self._test = _DataSet.stack(test, device, dtype)
         self._output: Tensor | None = None
 
     @property
@@ -79,11 +81,11 @@ class PerceptronNetworks(Networks):
 
     @property
     def gradients(self) -> list[Tensor]:
-        """Gradients of the leaves."""
+        """Gradients of `params`."""
         return self.mlp.gradients
 
     def optimizer(self) -> StackedAdamW:
-        """Return the optimizer of the stack, with each network's own rates."""
+        """Return an optimizer with each network's own rates."""
         return StackedAdamW(self.params, [Rates.from_settings(self.settings)] * len(self.params))
 
     def prepare(self, step: int) -> None:
@@ -92,41 +94,39 @@ class PerceptronNetworks(Networks):
         sizes = {setting.batch_size for setting in self.settings}
         if len(sizes) == 1 and 0 < (size := sizes.pop()) < count:
             self._output = None
-            self._prepare(self._train.chosen(self._batches(step, count, size)), 1 / size)
+            self._backward(self._train.gather(self._batches(step, count, size)), 1 / size)
         else:
             weights = self._weights(step, count)
-            self._output = self._prepare(self._train, weights)
+            self._output = self._backward(self._train, weights)
 
-    def _prepare(self, rows: "_Rows", weights: Tensor | float) -> Tensor:
-        output = self.mlp.forward(rows.inputs_for(len(self.params[0])))
-        off = output - rows.targets
-        self.mlp.weights_backward(off.mul_(weights * (2 / output.shape[2])))
+    def _backward(self, data: "_DataSet", weights: Tensor | float) -> Tensor:
+        """Write the gradients of the weighted squared error; return the outputs."""
+        output = self.mlp.forward(data.expand(len(self.params[0])))
+        residual = output - data.targets
+        self.mlp.weights_backward(residual.mul_(weights * (2 / output.shape[2])))
         return output
 
     def _batches(self, step: int, count: int, size: int) -> Int[Tensor, "networks size"]:
-        chosen = [self._epochs.batch(row, step, count, size) for row in range(len(self.settings))]
-        return torch.stack(chosen).to(self.params[0].device)
+        batches = [self._sampler.batch(row, step, count, size) for row in range(len(self.settings))]
+        return torch.stack(batches).to(self.params[0].device)
 
     def _weights(self, step: int, count: int) -> Tensor | float:
-        """Return how much each row counts at a step: 1 / rows, or 1 / batch within the batch.
+        """Return the weight of every row at a step: 1 / rows, or 1 / batch size within the batch.
 
-        All rows are computed, so this is for stacks whose batches have several sizes.
+        For stacks of several batch sizes, which compute all rows.
         """
         if not any(0 < setting.batch_size < count for setting in self.settings):
             return 1 / count
         weights = self.params[0].new_zeros(len(self.settings), count, 1)
         for row, setting in enumerate(self.settings):
             size = min(setting.batch_size or count, count)
-            chosen = self._epochs.batch(row, step, count, size)
-            weights[row, chosen.to(weights.device)] = 1 / size
+            batch = self._sampler.batch(row, step, count, size)
+            weights[row, batch.to(weights.device)] = 1 / size
         return weights
 
     def after_step(self) -> None:
-        """Bring what is on the sphere back to it."""
-        if self._sphere.any():
-            factor = torch.where(self._sphere, self._norms / self._norm(), 1.0)
-            for param in self.params:
-                param.mul_(factor[:, None, None])
+        """Rescale networks on the sphere to their initial norm."""
+        rescale_to_sphere(self.params, self._norms, self._on_sphere)
 
     def _norm(self) -> Float[Tensor, " networks"]:
         return squared_norm(self.params).sqrt()
@@ -135,46 +135,46 @@ class PerceptronNetworks(Networks):
         self, step: int, names: Sequence[str]
     ) -> Mapping[str, Float[Tensor, "networks *rest"]]:
         """Return measures by name: losses (squared error), accuracies, norm."""
-        made: dict[str, Tensor] = {}
+        measures: dict[str, Tensor] = {}
         if any(name.startswith("train") for name in names):
             output = self._output
-            if output is None:  # a batch says nothing of all rows
-                output = self._trier.forward(self._train.inputs_for(len(self.params[0])))
-            self._train.measure(output, "train", made)
+            if output is None:  # the step computed a batch only
+                output = self._train_mlp.forward(self._train.expand(len(self.params[0])))
+            self._train.add_measures(measures, "train", output)
         if any(name.startswith("test") for name in names):
-            output = self._tester.forward(self._test.inputs_for(len(self.params[0])))
-            self._test.measure(output, "test", made)
+            output = self._test_mlp.forward(self._test.expand(len(self.params[0])))
+            self._test.add_measures(measures, "test", output)
         if "norm" in names:
-            made["norm"] = self._norm()
-        return {name: made[name] for name in names}
+            measures["norm"] = self._norm()
+        return {name: measures[name] for name in names}
 
     def select(self, rows: Tensor) -> None:
         """Replace the stack by some of its rows."""
         self.mlp.select(rows)
         shape = self.mlp.shape
-        self._tester, self._trier = (StackedMLP(shape, self.mlp.params) for _ in range(2))
-        self._norms, self._sphere = self._norms[rows], self._sphere[rows]
+        self._train_mlp, self._test_mlp = (StackedMLP(shape, self.mlp.params) for _ in range(2))
+        self._norms, self._on_sphere = self._norms[rows], self._on_sphere[rows]
         self.settings = [self.settings[i] for i in rows.tolist()]
-        self._epochs.select(rows.tolist())
-        self._train, self._test = self._train.kept(rows), self._test.kept(rows)
+        self._sampler.select(rows.tolist())
+        self._train, self._test = self._train.select(rows), self._test.select(rows)
         self._output = None
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Inputs and targets on the device: of every network, or [1, ...] for all."""
+class _DataSet:
+    """Inputs and targets on the device, [networks, rows, ...] or [1, rows, ...] if shared."""
 
     inputs: Tensor
     targets: Tensor
     classes: Tensor | None
 
     @classmethod
-    def of(
+    def stack(
         cls,
         parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
         device: str,
         dtype: torch.dtype,
-    ) -> "_Rows":
+    ) -> "_DataSet":
         inputs = torch.as_tensor(np.stack([part[0] for part in parts])).to(device, dtype)
         targets = torch.as_tensor(np.stack([part[1] for part in parts])).to(device, dtype)
         if parts[0][2] is None:
@@ -182,26 +182,28 @@ class _Rows:
         classes = [torch.as_tensor(part[2]) for part in parts if part[2] is not None]
         return cls(inputs, targets, torch.stack(classes).to(device))
 
-    def inputs_for(self, count: int) -> Tensor:
+    def expand(self, count: int) -> Tensor:
+        """Return the inputs of `count` networks."""
         return self.inputs.expand(count, -1, -1)
 
-    def chosen(self, batches: Tensor) -> "_Rows":
-        """Return some rows of each network, [networks, rows]."""
-        own = torch.arange(len(batches), device=batches.device)[:, None]
-        own = own if len(self.inputs) > 1 else torch.zeros_like(own)
-        return _Rows(self.inputs[own, batches], self.targets[own, batches], None)
+    def gather(self, batches: Tensor) -> "_DataSet":
+        """Return the rows of each network's batch [networks, rows]."""
+        network = torch.arange(len(batches), device=batches.device)[:, None]
+        network = network if len(self.inputs) > 1 else torch.zeros_like(network)
+        return _DataSet(self.inputs[network, batches], self.targets[network, batches], None)
 
-    def measure(self, output: Tensor, which: str, made: dict[str, Tensor]) -> None:
+    def add_measures(self, measures: dict[str, Tensor], part: str, output: Tensor) -> None:
+        """Add loss and accuracy of the "train" or "test" part to `measures`."""
         errors = ((output - self.targets) ** 2).mean(dim=2)
-        made[f"{which}_loss"] = errors.mean(dim=1)
-        right = (
+        measures[f"{part}_loss"] = errors.mean(dim=1)
+        is_correct = (
             errors < CORRECT_BELOW if self.classes is None else output.argmax(dim=2) == self.classes
         )
-        # A count first: 180 of 200 must be exactly 0.9, a threshold.
-        made[f"{which}_accuracy"] = right.sum(dim=1).to(output.dtype) / right.shape[1]
+        # Divide a count, not a mean of floats: 180 of 200 must be exactly the threshold 0.9.
+        measures[f"{part}_accuracy"] = is_correct.sum(dim=1).to(output.dtype) / is_correct.shape[1]
 
-    def kept(self, rows: Tensor) -> "_Rows":
+    def select(self, rows: Tensor) -> "_DataSet":
         if len(self.inputs) == 1:
             return self
         classes = None if self.classes is None else self.classes[rows]
-        return _Rows(self.inputs[rows], self.targets[rows], classes)
+        return _DataSet(self.inputs[rows], self.targets[rows], classes)

@@ -1,4 +1,4 @@
-"""What networks of Omnigrok are and learn, and how one is trained (compute.grokking.omnigrok)."""
+"""Data, shapes and settings of the networks of Omnigrok (compute.grokking.omnigrok)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ N_DIGITS = 1797  # of scikit-learn
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What is known of data before they are there.
+    """Facts about a data set that are known before it is loaded.
 
     Attributes:
-        n_inputs: of a network.
-        n_outputs: of a network.
-        hidden: widths between them, as published.
-        n_test: rows to test on; 0: those that are not trained on.
-        test_accuracy: that counts as generalising, as published.
+        n_inputs: width of the input layer.
+        n_outputs: width of the output layer.
+        hidden: published widths of the hidden layers.
+        n_test: number of test rows; 0: all rows that are not trained on.
+        test_accuracy: published threshold of generalisation.
     """
 
     n_inputs: int
@@ -39,26 +39,26 @@ DATA_INFO: dict[Data, DataInfo] = {
 
 
 def shape_of(data: Data, hidden: Sequence[int]) -> Shape:
-    """Return the shape of a network on some data; a student is like its teacher."""
-    facts = DATA_INFO[data]
+    """Return the shape of a network for a data set; a student has its teacher's activation."""
+    info = DATA_INFO[data]
     activation = TEACHER.activation if data == "teacher_student" else "relu"
-    return Shape((facts.n_inputs, *hidden, facts.n_outputs), activation)
+    return Shape((info.n_inputs, *hidden, info.n_outputs), activation)
 
 
 def n_test(data: Data, n_train: int) -> int:
-    """Return how many rows a network is tested on."""
+    """Return the number of test rows."""
     return DATA_INFO[data].n_test or N_DIGITS - n_train
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How one network is trained.
+    """Training settings of one network.
 
     Attributes:
         alpha: factor of all initial parameters.
-        on_sphere: keep the initial norm.
-        batch_size: train rows of a step; 0 is all.
-        seed: of the initial parameters and batches.
+        on_sphere: rescale to the initial norm after every step.
+        batch_size: rows per step; 0 is all.
+        seed: seed of the initial parameters and batches.
     """
 
     alpha: float = 1.0
@@ -72,4 +72,4 @@ class Setting:
         """Raise ValueError, naming the field, for a value out of range."""
         check_numbers(self)
         if not self.alpha > 0:
-            raise ValueError("alpha is 0: a network of zeros learns nothing")
+            raise ValueError("alpha is 0, want > 0: a network of zeros does not learn")

@@ -133,7 +133,7 @@ class Split:
     order: Int[np.ndarray, " pairs"]
 
 
-def split_of(problem: Problem, seed: int) -> Split:
+def draw_split(problem: Problem, seed: int) -> Split:
     """Return what a split seed draws: targets first, then the order of pairs.
 
     In numpy's legacy order, so that seed 58 is the published split.

@@ -100,7 +100,7 @@ def test_presets_are_runs(store: Store, preset: Any) -> None:
         ({"widths": [0]}, "widths"),
         ({"alphas": [0]}, "alphas"),
         ({"samples": [-1]}, "samples"),
-        ({"subset": 7}, "within the bits"),
+        ({"subset": 7}, "subset <= bits"),
         ({"tasks": 16}, "only 15 subsets"),
         ({"widths": list(range(1, 60)), "seeds": list(range(60))}, "cells, at most"),
         ({"learning_rate": 0}, "learning_rate"),
@@ -245,7 +245,7 @@ def test_the_laws_are_printed(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     assert said.exit_code == 0, said.output
     view = load_parity_run(store, name)
     assert [line[0] for line in said.output.splitlines()] == [law.axis for law in view.laws]
-    assert "N at alpha 0.4: no slope, points that count: 1;" in said.output
+    assert "N at alpha 0.4: no slope, distinct points in the window: 1;" in said.output
     assert f"slope {view.laws[1].measured:.3f}, sum over 4 subtasks" in said.output
     found = json.loads(CliRunner().invoke(cli, ["experiment", "laws", name, "--json"]).output)
     assert found["laws"][1]["predicted"] == view.laws[1].predicted

@@ -1,4 +1,4 @@
-"""Slopes over width, steps and data: exact sums give exact slopes; constants are counted."""
+"""Slopes over width, steps and data: exact finite_sum give exact slopes; constants are counted."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ problems = st.builds(
 
 @settings(max_examples=30)
 @given(problems, st.sampled_from(["N", "S", "D"]), st.floats(0.5, 1e4), st.data())
-def test_whole_sums_give_the_finite_slopes(
+def test_whole_finite_sum_give_the_finite_slopes(
     problem: Problem, axis: str, scale: float, data: st.DataObject
 ) -> None:
     first = data.draw(st.integers(1, problem.tasks - 4))
@@ -37,18 +37,18 @@ def test_whole_sums_give_the_finite_slopes(
     x = scale * n if axis == "N" else scale / p[n - 1]
     loss = loss_after(n, p)
     assume((loss < 0.95).sum() >= 3)
-    sums = FiniteSum(problem, axis, scale)  # type: ignore[arg-type]
-    assert sums.learned(x) == pytest.approx(n)
-    assert sums.loss(x) == pytest.approx(loss, rel=1e-6)
-    found = fit_law(sums, x, loss, (x[0], x[-1]))
+    finite_sum = FiniteSum(problem, axis, scale)  # type: ignore[arg-type]
+    assert finite_sum.n_learned(x) == pytest.approx(n)
+    assert finite_sum.loss(x) == pytest.approx(loss, rel=1e-6)
+    law = fit_law(finite_sum, x, loss, (x[0], x[-1]))
     known = finite_slopes(problem.tasks, problem.alpha, first, last)
     slope = known.over_number if axis == "N" else known.over_frequency
-    assert found.measured == pytest.approx(slope, rel=1e-6)
-    assert found.predicted == pytest.approx(slope, rel=1e-6)
-    assert found.agrees
-    assert found.learned == pytest.approx((first, last))
+    assert law.measured == pytest.approx(slope, rel=1e-6)
+    assert law.predicted == pytest.approx(slope, rel=1e-6)
+    assert law.agrees
+    assert law.n_learned == pytest.approx((first, last))
     # The line goes through the middle of the points.
-    middle = np.exp(found.level + found.measured * np.log(x))
+    middle = np.exp(law.intercept + law.measured * np.log(x))
     assert np.log(middle).mean() == pytest.approx(np.log(loss).mean())
 
 
@@ -61,11 +61,11 @@ def test_steps_of_the_law_give_its_constant(problem: Problem, tau: float, conver
     when[converged:] = -1
     steps = np.unique(np.geomspace(1, when.max() * 2, 200).round()).astype(np.int64)
     loss = FiniteSum(problem, "S", tau).loss(steps.astype(float))
-    found = steps_law(problem, steps, np.maximum(loss, 1e-9), np.stack([when, when]))
-    assert found.scale == pytest.approx(tau, rel=0.03)
-    assert found.window[0] >= when[0]
-    assert found.window[1] <= when[converged - 1]
-    assert found.measured == pytest.approx(found.predicted, rel=0.05)
+    law = steps_law(problem, steps, np.maximum(loss, 1e-9), np.stack([when, when]))
+    assert law.scale == pytest.approx(tau, rel=0.03)
+    assert law.window[0] >= when[0]
+    assert law.window[1] <= when[converged - 1]
+    assert law.measured == pytest.approx(law.predicted, rel=0.05)
 
 
 @settings(max_examples=30)
@@ -73,29 +73,29 @@ def test_steps_of_the_law_give_its_constant(problem: Problem, tau: float, conver
 def test_constants_of_width_and_data_are_counted_to_within_a_subtask(
     problem: Problem, scale: float, axis: str
 ) -> None:
-    sums = FiniteSum(problem, axis, scale)  # type: ignore[arg-type]
+    finite_sum = FiniteSum(problem, axis, scale)  # type: ignore[arg-type]
     n = np.array([1.5, 2.7, 4.4, 6.3])
     x = scale * n if axis == "N" else scale * n ** (problem.alpha + 1) / problem.frequencies()[0]
     x = np.round(x * 1000) / 1000
     fit = width_law if axis == "N" else data_law
     whole = np.round(x).astype(np.int64)
     assume(len(np.unique(whole)) == 4)
-    learned = np.floor(sums.learned(whole.astype(float))).astype(np.int64)
-    loss = sums.loss(whole.astype(float))
+    learned = np.floor(finite_sum.n_learned(whole.astype(float))).astype(np.int64)
+    loss = finite_sum.loss(whole.astype(float))
     assume(((loss < 0.95).sum() >= 3) and (learned > 0).any())
-    found = fit(problem, whole, loss, learned)
+    law = fit(problem, whole, loss, learned)
     span = (learned + 1) / np.maximum(learned, 0.5)
     bound = span.max() ** (1 if axis == "N" else problem.alpha + 1)
-    assert 1 / bound <= found.scale / scale <= bound
-    assert (found.limit == -problem.alpha) == (axis == "N")
+    assert 1 / bound <= law.scale / scale <= bound
+    assert (law.limit == -problem.alpha) == (axis == "N")
 
 
 def test_the_published_finite_slopes_of_thirty_tasks() -> None:
     problem = Problem(tasks=30, alpha=0.4)
     x = np.arange(2.0, 21)
-    found = fit_law(FiniteSum(problem, "N", 1.0), x, FiniteSum(problem, "N", 1.0).loss(x))
-    assert found.predicted == pytest.approx(-1.00, abs=0.005)
-    assert found.limit == -0.4
+    law = fit_law(FiniteSum(problem, "N", 1.0), x, FiniteSum(problem, "N", 1.0).loss(x))
+    assert law.predicted == pytest.approx(-1.00, abs=0.005)
+    assert law.limit == -0.4
     twice = fit_law(FiniteSum(problem, "N", 1.0), x, x**-1.5)
     assert twice.ratio == pytest.approx(1.5, abs=0.01)
     assert not twice.agrees
@@ -105,9 +105,9 @@ def test_what_is_learned_whole_or_not_begun_does_not_count() -> None:
     problem = Problem(tasks=5)
     widths = np.array([1, 2, 4, 8, 16, 400])
     loss = np.array([1.0, 0.99, 0.6, 0.4, 0.3, 1e-4])
-    found = width_law(problem, widths, loss, np.array([0, 0, 1, 1, 2, 5]))
-    assert found.window == (4, 16)
-    assert found.n_points == 3
+    law = width_law(problem, widths, loss, np.array([0, 0, 1, 1, 2, 5]))
+    assert law.window == (4, 16)
+    assert law.n_points == 3
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_what_is_learned_whole_or_not_begun_does_not_count() -> None:
     [
         ([1.0, 1.0, 1.0, 1.0], [0, 0, 0, 0], "no network has learned"),
         ([1.0, 1.0, 1.0, 1.0], [1, 0, 0, 0], "no loss is below"),
-        ([1.0, 1.0, 0.5, 0.4], [0, 0, 1, 1], "points that count: 2;"),
+        ([1.0, 1.0, 0.5, 0.4], [0, 0, 1, 1], "distinct points in the window: 2;"),
     ],
 )
 def test_too_little_gives_no_slope(loss: list[float], learned: list[int], said: str) -> None:
     widths = np.array([2, 4, 8, 16])
     with pytest.raises(TooFewPointsError, match=said):
         width_law(Problem(), widths, np.array(loss), np.array(learned))
-    with pytest.raises(TooFewPointsError, match="that converged: 2;"):
+    with pytest.raises(TooFewPointsError, match="converged subtasks: 2;"):
         steps_law(Problem(), widths, np.array(loss), np.array([[5, 6] + 28 * [-1]]))

@@ -46,7 +46,7 @@ def test_loss_falls_from_b_to_a(m: int, alpha: float, a: float, b: float) -> Non
 
 def test_exact_losses_are_sums_over_quanta() -> None:
     theory = Theory(alpha=1.0, capacity=10.0, a=0.0, b=1.0)
-    law = theory.over_parameters(np.array([5.0, 10.0, 35.0, 1000.0]))
+    law = theory.parameter_law(np.array([5.0, 10.0, 35.0, 1000.0]))
     assert law.learned.tolist() == [0, 1, 3, 100]
     whole = np.pi**2 / 6
     tail = [whole - (1 / np.arange(1, n + 1) ** 2.0).sum() for n in law.learned]
@@ -58,9 +58,9 @@ def test_each_law_has_its_exponent_in_the_limit(alpha: float) -> None:
     theory = Theory(alpha=alpha, a=0.0, b=1.0)
     x = np.geomspace(1e12, 1e16, 60)
     for law, exponent in (
-        (theory.over_parameters(x), alpha),
-        (theory.over_data(x), alpha / (1 + alpha)),
-        (theory.over_steps(x), alpha / (1 + alpha)),
+        (theory.parameter_law(x), alpha),
+        (theory.data_law(x), alpha / (1 + alpha)),
+        (theory.step_law(x), alpha / (1 + alpha)),
     ):
         assert law.exponent == pytest.approx(exponent)
         assert fitted_slope(x, law.limit) == pytest.approx(-exponent, rel=1e-6)
@@ -69,15 +69,15 @@ def test_each_law_has_its_exponent_in_the_limit(alpha: float) -> None:
 
 
 def test_data_and_steps_learn_a_quantum_when_it_was_seen_often_enough() -> None:
-    theory = Theory(alpha=0.5, threshold=50.0, first_steps=20.0)
+    theory = Theory(alpha=0.5, tau=50.0, first_steps=20.0)
     whole = (1 / np.arange(1, 2_000_000) ** 1.5).sum() + 2 / np.sqrt(2_000_000)
     for n in (1, 7, 40):
         p_n = n**-1.5 / whole
         enough = 50 / p_n
-        found = theory.over_data(np.array([enough * 0.999, enough * 1.001])).learned
+        found = theory.data_law(np.array([enough * 0.999, enough * 1.001])).learned
         assert found.tolist() == [n - 1, n]
         steps = 20 * n**1.5
-        assert theory.over_steps(np.array([steps * 0.999, steps])).learned.tolist() == [n - 1, n]
+        assert theory.step_law(np.array([steps * 0.999, steps])).learned.tolist() == [n - 1, n]
 
 
 def test_the_published_pairs_are_all_there() -> None:
@@ -94,7 +94,7 @@ def test_the_published_pairs_are_all_there() -> None:
         ({"alpha": 0.0}, "alpha = 0"),
         ({"a": 2.0, "b": 1.0}, "a = 2, b = 1"),
         ({"capacity": 0.0}, "capacity = 0"),
-        ({"threshold": float("inf")}, "threshold = inf"),
+        ({"tau": float("inf")}, "tau = inf"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes: dict[str, float], said: str) -> None:
@@ -104,10 +104,10 @@ def test_settings_out_of_range_are_refused(changes: dict[str, float], said: str)
 
 def test_points_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="x: want"):
-        Theory().over_parameters(np.array([0.0]))
+        Theory().parameter_law(np.array([0.0]))
     with pytest.raises(ValueError, match="m = 0"):
         zipf_frequencies(0, 1.0)
     with pytest.raises(ValueError, match="first 2, last 30"):
         finite_slopes(30, 0.4, last=30)
-    with pytest.raises(ValueError, match="two points"):
+    with pytest.raises(ValueError, match="at least two points"):
         fitted_slope(np.array([1.0]), np.array([1.0]))

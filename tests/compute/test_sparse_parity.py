@@ -174,7 +174,7 @@ def test_the_slope_of_convergence_is_that_of_the_law_it_was_made_from() -> None:
     steps = np.round(80 / p).astype(np.int64)
     steps[15:] = -1
     found = convergence(p, steps)
-    assert found.converged == 15
+    assert found.n_converged == 15
     assert found.slope == pytest.approx(-1, abs=0.01)
     assert found.rank_correlation == pytest.approx(1)
     assert convergence(p, np.full(20, -1)).slope is None
@@ -184,10 +184,13 @@ def test_the_slope_of_convergence_is_that_of_the_law_it_was_made_from() -> None:
     ("make", "said"),
     [
         (lambda: Problem(tasks=11, bits=5, subset=2), "only 10 subsets"),
-        (lambda: Problem(subset=25), "within the bits"),
+        (lambda: Problem(subset=25), "subset <= bits"),
         (lambda: Setting(batch_size=0), "batch_size is 0"),
         (lambda: Setting(learning_rate=float("nan")), "learning_rate is nan"),
-        (lambda: stack([Setting(batch_size=4), Setting(batch_size=5)]), "stack each size alone"),
+        (
+            lambda: stack([Setting(batch_size=4), Setting(batch_size=5)]),
+            "one stack per batch size",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_refused(make: object, said: str) -> None:

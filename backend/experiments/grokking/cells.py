@@ -19,7 +19,7 @@ from compute.ensembles.trainer import Trainer, TrainResult
 from compute.grokking import parallelograms as theory
 from compute.grokking.addition import AdditionNetworks
 from compute.grokking.phase_diagram import train_config
-from compute.grokking.problems import Problem, Setting, n_train, split_of
+from compute.grokking.problems import Problem, Setting, draw_split, n_train
 
 
 def compute_cells(
@@ -73,7 +73,7 @@ def _theory_summary(problem: Problem, setting: Setting, E: NDArray[Any]) -> dict
     if problem.task != "addition":
         return {"n_train": size}
     is_train = np.zeros(len(problem.pairs()), bool)
-    is_train[split_of(problem, setting.split_seed).order[:size]] = True
+    is_train[draw_split(problem, setting.split_seed).order[:size]] = True
     rate = setting.lr_representation
     scale = theory.time_scale(problem.p, is_train, rate) if rate > 0 else None
     is_finite = np.isfinite(E).all()

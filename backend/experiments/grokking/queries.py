@@ -30,7 +30,7 @@ from backend.experiments.views import CellRow
 from backend.store.database import Store
 from compute.grokking import parallelograms as theory
 from compute.grokking.phases import PHASES, PUBLISHED_GAP, margins, phase_labels
-from compute.grokking.problems import n_train, split_of
+from compute.grokking.problems import draw_split, n_train
 
 # An axis is logarithmic from this ratio of its ends on.
 MIN_LOG_RATIO = 20
@@ -148,7 +148,7 @@ def load_effective_theory(store: Store, experiment: str, cell: int) -> Effective
         )
     problem, setting = params.problem(), params.grid().settings()[cell]
     is_train = np.zeros(len(problem.pairs()), bool)
-    is_train[split_of(problem, setting.split_seed).order[: n_train(problem, setting)]] = True
+    is_train[draw_split(problem, setting.split_seed).order[: n_train(problem, setting)]] = True
     E = values["representation"][0].astype(np.float64)
     steps, rate = values["step"], setting.lr_representation
     if not rate > 0:

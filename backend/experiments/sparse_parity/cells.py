@@ -117,7 +117,7 @@ def _result(
     best = int(loss.argmin())
     n_learned = (task_loss < CONVERGED_BITS).sum(axis=1)
     summary: dict[str, Any] = {
-        "converged": law.converged,
+        "converged": law.n_converged,
         "slope": law.slope,
         "rank_correlation": None
         if law.rank_correlation is None

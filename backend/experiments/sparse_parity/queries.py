@@ -145,8 +145,8 @@ def _fit_law(
         law = fit()
     except TooFewPointsError as error:
         return ParityLaw(axis, problem.alpha, str(error), x=point_x, loss=point_loss)
-    log_x = np.log(law.drawn_x)
-    limit_level = np.mean(np.log(law.drawn_sum)) - law.limit * np.mean(log_x)
+    log_x = np.log(law.curve_x)
+    limit_level = np.mean(np.log(law.curve_loss)) - law.limit * np.mean(log_x)
     return ParityLaw(
         axis=axis,
         alpha=problem.alpha,
@@ -157,11 +157,11 @@ def _fit_law(
         window=law.window,
         n_points=law.n_points,
         scale=law.scale,
-        learned=law.learned,
+        learned=law.n_learned,
         x=point_x,
         loss=point_loss,
-        drawn_x=tuple(law.drawn_x.tolist()),
-        drawn_fit=tuple(np.exp(law.level + law.measured * log_x).tolist()),
-        drawn_sum=tuple(law.drawn_sum.tolist()),
+        drawn_x=tuple(law.curve_x.tolist()),
+        drawn_fit=tuple(np.exp(law.intercept + law.measured * log_x).tolist()),
+        drawn_sum=tuple(law.curve_loss.tolist()),
         drawn_limit=tuple(np.exp(limit_level + law.limit * log_x).tolist()),
     )

@@ -10,7 +10,7 @@ from benchmarks.plain_toy import in_plain_order, plain_run
 from compute.ensembles.trainer import Threshold, TrainConfig, Trainer, log_spaced_steps
 from compute.grokking.addition import AdditionNetworks
 from compute.grokking.parallelograms import rqi
-from compute.grokking.problems import Problem, Setting, n_train, s3_table, split_of
+from compute.grokking.problems import Problem, Setting, draw_split, n_train, s3_table
 
 THRESHOLDS = {
     "train": Threshold("train_accuracy", 0.9),
@@ -195,7 +195,7 @@ def test_the_initial_rqi_of_random_numbers_is_small() -> None:
 
 
 def test_the_published_split_has_its_targets_and_sizes() -> None:
-    split = split_of(Problem(), 58)
+    split = draw_split(Problem(), 58)
     rng = np.random.RandomState(58)
     assert (split.targets == rng.normal(0, 1, (19, 30))).all()
     assert (split.order[:45] == rng.choice(55, 45, replace=False)).all()

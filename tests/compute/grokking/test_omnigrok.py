@@ -204,5 +204,5 @@ def test_what_cannot_be_trained_is_refused() -> None:
         digits(1797, 0)
     with pytest.raises(ValueError, match="want one for each"):
         PerceptronNetworks(SHAPE, SETTINGS, [digits(10, 0)] * 2)
-    with pytest.raises(ValueError, match="stack each size alone"):
+    with pytest.raises(ValueError, match="train one stack per size"):
         PerceptronNetworks(SHAPE, SETTINGS, [digits(10 + i, 0) for i in range(3)])

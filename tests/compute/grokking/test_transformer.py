@@ -134,12 +134,12 @@ def test_on_the_sphere_the_norm_stays() -> None:
     ("make", "said"),
     [
         (lambda: Architecture(p=2), "p >= 3"),
-        (lambda: Architecture(d_model=10, heads=4), "no multiple of 4 heads"),
+        (lambda: Architecture(d_model=10, heads=4), "not a multiple of 4 heads"),
         (lambda: Setting(train_fraction=1.0), "train_fraction is 1.0"),
         (lambda: Setting(weight_decay=-1.0), "weight_decay is -1.0"),
         (
             lambda: ModularAdditionNetworks(SHAPE, [Setting(train_fraction=0.2), SETTINGS[0]]),
-            "stack each size alone",
+            "train one stack per size",
         ),
     ],
 )

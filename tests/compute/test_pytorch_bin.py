@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compute.checkpoints import CheckpointError, check_weights, load_model, weight_files
-from compute.pickled import bin_files, bin_tensors, convert_to_safetensors
+from compute.pytorch_bin import bin_files, bin_tensors, convert_to_safetensors
 from tests.factories import VOCABULARY, tiny_model
 
 BASE = torch.zeros(200_000)
