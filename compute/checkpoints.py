@@ -1,8 +1,7 @@
-"""Loading of causal language models from local folders, with everything checked first.
+"""Loading of causal language models from local checkpoint folders, validated first.
 
-A folder is what `save_pretrained` writes: `config.json` and safetensors. Nothing is downloaded,
-no pickle is opened and no code that came with a model is run. Weights of any stored dtype are
-evaluated in float32.
+A folder is as `save_pretrained` writes it: `config.json` and safetensors. Nothing is downloaded,
+no pickle is opened and no code of a model is run. Weights of any dtype are loaded as float32.
 """
 
 import json
@@ -17,18 +16,17 @@ from torch import nn
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-# Constants that older exports keep beside the parameters: no model reads them, and in float16 the
-# mask's -1e9 is -inf.
+# Buffers of older exports that no model reads; the mask's -1e9 is -inf in float16.
 NOT_PARAMETERS = re.compile(r"\.masked_bias$|\.rotary_emb\.inv_freq$")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint folder that cannot be used; the message names the file and the remedy."""
+    """An unusable checkpoint folder; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """Number of parameters; tied embeddings count once."""
+    """Numbers of parameters; tied embeddings count once."""
 
     total: int
     nonembedding: int
@@ -38,7 +36,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return `config.json` of a checkpoint folder.
 
     Raises:
-        CheckpointError: the file is missing or is not a JSON object.
+        CheckpointError: the file is missing or not a JSON object.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -56,7 +54,7 @@ def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files of a folder, in order.
 
     Raises:
-        CheckpointError: none are there, or the index names a file that is not.
+        CheckpointError: there are none, or the index names a missing file.
     """
     if (folder / SINGLE_FILE).is_file():
         return [folder / SINGLE_FILE]
@@ -68,10 +66,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def shard_files(folder: Path, index_name: str) -> list[Path]:
-    """Return the files that an index of shards names, in order.
+    """Return the shards that an index names, in order.
 
     Raises:
-        CheckpointError: the index cannot be read, or names a file that is not beside it.
+        CheckpointError: the index is unreadable, or names a missing file or another folder.
     """
     index = folder / index_name
     try:
@@ -80,17 +78,17 @@ def shard_files(folder: Path, index_name: str) -> list[Path]:
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{index} is not an index of weights; copy it again") from error
     for path in paths:
-        # An index is data from elsewhere: it may name files beside itself, nothing else.
+        # An index is untrusted: it may only name files in its own folder.
         if path.name != str(path) or not (folder / path).is_file():
             raise CheckpointError(f"{folder / path}, named by {index.name}, is missing; copy it")
     return [folder / path for path in paths]
 
 
 def check_weights(folder: Path) -> None:
-    """Read every tensor once.
+    """Read every tensor, to find damaged files.
 
     Raises:
-        CheckpointError: a file is cut short, or a tensor holds a value that is not finite.
+        CheckpointError: a file is truncated, or a tensor has a non-finite value.
     """
     for path in weight_files(folder):
         try:
@@ -111,17 +109,17 @@ def load_model(folder: Path, *, vocabulary_size: int, device: str = "cpu") -> nn
     """Return the model of a folder in float32, in evaluation mode, without gradients.
 
     Args:
-        folder: what `save_pretrained` wrote.
-        vocabulary_size: entries of the corpus's tokenizer; the model may have more (padding).
+        folder: folder as `save_pretrained` writes it.
+        vocabulary_size: size of the corpus's tokenizer; a padded model has more entries.
         device: "cpu" or "cuda".
 
     Raises:
-        CheckpointError: a missing or damaged file, weights that are not finite, weights that do
-            not fit the configuration, or too small a vocabulary.
+        CheckpointError: a file is missing or damaged, weights are not finite or do not fit the
+            configuration, or the vocabulary is too small.
     """
     import transformers
 
-    auto: Any = transformers.AutoModelForCausalLM  # its stubs do not know output_loading_info
+    auto: Any = transformers.AutoModelForCausalLM  # the stubs lack output_loading_info
     config = read_config(folder)
     rows = config.get("vocab_size")
     if not isinstance(rows, int) or rows < vocabulary_size:
@@ -139,26 +137,26 @@ def load_model(folder: Path, *, vocabulary_size: int, device: str = "cpu") -> nn
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except Exception as error:  # a foreign config.json can fail anywhere in the library
+    except Exception as error:  # an unknown config.json can fail anywhere in the library
         raise CheckpointError(
             f"{folder} cannot be loaded ({error}); "
             "config.json and weights are of different models or of an unknown family"
         ) from error
-    lacking = sorted(report["missing_keys"]) + sorted(report["mismatched_keys"])
-    if lacking:
+    invalid = sorted(report["missing_keys"]) + sorted(report["mismatched_keys"])
+    if invalid:
         raise CheckpointError(
-            f"{folder}: weights lack or misshape {lacking[0]} ({len(lacking)} in all); "
+            f"{folder}: weights lack {invalid[0]} or it has another shape ({len(invalid)} in all); "
             "config.json and weights are of different models"
         )
-    loaded: nn.Module = model.to(device).eval().requires_grad_(False)
-    return loaded
+    frozen: nn.Module = model.to(device).eval().requires_grad_(False)
+    return frozen
 
 
 def parameter_counts(model: Any) -> ParameterCounts:
     """Return the parameter counts of a causal language model.
 
-    Non-embedding parameters are all but the input and output token embeddings, as published for
-    Pythia (arXiv:2304.01373, table 1); learned position embeddings count.
+    Non-embedding parameters exclude the input and output token embeddings, as published for Pythia
+    (arXiv:2304.01373, table 1), and include learned position embeddings.
     """
     embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
     token_weights = {id(p): p.numel() for e in embeddings if e is not None for p in e.parameters()}
@@ -170,7 +168,7 @@ def parameter_counts_from_config(folder: Path) -> ParameterCounts:
     """Return the parameter counts that `config.json` implies, without reading weights.
 
     Raises:
-        CheckpointError: transformers has no causal language model for the configuration.
+        CheckpointError: transformers has no causal language model for this configuration.
     """
     import transformers
 
@@ -181,7 +179,7 @@ def parameter_counts_from_config(folder: Path) -> ParameterCounts:
         )
         with torch.device("meta"):
             model = auto.from_config(config)
-    except Exception as error:  # a foreign config.json can fail anywhere in the library
+    except Exception as error:  # an unknown config.json can fail anywhere in the library
         raise CheckpointError(
             f"{folder / 'config.json'}: no causal language model for it ({error})"
         ) from error

@@ -1,6 +1,6 @@
-"""Batches that do not fit into memory are halved, and the work goes on.
+"""Batch sizes that fit into memory: halve the batch and retry after an out-of-memory error.
 
-A smaller batch changes results by rounding only; what was used is returned, to be recorded.
+A smaller batch changes results by rounding only; callers record the share that was used.
 """
 
 import gc
@@ -14,28 +14,31 @@ from compute.losses import BATCH_SIZES, BatchSizes
 
 Result = TypeVar("Result")
 
-# Of the usual batch; below it, it is the model that does not fit.
+# Share of the usual batch size; if this does not fit, the model itself does not.
 MIN_BATCH_SHARE = 1 / 64
-# How torch's allocators for a CPU say it: as a plain RuntimeError.
-_SAID = ("out of memory", "can't allocate memory", "not enough memory")
+# Messages of torch's CPU allocators, which raise a plain RuntimeError.
+_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ran out, on a GPU or a CPU."""
+    """Return whether an error reports that a GPU or CPU is out of memory."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _MESSAGES)
 
 
 def halve_until_fits(run: Callable[[float], Result], share: float = 1.0) -> tuple[Result, float]:
-    """Return (what `run` returns, the share of the usual batch that it was given).
+    """Call `run` with a share of the usual batch size, halved until it fits into memory.
 
     Args:
-        run: computes with a share of the usual batch.
-        share: to begin with; halved for as long as memory runs out.
+        run: computation with a share of the usual batch size.
+        share: first share.
+
+    Returns:
+        The result of `run`, and the share that fitted.
 
     Raises:
-        MemoryError: even the smallest batch does not fit.
+        MemoryError: the smallest batch does not fit.
     """
     while True:
         try:
@@ -49,14 +52,14 @@ def halve_until_fits(run: Callable[[float], Result], share: float = 1.0) -> tupl
                     "smaller model, shorter documents or a device with more memory"
                 ) from error
         share /= 2
-        # The failed attempt's tensors hang on its traceback, which has ended by now.
+        # The traceback, which ended above, referred to the tensors of the failed attempt.
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
 def scaled_batch_sizes(device: str, share: float) -> BatchSizes:
-    """Return a device's batch sizes, times a share."""
+    """Return a share of a device's usual batch sizes, at least 1."""
     usual = BATCH_SIZES[torch.device(device).type]
     return replace(
         usual,

@@ -1,6 +1,6 @@
-"""Training of one small GPT-NeoX language model, resumable and the same for every size of a suite.
+"""Resumable training of one small GPT-NeoX language model, a size of a suite.
 
-Every size sees the same windows in the same order; steps are saved at Pythia's schedule, 0, 1, 2,
+Every size sees the same windows in the same order; checkpoints follow Pythia's schedule: 0, 1, 2,
 4, ... and then linear (arXiv:2304.01373, section 2). AdamW with betas (0.9, 0.95), warm-up and a
 cosine decay to a tenth, gradients clipped to norm 1. The state is safetensors and JSON, no pickle.
 """
@@ -22,14 +22,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 Precision = Literal["auto", "float32", "bfloat16"]
-# Read once per step and thrown away: logits of one slice stay in a CPU's cache.
+# Positions per slice of the head; the logits of one slice fit into a CPU's cache.
 HEAD_SLICE = {"cpu": 1_024, "cuda": 16_384}
 FINAL_RATE = 0.1
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One size: a GPT-NeoX with tied embeddings."""
+    """Shape of one size: a GPT-NeoX with tied embeddings."""
 
     hidden_size: int
     layers: int
@@ -40,18 +40,18 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a size is trained.
+    """Training settings of a size.
 
     Attributes:
         steps: optimizer steps.
-        batch_windows: windows of `context` tokens a step.
-        micro_windows: windows that pass through the model at once; it changes rounding only.
-        learning_rate: its peak.
-        warmup_steps: linear from zero.
-        weight_decay: of matrices; biases and norms have none.
-        seed: of the initial weights. The order of windows has one of its own, the suite's.
-        order_seed: of the order of windows, the same for every size.
-        save_every: linear part of the saved steps.
+        batch_windows: windows of `context` tokens per step.
+        micro_windows: windows per forward pass; changes rounding only.
+        learning_rate: peak learning rate.
+        warmup_steps: steps of linear warm-up from zero.
+        weight_decay: weight decay of matrices; biases and norms have none.
+        seed: seed of the initial weights.
+        order_seed: seed of the order of windows, the same for every size.
+        save_every: interval of the linear part of the checkpoint schedule.
         precision: "auto" takes bfloat16 where the hardware multiplies it faster.
     """
 
@@ -69,7 +69,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class StepLog:
-    """One step of the loss log; loss is the mean over the step's batch, nats a token."""
+    """One step of the loss log; the loss is the mean over the batch, in nats per token."""
 
     step: int
     loss_nats: float
@@ -78,7 +78,7 @@ class StepLog:
 
 
 def checkpoint_steps(steps: int, save_every: int) -> tuple[int, ...]:
-    """Return the steps whose weights are kept: 0, 1, 2, 4, ... below save_every, then linear.
+    """Return the steps to checkpoint: 0, 1, 2, 4, ... below save_every, then linear.
 
     Raises:
         ValueError: a number that is not positive.
@@ -90,27 +90,27 @@ def checkpoint_steps(steps: int, save_every: int) -> tuple[int, ...]:
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
-    """Return the rate of update `step` (1 is the first): linear warm-up, cosine to a tenth."""
+    """Return the learning rate of a step from 1: linear warm-up, then cosine decay to a tenth."""
     if step <= schedule.warmup_steps:
         return schedule.learning_rate * step / schedule.warmup_steps
-    rest = max(1, schedule.steps - schedule.warmup_steps)
-    cosine = (1 + math.cos(math.pi * (step - schedule.warmup_steps) / rest)) / 2
+    decay_steps = max(1, schedule.steps - schedule.warmup_steps)
+    cosine = (1 + math.cos(math.pi * (step - schedule.warmup_steps) / decay_steps)) / 2
     return schedule.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
 
 def window_order(windows: int, seed: int, first: int, count: int) -> Int[np.ndarray, " count"]:
-    """Return the windows number first … of an endless order: one permutation an epoch."""
-    numbers = np.arange(first, first + count)
-    chosen = np.empty(count, np.int64)
-    for epoch in np.unique(numbers // windows):
-        at = numbers // windows == epoch
+    """Return `count` windows from position `first` of an endless order, shuffled per epoch."""
+    positions = np.arange(first, first + count)
+    order = np.empty(count, np.int64)
+    for epoch in np.unique(positions // windows):
+        in_epoch = positions // windows == epoch
         permutation = np.random.default_rng([seed, int(epoch)]).permutation(windows)
-        chosen[at] = permutation[numbers[at] % windows]
-    return chosen
+        order[in_epoch] = permutation[positions[in_epoch] % windows]
+    return order
 
 
 def new_model(architecture: Architecture, seed: int) -> Any:
-    """Return a freshly initialised model in float32."""
+    """Return a newly initialised model in float32."""
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
     config = GPTNeoXConfig(
@@ -125,7 +125,7 @@ def new_model(architecture: Architecture, seed: int) -> Any:
         eos_token_id=0,
         pad_token_id=0,
     )
-    # The flash kernel's backward pass on a CPU takes more time than all matrices together.
+    # On a CPU the flash kernel's backward pass takes longer than all matrix products.
     config._attn_implementation = "eager" if not torch.cuda.is_available() else "sdpa"
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -145,40 +145,40 @@ def resolve_precision(precision: Precision, device: str) -> torch.dtype:
 
 
 def _product_seconds(dtype: torch.dtype) -> float:
-    one = torch.ones(512, 512, dtype=dtype)
+    matrix = torch.ones(512, 512, dtype=dtype)
     best = math.inf
     for _ in range(8):
         start = time.perf_counter()
-        one @ one
+        matrix @ matrix
         best = min(best, time.perf_counter() - start)
     return best
 
 
 def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.dim() > 1]
-    rest = [p for p in model.parameters() if p.dim() <= 1]
+    vectors = [p for p in model.parameters() if p.dim() <= 1]
     groups = [
         {"params": matrices, "weight_decay": schedule.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+        {"params": vectors, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
 def _micro_loss(model: Any, windows: Int[Tensor, "rows context"], dtype: torch.dtype) -> float:
-    """Add the gradient of the summed loss of some windows; return that sum (nats)."""
+    """Add the gradient of the summed loss of some windows; return the sum, in nats."""
     kind = windows.device.type
     mixed = torch.autocast(kind, dtype) if dtype != torch.float32 else nullcontext()
     with mixed:
         hidden = model.base_model(input_ids=windows[:, :-1], use_cache=False).last_hidden_state
-    # The head's gradient is taken slice by slice, so that no logits of a whole batch ever exist.
+    # Backpropagate through the head in slices: the logits of a whole batch would not fit.
     states = hidden.detach().flatten(0, 1).requires_grad_()
     targets = windows[:, 1:].reshape(-1)
     total = torch.zeros((), device=windows.device)
     size = HEAD_SLICE[kind]
-    for part, wanted in zip(torch.split(states, size), torch.split(targets, size), strict=True):
+    for part, target in zip(torch.split(states, size), torch.split(targets, size), strict=True):
         with torch.autocast(kind, dtype) if dtype != torch.float32 else nullcontext():
             logits = model.get_output_embeddings()(part)
-        loss = nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
+        loss = nn.functional.cross_entropy(logits.float(), target, reduction="sum")
         torch.autograd.backward(loss)
         total += loss.detach()
     assert states.grad is not None
@@ -196,7 +196,7 @@ class _Run:
     step: int = 0
 
     def advance(self, windows: UInt16[np.ndarray, "rows context"]) -> StepLog:
-        """Do one update on a batch of windows."""
+        """Update the model on a batch of windows."""
         start = time.perf_counter()
         batch = torch.from_numpy(windows.astype(np.int64)).to(self.device)
         parts = torch.split(batch, self.schedule.micro_windows)
@@ -224,47 +224,47 @@ def train(
     state_every: int = 50,
     on_step: Callable[[StepLog], None] = lambda _: None,
 ) -> None:
-    """Train one size, or go on where an interrupted run stopped.
+    """Train one size, or resume an interrupted run.
 
-    `folder/stepS` receives float16 weights as `save_pretrained` writes them, `folder/log.jsonl` one
-    line a step; `folder/state` holds what a resumed run needs and is replaced whole.
+    Writes float16 checkpoints as `save_pretrained` to `folder/stepS`, one line per step to
+    `folder/log.jsonl`, and the state to resume from to `folder/state.safetensors`.
 
     Args:
-        windows: token ids, memory-mapped; every window is its own context.
-        architecture: of the model.
-        schedule: of the training.
-        folder: of this size.
+        windows: token ids, memory-mapped; every window is a separate context.
+        architecture: shape of the model.
+        schedule: training settings.
+        folder: output folder of this size.
         device: "cpu" or "cuda".
-        state_every: steps between states; so many are lost at most.
-        said: called after every step.
+        state_every: steps between two writes of the state.
+        on_step: called after every step.
 
     Raises:
         ValueError: a window is too short, or a token is outside the vocabulary.
-        RuntimeError: gradients are not finite; the last state is kept.
+        RuntimeError: gradients or weights are not finite; the last state remains.
     """
     _check(windows, architecture)
     folder.mkdir(parents=True, exist_ok=True)
-    run = _resumed(folder, architecture, schedule, device)
-    kept = set(checkpoint_steps(schedule.steps, schedule.save_every))
+    run = _resume(folder, architecture, schedule, device)
+    steps = set(checkpoint_steps(schedule.steps, schedule.save_every))
     if run.step == 0:
-        _keep(run, folder)
+        _save_checkpoint(run, folder)
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         for rows in _batches(windows, schedule, run.step):
-            logged = run.advance(rows)
-            log.write(json.dumps(logged.__dict__) + "\n")
-            if run.step in kept:
-                _keep(run, folder)
+            step_log = run.advance(rows)
+            log.write(json.dumps(step_log.__dict__) + "\n")
+            if run.step in steps:
+                _save_checkpoint(run, folder)
             if run.step % state_every == 0 or run.step == schedule.steps:
                 log.flush()
                 _write_state(run, folder)
-            on_step(logged)
+            on_step(step_log)
 
 
 def _check(windows: UInt16[np.ndarray, "windows context"], architecture: Architecture) -> None:
     if windows.shape[1] != architecture.context or windows.shape[1] < 2:
         raise ValueError(
             f"windows have {windows.shape[1]} tokens, the architecture {architecture.context}; "
-            "want the same, at least 2"
+            "want equal numbers, at least 2"
         )
     largest = max((int(part.max()) for part in np.array_split(windows, 64) if len(part)), default=0)
     if largest >= architecture.vocabulary_size:
@@ -275,25 +275,25 @@ def _check(windows: UInt16[np.ndarray, "windows context"], architecture: Archite
 
 
 def _batches(
-    windows: UInt16[np.ndarray, "windows context"], schedule: Schedule, done: int
+    windows: UInt16[np.ndarray, "windows context"], schedule: Schedule, first_step: int
 ) -> Iterator[UInt16[np.ndarray, "rows context"]]:
-    for step in range(done, schedule.steps):
-        chosen = window_order(
+    for step in range(first_step, schedule.steps):
+        order = window_order(
             len(windows), schedule.order_seed, step * schedule.batch_windows, schedule.batch_windows
         )
-        yield np.array(windows[chosen])
+        yield np.array(windows[order])
 
 
-def _keep(run: _Run, folder: Path) -> None:
+def _save_checkpoint(run: _Run, folder: Path) -> None:
     target, part = folder / f"step{run.step}", folder / f"step{run.step}.part"
     if target.is_dir():
         return
     state: dict[str, Tensor] = {}
-    seen = set()
+    pointers = set()
     for name, value in run.model.state_dict().items():
-        if value.data_ptr() not in seen:  # tied weights are stored once
+        if value.data_ptr() not in pointers:  # store tied weights once
             state[name] = value.half()
-        seen.add(value.data_ptr())
+        pointers.add(value.data_ptr())
     if not all(value.isfinite().all() for value in state.values()):
         raise RuntimeError(f"step {run.step}: weights do not fit float16; lower the learning rate")
     run.model.save_pretrained(part, state_dict=state, safe_serialization=True)
@@ -313,7 +313,7 @@ def _write_state(run: _Run, folder: Path) -> None:
     os.replace(part, folder / "state.safetensors")
 
 
-def _resumed(folder: Path, architecture: Architecture, schedule: Schedule, device: str) -> _Run:
+def _resume(folder: Path, architecture: Architecture, schedule: Schedule, device: str) -> _Run:
     model = new_model(architecture, schedule.seed).to(device)
     run = _Run(
         model,
@@ -336,12 +336,12 @@ def _resumed(folder: Path, architecture: Architecture, schedule: Schedule, devic
                 for kind in ("step", "exp_avg", "exp_avg_sq")
             }
     run.step = int(next(iter(run.optimizer.state.values()))["step"])
-    _cut_log(folder / "log.jsonl", run.step)
+    _truncate_log(folder / "log.jsonl", run.step)
     return run
 
 
-def _cut_log(path: Path, step: int) -> None:
-    """Drop lines after `step`: these steps are done again."""
+def _truncate_log(path: Path, step: int) -> None:
+    """Drop the lines after `step`, whose steps are repeated."""
     lines = path.read_text(encoding="utf-8").splitlines()[:step] if path.is_file() else []
     part = path.with_suffix(".part")
     part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Grids of toy networks: cells over two of their settings, and the groups they are trained in."""
+"""Grids of toy networks: one cell per combination of two settings."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -25,12 +25,12 @@ INTEGER_AXES = {"batch_size", "seed", "split_seed"}
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells over two axes; row-major, y slow.
+    """Cells over two axes, in row-major order: x changes fastest.
 
     Attributes:
-        x: name of the axis across, and its values.
-        y: name of the axis upwards, and its values.
-        base: what all cells share.
+        x: name and values of the horizontal axis.
+        y: name and values of the vertical axis.
+        base: setting of all cells, apart from the axes.
     """
 
     x: tuple[Axis, tuple[float, ...]]
@@ -38,14 +38,14 @@ class Grid:
     base: Setting = Setting()  # noqa: RUF009
 
     def __post_init__(self) -> None:
-        """Raise ValueError for axes that make no grid."""
+        """Raise ValueError for invalid axes."""
         if self.x[0] == self.y[0]:
-            raise ValueError(f"both axes are {self.x[0]}: choose two")
+            raise ValueError(f"both axes are {self.x[0]}; choose two different ones")
         for name, values in (self.x, self.y):
             if name in INTEGER_AXES and any(value != round(value) for value in values):
-                raise ValueError(f"{name}: {values}: whole numbers are wanted")
+                raise ValueError(f"{name} has values {values}, want integers")
             if not values or list(values) != sorted(set(values)):
-                raise ValueError(f"values of {name} must rise, and there must be one")
+                raise ValueError(f"values of {name} must be ascending and not empty")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -56,7 +56,7 @@ class Grid:
         """Return the setting of every cell.
 
         Raises:
-            ValueError: a value that its axis cannot have.
+            ValueError: a value is out of range.
         """
         return [
             replace(self.base, **{self.x[0]: _value(self.x[0], x), self.y[0]: _value(self.y[0], y)})
@@ -70,6 +70,6 @@ def _value(axis: str, value: float) -> Any:
 
 
 def log_axis(low: float, high: float, count: int) -> tuple[float, ...]:
-    """Return values from 10^low to 10^high, evenly in the logarithm."""
+    """Return `count` log-spaced values from 10^low to 10^high."""
     spaced: Float[np.ndarray, " values"] = 10 ** np.linspace(low, high, count)
     return tuple(spaced.tolist())

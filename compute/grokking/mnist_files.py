@@ -1,6 +1,6 @@
-"""MNIST's four IDX files in a folder, compressed or not: where they are, and their numbers.
+"""The four IDX files of MNIST in a folder, gzipped or not.
 
-Knows no torch: requests look at the files too.
+Free of torch: requests read the files too.
 """
 
 import gzip
@@ -23,7 +23,7 @@ def find_file(folder: Path, name: str) -> Path:
     """Return the path of one of `FILES`.
 
     Raises:
-        ValueError: it is not there.
+        ValueError: the file is missing.
     """
     stem = FILES[name]
     for candidate in (
@@ -34,22 +34,22 @@ def find_file(folder: Path, name: str) -> Path:
     ):
         if (folder / candidate).is_file():
             return folder / candidate
-    raise ValueError(f"{folder} has no {stem} or {stem}.gz: put MNIST's four IDX files there")
+    raise ValueError(f"{folder} has no {stem} or {stem}.gz; put the four IDX files of MNIST there")
 
 
 def read_row_count(path: Path, magic: int) -> int:
-    """Return how many images or labels a file says it has; reads its head alone.
+    """Return the number of images or labels from the header of a file.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: the file has another format.
     """
     with path.open("rb") as file:
-        is_packed = file.read(2) == b"\x1f\x8b"
+        is_gzipped = file.read(2) == b"\x1f\x8b"
     try:
-        with gzip.open(path) if is_packed else path.open("rb") as file:
+        with gzip.open(path) if is_gzipped else path.open("rb") as file:
             head = file.read(8)
     except (gzip.BadGzipFile, EOFError) as error:
-        raise ValueError(f"{path} is cut short") from error
+        raise ValueError(f"{path} is truncated") from error
     if len(head) < 8 or struct.unpack(">I", head[:4])[0] != magic:
         raise _magic_error(path, magic)
     return int(struct.unpack(">I", head[4:])[0])
@@ -61,10 +61,10 @@ def _magic_error(path: Path, magic: int) -> ValueError:
 
 
 def read_idx(path: Path, magic: int) -> UInt8[np.ndarray, "rows *shape"]:
-    """Return what a file holds.
+    """Return the values of a file.
 
     Raises:
-        ValueError: it is no such file, or cut short.
+        ValueError: the file has another format or is truncated.
     """
     data = path.read_bytes()
     data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
@@ -74,5 +74,5 @@ def read_idx(path: Path, magic: int) -> UInt8[np.ndarray, "rows *shape"]:
         raise _magic_error(path, magic)
     shape = struct.unpack(f">{dims}I", data[4:head])
     if len(data) - head != int(np.prod(shape)):
-        raise ValueError(f"{path} says {shape} and has {len(data) - head} values: it is cut short")
+        raise ValueError(f"{path} is truncated: {len(data) - head} values of shape {shape}")
     return np.frombuffer(data, np.uint8, offset=head).reshape(shape)

@@ -1,11 +1,11 @@
-"""The four phases of learning, from the steps at which accuracies are reached.
+"""The four phases of learning, from the steps at which accuracy thresholds are reached.
 
 Source: arXiv:2205.10343, section 4: comprehension (C), grokking (G), memorisation (M), confusion
-(X). An accuracy that is never reached within a budget of S steps is stored as S - 1, the last step.
+(X). A threshold that is not reached within a budget of S steps is stored as S - 1, the last step.
 
-Two cases are left open there. A test accuracy that comes exactly `gap` steps after the train
-accuracy is grokking: the delay has reached the gap. A test accuracy without the train accuracy is
-confusion, with a flag: what was asked of the network, to fit its training set, was not learned.
+The source leaves two cases open. A test threshold reached exactly `gap` steps after the train
+threshold is grokking. A test threshold without the train threshold is confusion, with a flag: the
+network has not learned its training set.
 """
 
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ class PhaseLabels:
     """Phases of the cells of a grid.
 
     Attributes:
-        phases: one letter of `PHASES` a cell.
-        test_only: cells in confusion whose test accuracy was reached without the train accuracy.
+        phases: one letter of `PHASES` per cell.
+        test_only: cells in confusion that reached the test threshold only.
     """
 
     phases: Shaped[np.ndarray, "*cells"]
     test_only: Bool[np.ndarray, "*cells"]
 
     def counts(self) -> dict[str, int]:
-        """Return how many cells each phase has, and how many of those in confusion are flagged."""
-        found = {phase: int((self.phases == phase).sum()) for phase in PHASES}
-        return {**found, "test_only": int(self.test_only.sum())}
+        """Return the number of cells of each phase, and of flagged cells as "test_only"."""
+        counts = {phase: int((self.phases == phase).sum()) for phase in PHASES}
+        return {**counts, "test_only": int(self.test_only.sum())}
 
 
 def phase_labels(
@@ -51,16 +51,16 @@ def phase_labels(
     """Return the phase of every cell.
 
     Args:
-        train: step at which the train accuracy was reached; budget - 1, or more, if never.
-        test: the same of the test accuracy.
+        train: first step at the train threshold; budget - 1 or more if never.
+        test: first step at the test threshold, likewise.
         budget: number of steps S.
-        gap: steps between the two from which a delay counts as grokking.
+        gap: minimum delay between both that counts as grokking, in steps.
 
     Raises:
         ValueError: shapes differ, a step is negative, or the budget or the gap is not positive.
     """
     if train.shape != test.shape:
-        raise ValueError(f"{train.shape} train steps, {test.shape} test steps: one of each a cell")
+        raise ValueError(f"{train.shape} train steps, {test.shape} test steps: want equal shapes")
     if budget < 2 or gap < 1:
         raise ValueError(f"budget {budget}, gap {gap}: want a budget >= 2 and a gap >= 1")
     if min(train.min(initial=0), test.min(initial=0)) < 0:
@@ -80,15 +80,12 @@ def margins(
     budget: int,
     gap: int = PUBLISHED_GAP,
 ) -> Int[np.ndarray, "*cells"]:
-    """Return how many steps each cell is away from another phase.
-
-    The smallest change of one of its steps that would give it another label.
-    """
+    """Return the smallest change of one step that would give each cell another phase."""
     to_train = np.abs(budget - 1 - train.astype(np.int64))
     to_test = np.abs(budget - 1 - test.astype(np.int64))
     to_gap = np.abs(test.astype(np.int64) - train - gap)
     fits, generalises = train < budget - 1, test < budget - 1
-    # Unreached: how far beyond the budget it would have been is not known.
-    away = np.where(fits, to_train, budget)
-    away = np.where(fits & generalises, np.minimum(to_test, np.minimum(away, to_gap)), away)
-    return np.where(~fits & generalises, to_test, away)
+    # A threshold that was not reached may lie any number of steps beyond the budget.
+    margin = np.where(fits, to_train, budget)
+    margin = np.where(fits & generalises, np.minimum(to_test, np.minimum(margin, to_gap)), margin)
+    return np.where(~fits & generalises, to_test, margin)

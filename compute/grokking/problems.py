@@ -1,13 +1,12 @@
-"""The toy of effective theory: addition of numbers that are represented by vectors.
+"""The toy problem of effective theory: addition of numbers with learned embeddings.
 
-Source: arXiv:2205.10343, sections 3 and 4. A decoder sees E_i + E_j, for an unordered pair i <= j,
-and says the sum: as the nearest of random target vectors (MSE) or as a class (cross-entropy). In
-the other task it sees the product of two 3 x 3 matrices and says the product of two permutations
-of S3.
+Source: arXiv:2205.10343, sections 3 and 4. A decoder maps E_i + E_j, for an unordered pair i <= j,
+to the sum: to the nearest of random target vectors (MSE) or to a class (cross-entropy). In the
+other task it maps the product of two 3 x 3 matrices to the product of two permutations of S3.
 
 Published settings: p = 10, E of one dimension, uniform in (-0.5, 0.5); decoder 1-200-200-30, tanh,
-as `torch.nn.Linear` begins; 45 of 55 pairs, chosen after the targets by numpy's legacy generator
-with seed 58; full batch; AdamW, learning rates 1e-3 (E) and 1e-4 (decoder).
+initialised as `torch.nn.Linear`; 45 of 55 pairs, drawn after the targets by numpy's legacy
+generator with seed 58; full batch; AdamW, learning rates 1e-3 (E) and 1e-4 (decoder).
 """
 
 from dataclasses import dataclass
@@ -31,14 +30,14 @@ S3_INIT_SCALE = 0.1
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be learned, the same for every network of a stack.
+    """Problem and decoder of all networks of a stack.
 
     Attributes:
         task: "addition" of p numbers, or multiplication in "s3".
-        p: numbers; 6 in S3.
-        width: of both hidden layers.
-        loss: "mse" to random targets, nearest counts; or "ce".
-        dim: of a number's representation; 9 in S3.
+        p: number of inputs; 6 in S3.
+        width: width of both hidden layers.
+        loss: "mse" to random targets, of which the nearest is the answer; or "ce".
+        dim: dimensions of a number's representation; 9 in S3.
     """
 
     task: TaskName = "addition"
@@ -48,25 +47,25 @@ class Problem:
     dim: int = 1
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a problem that there is not."""
+        """Raise ValueError for an invalid problem."""
         if self.task == "s3" and (self.p, self.dim) != (6, 9):
             raise ValueError(f"S3 has p = 6 and dim = 9, not {self.p} and {self.dim}")
         if self.p < 3 or self.width < 1 or self.dim < 1:
             raise ValueError(f"p {self.p}, width {self.width}, dim {self.dim}: want >= 3, 1, 1")
 
     def pairs(self) -> Int[np.ndarray, "pairs 2"]:
-        """Return the inputs: unordered pairs of numbers, ordered ones of permutations."""
+        """Return the inputs: unordered pairs of numbers or ordered pairs of permutations."""
         if self.task == "addition":
             return pairs(self.p)
         return np.array([(i, j) for i in range(6) for j in range(6)], np.int64)
 
     def answers(self) -> Int[np.ndarray, " pairs"]:
         """Return the class of every input."""
-        of = self.pairs()
+        inputs = self.pairs()
         table = np.add.outer(np.arange(self.p), np.arange(self.p))
         if self.task == "s3":
             table = s3_table()
-        answers: NDArray[np.int64] = table[of[:, 0], of[:, 1]]
+        answers: NDArray[np.int64] = table[inputs[:, 0], inputs[:, 1]]
         return answers
 
     def n_answers(self) -> int:
@@ -74,28 +73,28 @@ class Problem:
         return 2 * self.p - 1 if self.task == "addition" else 6
 
     def shape(self) -> Shape:
-        """Return the decoder's."""
+        """Return the shape of the decoder."""
         outputs = TARGET_DIM if self.loss == "mse" else self.n_answers()
         return Shape((self.dim, self.width, self.width, outputs), "tanh")
 
 
 def s3_table() -> Int[np.ndarray, "6 6"]:
     """Return the multiplication table of S3: the index of (first i, then j) as permutations."""
-    every = list(permutations(range(3)))
-    return np.array([[every.index(tuple(b[k] for k in a)) for b in every] for a in every])
+    group = list(permutations(range(3)))
+    return np.array([[group.index(tuple(b[k] for k in a)) for b in group] for a in group])
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How one network is trained. Fractions and rates are per network; they may all differ.
+    """Training settings of one network.
 
     Attributes:
-        train_fraction: share of the pairs to train on, rounded to whole pairs.
+        train_fraction: share of the pairs to train on, rounded to a number of pairs.
         init_scale: factor of the decoder's initial parameters.
-        dropout: share of the decoder's hidden activations that a step leaves out.
-        batch_size: train pairs of a step; 0 is all.
-        seed: of the initial parameters, dropout and batches.
-        split_seed: of the targets and of which pairs are trained on.
+        dropout: dropout rate of the decoder's hidden layers.
+        batch_size: training pairs per step; 0 is all.
+        seed: seed of the initial parameters, dropout and batches.
+        split_seed: seed of the targets and the training set.
     """
 
     lr_representation: float = 1e-3
@@ -125,8 +124,8 @@ class Split:
     """Targets and training pairs of one split seed.
 
     Attributes:
-        targets: one vector a class.
-        order: all pairs, those of a training set of size n being the first n.
+        targets: one vector per class.
+        order: all pairs; a training set of size n is the first n.
     """
 
     targets: Float[np.ndarray, "answers outputs"]
@@ -134,9 +133,9 @@ class Split:
 
 
 def draw_split(problem: Problem, seed: int) -> Split:
-    """Return what a split seed draws: targets first, then the order of pairs.
+    """Draw the targets, then the order of pairs.
 
-    In numpy's legacy order, so that seed 58 is the published split.
+    From numpy's legacy generator, for which seed 58 gives the published split.
     """
     rng = np.random.RandomState(seed)
     targets = rng.normal(0, 1, (problem.n_answers(), TARGET_DIM))
@@ -145,5 +144,5 @@ def draw_split(problem: Problem, seed: int) -> Split:
 
 
 def n_train(problem: Problem, setting: Setting) -> int:
-    """Return the size of a setting's training set, in pairs."""
+    """Return the number of training pairs of a setting."""
     return max(1, round(setting.train_fraction * len(problem.pairs())))

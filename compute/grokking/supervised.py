@@ -1,7 +1,7 @@
-"""Data that Omnigrok's networks learn: digits, MNIST from a file, a teacher's outputs.
+"""Data sets of Omnigrok: digits, MNIST from files, outputs of a random teacher.
 
-Source: arXiv:2210.01117. Digits are those of scikit-learn (1,797 images of 8 x 8, from the UCI
-repository), divided by 16; a small stand-in for MNIST that needs no download.
+Source: arXiv:2210.01117. The digits of scikit-learn (1,797 images of 8 x 8 pixels, from the UCI
+repository), divided by 16, replace MNIST where it is not downloaded.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from compute.grokking import mnist_files
 from compute.grokking.omnigrok_setting import TEACHER
 
 N_CLASSES = 10
-# A teacher-student sample counts as right under this squared error.
+# Squared error below which a teacher-student sample counts as correct.
 CORRECT_BELOW = 1e-3
 
 
 @dataclass(frozen=True)
 class Supervised:
-    """Inputs and targets to train on and to test on.
+    """Inputs and targets of a training and a test set.
 
     Attributes:
-        classes: of the train rows, None where a target is no class.
-        test_classes: of the test rows.
+        classes: classes of the training rows; None for regression.
+        test_classes: classes of the test rows; None for regression.
     """
 
     inputs: Float[np.ndarray, "train inputs"]
@@ -50,15 +50,15 @@ def _classified(
 
 
 def digits(n_train: int, seed: int) -> Supervised:
-    """Return scikit-learn's digits: n_train at random to train on, all others to test on.
+    """Return scikit-learn's digits: n_train random rows to train on, the others to test on.
 
     Raises:
-        ValueError: n_train leaves nothing to train or to test on.
+        ValueError: the training or the test set is empty.
     """
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    images, classes = found.data / 16, found.target.astype(np.int64)
+    bunch = load_digits()
+    images, classes = bunch.data / 16, bunch.target.astype(np.int64)
     if not 1 <= n_train < len(images):
         raise ValueError(f"n_train {n_train}: want 1 to {len(images) - 1} of the digits")
     order = np.random.default_rng(seed).permutation(len(images))
@@ -67,10 +67,10 @@ def digits(n_train: int, seed: int) -> Supervised:
 
 
 def teacher_student(n_train: int, seed: int, n_test: int = 100) -> Supervised:
-    """Return normal inputs and a random teacher's outputs, 5-100-100-5 tanh.
+    """Return normal inputs and the outputs of a random 5-100-100-5 tanh teacher.
 
     Raises:
-        ValueError: nothing to train or to test on.
+        ValueError: the training or the test set is empty.
     """
     if n_train < 1 or n_test < 1:
         raise ValueError(f"n_train {n_train}, n_test {n_test}: want at least 1")
@@ -87,12 +87,12 @@ def _flat(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def mnist(folder: Path, n_train: int) -> Supervised:
-    """Return MNIST from a folder with its four IDX files, compressed or not.
+    """Return MNIST from its four IDX files, with pixels divided by 255.
 
-    The first n_train training images, as published; pixels divided by 255.
+    The training set is the first n_train images, as published.
 
     Raises:
-        ValueError: a file is missing, is no such file, or n_train is out of range.
+        ValueError: a file is missing or invalid, or n_train is out of range.
     """
     images, test_images, labels, test_labels = (
         mnist_files.read_idx(mnist_files.find_file(folder, name), magic)
@@ -103,9 +103,11 @@ def mnist(folder: Path, n_train: int) -> Supervised:
             ("test_labels", mnist_files.LABELS_MAGIC),
         )
     )
-    for pixels, of in ((images, labels), (test_images, test_labels)):
-        if len(pixels) != len(of) or not len(of) or of.max() >= N_CLASSES:
-            raise ValueError(f"{folder}: {len(pixels)} images and {len(of)} labels do not fit")
+    for pixels, classes in ((images, labels), (test_images, test_labels)):
+        if len(pixels) != len(classes) or not len(classes) or classes.max() >= N_CLASSES:
+            raise ValueError(
+                f"{folder}: {len(pixels)} images and {len(classes)} labels do not match"
+            )
     if not 1 <= n_train <= len(images):
         raise ValueError(f"n_train {n_train}: want 1 to {len(images)}, the images in {folder}")
     return _classified(

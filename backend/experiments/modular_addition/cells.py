@@ -139,7 +139,7 @@ def _clock_summary(clock: Clock, measures: dict[str, NDArray[np.float64]]) -> di
         "start_key_share": finite_or_none(measures["key_share"][0]),
         "single_frequency_neurons": finite_or_none((neurons.share > SINGLE_FREQUENCY_SHARE).mean()),
         "planes": list(clock.planes),
-        "drawn_neurons": list(clock.drawn),
+        "drawn_neurons": list(clock.top_neurons),
     }
 
 

@@ -227,5 +227,5 @@ def test_what_is_drawn_takes_turns() -> None:
     seen = network_activations(SHAPE, written_clock())
     made = replace(seen, hidden=np.stack(noisy, axis=2), W_L=seen.W_L[:4])
     found = find_clock(made, 2)
-    assert {int(found.neurons.frequency[n]) for n in found.drawn} == {2, 5}
-    assert 0 in found.drawn
+    assert {int(found.neurons.frequency[n]) for n in found.top_neurons} == {2, 5}
+    assert 0 in found.top_neurons

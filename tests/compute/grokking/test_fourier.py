@@ -10,11 +10,11 @@ from compute.grokking.fourier import (
     embedding_gini,
     fourier_basis,
     frequency_energy_share,
-    frequency_plane,
     gini,
     neuron_frequencies,
     principal_plane,
     progress_measures,
+    rotation_plane,
     spectrum,
     sum_directions,
 )
@@ -73,12 +73,12 @@ def test_neurons_have_the_frequencies_they_compute() -> None:
             made.append(3 + wave + 0.02 * rng.normal(size=(P, P)))
     made.append(np.cos(2 * np.pi * 9 * a / P))
     made.append(np.ones((P, P)))
-    found = neuron_frequencies(np.stack(made, axis=2), at_least=0.1)
+    found = neuron_frequencies(np.stack(made, axis=2), min_share=0.1)
     assert found.frequency.tolist() == [2] * 30 + [5] * 30 + [9, 0]
     assert found.share[:60].min() > 0.99
     assert found.share[61] == 0
     assert found.key == (2, 5)
-    assert neuron_frequencies(np.stack(made, axis=2), at_least=0.0).key == (2, 5, 9)
+    assert neuron_frequencies(np.stack(made, axis=2), min_share=0.0).key == (2, 5, 9)
 
 
 def test_a_perfect_clock_is_all_in_its_frequencies() -> None:
@@ -120,7 +120,7 @@ def test_gini_is_the_mean_difference_over_twice_the_mean(values: list[float]) ->
 
 def test_planes_show_the_circle() -> None:
     E = circle((4,)) + 5
-    for plane in (principal_plane(E), frequency_plane(E, 4)):
+    for plane in (principal_plane(E), (E - E.mean(axis=0)) @ rotation_plane(E, 4)):
         radius = np.linalg.norm(plane, axis=1)
         assert radius == pytest.approx(radius[0])
         turn = np.unwrap(np.arctan2(plane[:, 1], plane[:, 0]))
@@ -131,4 +131,4 @@ def test_what_has_no_spectrum_is_refused() -> None:
     with pytest.raises(ValueError, match="p = 10"):
         fourier_basis(10)
     with pytest.raises(ValueError, match="frequency 12"):
-        frequency_plane(circle((4,)), 12)
+        rotation_plane(circle((4,)), 12)

@@ -190,7 +190,7 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
     images = tmp_path / MNIST_FILES["images"]
     whole = images.read_bytes()
     images.write_bytes(whole[:-5])
-    with pytest.raises(ValueError, match="cut short"):
+    with pytest.raises(ValueError, match="truncated"):
         mnist(tmp_path, 5)
     images.write_bytes(b"PK\x03\x04" + whole[4:])
     with pytest.raises(ValueError, match="not an IDX file"):

@@ -12,7 +12,6 @@ from compute.grokking.parallelograms import (
     closed_mask,
     critical_fraction,
     effective_dynamics,
-    effective_flow,
     ideal_accuracy,
     min_pairs_for_line,
     nullity,
@@ -21,6 +20,7 @@ from compute.grokking.parallelograms import (
     predicted_accuracy,
     rqi,
     time_scale,
+    training_rows,
 )
 
 LINE = np.arange(10.0)[:, None]
@@ -96,6 +96,15 @@ def test_sum_and_size_are_conserved_by_the_effective_dynamics() -> None:
     assert (np.diff(run.loss) <= 1e-12).all()
     assert run.loss[-1] < 1e-6 * run.loss[0]
     assert rqi(run.E)[-1] == 1
+
+
+def effective_flow(p: int, E: np.ndarray, is_train: np.ndarray) -> np.ndarray:
+    """Reference: dE/dt = (2 l0 / Z0^2) E - (2 / Z0) A^T A E, the gradient flow of the loss."""
+    rows = training_rows(p, is_train)
+    errors = rows @ E
+    z0 = float((E**2).sum())
+    down: np.ndarray = 2 * float((errors**2).sum()) / z0**2 * E - 2 / z0 * (rows.T @ errors)
+    return down
 
 
 @given(st.integers(0, 2**31 - 1), st.sampled_from([4, 7, 10]), st.integers(1, 3))

@@ -57,7 +57,7 @@ def test_a_grid_in_stacks_is_the_grid_in_one() -> None:
 def test_grids_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="both axes are lr_decoder"):
         Grid(("lr_decoder", (1.0,)), ("lr_decoder", (1.0,)))
-    with pytest.raises(ValueError, match="values of dropout must rise"):
+    with pytest.raises(ValueError, match="values of dropout must be ascending"):
         Grid(("dropout", (0.2, 0.1)), ("lr_decoder", (1.0,)))
     with pytest.raises(ValueError, match=r"dropout is 1\.5"):
         Grid(("dropout", (0.5, 1.5)), ("lr_decoder", (1.0,))).settings()

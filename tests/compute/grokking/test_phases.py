@@ -70,7 +70,7 @@ def test_counts_add_up_to_the_cells() -> None:
 @pytest.mark.parametrize(
     ("train", "test", "budget", "gap", "said"),
     [
-        ([1], [1, 2], S, 1, "one of each a cell"),
+        ([1], [1, 2], S, 1, "want equal shapes"),
         ([1], [-1], S, 1, "count from 0"),
         ([1], [1], 1, 1, "budget 1"),
         ([1], [1], S, 0, "gap 0"),
