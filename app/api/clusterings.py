@@ -97,32 +97,32 @@ def clustering_by_id(store: StoreDep, clustering: Id) -> ClusteringView:
 def list_clusters(
     store: StoreDep,
     clustering: Id,
-    wanted: Annotated[ClusterFilter, Depends(_cluster_filter)],
+    filters: Annotated[ClusterFilter, Depends(_cluster_filter)],
     format: Annotated[
-        Literal["json", "csv"], Query(description="csv gives all pages from the cursor on")
+        Literal["json", "csv"], Query(description="csv: all pages from the cursor on")
     ] = "json",
 ) -> ClusterPage | Response:
     """Clusters by rank or score, filtered."""
     if format == "json":
-        return cluster_list.list_clusters(store, clustering, wanted)
-    wanted = replace(wanted, limit=MAX_CLUSTERS)
-    first = cluster_list.list_clusters(store, clustering, wanted)
+        return cluster_list.list_clusters(store, clustering, filters)
+    filters = replace(filters, limit=MAX_CLUSTERS)
+    first = cluster_list.list_clusters(store, clustering, filters)
     return csv_response(
         CSV_HEADER,
-        _csv_pages(store, clustering, wanted, first),
+        _csv_pages(store, clustering, filters, first),
         f"clustering-{clustering}.csv",
         truncated=first.n_matching > MAX_CSV_ROWS,
     )
 
 
 def _csv_pages(
-    store: Store, clustering: int, wanted: ClusterFilter, page: ClusterPage
+    store: Store, clustering: int, filters: ClusterFilter, page: ClusterPage
 ) -> Iterator[list[Row]]:
     n_rows = len(page.clusters)
     yield [_csv_row(row) for row in page.clusters]
     while page.next_cursor is not None and n_rows < MAX_CSV_ROWS:
         page = cluster_list.list_clusters(
-            store, clustering, replace(wanted, cursor=page.next_cursor)
+            store, clustering, replace(filters, cursor=page.next_cursor)
         )
         n_rows += len(page.clusters)
         yield [_csv_row(row) for row in page.clusters]

@@ -1,4 +1,4 @@
-"""Clusters: members in their documents, cosines between them, and a person's words on them."""
+"""Clusters: members in their documents, cosines between them, and annotations."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -21,7 +21,7 @@ CSV_HEADER = (
     *("context", "answer", "answer_id", "loss_nats", "truncated"),
 )
 TokenId = Annotated[int | None, Query(ge=0, le=MAX_INTEGER)]
-# PostgreSQL text holds no NUL.
+# PostgreSQL refuses NUL in text.
 NO_NUL = r"^[^\x00]*$"
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=NO_NUL)]
 
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/api/v1/clusters", tags=["quanta"])
 
 
 class AnnotationBody(BaseModel):
-    """A person's label, note and tags; what is left out becomes empty."""
+    """Label, note and tags of a cluster; omitted ones become empty."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -47,7 +47,7 @@ class AnnotationBody(BaseModel):
 def cluster_by_id(
     store: StoreDep,
     cluster: Id,
-    members: Annotated[int, Query(ge=1, le=50, description="Single curves in each band")] = 50,
+    members: Annotated[int, Query(ge=1, le=50, description="Members in each band")] = 50,
 ) -> ClusterView:
     """One cluster: scores, answers, curves, neighbours and annotation."""
     return clusters.cluster(store, cluster, members=members)
@@ -71,12 +71,12 @@ def cluster_contexts(
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_CONTEXTS)] = 20,
     format: Annotated[
-        Literal["json", "csv"], Query(description="csv gives all pages from the cursor on")
+        Literal["json", "csv"], Query(description="csv: all pages from the cursor on")
     ] = "json",
 ) -> ContextPage | Response:
     """Members in their documents, all or those with one answer or one token before it.
 
-    A page holds at most 32,768 tokens, so that long contexts come in shorter pages.
+    A page has at most 32,768 tokens: fewer rows for long contexts.
     """
 
     def page(cursor: str | None, limit: int) -> ContextPage:
@@ -91,16 +91,16 @@ def cluster_contexts(
             limit=limit,
         )
 
-    most = min(MAX_CONTEXTS, MAX_PAGE_TOKENS // (context + 1))
+    max_rows = min(MAX_CONTEXTS, MAX_PAGE_TOKENS // (context + 1))
     if format == "json":
-        return page(cursor, min(limit, most))
-    first = page(cursor, most)
+        return page(cursor, min(limit, max_rows))
+    first = page(cursor, max_rows)
 
     def pages() -> Iterator[list[Row]]:
         current, n_rows = first, len(first.contexts)
         yield [_csv_row(item) for item in current.contexts]
         while current.next_cursor is not None and n_rows < MAX_CSV_ROWS:
-            current = page(current.next_cursor, most)
+            current = page(current.next_cursor, max_rows)
             n_rows += len(current.contexts)
             yield [_csv_row(item) for item in current.contexts]
 
@@ -121,7 +121,7 @@ def _csv_row(item: Context) -> Row:
 def cluster_similarity(
     store: StoreDep, cluster: Id, limit: Annotated[int, Query(ge=1, le=200)] = 200
 ) -> SubMatrix:
-    """Cosines between a cluster's members; of a large one, a stated sample."""
+    """Cosines between a cluster's members; a sample of at most `limit`."""
     return clusters.sub_matrix(store, cluster, limit=limit)
 
 

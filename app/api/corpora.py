@@ -63,7 +63,7 @@ class LossColumn:
 class LossRows:
     """Losses (nats) of predictions `first` … under every evaluated checkpoint, one column each.
 
-    `truncated` says that the corpus goes on after the last row.
+    `truncated`: the corpus has more predictions after the last row.
     """
 
     corpus: str
@@ -113,9 +113,7 @@ def document_heat(
     suite: OptionalSuite = None,
     model: OptionalModel = None,
     step: OptionalStep = None,
-    measure: Annotated[Measure, Query(description="Which value; nats, probability or rank")] = (
-        "loss"
-    ),
+    measure: Annotated[Measure, Query(description="Value of each token")] = ("loss"),
     other_model: OtherModel = None,
     other_step: OtherStep = None,
     target: Target = None,
@@ -124,10 +122,10 @@ def document_heat(
     lock: Lock = True,
     log: LogScale = False,
 ) -> Heat:
-    """One value a token under one checkpoint, on a scale that all checkpoints share.
+    """One value for each token under one checkpoint, on a scale shared by all checkpoints.
 
-    A measure that is not computed yet is a 409: POST /api/v1/jobs with kind measure computes p of
-    a chosen token.
+    409 if the measure is not computed yet: POST /api/v1/jobs with kind measure computes the
+    probability of a token.
     """
     request = heat.HeatRequest(
         suite=suite,
@@ -168,7 +166,7 @@ def corpus_losses(
     arrow: WantsArrow,
     first: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="First prediction")] = 0,
     limit: Annotated[
-        int, Query(ge=1, le=losses.MAX_ROWS, description="Rows; JSON gives at most 1,000")
+        int, Query(ge=1, le=losses.MAX_ROWS, description="Rows; at most 1,000 as JSON")
     ] = MAX_JSON_ROWS,
 ) -> LossRows | Response:
     """Losses of consecutive predictions under every checkpoint, as JSON or an Arrow stream."""

@@ -16,9 +16,9 @@ SUMMARY = "Discover, browse and follow the quanta that language models learn."
 DESCRIPTION = (
     "Losses and entropies are nats; ranks start at 1; a number that is not finite or not defined "
     "is null. Lists are paged by cursor: send `next_cursor` back as `cursor`. Every error is a "
-    "problem document (RFC 9457) whose `remedy` says what to do next. Answers carry an ETag. "
-    "Where tokens are in use, send `Authorization: Bearer <token>`: read reads, run also asks "
-    "for jobs, admin does everything."
+    "problem document (RFC 9457); its `remedy` says what to do. Responses have an ETag. "
+    "If the server requires tokens, send `Authorization: Bearer <token>`: scope read reads, run "
+    "also submits jobs, admin may do everything."
 )
 TAGS = [
     {"name": "suites", "description": "Models, checkpoints and their evaluations"},
@@ -28,7 +28,7 @@ TAGS = [
     {"name": "quanta", "description": "Selections, similarities, clusterings and clusters"},
     {"name": "experiments", "description": "Toy networks: grokking, sparse parity and others"},
     {"name": "theory", "description": "The quantization model in numbers"},
-    {"name": "jobs", "description": "Computing what is not stored yet, in the background"},
+    {"name": "jobs", "description": "Background computations"},
     {"name": "operation", "description": "Liveness, readiness and metrics"},
 ]
 _EXAMPLE = {
@@ -52,34 +52,34 @@ SECURITY_SCHEMES = {
     "token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A token of `quanta token create`, or QUANTA_TOKEN. Ten wrong ones in five "
-        "minutes shut out their address until these are over",
+        "description": "A token of `quanta token create`, or QUANTA_TOKEN. Ten invalid tokens "
+        "in five minutes block their address for the rest of these minutes",
     },
     "session": {
         "type": "apiKey",
         "in": "cookie",
         "name": "quanta_session",
-        "description": "What /login gives for a token; its name ends in _ and the server's port",
+        "description": "The session cookie of /login; its name ends in _ and the server's port",
     },
 }
 
 
 def _problem(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
     reference = {"$ref": "#/components/schemas/Problem"}
-    found: dict[str, Any] = {"content": {PROBLEM_JSON: {"schema": reference}}}
-    return {"description": description, **found, **({"headers": headers} if headers else {})}
+    content: dict[str, Any] = {"content": {PROBLEM_JSON: {"schema": reference}}}
+    return {"description": description, **content, **({"headers": headers} if headers else {})}
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: _problem("Not one Host header, or a body that cannot be read"),
-    401: _problem("A token is needed, or the one that was sent is unknown, expired or revoked"),
-    403: _problem("The token's scope is too small, or not from this server's own pages"),
-    404: _problem("No such thing in the store"),
+    400: _problem("No single Host header, or an unreadable body"),
+    401: _problem("A token is required, or the token is unknown, expired or revoked"),
+    403: _problem("The token's scope is insufficient, or the request comes from another site"),
+    404: _problem("Not in the store"),
     409: _problem("Not finished yet"),
     414: _problem("An address longer than 32 KiB"),
-    421: _problem("A host name that this server does not answer for"),
-    422: _problem("A parameter that cannot be used; `errors` names it"),
-    429: _problem("Too many wrong tokens from this address", _RETRY_AFTER),
+    421: _problem("A host name that this server does not serve"),
+    422: _problem("An invalid parameter; `errors` names it"),
+    429: _problem("Too many invalid tokens from this address", _RETRY_AFTER),
     431: _problem("Headers longer than 32 KiB"),
     503: _problem("The database is missing or damaged, or busy: then with Retry-After"),
     507: _problem("The server's disk is full"),
@@ -91,20 +91,20 @@ MUTATION_PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def _add_security(document: dict[str, Any] | None) -> None:
-    """Say of every operation which scope it needs, of a token or of a session."""
-    assert document is not None, "FastAPI keeps what it built"
+    """Add to every operation the scope that it needs, of a token or of a session."""
+    assert document is not None, "FastAPI caches the document"
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             needed = needed_scope(method.upper(), path)
             scopes = [needed] if needed else []
             operation["security"] = [{name: scopes} for name in SECURITY_SCHEMES]
-            if method == "get":  # this machine reads without
+            if method == "get":  # requests from this machine may read without a token
                 operation["security"].append({})
 
 
 class Application(FastAPI):
-    """FastAPI whose OpenAPI document knows the problem schema."""
+    """FastAPI with the problem schema in its OpenAPI document."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, built once."""
@@ -115,7 +115,7 @@ class Application(FastAPI):
             schemas.update(problem.pop("$defs"))
             schemas["Problem"] = {**problem, "examples": [_EXAMPLE]}
             _add_security(self.openapi_schema)
-        assert self.openapi_schema is not None, "FastAPI keeps what it built"
+        assert self.openapi_schema is not None, "FastAPI caches the document"
         return self.openapi_schema
 
 

@@ -18,7 +18,7 @@ router = APIRouter(tags=["operation"])
 
 @dataclass(frozen=True)
 class Health:
-    """The process answers."""
+    """The process responds."""
 
     status: str
     version: str
@@ -26,7 +26,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Readiness:
-    """The database answers and is at `revision`, the newest."""
+    """The database responds and is at `revision`, the newest."""
 
     status: str
     revision: str
@@ -34,14 +34,14 @@ class Readiness:
 
 @router.get("/healthz")
 def healthz(response: Response) -> Health:
-    """Whether the process answers."""
+    """Whether the process responds."""
     response.headers["Cache-Control"] = "no-store"
     return Health("ok", VERSION)
 
 
 @router.get("/readyz")
 def readyz(store: StoreDep, response: Response) -> Readiness:
-    """Whether the database answers and has the newest schema."""
+    """Whether the database responds and has the newest schema."""
     response.headers["Cache-Control"] = "no-store"
     current, newest = db.revisions(store.engine)
     if current != newest:

@@ -40,7 +40,7 @@ def similarity_by_id(
     first: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="First row (Arrow)")] = 0,
     limit: Annotated[int, Query(ge=1, le=similarities.MAX_ROWS, description="Rows (Arrow)")] = 64,
 ) -> SimilarityView | Response:
-    """What a cosine matrix is of and how its values spread; as an Arrow stream, its rows."""
+    """A cosine matrix: its selection, mean and quantiles; as an Arrow stream, its rows."""
     if not arrow:
         return similarities.similarity(store, similarity)
     rows = similarities.similarity_rows(store, similarity, first, limit)

@@ -54,7 +54,7 @@ def scaling(
     last: FitBound = None,
     subset: SubsetParameter = "all",
 ) -> ScalingDetail:
-    """Mean loss along an axis with its law, p(L), classes and their parts in the fall."""
+    """Mean loss along an axis with its law, p(L), classes and their contributions to the fall."""
     return scaling_detail(
         store, ScalingRequest(suite, corpus, axis, model, fit, first, last, subset)
     )

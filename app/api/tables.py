@@ -1,4 +1,4 @@
-"""CSV downloads: streamed page by page, with spreadsheet formulas neutralised."""
+"""CSV downloads: streamed page by page, with spreadsheet formulas escaped."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ def harmless(cell: Cell) -> Cell:
 
 
 def text_of(token: Token | None) -> str:
-    """Return a token's text, empty where there is none."""
+    """Return a token's text, empty for None."""
     return token.text if token else ""
 
 
@@ -33,13 +33,13 @@ def csv_lines(rows: Iterable[Row]) -> str:
 def csv_response(
     header: Sequence[str], pages: Iterator[Iterable[Row]], filename: str, *, truncated: bool = False
 ) -> StreamingResponse:
-    """Return a download of all pages; `truncated` says that there are more rows than these.
+    """Return a download of all pages.
 
     Args:
         header: column names.
-        pages: rows in pages, each fetched when the client has taken the one before.
+        pages: rows in pages, each fetched once the client has read the previous one.
         filename: name of the download, of letters, digits, dots and dashes only.
-        truncated: sent as the header X-Truncated.
+        truncated: there are more rows; sent as the header X-Truncated.
     """
 
     def chunks() -> Iterator[str]:

@@ -22,11 +22,11 @@ from app.client.types import (
     SuiteView,
 )
 
-BLOCK_ROWS = 65_536  # what the server gives at once
+BLOCK_ROWS = 65_536  # most rows in a response
 
 
 class CorporaCalls(Calls):
-    """Calls about what is evaluated."""
+    """Calls about suites, corpora and evaluations."""
 
     def suites(self, corpus: str | None = None) -> tuple[SuiteView, ...]:
         """Return all suites, with mean losses on one corpus (default: the first)."""
@@ -73,7 +73,7 @@ class CorporaCalls(Calls):
         lock: bool = True,
         log: bool = False,
     ) -> Heat:
-        """Return one value a token under one checkpoint.
+        """Return one value for each token of a document under one checkpoint.
 
         Args:
             corpus: name.
@@ -81,20 +81,20 @@ class CorporaCalls(Calls):
             suite: default: the first.
             model: default: the largest.
             step: default: the last.
-            measure: "loss" and "entropy" are nats, "difference" is the loss less that of
+            measure: "loss" and "entropy" are in nats, "difference" is the loss minus that of
                 `other_model` at `other_step`, "p_token" the probability of `target`.
             other_model: default: the next smaller model.
             other_step: default: its last.
             target: a token as text, or "id:198".
             lo: low end of the colour scale.
             hi: its high end.
-            lock: keeps the scale over documents, models and steps.
-            log: colours even in the logarithm of a probability.
+            lock: use the same scale for all documents, models and steps.
+            log: use a log scale for probabilities.
 
         Raises:
-            ConflictError: the measure is not computed; a job of kind measure or evaluate does it.
+            ConflictError: the measure is not computed; a job (measure or evaluate) computes it.
         """
-        asked = {
+        params = {
             "suite": suite,
             "model": model,
             "step": step,
@@ -107,7 +107,7 @@ class CorporaCalls(Calls):
             "lock": lock,
             "log": log,
         }
-        return self._get(Heat, path_of("/corpora/{}/documents/{}/heat", corpus, document), asked)
+        return self._get(Heat, path_of("/corpora/{}/documents/{}/heat", corpus, document), params)
 
     def prediction(
         self, corpus: str, prediction: int, *, suite: str | None = None, context: int = 128
@@ -118,7 +118,7 @@ class CorporaCalls(Calls):
             corpus: name.
             prediction: canonical number, from 0.
             suite: default: the first.
-            context: how many tokens before it.
+            context: number of tokens before it.
         """
         path = path_of("/corpora/{}/predictions/{}", corpus, prediction)
         return self._get(PredictionView, path, {"suite": suite, "context": context})
@@ -126,8 +126,8 @@ class CorporaCalls(Calls):
     def losses(self, corpus: str, suite: str, *, first: int = 0, limit: int | None = None) -> Any:
         """Return losses (nats) of predictions `first` … under every evaluated checkpoint.
 
-        All of them for `limit` None, held in memory: 4 bytes a prediction and checkpoint. For a
-        corpus that is larger use `loss_blocks`.
+        `limit` None returns all, in memory: 4 bytes for each prediction and checkpoint. Use
+        `loss_blocks` for a larger corpus.
 
         Returns:
             A `pyarrow.Table` of `prediction` and one float32 column `loss_nats_MODEL_stepS` for
@@ -140,16 +140,16 @@ class CorporaCalls(Calls):
     ) -> Iterator[Any]:
         """Yield `losses` in tables of at most 65,536 predictions, in order."""
         if limit is not None and limit < 1:
-            raise ValueError(f"limit is {limit}, want at least 1 prediction")
-        path, left, goes_on = path_of("/corpora/{}/losses", corpus), limit, True
-        while goes_on and (left is None or left > 0):
-            n = BLOCK_ROWS if left is None else min(left, BLOCK_ROWS)
-            asked = {"suite": suite, "first": first, "limit": n, "format": "arrow"}
-            block = streamed_table(self._transport.read(path, asked, accept=STREAM).content)
+            raise ValueError(f"limit is {limit}; use at least 1")
+        path, remaining, has_more = path_of("/corpora/{}/losses", corpus), limit, True
+        while has_more and (remaining is None or remaining > 0):
+            n = BLOCK_ROWS if remaining is None else min(remaining, BLOCK_ROWS)
+            params = {"suite": suite, "first": first, "limit": n, "format": "arrow"}
+            block = streamed_table(self._transport.read(path, params, accept=STREAM).content)
             yield wide_losses(block)
-            goes_on = table_metadata(block)["truncated"] == "true" and len(block) > 0
+            has_more = table_metadata(block)["truncated"] == "true" and len(block) > 0
             first += len(block)
-            left = None if left is None else left - len(block)
+            remaining = None if remaining is None else remaining - len(block)
 
     def scaling(
         self,
@@ -163,7 +163,7 @@ class CorporaCalls(Calls):
         last: float | None = None,
         subset: str = "all",
     ) -> ScalingDetail:
-        """Return the mean loss along an axis with its law, p(L), classes and their shares.
+        """Return the mean loss along an axis with its law, p(L) and classes.
 
         Args:
             suite: name.
@@ -171,11 +171,11 @@ class CorporaCalls(Calls):
             axis: "N": model size, "S": training step of `model`.
             model: default: the largest.
             fit: the law to fit.
-            first: points with a smaller N or step are left out of the fit.
-            last: those with a larger one.
+            first: smallest N or step in the fit.
+            last: largest N or step in the fit.
             subset: "all", a class of curves, or "cluster:ID".
         """
-        asked = {
+        params = {
             "suite": suite,
             "corpus": corpus,
             "axis": axis,
@@ -185,4 +185,4 @@ class CorporaCalls(Calls):
             "last": last,
             "subset": subset,
         }
-        return self._get(ScalingDetail, path_of("/scaling"), asked)
+        return self._get(ScalingDetail, path_of("/scaling"), params)

@@ -1,4 +1,4 @@
-"""Selections, similarities, clusterings and clusters, and a person's words on them."""
+"""Selections, similarities, clusterings and clusters, and annotations."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -35,7 +35,7 @@ class QuantaCalls(FileCalls):
         return self._rows(SelectionRow, path_of("/selections"), "selections", {})
 
     def similarity(self, similarity: int) -> SimilarityView:
-        """Return what a cosine matrix is of, and how its values spread."""
+        """Return a cosine matrix: its selection, parameters, mean and quantiles."""
         return self._get(SimilarityView, path_of("/similarities/{}", similarity))
 
     def similarity_rows(self, similarity: int, *, first: int = 0, limit: int = 64) -> Any:
@@ -45,9 +45,9 @@ class QuantaCalls(FileCalls):
             A `pyarrow.Table` of `row` (from 0) and `cosine`, a list as long as the matrix;
             `numpy.stack(table["cosine"].to_numpy())` makes a matrix of it.
         """
-        asked = {"first": first, "limit": limit, "format": "arrow"}
+        params = {"first": first, "limit": limit, "format": "arrow"}
         path = path_of("/similarities/{}", similarity)
-        return streamed_table(self._transport.read(path, asked, accept=STREAM).content)
+        return streamed_table(self._transport.read(path, params, accept=STREAM).content)
 
     def clusterings(self) -> tuple[ClusteringRow, ...]:
         """Return all clusterings, of every discovery and n_clusters."""
@@ -97,11 +97,11 @@ class QuantaCalls(FileCalls):
 
     def download_clusters(self, clustering: int, path: str | PathLike[str]) -> Download:
         """Write the clusters of a clustering, at most 10,000, to a CSV file."""
-        asked = {"format": "csv"}
-        return self._download(path_of("/clusterings/{}/clusters", clustering), asked, path)
+        params = {"format": "csv"}
+        return self._download(path_of("/clusterings/{}/clusters", clustering), params, path)
 
     def cluster(self, cluster: int, *, members: int = 50) -> ClusterView:
-        """Return one cluster: scores, answers, curves with `members` single ones, neighbours."""
+        """Return one cluster: scores, answers, neighbours and curves of up to `members` members."""
         return self._get(ClusterView, path_of("/clusters/{}", cluster), {"members": members})
 
     def contexts(
@@ -118,11 +118,11 @@ class QuantaCalls(FileCalls):
 
         Args:
             cluster: id.
-            order: most central, best predicted, or as they stand in the corpus.
+            order: "similarity": most central first; "loss": best predicted first; "document".
             context: tokens before the answer.
             answer: id of a token: only members with this answer.
             last: id of a token: only members with this token before the answer.
-            page_size: rows in a page; long contexts come in shorter ones.
+            page_size: rows in a page; fewer for long contexts.
         """
         query = {
             "order": order,
@@ -138,18 +138,18 @@ class QuantaCalls(FileCalls):
         self, cluster: int, path: str | PathLike[str], *, context: int = 64
     ) -> Download:
         """Write the members of a cluster in their contexts, at most 10,000, to a CSV file."""
-        asked = {"format": "csv", "context": context}
-        return self._download(path_of("/clusters/{}/contexts", cluster), asked, path)
+        params = {"format": "csv", "context": context}
+        return self._download(path_of("/clusters/{}/contexts", cluster), params, path)
 
     def cluster_similarity(self, cluster: int, *, limit: int = 200) -> SubMatrix:
-        """Return cosines between a cluster's members; of a large one, a stated sample."""
+        """Return cosines between a cluster's members; a sample of at most `limit`."""
         path = path_of("/clusters/{}/similarity", cluster)
         return self._get(SubMatrix, path, {"limit": limit})
 
     def annotate(
         self, cluster: int, *, label: str = "", note: str = "", tags: Sequence[str] = ()
     ) -> Annotation:
-        """Replace a cluster's label, note and tags; what is left out becomes empty."""
+        """Replace a cluster's label, note and tags; omitted ones become empty."""
         body = {"label": label, "note": note, "tags": list(tags)}
         return self._send(Annotation, "PUT", path_of("/clusters/{}/annotation", cluster), body)
 

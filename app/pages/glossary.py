@@ -1,11 +1,11 @@
-"""Words of the dashboard with their definitions; arXiv ids name the sources."""
+"""Terms of the dashboard with their definitions; sources are arXiv ids."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Term:
-    """A word, what it means here, and where it comes from."""
+    """A term with its meaning, formula and source."""
 
     name: str
     meaning: str
@@ -14,7 +14,7 @@ class Term:
 
     @property
     def anchor(self) -> str:
-        """Name of its place on the page."""
+        """Id of its element on the page."""
         return self.name.lower().replace(" ", "-")
 
 
@@ -23,8 +23,13 @@ _OMNIGROK = "arXiv:2210.01117"
 _CLOCK = "arXiv:2301.05217"
 
 TERMS = (
-    Term("Affinity", "Similarity as spectral clustering takes it.", "Ĉ = 1 − arccos(C)/π", _QM),
-    Term("Answer", "The token that a prediction has to predict: the last token of its context."),
+    Term(
+        "Affinity",
+        "Input of spectral clustering: similarity from 0 to 1.",
+        "Ĉ = 1 − arccos(C)/π",
+        _QM,
+    ),
+    Term("Answer", "The token to predict: the last token of a context."),
     Term(
         "Answer entropy",
         "Spread of the answer tokens of a cluster, in nats. 0: all members have the same answer.",
@@ -40,22 +45,22 @@ TERMS = (
     ),
     Term(
         "Capacity",
-        "Parameters that a quantum takes in the theory: a model of N parameters knows N/C quanta.",
+        "Parameters of one quantum in the theory: a model of N parameters learns N/C quanta.",
         "n = N/C",
         _QM,
     ),
     Term("Checkpoint", "One model at one training step.", source=_PYTHIA),
     Term(
         "Class contribution",
-        "What the predictions of one class of curves add to the fall of the mean loss from one "
-        "point to the next. Over all classes the contributions sum to the fall.",
+        "Contribution of one class of curves to the fall of the mean loss from one point to the "
+        "next. The contributions of all classes sum to the fall.",
         "Σ of a class (L before − L after) / number of all predictions",
         _QM,
     ),
     Term(
         "Clock",
-        "How a network may add modulo p: numbers are angles, and logits say how near c is to "
-        "a + b on a circle, for a few key frequencies k.",
+        "A circuit for addition modulo p: numbers are angles, and the logit of c is large if c is "
+        "close to a + b on a circle, for a few key frequencies k.",
         "logit(c) = Σ aₖ cos(2πk(a + b − c)/p)",
         _CLOCK,
     ),
@@ -67,62 +72,63 @@ TERMS = (
     ),
     Term(
         "Convergence step",
-        "First look at which a subtask's test loss is under 0.1 bits.",
+        "First evaluation step with a subtask's test loss under 0.1 bits.",
         "T ∝ 1/p in theory",
         _QM,
     ),
-    Term("Corpus", "An ordered list of documents, tokenised once, each cut to a largest length."),
+    Term(
+        "Corpus",
+        "An ordered list of documents, tokenised once, each truncated to a maximum length.",
+    ),
     Term(
         "Curve",
         "Loss of one prediction along model size N or training step S. On step axes, step 0 is "
-        "drawn left of a break, because a logarithmic axis has no place for it.",
+        "left of an axis break, because a log axis has no zero.",
     ),
     Term(
         "Curve distance",
-        "How far a prediction's curve is from the one asked for: mean square of their difference, "
-        "nats², every point weighted by the stretch of the log axis that it stands for. What an "
-        "invariance ignores is taken out first: a constant (level), a factor (scale), a move along "
-        "the axis (shift).",
+        "Distance between a prediction's curve and the query curve: mean squared difference, "
+        "nats², points weighted along the log axis. An invariance first removes a constant "
+        "(level), a factor (scale) or a shift along the axis.",
         "Σ wᵢ (ℓᵢ − qᵢ)², Σ wᵢ = 1",
     ),
     Term(
         "Effective theory",
-        "What is left of training a toy network once its decoder is taken as given: a loss of "
-        "the representation E alone, over the parallelograms of the training set. λ3 is the "
+        "A model of training a toy network with a fixed decoder: a loss of the representation E "
+        "alone, over the parallelograms of the training set. λ3 is the "
         "third eigenvalue of AᵀA, η the learning rate of the representation.",
         "n_h = Z0 / (2 η λ3)",
         _GROKKING,
     ),
     Term(
         "Emergence",
-        "Where on the axis a curve's decreasing fit has fallen by half of its drop, between points "
-        "by the logarithm of the axis. Not defined where the curve never falls, or has already "
-        "fallen at the first point.",
+        "Axis value at which a curve's decreasing fit has fallen by half of its drop, interpolated "
+        "on the log axis. Undefined if the curve never falls, or fell before the first point.",
     ),
     Term(
         "Entropy",
-        "How undecided a model is about the next token, in nats, whatever the token then is.",
+        "Uncertainty of a model about the next token, in nats.",
         "H = −Σ p ln p over the vocabulary",
     ),
     Term("Envelope", "At each rank, the largest cluster size over all n_clusters.", source=_QM),
     Term(
         "Excluded loss",
-        "Loss on training pairs once the directions cos and sin of w_k(a + b) over all key "
-        "frequencies are taken out of the logits: it rises as memory is given up for the clock.",
+        "Loss on training pairs after removing cos and sin of w_k(a + b) over all key frequencies "
+        "from the logits: it rises as the clock replaces memorisation.",
         source=_CLOCK,
     ),
     Term(
         "Finite slope",
         "Slope of L − a on log axes for a sum over m quanta, between 2 and 20 learned ones. For a "
-        "few dozen quanta it is by far steeper than the limit of infinitely many, because the sum "
-        "ends; for many thousand it is a little shallower.",
+        "few dozen quanta it is much steeper than the limit of infinitely many, because the sum is "
+        "finite; for many thousands it is slightly shallower.",
         "L − a = (b − a)·Σ p_k, n < k ≤ m",
         _QM,
     ),
     Term(
         "Finite-sum prediction",
-        "The slope that a run of sparse parity should have: that of the exact loss over its own m "
-        "subtasks, at its own widths, steps or sample sizes. Width w: w/C are learned, C the "
+        "Predicted slope of a run of sparse parity: that of the exact loss over its m subtasks, at "
+        "its widths, steps or sample sizes. Width w: w/C are learned, C the "
         "geometric mean of width over (number learned + ½). Steps s: those with p above τ/s, τ "
         "the geometric mean of convergence step times p. Sample D: those with p above τ/D, "
         "likewise. Nothing is fitted to the loss.",
@@ -135,28 +141,27 @@ TERMS = (
     ),
     Term(
         "Gini",
-        "How unequal the norms of the Fourier rows of a matrix are: 0 all alike, towards 1 when "
-        "few frequencies hold everything. W_E is the embedding, W_L the map from neurons to "
+        "Inequality of the norms of the Fourier rows of a matrix: 0 if all are equal, towards 1 if "
+        "few frequencies hold all energy. W_E is the embedding, W_L the map from neurons to "
         "logits.",
         source=_CLOCK,
     ),
     Term(
         "Goldilocks zone",
-        "Norms of all parameters at which a network generalises: below, it cannot fit; above, it "
-        "fits without generalising. Here: the initial sizes alpha around the lowest test loss on "
+        "Range of parameter norms with generalisation: below, a network cannot fit; above, it fits "
+        "without generalising. Here: the initial sizes alpha around the lowest test loss on "
         "a sphere where it is at most twice that.",
         "L_test(α) ≤ 2 min L_test",
         _OMNIGROK,
     ),
     Term(
         "Heat",
-        "A token's value as background colour. The scale is the same for every model, step and "
-        "document, so colours can be compared.",
+        "A token's value as background colour, on one scale for all models, steps and documents.",
     ),
     Term(
         "Induction filter",
-        "Leaves out predictions whose last three tokens already occurred in the document: copying "
-        "explains them.",
+        "Excludes predictions whose last three tokens already occurred in the document, because "
+        "copying explains them.",
         source=_QM,
     ),
     Term(
@@ -168,15 +173,17 @@ TERMS = (
     ),
     Term(
         "Ideal accuracy",
-        "Share of all pairs that a training set alone can lead to: its own, and those that share "
-        "a parallelogram with one of them, where that parallelogram follows from those of the "
-        "training set. Predicted accuracy is the same for the parallelograms that the "
-        "representation closes.",
+        "Largest accuracy over all pairs that a training set allows: its own pairs, and those that "
+        "share a parallelogram with one of them, if that parallelogram follows from those of the "
+        "training set. Predicted accuracy uses the parallelograms that the representation closes.",
         source=_GROKKING,
     ),
     Term("Inverse", "Class of a curve: loss rises by 1 nat or more from first to last point."),
-    Term("Irregular", "Class of a curve that no other class holds."),
-    Term("Job", "Computing that was asked for on a page or by the API; it survives restarts."),
+    Term("Irregular", "Class of all other curves."),
+    Term(
+        "Job",
+        "A computation in the queue, from a page, the API or a shell; it survives restarts.",
+    ),
     Term(
         "Key frequency",
         "A frequency k of the Fourier basis on 0 to p − 1 that at least 1 % of the final "
@@ -187,54 +194,54 @@ TERMS = (
     ),
     Term(
         "L·p(L)",
-        "The integrand of the mean loss: loss times its density. The area under it is the mean.",
+        "The integrand of the mean loss: loss times its density. Its area is the mean.",
         "mean = ∫ L·p(L) dL",
         _QM,
     ),
     Term("Learned", "Class of a curve: loss below 0.3 nats everywhere."),
-    Term("Loss", "How surprised a model is by the actual token, in nats.", "−ln p(actual token)"),
+    Term("Loss", "Negative log probability of the actual token, in nats.", "−ln p(actual token)"),
     Term(
         "Map of curves",
-        "Every curve as a point: the two principal components of the loss curves, so that near "
-        "points have curves of similar height and shape. Large corpora show a fixed sample.",
+        "Every curve as a point at its first two principal components: near points have curves of "
+        "similar height and shape. Large corpora show a fixed sample.",
     ),
     Term(
         "Monogenic",
         "Class of a curve that falls in one place: a decreasing isotonic fit drops by 2 nats or "
-        "more, at least 70 % of it inside half a decade. Thought to depend on a single quantum.",
+        "more, at least 70 % of it inside half a decade. Expected to depend on a single quantum.",
         "drop ≥ 2, sharpness ≥ 0.7",
         _QM,
     ),
     Term("N", "Non-embedding parameters of a model.", source=_QM),
-    Term("n_clusters", "How many clusters spectral clustering was asked for."),
+    Term("n_clusters", "Number of clusters, a parameter of spectral clustering."),
     Term(
         "Only the k largest get right",
         "The k largest models each give the answer a probability above one half, every smaller "
-        "model one half or less: above one half, it is certainly a model's first choice.",
+        "model one half or less. Above one half the answer is certainly the first choice.",
         "ℓ < ln 2",
     ),
     Term(
         "p(chosen token)",
-        "Probability that a model gives to one chosen token in the place of every token of a text.",
+        "Probability of one chosen token at every position of a text.",
         source=_QM,
     ),
     Term(
         "Parallelogram",
-        "Four numbers with i + n = j + m. A representation closes it when the vectors do the "
-        "same; a training set holds it when both its pairs are in it.",
+        "Four numbers with i + n = j + m. A representation closes it if the same holds for the "
+        "vectors; a training set contains it if it contains both pairs.",
         "E_i + E_n = E_j + E_m",
         _GROKKING,
     ),
     Term(
         "Pattern",
-        "The pair (last token, answer) that fits a cluster best, by F1. Precision: of all "
-        "clustered predictions that follow it, the share in this cluster; recall: of this "
-        "cluster's members, the share that follow it.",
+        "The pair (last token, answer) with the highest F1 for a cluster. Precision: share of the "
+        "clustered predictions with this pair that are in the cluster; recall: share of the "
+        "cluster's members with this pair.",
     ),
     Term("p(L)", "Distribution of single predictions' losses; its mean is the mean loss.", "", _QM),
     Term(
         "Phase of learning",
-        "What a network has done within its budget of S steps. Comprehension (C): train and test "
+        "Outcome of training within a budget of S steps. Comprehension (C): train and test "
         "accuracy are reached, less than the gap apart. Grokking (G): both, the gap or more "
         "apart. Memorisation (M): train alone. Confusion (X): not train; test without train "
         "counts as confusion too, and is marked *.",
@@ -242,8 +249,8 @@ TERMS = (
     ),
     Term(
         "Polygenic",
-        "Class of a curve that falls gradually: a drop of 1 nat or more, spread out. Thought to "
-        "depend on many quanta.",
+        "Class of a curve that falls gradually by 1 nat or more. Expected to depend on many "
+        "quanta.",
         "drop ≥ 1, sharpness < 0.7",
         _QM,
     ),
@@ -255,48 +262,52 @@ TERMS = (
     ),
     Term(
         "Prediction",
-        "One position of a document after the first: the model sees all tokens before it and "
-        "predicts this one. Predictions are numbered from 0 through the corpus.",
+        "One position of a document after the first: the model predicts its token from all earlier "
+        "ones. Predictions are numbered from 0 through the corpus.",
     ),
     Term(
         "QDG",
-        "Quanta discovery from gradients: predictions a model gets right are clustered by the "
-        "direction of their loss gradients.",
+        "Quanta discovery from gradients: predictions that a model gets right are clustered by "
+        "the direction of their loss gradients.",
         "C = cos(∇ℓᵢ, ∇ℓⱼ)",
         _QM,
     ),
     Term(
         "Quantization model",
-        "Knowledge comes in quanta, learned in the order of how often they are used, which falls "
-        "as a power law. A sample's loss falls from b to a once its quantum is learned. Hence "
+        "Knowledge comes in quanta, learned in order of their frequency of use, a power law. The "
+        "loss of a sample falls from b to a once its quantum is learned. Hence "
         "α_N = α and α_D = α_S = α/(1 + α).",
         "p_k = k^−(1+α)/ζ(1+α)",
         _QM,
     ),
-    Term("Quantum", "A piece of knowledge or skill that is either learned or not.", source=_QM),
+    Term(
+        "Quantum",
+        "A piece of knowledge or a skill that a model has either learned or not.",
+        source=_QM,
+    ),
     Term(
         "Rank of a token",
-        "Place of the actual token among all tokens by probability; 1 is the model's first choice.",
+        "Rank of the actual token among all tokens by probability; 1 is the model's first choice.",
         "1 + number of tokens with a larger logit, at most 65,535",
     ),
     Term(
         "Rank–frequency",
-        "Cluster sizes by rank. The quantization model says that quanta are used with power-law "
-        "frequencies, so the envelope should be a line with slope −(1 + α_N).",
+        "Cluster sizes by rank. The quantization model predicts power-law frequencies of quanta, "
+        "hence an envelope with slope −(1 + α_N) on log axes.",
         "p_k ∝ k^−(1+α)",
         _QM,
     ),
     Term(
         "Reduced landscape",
-        "Train and test loss over the norm of the parameters: each network is trained on a sphere, "
-        "brought back to its initial norm after every step. Train loss is L-shaped, test loss "
+        "Train and test loss over the norm of the parameters: each network is trained on a sphere: "
+        "rescaled to its initial norm after every step. Train loss is L-shaped, test loss "
         "U-shaped.",
         source=_OMNIGROK,
     ),
     Term(
         "Restricted loss",
-        "Loss over all pairs if of the logits only cos and sin of w_k(a + b) over the key "
-        "frequencies are kept, and every answer's mean: low once the clock works.",
+        "Loss over all pairs with logits reduced to cos and sin of w_k(a + b) over the key "
+        "frequencies, and the mean of each answer: low once the clock works.",
         source=_CLOCK,
     ),
     Term(
@@ -311,27 +322,30 @@ TERMS = (
         source=_GROKKING,
     ),
     Term("S", "Training step."),
-    Term("Selection", "The predictions that QDG starts from: those with a loss below a threshold."),
+    Term("Selection", "The predictions that QDG clusters: those with a loss below max_loss_nats."),
     Term(
         "Sharpness",
         "Share of a curve's drop inside its best half-decade window of the axis.",
     ),
     Term(
         "Sparse parity",
-        "Inputs are m control bits, one of them set, and n random bits; control bit i asks for "
-        "the parity of subset i of k random bits. Subtask i is asked with frequency p_i. Each is "
-        "a quantum by construction: until it is learned, its loss is 1 bit.",
+        "Inputs are m control bits, one of them set, and n random bits; control bit i selects "
+        "subtask i: the parity of subset i of k random bits, with frequency p_i. Each is a quantum "
+        "by construction: its loss is 1 bit until it is learned.",
         "p_i ∝ i^−(α+1)",
         _QM,
     ),
     Term("Suite", "Models of one family trained on the same data in one order.", source=_PYTHIA),
     Term(
-        "Threshold",
-        "Samples of a quantum that it takes to learn it in the theory, however often these are "
-        "repeated: D samples teach the quanta with p_k at least τ/D.",
+        "Tau",
+        "Number τ of distinct samples of a quantum that the theory requires to learn it: D samples "
+        "teach the quanta with p_k at least τ/D.",
         "D·p_n = τ",
         _QM,
     ),
-    Term("Token", "A piece of text that models read and predict; split characters share tokens."),
-    Term("U-shaped and hump", "Classes of a curve: an inner extreme 1 nat beyond both ends."),
+    Term(
+        "Token",
+        "A piece of text that models read and predict. A character may be split over tokens.",
+    ),
+    Term("U-shaped and hump", "Classes of a curve: an interior extreme 1 nat beyond both ends."),
 )

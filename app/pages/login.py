@@ -62,7 +62,7 @@ def login(request: Request, store: StoreDep, fields: FormFields) -> Response:
         return page
     holder = _holder(store, fields.get("token", "").strip().encode())
     if holder is None:
-        words = "That is no token of this server, or it is used up, expired or revoked."
+        words = "Invalid token: it is unknown, used, expired or revoked."
         return _form(request, back, 401, words)
     attempts.record_success(host)
     # A new session for every login, never the one that the browser came with.

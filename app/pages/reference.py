@@ -16,7 +16,7 @@ JsonObject = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a route; `choices` is empty where any value of the type will do."""
+    """One parameter of a route; `choices` is empty if any value of the type is valid."""
 
     name: str
     place: str
@@ -29,7 +29,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Operation:
-    """One route with what a reader needs to call it."""
+    """One route with its parameters."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ class Operation:
 
     @property
     def anchor(self) -> str:
-        """Name of its place on the page."""
+        """Id of its element on the page."""
         return f"{self.method}{self.path}".replace("/", "-").replace("{", "").replace("}", "")
 
 
@@ -56,7 +56,7 @@ class ReferencePage(PageContext):
 
 
 def _alternatives(schema: JsonObject) -> list[JsonObject]:
-    return [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+    return [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
 
 
 def _parameter(raw: JsonObject) -> Parameter:
@@ -82,7 +82,7 @@ def operations(document: JsonObject) -> list[Operation]:
             path=path,
             summary=raw.get("summary", ""),
             description=raw.get("description", ""),
-            parameters=tuple(_parameter(one) for one in raw.get("parameters", ())),
+            parameters=tuple(_parameter(parameter) for parameter in raw.get("parameters", ())),
             has_body="requestBody" in raw,
         )
         for path, methods in document.get("paths", {}).items()

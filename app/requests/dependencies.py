@@ -1,6 +1,6 @@
-"""What routes ask for: the store, and parameters with their bounds.
+"""Dependencies of routes: the store, and path and query parameters with their bounds.
 
-Every integer is bounded to what SQL integers hold, every string in length.
+Integers are bounded to the range of SQL integers, strings in length.
 """
 
 from typing import Annotated
@@ -45,7 +45,7 @@ PredictionIndex = Annotated[
     Path(
         ge=0,
         le=MAX_INTEGER,
-        description="Canonical number of the prediction, from 0",
+        description="Number of the prediction in its corpus, from 0",
         examples=[4711],
     ),
 ]
@@ -70,26 +70,28 @@ OptionalStep = Annotated[
 ]
 Cursor = Annotated[
     str | None,
-    Query(pattern=CURSOR_PATTERN, description="`next_cursor` of the page before this one"),
+    Query(pattern=CURSOR_PATTERN, description="`next_cursor` of the previous page"),
 ]
 
 OtherModel = Annotated[
     str | None,
     Query(
         pattern=MODEL_PATTERN,
-        description="Whose loss is subtracted (difference); default: the next smaller model",
+        description="Model of the loss to subtract (difference); default: the next smaller model",
     ),
 ]
 OtherStep = Annotated[
     int | None,
-    Query(ge=0, le=MAX_INTEGER, description="Its step (difference); default: its last"),
+    Query(
+        ge=0, le=MAX_INTEGER, description="Step of `other_model` (difference); default: its last"
+    ),
 ]
 Target = Annotated[
     str | None,
     Query(
         max_length=200,
         pattern=r"^[^\x00]*$",
-        description="A token (p_token): its text, with ⏎ ⇥ ␠ for what cannot be typed, or id:198",
+        description="A token (p_token): its text, with ⏎ ⇥ ␠ for white space, or id:198",
     ),
 ]
 ScaleEnd = Annotated[
@@ -97,17 +99,18 @@ ScaleEnd = Annotated[
     Query(allow_inf_nan=False, description="End of the colour scale; default: the measure's"),
 ]
 Lock = Annotated[
-    bool, Query(description="Keep the scale over documents, models and steps; false fits it")
+    bool,
+    Query(description="Same scale for all documents, models and steps (true) or fitted (false)"),
 ]
 LogScale = Annotated[
     bool,
-    Query(description="Colours of p and p_token even in the logarithm; others have their own"),
+    Query(description="Log scale for p and p_token; ignored by other measures"),
 ]
 ExperimentName = Annotated[
     str,
     Path(
         pattern=r"^[0-9a-f]{16}$",
-        description="Id of an experiment: the first digits of its content key",
+        description="Id of an experiment: the first 16 digits of its content key",
         examples=["0123456789abcdef"],
     ),
 ]

@@ -1,4 +1,4 @@
-"""Query parameters of the pages; an empty field of a form counts as not given."""
+"""Query parameters of the pages; an empty form field takes the default."""
 
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ EMPTY = {"type": "string", "maxLength": 0}
 
 
 class EmptyAllowed(BeforeValidator):
-    """Takes an empty field as its function says, and says in the schema that it may be empty."""
+    """Validator that accepts an empty form field, and documents that in the schema."""
 
     def __get_pydantic_json_schema__(
         self, core: CoreSchema, handler: GetJsonSchemaHandler
@@ -40,10 +40,10 @@ def _blank(value: object) -> object:
 
 
 Blank = EmptyAllowed(_blank)
-# Bounds are on the number alone: they cannot be asked of an empty field.
+# Bounds apply to the number only, not to an empty field.
 Count = Annotated[Annotated[int, Field(ge=0, le=MAX_COUNT)] | None, Blank]
 Amount = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, Blank]
-# No zero byte: PostgreSQL refuses it in text.
+# PostgreSQL refuses NUL in text.
 Name = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 SuiteText = Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank]
@@ -53,10 +53,7 @@ TargetText = Annotated[Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$
 
 
 class HeatQuery(BaseModel):
-    """Which value of which checkpoint colours a document, and on which scale.
-
-    `pos` is the token that is looked at.
-    """
+    """Measure, checkpoint and colour scale of a document; `pos` is the focused token."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -74,7 +71,7 @@ class HeatQuery(BaseModel):
     pos: Step = None
 
     def request(self) -> HeatRequest:
-        """Return what the query is asked."""
+        """Return the request to the store."""
         return HeatRequest(
             suite=self.suite,
             model=self.model,
@@ -91,7 +88,7 @@ class HeatQuery(BaseModel):
 
     @property
     def scale_kind(self) -> Literal["shared", "fitted", "own"]:
-        """Whose scale the colours have."""
+        """Origin of the colour scale: shared, fitted to the document, or set by the reader."""
         if self.lo is not None or self.hi is not None:
             return "own"
         return "shared" if self.lock else "fitted"
@@ -100,17 +97,17 @@ class HeatQuery(BaseModel):
         """Return the query parameters of this view at the checkpoint of `place`."""
         if place is None:
             return {}
-        said = self.model_dump(exclude_defaults=True, exclude={"pos"})
-        said |= {"suite": place.suite, "model": place.model, "step": place.step}
+        params = self.model_dump(exclude_defaults=True, exclude={"pos"})
+        params |= {"suite": place.suite, "model": place.model, "step": place.step}
         if not self.lock:
-            said["lock"] = "0"
+            params["lock"] = "0"
         if self.log:
-            said["log"] = "1"
-        return {"measure": self.measure, **said}
+            params["log"] = "1"
+        return {"measure": self.measure, **params}
 
 
 class ClusterQuery(BaseModel):
-    """What the list of clusters can be sorted and filtered by."""
+    """Sort order and filters of the list of clusters."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -133,7 +130,7 @@ class ClusterQuery(BaseModel):
 
 
 class ContextQuery(BaseModel):
-    """Which contexts of a cluster to show, and how."""
+    """Contexts of a cluster: length, order, filters and colours."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -1,4 +1,4 @@
-"""An API call as a line of Python: the call of `app.client` that gives the same."""
+"""An API call as a line of Python: the equivalent call of `app.client`."""
 
 import inspect
 import json
@@ -50,14 +50,14 @@ _PATTERNS = {
 }
 _POINTS = {"sketch", "lasso"}
 _TRUE = {"1", "true", "on", "yes"}
-# What is shown may be run: nothing of an address becomes code that is no number or string.
+# People run these snippets: only numbers and strings of an address may become code.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def client_call(path: str) -> str:
-    """Return the expression that asks a `client` for a GET route of the API.
+    """Return the expression that calls a GET route of the API on a `client`.
 
-    Where the client has no call for just this, it is the one that takes any path.
+    Without a method for the route it is `client.get(path)`.
     """
     parts = urlsplit(path)
     query = [(name, value) for name, value in parse_qsl(parts.query) if value != ""]
@@ -83,29 +83,32 @@ def _text(value: str) -> str:
 def _hints(name: str) -> dict[str, Any]:
     method = getattr(Client, name)
     hints = get_type_hints(method)
-    takes_more = "asked" in inspect.signature(method).parameters
-    return {**hints, **(get_type_hints(SearchParams) if takes_more else {})}
+    parameters = inspect.signature(method).parameters.values()
+    has_keywords = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return {**hints, **(get_type_hints(SearchParams) if has_keywords else {})}
 
 
 def _call(name: str, places: Sequence[str], query: Sequence[tuple[str, str]]) -> str:
     """Return the call of one method.
 
     Raises:
-        ValueError: the method does not take one of these parameters, or not this value.
+        ValueError: the method does not accept one of the parameters or values.
     """
     hints = _hints(name)
     is_paged = get_origin(hints["return"]) is Listing
-    positional = [one for one in hints if one not in {"return", "page_size"}][: len(places)]
-    words = [_value(hints[one], [text]) for one, text in zip(positional, places, strict=True)]
+    positional = [name for name in hints if name not in {"return", "page_size"}][: len(places)]
+    arguments = [_value(hints[name], [text]) for name, text in zip(positional, places, strict=True)]
     values: dict[str, list[str]] = {}
     for key, text in query:
         values.setdefault("page_size" if is_paged and key == "limit" else key, []).append(text)
     if not values.keys() <= hints.keys():
-        raise ValueError(f"{name} takes none of {sorted(values)}")
+        raise ValueError(f"{name} does not accept all of {sorted(values)}")
     for key, texts in values.items():
-        words.append(f"{key}={_points(texts[0]) if key in _POINTS else _value(hints[key], texts)}")
-    what = ".first_page" if is_paged else ".view" if hints["return"] is Job else ""
-    return f"client.{name}({', '.join(words)}){what}"
+        arguments.append(
+            f"{key}={_points(texts[0]) if key in _POINTS else _value(hints[key], texts)}"
+        )
+    attribute = ".first_page" if is_paged else ".view" if hints["return"] is Job else ""
+    return f"client.{name}({', '.join(arguments)}){attribute}"
 
 
 def _points(text: str) -> str:
@@ -114,9 +117,9 @@ def _points(text: str) -> str:
 
 
 def _value(hint: Any, texts: Sequence[str]) -> str:
-    kinds = {get_origin(one) or one for one in (hint, *get_args(hint))}
+    kinds = {get_origin(kind) or kind for kind in (hint, *get_args(hint))}
     if Sequence in kinds:
-        return "[" + ", ".join(_text(one) for text in texts for one in text.split(",")) + "]"
+        return "[" + ", ".join(_text(part) for text in texts for part in text.split(",")) + "]"
     (text,) = texts[-1:]
     if bool in kinds:
         return str(text.lower() in _TRUE)
@@ -125,5 +128,5 @@ def _value(hint: Any, texts: Sequence[str]) -> str:
 
 def _number(text: str) -> str:
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{text!r} is no number")
+        raise ValueError(f"{text!r} is not a number")
     return text

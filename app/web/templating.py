@@ -20,7 +20,7 @@ from app.web.identity import current_identity
 from app.web.login_redirect import login_url
 from app.web.paths import static_dir, templates_dir
 from app.web.snippets import client_call
-from app.web.token_pieces import cells, is_plain, joined, pieces
+from app.web.token_pieces import cells, is_plain, join_tokens, pieces
 
 THEMES = ("auto", "light", "dark")
 
@@ -104,7 +104,7 @@ def environment() -> Environment:
     formats = (si, number, measured, grouped, percent, moment, sparkline, visible, client_call)
     jinja.filters.update({function.__name__: function for function in formats})
     jinja.globals.update(static_url=static_url, query_string=query_string)
-    jinja.globals.update(pieces=pieces, plain=is_plain, cells=cells, joined=joined)
+    jinja.globals.update(pieces=pieces, plain=is_plain, cells=cells, join_tokens=join_tokens)
     return jinja
 
 

@@ -1,4 +1,4 @@
-"""Tokens as pieces of text for the one macro that prints them (`_macros/tokens.html`)."""
+"""Tokens as pieces of text, for the macros that print them (`templates/_macros/tokens.html`)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from app.figures.numbers import measured
 from backend.corpora.heat_scales import MEASURES, heat_class
 from backend.read.views import Token, TokenValue
 
-INDENTATION = 3  # this many spaces and more are indentation and need no marks
+INDENTATION = 3  # as many spaces or more are indentation and need no signs
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A sign for something invisible, then text.
+    """A sign for an invisible character, then text.
 
-    `over`: the sign takes up no room, the text after it does. `is_space`: the sign stands for a
-    space; the style sheet draws it as an open box, which more fonts have.
+    `over`: the sign has no width, only the text after it. `is_space`: the sign stands for a space;
+    the style sheet draws it as an open box, which more fonts have.
     """
 
     sign: str
@@ -28,7 +28,7 @@ class Piece:
 
 
 def is_plain(text: str, chip: bool = False) -> bool:
-    """Return whether `text` prints as it is: nothing invisible, no space that could be missed."""
+    """Return whether `text` needs no signs: no invisible character, no space at its ends."""
     if not text or not text.isprintable():
         return False
     return text[-1] != " " and not (chip and text[0] == " ")
@@ -44,17 +44,17 @@ def _spaces(count: int, chip: bool) -> list[Piece]:
 
 @lru_cache(maxsize=4096)
 def pieces(text: str, chip: bool = False) -> tuple[Piece, ...]:
-    """Split `text` where something invisible needs a sign.
+    """Split `text` at characters that need a sign.
 
     Args:
         text: what to print.
-        chip: the token stands alone: its first spaces count, and lines do not break.
+        chip: a token by itself: leading spaces get signs, line breaks do not break.
     """
     body = text.rstrip(" ")
-    found: list[Piece] = []
+    parts: list[Piece] = []
     if chip and body:
         first = len(body) - len(body.lstrip(" "))
-        found, body = _spaces(first, chip), body[first:]
+        parts, body = _spaces(first, chip), body[first:]
     run = ""
     for character in body:
         sign = mark(character)
@@ -62,23 +62,23 @@ def pieces(text: str, chip: bool = False) -> tuple[Piece, ...]:
             run += character
             continue
         if run:
-            found.append(Piece("", run))
+            parts.append(Piece("", run))
             run = ""
-        kept = character if not chip and character in "\n\t" else ""
-        found.append(Piece(sign, kept, over=kept == "\t"))
+        text_after = character if not chip and character in "\n\t" else ""
+        parts.append(Piece(sign, text_after, over=text_after == "\t"))
     if run:
-        found.append(Piece("", run))
+        parts.append(Piece("", run))
     trailing = len(text) - len(text.rstrip(" "))
-    return (*found, *_spaces(trailing, chip))
+    return (*parts, *_spaces(trailing, chip))
 
 
 def loss_class(value: float | None) -> int | None:
-    """Return the colour class of a loss in nats, None where there is none."""
+    """Return the colour class of a loss in nats, None for None."""
     return None if value is None else heat_class(value, MEASURES["loss"].bounds)
 
 
 class Cell(NamedTuple):
-    """A token of a running text, ready to print: classes, words about it, text and address."""
+    """A token of a running text: CSS classes, tooltip, text and address."""
 
     classes: str
     about: str
@@ -105,33 +105,34 @@ def cells(
     unit: str = "nats",
     has_answer: bool = False,
     base: str | None = None,
-    kept: str = "",
+    link_query: str = "",
 ) -> list[Cell]:
-    """Return the tokens of a text, ready to print.
+    """Return the tokens of a text as the macro `run` prints them.
 
     Args:
         items: tokens with their values.
-        levels: colour class of each; by default that of its loss.
+        levels: colour classes; default: those of the losses.
         colours: "h", or "d" for classes that diverge from zero.
         unit: unit of the values.
-        has_answer: the last token is the one that was to be predicted.
-        base: address below which predictions lie; makes links of the tokens.
-        kept: query of these links.
+        has_answer: the last token is the predicted one.
+        base: address of the predictions, to make links; None: no links.
+        link_query: query string of these links.
     """
     answer = len(items) - 1 if has_answer else -1
-    found = []
+    text_cells = []
     for i, (item, level) in enumerate(
         zip(items, levels or (loss_class(item.value) for item in items), strict=True)
     ):
         classes = "t" if level is None else f"t {colours}{level}"
         classes += (" ans" if i == answer else "") + (" part" if item.token.part_of else "")
-        linked = base is not None and item.prediction is not None
-        href = f"{base}{item.prediction}{kept}" if linked else None
-        shown = item.token.shown
-        found.append(Cell(classes, _about(item, unit), shown, is_plain(shown), item.position, href))
-    return found
+        is_link = base is not None and item.prediction is not None
+        href = f"{base}{item.prediction}{link_query}" if is_link else None
+        text = item.token.shown
+        about = _about(item, unit)
+        text_cells.append(Cell(classes, about, text, is_plain(text), item.position, href))
+    return text_cells
 
 
-def joined(tokens: Iterable[Token]) -> str:
-    """Return the text of tokens on one line: signs alone stand for line breaks and tabs."""
+def join_tokens(tokens: Iterable[Token]) -> str:
+    """Return the text of tokens on one line, with signs for line breaks and tabs."""
     return "".join(token.shown for token in tokens).replace("\n", "⏎").replace("\t", "⇥")

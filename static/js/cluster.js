@@ -1,4 +1,4 @@
-// Cluster page: more contexts, filters from bars, colours, and a person's notes.
+// Cluster page: more contexts, filters from bars, colours and annotations.
 import { all, fetchJson, keepInAddress, one, say, tellError, wordsOf } from "./util.js";
 import { startTexts } from "./tokens.js";
 
@@ -19,19 +19,19 @@ function startBars() {
   }
 }
 
-/** The next page's contexts come as the server's HTML: one renderer of corpus text. */
+/** Append the contexts of the next page as the server's HTML: only the server renders corpus text. */
 async function appendMore(link) {
   const reply = await fetch(link.href);
   if (!reply.ok) throw new Error(`The server answered ${reply.status}`);
   const page = new DOMParser().parseFromString(await reply.text(), "text/html");
   const list = one(link.dataset.more);
-  const fresh = all(`${link.dataset.more} > .context`, page);
-  for (const context of fresh) list.append(document.adoptNode(context));
-  for (const context of fresh) startTexts(context);
+  const added = all(`${link.dataset.more} > .context`, page);
+  for (const context of added) list.append(document.adoptNode(context));
+  for (const context of added) startTexts(context);
   const next = one("a[data-more]", page);
   if (next) link.href = next.getAttribute("href");
   else link.remove();
-  say(`${fresh.length} more contexts`);
+  say(`${added.length} more contexts`);
 }
 
 function startMore() {
@@ -51,7 +51,7 @@ function startColour() {
   });
 }
 
-function body(form) {
+function annotationJson(form) {
   const tags = form.elements.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
   return JSON.stringify({ label: form.elements.label.value.trim(), note: form.elements.note.value, tags });
 }
@@ -61,7 +61,7 @@ async function save(form) {
   const headers = { "Content-Type": "application/json" };
   status.textContent = "Saving…";
   try {
-    await fetchJson(form.dataset.annotation, { method: "PUT", headers, body: body(form) });
+    await fetchJson(form.dataset.annotation, { method: "PUT", headers, body: annotationJson(form) });
     status.textContent = "Saved";
   } catch (error) {
     tellError(status, error);
@@ -77,7 +77,7 @@ function startNotes() {
   });
 }
 
-/** Bring the cluster page to life. */
+/** Start the controls of the page. */
 export function start() {
   startBars();
   startMore();

@@ -1,9 +1,9 @@
-// One strip a part of the page: why it could not be brought up to date, and a way to try again.
+// An error strip above a part of the page that could not be updated, with a button to retry.
 import { make } from "./util.js";
 
 const strips = new WeakMap();
 
-/** Take the strip away: the part is up to date again. */
+/** Remove the strip: the part is up to date again. */
 export function clearFault(part) {
   strips.get(part)?.remove();
   strips.delete(part);
@@ -11,14 +11,14 @@ export function clearFault(part) {
 }
 
 /**
- * Put the strip before `part`, and mark the part as old until it is brought up to date.
+ * Put the strip before `part`, and mark the part as stale.
  *
- * `left` says what is still shown; `retry` tries again.
+ * `note` says what the part still shows; `retry` tries again.
  */
-export function showFault(part, error, left, retry) {
+export function showFault(part, error, note, retry) {
   clearFault(part);
   const button = make("button", { type: "button", textContent: "Retry" });
-  const words = make("p", {}, make("b", {}, `${error.message.replace(/\.$/, "")}.`), left ? ` ${left}` : "");
+  const words = make("p", {}, make("b", {}, `${error.message.replace(/\.$/, "")}.`), note ? ` ${note}` : "");
   if (error.requestId) words.append(" Request id ", make("code", {}, error.requestId));
   const strip = make("div", { className: "fault", role: "alert" }, words, button);
   button.addEventListener("click", () => {

@@ -1,4 +1,4 @@
-// The colour scale of a heat page: legend, histogram with a range brush, one scale a measure.
+// The colour scale of a heat page: legend, histogram with a range brush, a stored scale for each measure.
 import { all, make, measured, one } from "./util.js";
 
 const BINS = 40;
@@ -22,15 +22,15 @@ function binOf(value) {
 
 const rounded = (value) => String(Number(value.toPrecision(3)));
 
-/** Show a frame's scale: ends of the legend, histogram, shades and sliders. */
+/** Draw a frame's scale: ends of the legend, histogram, shades and sliders. */
 export function drawScale(page, frame) {
   form = page;
-  frame.scale.forEach((end, i) => { one(`[data-end-shown="${i}"]`).textContent = measured(end, 3); });
-  const most = Math.max(...frame.histogram, 1);
+  frame.scale.forEach((end, i) => { one(`[data-scale-end="${i}"]`).textContent = measured(end, 3); });
+  const largest = Math.max(...frame.histogram, 1);
   const names = ["x", "y", "width", "height"];
   const draw = document.createElementNS.bind(document, "http://www.w3.org/2000/svg");
   one("[data-brush] g").replaceChildren(...frame.histogram.map((count, i) => {
-    const height = 100 * Math.sqrt(count / most);
+    const height = 100 * Math.sqrt(count / largest);
     const bar = draw("rect");
     [i + 0.06, 100 - height, 0.88, height].forEach((value, k) => bar.setAttribute(names[k], value));
     return bar;
@@ -57,7 +57,7 @@ function showEnds(low, high) {
   }
 }
 
-/** Say whose scale the colours have: everyone's, the reader's, or one fitted to this frame. */
+/** Note the origin of the scale: shared, set by the reader, or fitted to this frame. */
 export function noteScale(page) {
   form = page;
   const note = one("[data-scale-note]");
@@ -65,18 +65,18 @@ export function noteScale(page) {
   note.textContent = JSON.parse(note.dataset.notes)[isOwn ? "own" : field("lock").checked ? "fitted" : "shared"];
 }
 
-const kept = (measure) => `quanta-scale-${measure}${field("log")?.checked ? "-log" : ""}`;
+const storageKey = (measure) => `quanta-scale-${measure}${field("log")?.checked ? "-log" : ""}`;
 
-/** Remember the ends for this measure; another measure has its own. */
-function keep() {
+/** Store the ends of this measure. */
+function storeEnds() {
   try {
-    localStorage.setItem(kept(field("measure").value), JSON.stringify([field("lo").value, field("hi").value]));
-  } catch { /* private windows keep nothing */ }
+    localStorage.setItem(storageKey(field("measure").value), JSON.stringify([field("lo").value, field("hi").value]));
+  } catch { /* private windows may refuse storage */ }
 }
 
-function remembered(measure) {
+function storedEnds(measure) {
   try {
-    const ends = JSON.parse(localStorage.getItem(kept(measure)) ?? "[]");
+    const ends = JSON.parse(localStorage.getItem(storageKey(measure)) ?? "[]");
     return Array.isArray(ends) ? ends : [];
   } catch { return []; }
 }
@@ -91,7 +91,7 @@ function setEnd(name, bin) {
 }
 
 function changed() {
-  keep();
+  storeEnds();
   redraw();
 }
 
@@ -120,23 +120,23 @@ function startBrush() {
   }
 }
 
-/** Another measure has another scale: the page comes anew with its legend and the ends kept for it. */
+/** Reload the page with the stored scale of the new measure. */
 function changeMeasure() {
   if (field("log")) field("log").checked &&= field("measure").value.startsWith("p");
-  const [low = "", high = ""] = remembered(field("measure").value);
+  const [low = "", high = ""] = storedEnds(field("measure").value);
   field("lo").value = low;
   field("hi").value = high;
   for (const name of ["other_model", "other_step"]) if (field(name)) field(name).disabled = true;
   form.requestSubmit();
 }
 
-/** A logarithmic scale has other bounds and other ends. */
+/** Reload the page with the stored ends of a log or linear scale. */
 function changeLog() {
-  [field("lo").value = "", field("hi").value = ""] = remembered(field("measure").value);
+  [field("lo").value = "", field("hi").value = ""] = storedEnds(field("measure").value);
   form.requestSubmit();
 }
 
-/** Bring the scale's controls to life; `show` fetches and paints the frame again. */
+/** Start the controls of the scale; `show` fetches and paints the frame again. */
 export function startScale(page, show) {
   form = page;
   redraw = show;

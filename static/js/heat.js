@@ -1,4 +1,4 @@
-// Document heat: size and step sliders over one locked scale, and what is not computed yet.
+// Heat of a document: sliders for size and step, play, and jobs for values that are not computed.
 import { all, fetchJson, keepInAddress, make, measured, nameApiCall, one, say, tellError, wantsCalm } from "./util.js";
 import { drawScale, noteScale, startScale } from "./heat-scale.js";
 import { clearFault, showFault } from "./fault.js";
@@ -7,7 +7,7 @@ import { about } from "./tokens.js";
 
 const PLAY_MS = 700;
 const frames = new Map();
-let form, models, text, tokens, timer, wanted, painted;
+let form, models, text, tokens, timer, requested, paintedState;
 
 const field = (name) => form.elements.namedItem(name);
 const slider = (name) => one(`[data-slide="${name}"]`, form);
@@ -16,7 +16,7 @@ const OPTIONAL = ["target", "other_model", "other_step", "lo", "hi"];
 
 const NUMBERS = ["step", "other_step", "lo", "hi"];
 
-/** The view as a call of the Python client, as the server writes it. */
+/** The view as a call of the Python client, in the format of the server. */
 function pythonOf(state) {
   const [, corpus, d] = form.dataset.heat.match(/corpora\/([^/]+)\/documents\/(\d+)/);
   const words = Object.entries(state).map(([name, value]) => {
@@ -37,9 +37,9 @@ function currentState() {
 function frameOf(state) {
   const from = address(state);
   if (!frames.has(from)) {
-    const coming = fetchJson(from);
-    frames.set(from, coming);
-    coming.catch(() => frames.delete(from));
+    const pending = fetchJson(from);
+    frames.set(from, pending);
+    pending.catch(() => frames.delete(from));
   }
   return frames.get(from);
 }
@@ -63,8 +63,8 @@ function paint(frame, state) {
   say(`${state.model}, step ${state.step}: mean ${mean} ${unit}`);
 }
 
-/** What the server wrote for its first view follows the view: neighbours, tokens, the API call. */
-function follow(state) {
+/** Update the links to neighbours and tokens and the API call. */
+function updateLinks(state) {
   const query = new URLSearchParams(state);
   for (const link of all('[rel="prev"], [rel="next"]')) link.href = `${link.href.split("?")[0]}?${query}`;
   for (const link of all("[data-target]")) {
@@ -77,29 +77,29 @@ function follow(state) {
 
 async function show() {
   const state = currentState();
-  wanted = address(state);
-  const mine = wanted;
-  follow(state);
+  requested = address(state);
+  const requestedHere = requested;
+  updateLinks(state);
   noteScale(form);
   const unset = Object.fromEntries([...OPTIONAL, "lock", "log"].map((name) => [name, null]));
   keepInAddress({ ...unset, ...state, measure: state.measure === "loss" ? null : state.measure });
   try {
     const frame = await frameOf(state);
-    if (mine !== wanted) return;
+    if (requestedHere !== requested) return;
     one("[data-pending]").hidden = true;
     clearFault(text);
     paint(frame, state);
-    painted = state;
+    paintedState = state;
     prefetch(state);
   } catch (error) {
-    if (mine !== wanted) return;
-    if (error.status === 409) return offer(error, state);
-    showFault(text, error, `The colours are those of ${painted.model}, step ${painted.step}.`, show);
+    if (requestedHere !== requested) return;
+    if (error.status === 409) return offerComputing(error, state);
+    showFault(text, error, `The colours are those of ${paintedState.model}, step ${paintedState.step}.`, show);
   }
 }
 
-/** Say that a frame is not computed, and offer to compute it where that is possible. */
-function offer(error, state) {
+/** Report that a frame is not computed, and offer to compute it if possible. */
+function offerComputing(error, state) {
   clearFault(text);
   tokens.forEach((token) => colour(token, null, null, ""));
   one("#heat-mean").textContent = "";
@@ -148,8 +148,8 @@ function syncSlider(name) {
   range.setAttribute("aria-valuetext", choice.selectedOptions[0]?.textContent ?? "");
 }
 
-/** Offer a model's steps, keeping the step that is nearest to the one shown. */
-function offerSteps(prefix = "") {
+/** Fill the steps of a model and select the one nearest to the current step. */
+function fillSteps(prefix = "") {
   const steps = models[field(`${prefix}model`).value];
   const before = Number(field(`${prefix}step`).value);
   const distance = (step) => Math.abs(Math.log((step + 1) / (before + 1)));
@@ -160,14 +160,14 @@ function offerSteps(prefix = "") {
 }
 
 function changed(name) {
-  if (name === "model") offerSteps();
+  if (name === "model") fillSteps();
   syncSlider("model");
   syncSlider("step");
   show();
 }
 
 function changedOther(name) {
-  if (name === "other_model") offerSteps("other_");
+  if (name === "other_model") fillSteps("other_");
   show();
 }
 
@@ -227,20 +227,20 @@ function listen() {
   });
 }
 
-/** What was chosen before this script came counts as well (the form keeps nothing from other visits). */
-function catchUp() {
-  const early = all("select", form).filter((choice) => !choice.selectedOptions[0]?.defaultSelected);
-  for (const choice of early) choice.dispatchEvent(new Event("change", { bubbles: true }));
+/** Apply choices that were made before this script loaded. */
+function applyEarlyChoices() {
+  const changedSelects = all("select", form).filter((choice) => !choice.selectedOptions[0]?.defaultSelected);
+  for (const choice of changedSelects) choice.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-/** Bring the sliders of the page to life. */
+/** Start the controls of the page. */
 export function start() {
   form = one("[data-heat]");
   models = JSON.parse(form.dataset.models);
   text = one(".document");
   tokens = all(".t", text);
-  painted = currentState();
+  paintedState = currentState();
   listen();
-  catchUp();
+  applyEarlyChoices();
   form.dataset.state = "ready";
 }

@@ -1,4 +1,4 @@
-// Single keys. Ignored while typing, with modifiers, and when a person switched them off.
+// Single keys. Ignored while typing, with modifiers, and when switched off.
 import { all, one, say } from "./util.js";
 import { stepToken } from "./tokens.js";
 
@@ -14,7 +14,7 @@ function startSwitch() {
   const box = one('[data-action="keys-off"]');
   box.checked = storedOff();
   box.addEventListener("change", () => {
-    try { localStorage.setItem(OFF, box.checked ? "1" : "0"); } catch { say("not kept"); }
+    try { localStorage.setItem(OFF, box.checked ? "1" : "0"); } catch { say("not stored"); }
   });
 }
 
@@ -88,7 +88,7 @@ function maximise() {
   return Boolean(nearest);
 }
 
-/** Go to the files of a list, or take the numbers of the plot in view. */
+/** Focus the files of a list, or download the plot in view as CSV. */
 function exportView() {
   const files = one("[data-exports] a");
   const button = one('.plot-tools:not([hidden]) [data-plot="csv"]', one(".plot.max") ?? nearestPlot());
@@ -99,8 +99,8 @@ function exportView() {
 
 function tables() {
   const buttons = all('[data-plot="table"]');
-  const wanted = buttons.some((button) => button.ariaPressed !== "true");
-  for (const button of buttons) if ((button.ariaPressed === "true") !== wanted) button.click();
+  const showTables = buttons.some((button) => button.ariaPressed !== "true");
+  for (const button of buttons) if ((button.ariaPressed === "true") !== showTables) button.click();
   return buttons.length > 0;
 }
 
@@ -112,15 +112,15 @@ function leave() {
   return false;
 }
 
-/** A token of a context opens the page of that context's prediction; links open by themselves. */
+/** Open the prediction of the focused context; links open by themselves. */
 function openContext() {
   const context = document.activeElement?.matches?.("bdi.t") && document.activeElement.closest(".context");
   if (context) one("a", context).click();
   return Boolean(context);
 }
 
-/** Hand a key to the module of the page; false if none wants it. */
-const offer = (key) => !document.dispatchEvent(new CustomEvent(`quanta-key-${key}`, { cancelable: true }));
+/** Dispatch a key to the module of the page; false if no module handles it. */
+const dispatchKey = (key) => !document.dispatchEvent(new CustomEvent(`quanta-key-${key}`, { cancelable: true }));
 
 const isList = () => Boolean(one("[data-rows]"));
 const KEYS = {
@@ -137,9 +137,9 @@ const KEYS = {
   e: exportView,
   h: hideColour,
   p: () => press('[data-action="play"]'),
-  n: () => offer("n"),
-  s: () => offer("s"),
-  u: () => offer("u"),
+  n: () => dispatchKey("n"),
+  s: () => dispatchKey("s"),
+  u: () => dispatchKey("u"),
   Enter: openContext,
   Escape: leave,
 };
@@ -162,7 +162,7 @@ function onKey(event) {
   if (KEYS[event.key]?.()) event.preventDefault();
 }
 
-/** Listen to keys for the life of the page. */
+/** Listen to keys. */
 export function startKeys() {
   startSwitch();
   addEventListener("keydown", onKey);

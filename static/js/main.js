@@ -1,4 +1,4 @@
-// Runs on every page: theme, help, forms, keys; loads what the page needs.
+// Runs on every page: theme, help, forms, keys; loads the modules of the page.
 import { all, keepInAddress, one, say } from "./util.js";
 import { startTokens } from "./tokens.js";
 import { startKeys } from "./keys.js";
@@ -23,14 +23,14 @@ function startHelp() {
 }
 
 function startForms() {
-  // On the document: parts of a page, and the forms in them, may come later.
+  // On the document, because parts of a page with forms may be added later.
   document.addEventListener("formdata", (event) => {
     const form = event.target;
     if (form.method !== "get") return;
-    // Addresses name only what differs from the default.
+    // Addresses have only the parameters that differ from the default.
     for (const [name, value] of [...event.formData]) {
       const field = form.elements.namedItem(name);
-      if (field instanceof RadioNodeList) continue; // one of several: an empty one may mean none
+      if (field instanceof RadioNodeList) continue; // an empty value of a radio group may mean none
       if (value === "" || value === field?.dataset?.default) event.formData.delete(name);
     }
   });

@@ -1,4 +1,4 @@
-// Colours of the theme in force for figures, which carry roles and no colours.
+// Colours of the current theme for figures, which have roles instead of colours.
 import { make } from "./util.js";
 
 const NAMES = [
@@ -50,7 +50,7 @@ function painted(trace, colours) {
   }
   if (meta.role === "sequential") {
     return {
-      ...trace, // Ink stands out on both ends.
+      ...trace, // Ink has contrast at both ends.
       colorscale: [[0, colours.middle], [1, colours["ramp-low"]]],
       line: { ...trace.line, color: colours.faint },
       colorbar: { ...trace.colorbar, tickfont: { color: colours.muted, size: 11 } },
@@ -85,7 +85,7 @@ function paintedAxis(axis, colours) {
   };
 }
 
-/** Return figure data and layout in the colours of the theme. */
+/** Return figure data and layout with the colours of the theme. */
 export function paint(figure, colours, background = "rgba(0,0,0,0)") {
   const layout = { ...figure.layout };
   for (const name of Object.keys(layout)) {

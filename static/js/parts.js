@@ -1,23 +1,23 @@
-// Parts of a page that a newer page of the same address replaces, where the server changed them.
+// Replaces the parts of a page that changed on the server.
 import { all, ask, one } from "./util.js";
 
-const known = new Map();
+const sentHtml = new Map();
 
-/** Note the parts as the server sent them, before a person opens or ticks anything in them. */
+/** Record the parts as the server sent them, before anyone opens or ticks anything in them. */
 export function rememberParts(root = document) {
-  for (const part of all("[data-part]", root)) known.set(part.dataset.part, part.outerHTML);
+  for (const part of all("[data-part]", root)) sentHtml.set(part.dataset.part, part.outerHTML);
 }
 
 /**
- * Put in what changed; what a person opened in other parts stays, and so does the place of the focus.
+ * Replace the parts that changed and keep the focus; other parts stay as they are.
  * Returns the new parts.
  */
 export function swapParts(page) {
   const swapped = [];
   for (const part of all("[data-part]")) {
     const newer = one(`[data-part="${CSS.escape(part.dataset.part)}"]`, page);
-    if (!newer || known.get(part.dataset.part) === newer.outerHTML) continue;
-    known.set(part.dataset.part, newer.outerHTML);
+    if (!newer || sentHtml.get(part.dataset.part) === newer.outerHTML) continue;
+    sentHtml.set(part.dataset.part, newer.outerHTML);
     const hadFocus = part.contains(document.activeElement);
     part.replaceWith(document.adoptNode(newer));
     if (hadFocus) one("a, button, summary, input", newer)?.focus();
@@ -26,7 +26,7 @@ export function swapParts(page) {
   return swapped;
 }
 
-/** The page of this address as it is now. */
+/** Fetch the current page of this address. */
 export async function newerPage() {
   const reply = await ask(location.pathname + location.search);
   return new DOMParser().parseFromString(await reply.text(), "text/html");

@@ -2,22 +2,22 @@
 
 const SIGNS = { "&lt;": "<", "&gt;": ">", "&amp;": "&" };
 
-/** Undo the escapes that keep corpus text literal in Plotly's labels. */
+/** Undo the escapes of corpus text in Plotly's labels. */
 export const plain = (text) => String(text).replace(/&(lt|gt|amp);/g, (sign) => SIGNS[sign]);
 
 const axisTitle = (axis, fallback) => plain(axis?.title?.text ?? fallback);
 
 function barRows(trace) {
   return trace.x.map((value, i) => {
-    const known = trace.customdata?.[i];
-    const isPair = Array.isArray(known);
-    return { id: isPair ? known[0] : undefined, cells: [plain(isPair ? known[1] : known), value] };
+    const label = trace.customdata?.[i];
+    const isPair = Array.isArray(label);
+    return { id: isPair ? label[0] : undefined, cells: [plain(isPair ? label[1] : label), value] };
   });
 }
 
 const ARRAYS = { f4: Float32Array, u1: Uint8Array };
 
-/** Rows of a matrix that came as base64, the way plotly.py writes numpy arrays. */
+/** Rows of a matrix in base64, as plotly.py encodes numpy arrays. */
 function matrix({ bdata, dtype, shape }) {
   const bytes = Uint8Array.from(atob(bdata), (character) => character.charCodeAt(0));
   const values = [...new ARRAYS[dtype](bytes.buffer)].map((value) => Number(value.toFixed(3)));
@@ -25,7 +25,7 @@ function matrix({ bdata, dtype, shape }) {
   return Array.from({ length: values.length / width }, (_, i) => values.slice(i * width, (i + 1) * width));
 }
 
-/** Cells of a heat map; `meta` names its rows and columns where its axes hold their places. */
+/** Cells of a heat map; `meta` may name its rows and columns. */
 function heatRows(trace, ...before) {
   const { rows, columns } = trace.meta ?? {};
   return matrix(trace.z).flatMap((row, i) => row.map((value, j) => (
@@ -64,7 +64,7 @@ export function tableRows({ data, layout }) {
 
 function quoted(value) {
   if (typeof value === "number" || value === null || value === undefined) return String(value ?? "");
-  // A spreadsheet would run text that begins like a formula.
+  // A spreadsheet would evaluate text that starts like a formula.
   const safe = /^[=+\-@\t\r＝＋－＠]/.test(value) ? `'${value}` : value;
   return `"${safe.replaceAll('"', '""')}"`;
 }

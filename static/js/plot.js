@@ -1,4 +1,4 @@
-// Draws figures when they come near the viewport; tables, exports and maximising.
+// Draws figures when they are near the viewport; tables, exports and maximising.
 import { all, download, fetchJson, make, one, say, wordsOf } from "./util.js";
 import { paint, palette } from "./palette.js";
 import { csv, tableRows } from "./plot-table.js";
@@ -10,8 +10,8 @@ const drawn = new Map();
 let library;
 
 /**
- * Under the content security policy the style attribute cannot be set as an attribute; the same
- * declarations can be set through the CSSOM, which is what Plotly's SVG code means.
+ * The content security policy (app/web/security.py) forbids style attributes, which Plotly sets on
+ * SVG; set the same declarations through the CSSOM instead.
  */
 function allowStyleThroughCssom() {
   const original = SVGElement.prototype.setAttribute;
@@ -35,9 +35,9 @@ function loadLibrary() {
 function figureOf(element) {
   const { src, key } = element.dataset;
   if (!fetched.has(src)) {
-    const coming = fetchJson(src);
-    fetched.set(src, coming);
-    coming.catch(() => fetched.delete(src));
+    const pending = fetchJson(src);
+    fetched.set(src, pending);
+    pending.catch(() => fetched.delete(src));
   }
   return fetched.get(src).then((figures) => figures[key]);
 }
@@ -58,7 +58,7 @@ async function draw(element) {
       const [plotly, figure] = await Promise.all([loadLibrary(), figureOf(element)]);
       if (!figure) throw new Error("There is nothing to draw here");
       await show(plotly, element, figure);
-    } while (src !== element.dataset.src); // a slider asked for something else meanwhile
+    } while (src !== element.dataset.src); // repeat if a slider changed the source
   } catch (error) {
     showFailure(element, error);
   }
@@ -128,7 +128,7 @@ function format(value) {
   return Number.isInteger(value) ? value.toLocaleString("en") : value.toPrecision(4);
 }
 
-/** Draw all plots of the page, or of a part of it, from other figures, which came from `src`. */
+/** Redraw all plots of the page, or of a part of it, from new figures of `src`. */
 export function redraw(src, figures, root = document) {
   if (root === document) fetched.clear();
   fetched.set(src, Promise.resolve(figures));
@@ -145,17 +145,17 @@ export function redraw(src, figures, root = document) {
 
 function toggleTable(element, button) {
   const table = one(".plot-table", element);
-  const wanted = button.ariaPressed !== "true";
-  button.ariaPressed = String(wanted);
-  if (wanted) table.replaceChildren(...tableOf(element, drawn.get(element).figure));
-  table.hidden = !wanted;
-  one(".plot-box", element).hidden = wanted;
+  const isShown = button.ariaPressed !== "true";
+  button.ariaPressed = String(isShown);
+  if (isShown) table.replaceChildren(...tableOf(element, drawn.get(element).figure));
+  table.hidden = !isShown;
+  one(".plot-box", element).hidden = isShown;
 }
 
 function toggleMaximised(element, button) {
-  const wanted = element.classList.toggle("max");
-  button.ariaPressed = String(wanted);
-  say(wanted ? "maximised, Escape restores" : "restored");
+  const isMaximised = element.classList.toggle("max");
+  button.ariaPressed = String(isMaximised);
+  say(isMaximised ? "maximised, Escape restores" : "restored");
 }
 
 function act(element, button) {
@@ -175,7 +175,7 @@ const watcher = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "200px" });
 
-/** Watch the figures of a page, or of a part that came later. */
+/** Watch the figures of a page, or of a part that was added later. */
 export function watch(root = document) {
   for (const element of drawn.keys()) if (!element.isConnected) drawn.delete(element);
   for (const element of all(".plot:not([data-state])", root)) {

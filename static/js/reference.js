@@ -1,4 +1,4 @@
-// API page: call a route and show what it answers, as text.
+// API page: call a route and show the response as text.
 import { all, one, wordsOf } from "./util.js";
 
 const MAX_SHOWN = 20_000;
@@ -30,13 +30,13 @@ function readable(text, type) {
 async function call(form) {
   const status = one("[role=status]", form);
   const answer = one(".answer", form);
-  const begin = performance.now();
+  const startTime = performance.now();
   const reply = await fetch(addressOf(form));
   const type = reply.headers.get("content-type") ?? "";
   const isText = /json|text|csv/.test(type);
   const text = isText ? readable(await reply.text(), type) : `${(await reply.blob()).size} bytes of ${type}`;
   const cut = text.length > MAX_SHOWN ? `\n… ${text.length - MAX_SHOWN} characters more` : "";
-  status.textContent = `${reply.status} ${reply.statusText}, ${Math.round(performance.now() - begin)} ms`;
+  status.textContent = `${reply.status} ${reply.statusText}, ${Math.round(performance.now() - startTime)} ms`;
   answer.textContent = text.slice(0, MAX_SHOWN) + cut;
   answer.hidden = false;
 }
@@ -50,9 +50,9 @@ function startForm(form) {
   });
 }
 
-/** Bring the forms of the page to life. */
+/** Start the forms of the page. */
 export function start() {
   for (const form of all('.try[data-method="GET"]')) startForm(form);
-  const named = document.getElementById(location.hash.slice(1));
-  if (named) named.open = true;
+  const target = document.getElementById(location.hash.slice(1));
+  if (target) target.open = true;
 }

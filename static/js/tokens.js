@@ -1,9 +1,9 @@
-// Tokens: value on hover and on focus, one tab stop a text, arrow keys inside it.
+// Tokens: value on hover and focus, one tab stop for each text, arrow keys inside it.
 import { all, keepInAddress, one, say } from "./util.js";
 
 let tip;
 
-/** Words about a token; the title moves to data so that no second tooltip opens. */
+/** Description of a token; its title moves to a data attribute, so that no second tooltip opens. */
 export function about(token) {
   if (token.title) {
     token.dataset.about = token.title;
@@ -43,7 +43,7 @@ function startText(text) {
   }
 }
 
-/** Make the texts below `root` ready for keys. */
+/** Prepare the texts below `root` for keys. */
 export function startTexts(root) {
   for (const text of all("[data-tokens]", root)) startText(text);
 }
@@ -80,8 +80,8 @@ export function stepToken(by, rows = 0) {
   return true;
 }
 
-/** The address of a document names the token that is looked at. */
-function keepPlace(token) {
+/** Put the position of the focused token into the address of a document. */
+function keepPosition(token) {
   const field = one("[data-heat] [name=pos]");
   if (!field || !/^t\d+$/.test(token.id)) return;
   field.value = token.id.slice(1);
@@ -101,7 +101,7 @@ export function startTokens() {
   document.addEventListener("focusin", (event) => {
     const token = event.target.closest?.(".t");
     if (!token) return hideTip();
-    keepPlace(token);
+    keepPosition(token);
     for (const old of all(".t.at")) old.classList.toggle("at", old === token);
     showTip(token);
     say(about(token));

@@ -1,9 +1,9 @@
-// Small helpers that every module shares.
+// Helpers of all modules.
 
 export const one = (selector, root = document) => root.querySelector(selector);
 export const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-/** Tell a screen reader; the live region is in base.html. */
+/** Announce to screen readers; the live region is in base.html. */
 export function say(text) {
   one("#said").textContent = text;
 }
@@ -15,7 +15,7 @@ export function make(name, properties = {}, ...children) {
   return element;
 }
 
-/** Act on a single key of one page; keys.js hears it and knows when keys are off. */
+/** Act on a single key of one page; keys.js dispatches it unless keys are off. */
 export function onKey(key, act) {
   document.addEventListener(`quanta-key-${key}`, (event) => {
     event.preventDefault();
@@ -42,8 +42,8 @@ export function download(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/** What a refusal says: a problem document, or the page that stands for one. */
-async function refusal(reply) {
+/** The error of a response: from a problem document, or from an error page. */
+async function responseError(reply) {
   const text = await reply.text().catch(() => "");
   let [words, id, page] = [[reply.statusText || `The server answered ${reply.status}`]];
   if (/json/.test(reply.headers.get("Content-Type"))) {
@@ -51,16 +51,16 @@ async function refusal(reply) {
     [words, id] = [[problem.detail, problem.remedy], problem.request_id];
   } else {
     page = new DOMParser().parseFromString(text, "text/html");
-    const said = all(".banner > p:not([class])", page).map((one) => one.textContent.replace(/\.$/, ""));
-    if (said.length) [words, id] = [said, one(".banner code", page)?.textContent];
+    const sentences = all(".banner > p:not([class])", page).map((paragraph) => paragraph.textContent.replace(/\.$/, ""));
+    if (sentences.length) [words, id] = [sentences, one(".banner code", page)?.textContent];
   }
   return Object.assign(new Error(words.filter(Boolean).join(". ")), { status: reply.status, requestId: id, page });
 }
 
-/** An error in one line, with the id of its request if it has one. */
+/** An error in one line, with the id of its request. */
 export const wordsOf = (error) => error.message + (error.requestId ? ` (request ${error.requestId})` : "");
 
-/** Put an error's words into an element; where a token is missing, with the way to log in. */
+/** Show an error in an element, with a link to log in if a token is missing. */
 export function tellError(node, error) {
   node.textContent = wordsOf(error);
   if (error.status !== 401) return;
@@ -68,12 +68,12 @@ export function tellError(node, error) {
   node.append(" ", make("a", { href: `/login?next=${back}`, textContent: "Log in" }));
 }
 
-/** Fetch; a refusal becomes an error with its cause and the id of the request. */
+/** Fetch; throws an error with the server's message and the id of the request. */
 export async function ask(address, options) {
   const reply = await fetch(address, options).catch((error) => {
     throw new Error("The server cannot be reached", { cause: error });
   });
-  if (!reply.ok) throw await refusal(reply);
+  if (!reply.ok) throw await responseError(reply);
   return reply;
 }
 
@@ -82,7 +82,7 @@ export async function fetchJson(address, options) {
   return (await ask(address, options)).json();
 }
 
-/** A measured value as the server's `measured` writes it: significant digits, no trailing zeros. */
+/** Format a value as the server's `measured` does: significant digits, no trailing zeros. */
 export function measured(value, digits = 4) {
   const size = Math.abs(value);
   const text = size && size < 1e-4
@@ -91,7 +91,7 @@ export function measured(value, digits = 4) {
   return value < 0 ? `−${text}` : text;
 }
 
-/** Name the API call of a view that changed without a new page; `call` is its line of Python. */
+/** Update the API call of a view that changed without a new page; `call` is its line of Python. */
 export function nameApiCall(path, call) {
   const box = one(".api-call");
   if (!box) return;

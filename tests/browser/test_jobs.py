@@ -59,18 +59,18 @@ def test_the_brush_sets_the_scale_and_the_measure_remembers_it(visit: Visit) -> 
     for _ in range(8):
         page.keyboard.press("ArrowLeft")
     expect(page).to_have_url(re.compile("hi=8"))
-    expect(page.locator("[data-end-shown='1']")).to_have_text("8")
+    expect(page.locator("[data-scale-end='1']")).to_have_text("8")
     page.keyboard.press("Home")  # ends never cross
     expect(page).to_have_url(re.compile("hi=0.25"))
     page.fill("#hi", "6")
     page.locator("#hi").blur()
-    expect(page.locator("[data-end-shown='1']")).to_have_text("6")
+    expect(page.locator("[data-scale-end='1']")).to_have_text("6")
     page.select_option("select[name=measure]", "entropy")
     expect(page).to_have_url(re.compile("measure=entropy"))
     expect(page.locator("#hi")).to_have_value("")
     page.select_option("select[name=measure]", "loss")
     expect(page.locator("#hi")).to_have_value("6")
-    expect(page.locator("[data-end-shown='1']")).to_have_text("6")
+    expect(page.locator("[data-scale-end='1']")).to_have_text("6")
 
 
 def test_a_choice_made_before_the_scripts_came_is_followed(visit: Visit) -> None:

@@ -6,7 +6,7 @@ from playwright.sync_api import Route, expect
 from app.figures.base import payload
 from app.figures.labels import plotly_text, visible
 from app.figures.quanta import count_figure
-from app.web.token_pieces import is_plain, joined, pieces
+from app.web.token_pieces import is_plain, join_tokens, pieces
 from backend.quanta.views import Count
 from backend.read.views import Token
 from tests.browser.conftest import Visit
@@ -61,7 +61,7 @@ def test_chips_print_spaces_as_signs() -> None:
 
 
 def test_examples_stay_on_one_line() -> None:
-    assert joined([Token("a\n", 1, "a\n"), Token("\tb", 2, "\tb")]) == "a⏎⇥b"
+    assert join_tokens([Token("a\n", 1, "a\n"), Token("\tb", 2, "\tb")]) == "a⏎⇥b"
 
 
 @pytest.mark.browser
