@@ -17,14 +17,14 @@ MIN_KNOTS = 2
 MAX_KNOTS = 16
 PRESETS: tuple[str, ...] = ("step", "smooth", "inverse", "u", "hump", "late", "early", "flat")
 PRESET_FORMULAS = {
-    "step": "6 nats at every point before point j (counted from 1; by default the middle one), 0.1 "
+    "step": "6 nats at every point before point j (counted from 1; default: the middle point), 0.1 "
     "nats from j on",
-    "smooth": "a straight line in log axis from 6 nats at the first point to 0.1 at the last",
-    "inverse": "a straight line in log axis from 0.1 nats at the first point to 6 at the last",
-    "u": "6 nats at both ends, 0.1 in the middle of the log axis, straight lines between",
-    "hump": "0.1 nats at both ends, 6 in the middle of the log axis, straight lines between",
-    "late": "6 nats over the first 70 % of the log axis, then a straight line to 0.1 at its end",
-    "early": "a straight line from 6 nats to 0.1 over the first 30 % of the log axis, then 0.1",
+    "smooth": "linear on the log axis from 6 nats at the first point to 0.1 at the last",
+    "inverse": "linear on the log axis from 0.1 nats at the first point to 6 at the last",
+    "u": "6 nats at both ends, 0.1 in the middle of the log axis, linear between",
+    "hump": "0.1 nats at both ends, 6 in the middle of the log axis, linear between",
+    "late": "6 nats over the first 70 % of the log axis, then linear to 0.1 at its end",
+    "early": "linear from 6 nats to 0.1 over the first 30 % of the log axis, then 0.1",
     "flat": "3.05 nats everywhere",
 }
 

@@ -125,6 +125,18 @@ def test_the_interval_covers_the_truth_and_grows_outwards() -> None:
     assert band.parameters["c0"][0] <= 0.2 <= band.parameters["c0"][1]
 
 
+def test_the_interval_is_that_of_refits_to_residuals_scaled_by_the_degrees_of_freedom() -> None:
+    x, y = X[:12], noisy(LAWS[0], 5, noise=0.01)[:12]
+    law = fit_broken_law(x, y, 0).law
+    band = bootstrap_broken_law(x, y, law, x, n_bootstrap=5, seed=1)
+    residuals = (np.log(y) - law.ln_y(x)) * np.sqrt(12 / (12 - 3))
+    generator = np.random.default_rng(1)
+    resamples = [np.exp(law.ln_y(x) + generator.choice(residuals, 12)) for _ in range(5)]
+    refits = [fit_broken_law(x, resample, 0).law.y(x) for resample in resamples]
+    expected = np.quantile(refits, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose([band.low, band.high], expected, rtol=1e-4)
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
 def test_units_of_x_and_y_only_scale_the_parameters(x_unit: float, y_unit: float) -> None:

@@ -11,6 +11,7 @@ from compute.cluster_scores import (
     coherence,
     mean_cosines,
     order_by_centrality,
+    order_by_leading_eigenvector,
 )
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=25).map(np.array)
@@ -78,6 +79,13 @@ def test_order_by_centrality_equals_sorting_by_the_loop(labels: NDArray[np.int64
 def test_order_by_centrality_breaks_ties_by_index() -> None:
     labels = np.array([1, 0, 1, 0, 1])
     assert list(order_by_centrality(np.ones((5, 5)), labels)) == [1, 3, 0, 2, 4]
+
+
+def test_the_leading_eigenvector_orders_members_and_puts_the_largest_entry_last() -> None:
+    positions = np.array([-5.0, 1, 2, 2.5, 0.5])  # on a line: the eigenvector is their deviation
+    for sign in (1, -1):
+        cosine = np.outer(sign * positions, sign * positions)
+        assert order_by_leading_eigenvector(cosine).tolist() == [3, 2, 1, 4, 0]
 
 
 TOKENS = st.lists(

@@ -59,6 +59,11 @@ def test_slope_equals_polyfit_over_the_printed_window() -> None:
     assert not fit.comparable_to_published
 
 
+def test_the_fallback_window_ends_at_the_last_rank_of_size_five() -> None:
+    fit = envelope_slope(np.array([100.0, 50, 30, 20, 10, 8, 6, 5, 5, 4]))
+    assert (fit.first_rank, fit.last_rank) == (5, 9)
+
+
 def test_only_the_published_window_is_comparable() -> None:
     envelope = 1e6 / np.arange(1, 1000.0)
     assert not envelope_slope(envelope).comparable_to_published  # ends at rank 999
