@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from app.api.tables import Row, csv_response, text_of
-from app.requests.dependencies import MAX_INTEGER, Cursor, Id, StoreDep
+from app.requests.dependencies import Cursor, Id, StoreDep
 from backend.quanta import cluster_list, clusterings
 from backend.quanta import comparison as compare
 from backend.quanta.cluster_list import MAX_CLUSTERS, ClusterFilter, ClusterSort
 from backend.quanta.comparison_views import Comparison
 from backend.quanta.views import ClusteringRow, ClusteringView, ClusterPage, ClusterRow
+from backend.schemas.parameters import MAX_INTEGER, NO_NUL
 from backend.store.database import Store
 
 MAX_CSV_ROWS = 10_000
@@ -53,7 +54,7 @@ def _cluster_filter(
         str | None,
         Query(
             max_length=100,
-            pattern=r"^[^\x00]*$",
+            pattern=NO_NUL,
             description="Part of the most common answer or of the label",
         ),
     ] = None,

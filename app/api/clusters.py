@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from app.api.openapi import MUTATION_PROBLEMS
 from app.api.tables import Row, csv_response, text_of
-from app.requests.dependencies import MAX_INTEGER, Cursor, Id, StoreDep
+from app.requests.dependencies import Cursor, Id, StoreDep
 from backend.quanta import clusters
 from backend.quanta.contexts import MAX_CONTEXT, MAX_CONTEXTS, ContextOrder, list_contexts
 from backend.quanta.views import Annotation, ClusterView, Context, ContextPage, SubMatrix
+from backend.schemas.parameters import MAX_INTEGER, NO_NUL
 
 MAX_CSV_ROWS = 10_000
 MAX_PAGE_TOKENS = 32_768
@@ -22,7 +23,6 @@ CSV_HEADER = (
 )
 TokenId = Annotated[int | None, Query(ge=0, le=MAX_INTEGER)]
 # PostgreSQL refuses NUL in text.
-NO_NUL = r"^[^\x00]*$"
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=NO_NUL)]
 
 router = APIRouter(prefix="/api/v1/clusters", tags=["quanta"])

@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, WantsArrow, matrix_stream
 from app.requests.dependencies import (
-    MAX_INTEGER,
     CorpusName,
     Cursor,
     DocumentIndex,
@@ -37,6 +36,7 @@ from backend.corpora.views import (
 )
 from backend.errors import InvalidInputError
 from backend.read import loss_blocks as losses
+from backend.schemas.parameters import MAX_INTEGER, NO_NUL
 
 MAX_JSON_ROWS = 1_000
 
@@ -92,7 +92,7 @@ def list_documents(
     corpus: CorpusName,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=corpora.MAX_DOCUMENTS)] = 50,
-    source: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
+    source: Annotated[str | None, Query(max_length=200, pattern=NO_NUL)] = None,
 ) -> DocumentPage:
     """Documents in order, all or those of one source."""
     return corpora.list_documents(store, corpus, cursor=cursor, limit=limit, source=source)

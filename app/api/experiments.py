@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, matrix_stream
 from app.api.tables import Row, csv_response
-from app.requests.dependencies import MAX_INTEGER, Cell, Cursor, ExperimentName, StoreDep
+from app.requests.dependencies import Cell, Cursor, ExperimentName, StoreDep
 from backend.experiments import queries as experiments
 from backend.experiments.grokking import queries as phase_diagrams
 from backend.experiments.grokking.views import (
@@ -26,6 +26,7 @@ from backend.experiments.views import (
     PresetView,
 )
 from backend.read.paging import parse_tail_cursor
+from backend.schemas.parameters import MAX_INTEGER
 
 KindQuery = Annotated[
     str | None, Query(pattern=r"^[a-z_]{1,40}$", description="Only experiments of this kind")

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, WantsArrow, matrix_stream
-from app.requests.dependencies import MAX_INTEGER, Id, StoreDep
+from app.requests.dependencies import Id, StoreDep
 from backend.quanta import similarities
 from backend.quanta.views import SelectionRow, SimilarityView
+from backend.schemas.parameters import MAX_INTEGER
 
 router = APIRouter(prefix="/api/v1", tags=["quanta"])
 

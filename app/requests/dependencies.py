@@ -8,11 +8,9 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request
 from pydantic import Field
 
+from backend.schemas.parameters import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN, NO_NUL
 from backend.store.database import Store
 
-MAX_INTEGER = 2**31 - 1
-NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
-MODEL_PATTERN = r"^[A-Za-z0-9._/-]{1,128}$"
 CURSOR_PATTERN = r"^[A-Za-z0-9._~:,=+/-]{0,200}$"
 
 
@@ -90,7 +88,7 @@ Target = Annotated[
     str | None,
     Query(
         max_length=200,
-        pattern=r"^[^\x00]*$",
+        pattern=NO_NUL,
         description="A token (p_token): its text, with ⏎ ⇥ ␠ for white space, or id:198",
     ),
 ]

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.requests.dependencies import MAX_INTEGER
 from app.requests.pages import Blank
 from app.web.templating import query_string
 from backend.experiments.grokking.views import Threshold
 from backend.experiments.omnigrok.views import SphereLoss
+from backend.schemas.parameters import MAX_INTEGER
 from compute.grokking.phases import PUBLISHED_GAP
 
 MAX_TASK_LINES = 60

@@ -7,11 +7,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from app.requests.dependencies import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN
 from backend.corpora.heat import HeatRequest
 from backend.corpora.views import Heat, Measure
 from backend.quanta.cluster_list import ClusterSort
 from backend.quanta.contexts import ContextOrder
+from backend.schemas.parameters import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN, NO_NUL
 
 ContextLength = Literal["32", "64", "128", "all"]
 MAX_CONTEXT = 1024
@@ -44,12 +44,12 @@ Blank = EmptyAllowed(_blank)
 Count = Annotated[Annotated[int, Field(ge=0, le=MAX_COUNT)] | None, Blank]
 Amount = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, Blank]
 # PostgreSQL refuses NUL in text.
-Name = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+Name = Annotated[str | None, Query(max_length=200, pattern=NO_NUL)]
 
 SuiteText = Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank]
 ModelText = Annotated[Annotated[str, Field(pattern=MODEL_PATTERN)] | None, Blank]
 Step = Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank]
-TargetText = Annotated[Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")] | None, Blank]
+TargetText = Annotated[Annotated[str, Field(max_length=200, pattern=NO_NUL)] | None, Blank]
 
 
 class HeatQuery(BaseModel):

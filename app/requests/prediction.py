@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.figures.prediction import PredictionPlotOptions, Quantity
-from app.requests.dependencies import MODEL_PATTERN
 from app.requests.pages import SuiteText
 from backend.corpora.views import Curve
 from backend.errors import InvalidInputError
+from backend.schemas.parameters import MODEL_PATTERN
 
 CONTEXT = 128  # tokens before the predicted one
 

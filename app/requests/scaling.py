@@ -6,9 +6,9 @@ from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.figures.scaling import Unit
-from app.requests.dependencies import MODEL_PATTERN, NAME_PATTERN
 from backend.read.views import Axis
 from backend.scaling.views import FitKind, ScalingRequest
+from backend.schemas.parameters import MODEL_PATTERN, NAME_PATTERN
 
 SUBSET_PATTERN = r"^(all|[a-z][a-z-]{0,19}|cluster:[0-9]{1,9})$"
 

@@ -9,11 +9,12 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.requests.dependencies import CURSOR_PATTERN, MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN
+from app.requests.dependencies import CURSOR_PATTERN
 from app.requests.pages import Blank, EmptyAllowed
 from backend.errors import InvalidInputError
 from backend.read.views import Axis
 from backend.schemas.json_numbers import number_check
+from backend.schemas.parameters import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN, NO_NUL
 from backend.search.filters import RIGHT_NATS
 from backend.search.search import MAX_MATCHES, SEARCH_FORMULAS, SearchFilters, SearchRequest, Shape
 from backend.search.text_filters import TextFilter
@@ -37,7 +38,7 @@ InvarianceOrNone = Literal["level", "scale", "shift", "none"]
 Published = Literal["monogenic", "polygenic"]
 Name = Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank]
 ModelName = Annotated[Annotated[str, Field(pattern=MODEL_PATTERN)] | None, Blank]
-Text = Annotated[Annotated[str, Field(max_length=1_000, pattern=r"^[^\x00]*$")] | None, Blank]
+Text = Annotated[Annotated[str, Field(max_length=1_000, pattern=NO_NUL)] | None, Blank]
 Pairs = Annotated[Annotated[str, Field(max_length=4_000, pattern=r"^[0-9eE+.,:-]*$")] | None, Blank]
 CurvesHash = Annotated[Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")] | None, Blank]
 Count = Annotated[Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None, Blank]

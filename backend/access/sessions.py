@@ -10,11 +10,11 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from backend.access import credentials
-from backend.access.tokens import ADMIN_OF_SETTINGS, Holder, active_holder, in_utc
+from backend.access.tokens import ADMIN_OF_SETTINGS, Holder, active_holder
 from backend.errors import InvalidInputError
 from backend.store.database import Store
 from backend.store.tables import AccessToken, LoginSession
-from backend.store.tables.base import now
+from backend.store.tables.base import now, utc
 
 SESSION_LIFE = timedelta(days=7)
 LINK_LIFE = timedelta(minutes=10)
@@ -71,11 +71,7 @@ def _found(
     key = _binding(store, token)
     found = credentials.bound_digest(sent, key or b"none")
     stored = row.digest if row and key else None
-    if (
-        not credentials.is_same_digest(found, stored)
-        or row is None
-        or in_utc(row.expires_at) <= now()
-    ):
+    if not credentials.is_same_digest(found, stored) or row is None or utc(row.expires_at) <= now():
         return None
     holder = active_holder(token) if row.token_id else ADMIN_OF_SETTINGS
     return None if holder is None else (row, holder)

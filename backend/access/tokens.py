@@ -1,7 +1,7 @@
 """Access tokens: making, listing, revoking and recognizing them."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 from sqlalchemy import delete, or_, select, text, update
@@ -12,7 +12,7 @@ from backend.errors import InvalidInputError, NotFoundError
 from backend.schemas import names
 from backend.store.database import Store
 from backend.store.tables import AccessToken, LoginSession
-from backend.store.tables.base import now
+from backend.store.tables.base import now, utc
 
 Scope = Literal["read", "run", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -25,11 +25,6 @@ SETTINGS_NAME = "QUANTA_TOKEN"
 def covers(held: Scope, needed: Scope) -> bool:
     """Return whether a scope allows what another one does: admin covers run, run covers read."""
     return SCOPES.index(held) >= SCOPES.index(needed)
-
-
-def in_utc(time: datetime) -> datetime:
-    """Return a stored time with its zone, which SQLite does not keep."""
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class NewToken:
 def _state(row: AccessToken) -> State:
     if row.revoked_at is not None:
         return "revoked"
-    is_over = row.expires_at is not None and in_utc(row.expires_at) <= now()
+    is_over = row.expires_at is not None and utc(row.expires_at) <= now()
     return "expired" if is_over else "live"
 
 
@@ -80,9 +75,9 @@ def _scope(row: AccessToken) -> Scope:
 
 def _view(row: AccessToken) -> TokenView:
     times = (row.expires_at, row.last_used_at)
-    expires_at, last_used_at = (time and in_utc(time) for time in times)
+    expires_at, last_used_at = (time and utc(time) for time in times)
     return TokenView(
-        row.name, _scope(row), _state(row), in_utc(row.created_at), expires_at, last_used_at
+        row.name, _scope(row), _state(row), utc(row.created_at), expires_at, last_used_at
     )
 
 
@@ -90,7 +85,7 @@ def active_holder(row: AccessToken | None) -> Holder | None:
     """Return who holds a stored token, None if it is revoked, expired or not there."""
     if row is None or _state(row) != "live":
         return None
-    return Holder(row.name, _scope(row), row.id, row.expires_at and in_utc(row.expires_at))
+    return Holder(row.name, _scope(row), row.id, row.expires_at and utc(row.expires_at))
 
 
 def create_token(store: Store, name: str, scope: Scope, days: float | None = None) -> NewToken:
@@ -203,7 +198,7 @@ def authenticate(store: Store, sent: bytes) -> Holder | None:
 
 def _note_use(store: Store, row: AccessToken) -> None:
     noted_before = now() - USE_IS_NOTED_EVERY
-    if row.last_used_at is not None and in_utc(row.last_used_at) > noted_before:
+    if row.last_used_at is not None and utc(row.last_used_at) > noted_before:
         return
     used = (
         update(AccessToken)

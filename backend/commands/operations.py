@@ -1,4 +1,4 @@
-"""`quanta backup`, `restore` and `prune`: keeping the store, and keeping it small."""
+"""`quanta backup`, `quanta restore` and `quanta prune`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,69 +9,71 @@ import typer
 from backend.commands.common import Json, bars, open_default_store, print_result
 from backend.settings import settings
 
-File = Annotated[Path, typer.Argument(help="The backup, one file.")]
+File = Annotated[Path, typer.Argument(help="Backup file.")]
 
 
 def backup(
     file: File,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the store and its jobs into one file, while servers and workers go on."""
+    """Write the store and its jobs into one file; servers and workers may run meanwhile."""
     from backend.upkeep.backup import make_backup
 
-    made = make_backup(settings(), file, bars(as_json), force=force)
+    done = make_backup(settings(), file, bars(as_json), force=force)
     print_result(
         as_json,
-        f"{made.file}: {made.n_bytes:,} bytes, {made.manifest.database} store at revision "
-        f"{made.manifest.revision}",
-        file=str(made.file),
-        bytes=made.n_bytes,
-        manifest=asdict(made.manifest),
+        f"{done.file}: {done.n_bytes:,} bytes, {done.manifest.database} store at revision "
+        f"{done.manifest.revision}",
+        file=str(done.file),
+        bytes=done.n_bytes,
+        manifest=done.manifest.model_dump(),
     )
 
 
 def restore(file: File, as_json: Json = False) -> None:
-    """Replace the store by a backup; the present one is kept beside it."""
+    """Replace the store by a backup; the previous store is kept beside it."""
     from backend.upkeep.restore import restore as run
 
     done = run(settings(), file, bars(as_json))
-    kept = ", ".join(done.aside) or "there was none"
+    previous = ", ".join(done.aside) or "none"
     print_result(
         as_json,
         f"restored the store of {done.manifest.created_at}"
         + (f", migrated from revision {done.manifest.revision}" if done.migrated else "")
-        + f"; the one before: {kept}",
-        manifest=asdict(done.manifest),
+        + f"; previous store: {previous}",
+        manifest=done.manifest.model_dump(),
         migrated=done.migrated,
         aside=list(done.aside),
     )
 
 
 def prune(
-    days: Annotated[float, typer.Option(min=0, help="What is younger stays.")] = 30.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this, only show.")] = False,
+    days: Annotated[float, typer.Option(min=0, help="Keep anything newer than DAYS days.")] = 30.0,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove; without this option, only show.")
+    ] = False,
     vacuum: Annotated[
-        bool, typer.Option("--vacuum", help="Give unused space of the database back to the disk.")
+        bool, typer.Option("--vacuum", help="Return unused space of the database to the disk.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show, or remove with --yes, what is old and what nothing else refers to."""
-    from backend.upkeep.prune import give_space_back, reusable_bytes
+    """Show, or remove with --yes, old objects that nothing refers to."""
     from backend.upkeep.prune import prune as run
+    from backend.upkeep.prune import reusable_bytes, vacuum_database
 
     store = open_default_store()
-    done = run(store, days, bars(as_json), really=yes)
+    done = run(store, days, bars(as_json), dry_run=not yes)
     if vacuum and yes:
-        give_space_back(store)
+        vacuum_database(store)
     reusable = reusable_bytes(store)
     lines = [
         f"{item.what}: {item.count:,} ({item.rows:,} rows, {item.n_bytes:,} bytes)" for item in done
     ]
     lines.append("removed" if yes else "nothing is removed without --yes")
     if reusable:
-        lines.append(f"{reusable:,} bytes of the database file are free for what comes next")
-        lines.append("`quanta prune --yes --vacuum` gives them back to the disk")
+        lines.append(f"{reusable:,} bytes of the database file are free and will be reused")
+        lines.append("`quanta prune --yes --vacuum` returns them to the disk")
     print_result(
         as_json,
         "\n".join(lines),

@@ -25,7 +25,7 @@ def require_weights(suite: Suite) -> Suite:
     """
     if not has_weights(suite):
         raise InvalidInputError(
-            f"suite {suite.name} was imported as losses: it has no weights to compute with",
+            f"suite {suite.name} was imported as losses and has no weights",
             "Choose another suite; `quanta suite add` registers weights",
             "suite",
         )

@@ -2,11 +2,14 @@
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.interfaces import ORMOption
 
 from backend.store.tables import Corpus, CurveSet, Suite
 
 
-def curve_sets(session: Session, corpus: Corpus, suite: Suite) -> list[CurveSet]:
+def curve_sets(
+    session: Session, corpus: Corpus, suite: Suite, *options: ORMOption
+) -> list[CurveSet]:
     """Return the newest finished curve set of each axis and model: size first, then models."""
     rows = session.scalars(
         select(CurveSet)
@@ -16,6 +19,7 @@ def curve_sets(session: Session, corpus: Corpus, suite: Suite) -> list[CurveSet]
             CurveSet.completed_at.is_not(None),
         )
         .order_by(CurveSet.id)
+        .options(*options)
     )
     newest = {(row.axis, row.model_id): row for row in rows}
     sizes = {None: 0} | {model.id: model.nonembedding_parameters for model in suite.models}

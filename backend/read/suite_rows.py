@@ -1,11 +1,12 @@
-"""Rows that stand behind many pages, detached, with all that is read of them, and kept.
+"""Rows that many pages read, detached, with their relations loaded and memoized.
 
-Whoever gets them reads them only; what is not listed here is not loaded.
+Callers must not change them; relations that are not listed here are not loaded.
 """
 
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
 
 from backend.read.curve_sets import curve_sets, suite_with_curves
 from backend.read.evaluations import evaluations_of, first_suite, list_evaluations
@@ -14,10 +15,16 @@ from backend.store.lookup import corpus_named, suite_named
 from backend.store.memo import memoize_by_version
 from backend.store.tables import Corpus, CurveSet, Evaluation, Suite
 
+_CURVE_SET_RELATIONS = (
+    joinedload(CurveSet.suite),
+    joinedload(CurveSet.model),
+    joinedload(CurveSet.corpus).joinedload(Corpus.tokenizer),
+)
+
 
 @dataclass(frozen=True)
 class SuiteRows:
-    """A corpus with a suite on it: finished evaluations by size and step, newest curve sets."""
+    """A corpus and a suite: finished evaluations by size and step, newest curve sets."""
 
     corpus: Corpus
     suite: Suite | None
@@ -34,48 +41,42 @@ class CurveRows:
     labels: tuple[str, ...]
 
 
-def load(row: CurveSet) -> CurveSet:
-    """Load what pages read of a curve set."""
-    assert row.suite.name
-    load_corpus(row.corpus)
-    assert row.model is None or row.model.name
-    return row
-
-
-def load_corpus(row: Corpus) -> Corpus:
-    """Load what pages read of a corpus."""
-    assert row.tokenizer is None or row.tokenizer.key
-    return row
-
-
 def load_suite_rows(store: Store, corpus: str, suite: str | None) -> SuiteRows:
-    """Return a corpus with a suite: by default the one that a search takes, else an evaluated one.
+    """Return the rows of a corpus and a suite.
+
+    Args:
+        store: the store.
+        corpus: name of the corpus.
+        suite: name of the suite; None for the first with curves, else the first evaluated one.
 
     Raises:
         NotFoundError: there is no such corpus or suite.
     """
 
-    def make() -> SuiteRows:
+    def load() -> SuiteRows:
         with store.session() as session:
-            home = load_corpus(corpus_named(session, corpus))
-            family = suite_named(session, suite) if suite else _default_suite(session, home)
-            if family is None:
-                return SuiteRows(home, None, (), ())
-            rows = list_evaluations(session, home, family)
-            sets = tuple(load(row) for row in curve_sets(session, home, family))
-            return SuiteRows(home, family, rows, sets)
+            corpus_row = corpus_named(session, corpus, joinedload(Corpus.tokenizer))
+            if suite:
+                suite_row: Suite | None = suite_named(session, suite)
+            else:
+                suite_row = suite_with_curves(session, corpus_row) or first_suite(
+                    session, corpus_row
+                )
+            if suite_row is None:
+                return SuiteRows(corpus_row, None, (), ())
+            evaluations = list_evaluations(session, corpus_row, suite_row)
+            sets = curve_sets(session, corpus_row, suite_row, *_CURVE_SET_RELATIONS)
+            return SuiteRows(corpus_row, suite_row, evaluations, tuple(sets))
 
-    return memoize_by_version(store, ("known suite", corpus, suite), make)
+    return memoize_by_version(store, ("suite rows", corpus, suite), load)
 
 
-def _default_suite(session: Session, corpus: Corpus) -> Suite | None:
-    """Return the suite that a search takes by default; without curves the first evaluated one."""
-    return suite_with_curves(session, corpus) or first_suite(session, corpus)
-
-
-def load_curve_rows(session: Session, row: CurveSet) -> CurveRows:
-    """Return a curve set with what is read of it."""
-    rows = tuple(evaluations_of(session, load(row)))
-    chosen = [one.checkpoint for one in rows]
-    labels = tuple(c.model.name if row.axis == "N" else str(c.step) for c in chosen)
-    return CurveRows(row, rows, labels)
+def load_curve_rows(session: Session, curve_set_id: int) -> CurveRows:
+    """Return a curve set with its evaluations and labels."""
+    curve_set = session.scalars(
+        select(CurveSet).where(CurveSet.id == curve_set_id).options(*_CURVE_SET_RELATIONS)
+    ).one()
+    evaluations = tuple(evaluations_of(session, curve_set))
+    checkpoints = [evaluation.checkpoint for evaluation in evaluations]
+    labels = tuple(c.model.name if curve_set.axis == "N" else str(c.step) for c in checkpoints)
+    return CurveRows(curve_set, evaluations, labels)

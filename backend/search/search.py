@@ -238,7 +238,7 @@ def curve_map(store: Store, request: SearchRequest) -> CurveMap:
 def _known(store: Store, request: SearchRequest) -> CurveRows:
     def make() -> CurveRows:
         with store.session() as session:
-            return load_curve_rows(session, _curve_set(session, request))
+            return load_curve_rows(session, _curve_set(session, request).id)
 
     place = (request.corpus, request.suite, request.axis, request.model)
     return memoize_by_version(store, ("curves", *place), make)

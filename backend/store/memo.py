@@ -1,7 +1,7 @@
-"""Values made from many rows, memoized until the store changes (`backend.store.versions`).
+"""Memoization of values until the store changes (see `backend.store.versions`).
 
-Only for what that names: corpora, suites, finished evaluations and curves; no jobs, no measures.
-What is kept is shared between threads: frozen views, or rows that are detached and never changed.
+Only for values made from the tables that it tracks: no jobs, no measures. Threads share the values,
+which must be frozen views, or detached rows that nobody changes.
 """
 
 import threading
@@ -17,16 +17,16 @@ T = TypeVar("T")
 MAX_VALUES = 256
 
 
-class _Shelf:
+class _VersionedCache:
     def __init__(self, store: Store) -> None:
-        # Not the store itself: it would hold what it is the key of.
+        # Not the store itself: as its own dictionary key it would never be collected.
         self._versions = Versions(store.engine)
         self._lock = threading.Lock()
         self._version = ""
         self._values: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        # Before anything is read: what is then kept under it is never older.
+    def get(self, key: Hashable, compute: Callable[[], T]) -> T:
+        # Read before the computation, so that a value is never older than its version.
         version = self._versions.current()
         with self._lock:
             if version != self._version:
@@ -35,26 +35,29 @@ class _Shelf:
             if key in self._values:
                 self._values.move_to_end(key)
                 return cast(T, self._values[key])
-        made = make()
+        value = compute()
         with self._lock:
             if version == self._version:
-                self._values[key] = made
+                self._values[key] = value
                 while len(self._values) > MAX_VALUES:
                     self._values.popitem(last=False)
-        return made
+        return value
 
 
-_shelves: WeakKeyDictionary[Store, _Shelf] = WeakKeyDictionary()
-_making = threading.Lock()
+_caches: WeakKeyDictionary[Store, _VersionedCache] = WeakKeyDictionary()
+_caches_lock = threading.Lock()
 
 
-def memoize_by_version(store: Store, key: Hashable, make: Callable[[], T]) -> T:
-    """Return what `make` returns, which depends on nothing but the key and the store's version.
+def memoize_by_version(store: Store, key: Hashable, compute: Callable[[], T]) -> T:
+    """Return `compute()`, memoized under `key` until the store's version changes.
 
-    Errors of `make` are not kept.
+    Args:
+        store: the store that `compute` reads.
+        key: must determine the value together with the version.
+        compute: makes the value; its errors are not memoized.
     """
-    with _making:
-        shelf = _shelves.get(store)
-        if shelf is None:
-            shelf = _shelves[store] = _Shelf(store)
-    return shelf.get(key, make)
+    with _caches_lock:
+        cache = _caches.get(store)
+        if cache is None:
+            cache = _caches[store] = _VersionedCache(store)
+    return cache.get(key, compute)

@@ -1,7 +1,7 @@
-"""The backup file: a plain zip of a manifest and the parts that it names, nothing else.
+"""The backup file: an uncompressed zip of a manifest and the parts that it lists.
 
-Parts are stored uncompressed. Names are those of a fixed list, so that no entry can lead out of the
-folder into which it is read; links, encryption and doubled entries are refused.
+Names come from a fixed list, so that no entry can be extracted outside of its folder. Links,
+encrypted and duplicate entries are refused.
 """
 
 import hashlib
@@ -31,49 +31,34 @@ PRIVATE_FILE = 0o600
 Advance = Callable[[int], None]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(BaseModel):
     """One file of a backup."""
 
-    name: str
-    n_bytes: int
-    sha256: str
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a backup holds; `revision` is that of the store's schema."""
-
-    format: str
-    format_version: int
-    created_at: str
-    program_version: str
-    database: str
-    revision: str
-    parts: tuple[Part, ...]
-
-
-class _CheckedPart(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
     name: str = Field(max_length=64)
     n_bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class _Checked(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Manifest(BaseModel):
+    """Contents of a backup; `revision` is the revision of the store's schema."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     format: str
     format_version: int
     created_at: str = Field(max_length=64)
     program_version: str = Field(max_length=64)
     database: str
     revision: str = Field(max_length=64)
-    parts: list[_CheckedPart] = Field(min_length=1, max_length=2)
+    parts: tuple[Part, ...] = Field(min_length=1, max_length=2)
 
 
-def _bad(path: Path, problem: str) -> InvalidInputError:
+def _invalid(path: Path, problem: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{path} is not a usable backup: {problem}", "Give a file that `quanta backup` wrote whole"
+        f"{path} is not a usable backup: {problem}",
+        "Give a complete file written by `quanta backup`",
     )
 
 
@@ -87,12 +72,12 @@ def _add(archive: zipfile.ZipFile, source: Path, name: str, advance: Advance) ->
             out.write(block)
             count += len(block)
             advance(len(block))
-    return Part(name, count, digest.hexdigest())
+    return Part(name=name, n_bytes=count, sha256=digest.hexdigest())
 
 
 @dataclass(frozen=True)
-class Facts:
-    """The manifest's words, known before the parts are written."""
+class BackupSource:
+    """Fields of the manifest that are known before the parts are written."""
 
     created_at: str
     program_version: str
@@ -100,36 +85,40 @@ class Facts:
     revision: str
 
 
-def _write(file: BinaryIO, facts: Facts, sources: Sequence[Path], advance: Advance) -> Manifest:
+def _write(
+    file: BinaryIO, origin: BackupSource, sources: Sequence[Path], advance: Advance
+) -> Manifest:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         parts = tuple(_add(archive, source, source.name, advance) for source in sources)
-        manifest = Manifest(FORMAT, FORMAT_VERSION, **asdict(facts), parts=parts)
+        manifest = Manifest(
+            format=FORMAT, format_version=FORMAT_VERSION, **asdict(origin), parts=parts
+        )
         entry = zipfile.ZipInfo(MANIFEST)
         entry.external_attr = (stat.S_IFREG | PRIVATE_FILE) << 16
-        archive.writestr(entry, json.dumps(asdict(manifest), indent=1))
+        archive.writestr(entry, json.dumps(manifest.model_dump(), indent=1))
     return manifest
 
 
-def refuse_existing(target: Path, force: bool) -> None:
-    """Refuse to overwrite a file, or to write what is no file.
+def check_target(target: Path, force: bool) -> None:
+    """Check that a backup can be written to `target`.
 
     Raises:
-        InvalidInputError: names it.
+        InvalidInputError: `target` is a folder, or exists and `force` is not given.
     """
     if target.is_dir() or not target.parent.is_dir():
         raise InvalidInputError(
-            f"{target} cannot be a file", "Give a file name in a folder that exists", "FILE"
+            f"{target} is not a file name in an existing folder", "Give another name", "FILE"
         )
     if target.exists() and not force:
         raise InvalidInputError(
-            f"{target} exists", "Choose another name, or replace it with --force", "FILE"
+            f"{target} exists", "Choose another name, or overwrite it with --force", "FILE"
         )
 
 
 def write_archive(
-    target: Path, facts: Facts, sources: Sequence[Path], *, force: bool, advance: Advance
+    target: Path, origin: BackupSource, sources: Sequence[Path], *, force: bool, advance: Advance
 ) -> Manifest:
-    """Write a backup: under its name it is whole and on the disk, or not there.
+    """Write a backup atomically: `target` is complete and synced, or not created.
 
     Raises:
         InvalidInputError: the file exists, and `force` is not given.
@@ -139,31 +128,31 @@ def write_archive(
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            manifest = _write(file, facts, sources, advance)
+            manifest = _write(file, origin, sources, advance)
             file.flush()
             os.fsync(file.fileno())
-        refuse_existing(target, force)
+        check_target(target, force)
         os.replace(temporary, target)
         sync(target.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if (fault := as_store_error(error)) is not None:
-            raise fault from error
+        if (store_error := as_store_error(error)) is not None:
+            raise store_error from error
         raise
     return manifest
 
 
 class Archive:
-    """An opened backup whose manifest and names are checked; contents are checked when read."""
+    """An open backup with a valid manifest; `extract` validates the contents."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile, ValueError) as error:
-            raise _bad(path, str(error)) from error
+            raise _invalid(path, str(error)) from error
         try:
-            self.manifest = self._checked()
+            self.manifest = self._read_manifest()
         except BaseException:
             self._zip.close()
             raise
@@ -176,50 +165,52 @@ class Archive:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all parts."""
+        """Total bytes of the parts."""
         return sum(part.n_bytes for part in self.manifest.parts)
 
     def _entries(self) -> dict[str, zipfile.ZipInfo]:
         entries: dict[str, zipfile.ZipInfo] = {}
         for entry in self._zip.infolist():
             if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
-                raise _bad(self.path, f"{entry.filename!r} is not a plain file")
+                raise _invalid(self.path, f"{entry.filename!r} is not a plain file")
             if entry.flag_bits & 1 or entry.compress_type != zipfile.ZIP_STORED:
-                raise _bad(self.path, f"{entry.filename!r} is encrypted or compressed")
+                raise _invalid(self.path, f"{entry.filename!r} is encrypted or compressed")
             if entry.filename in entries:
-                raise _bad(self.path, f"{entry.filename!r} is there twice")
+                raise _invalid(self.path, f"{entry.filename!r} is duplicated")
             entries[entry.filename] = entry
         return entries
 
-    def _checked(self) -> Manifest:
+    def _read_manifest(self) -> Manifest:
         entries = self._entries()
-        found = _parsed(self.path, self._manifest_bytes(entries))
-        names = [part.name for part in found.parts]
-        if set(names) not in PARTS.get(found.database, ()) or len(set(names)) != len(names):
-            raise _bad(self.path, f"parts {names} are not those of a {found.database} store")
+        manifest = _parse_manifest(self.path, self._manifest_bytes(entries))
+        names = [part.name for part in manifest.parts]
+        if set(names) not in PARTS.get(manifest.database, ()) or len(set(names)) != len(names):
+            raise _invalid(self.path, f"parts {names} are not those of a {manifest.database} store")
         if set(entries) != {MANIFEST, *names}:
-            raise _bad(self.path, f"it holds {sorted(entries)}, its manifest names {sorted(names)}")
-        for part in found.parts:
+            raise _invalid(
+                self.path, f"it holds {sorted(entries)}, its manifest names {sorted(names)}"
+            )
+        for part in manifest.parts:
             if entries[part.name].file_size != part.n_bytes:
-                raise _bad(self.path, f"{part.name} is not {part.n_bytes:,} bytes long")
-        return found
+                raise _invalid(self.path, f"{part.name} is not {part.n_bytes:,} bytes long")
+        return manifest
 
     def _manifest_bytes(self, entries: dict[str, zipfile.ZipInfo]) -> bytes:
         entry = entries.get(MANIFEST)
         if entry is None or entry.file_size > MAX_MANIFEST_BYTES:
-            raise _bad(self.path, "it has no manifest")
+            raise _invalid(self.path, "it has no manifest")
         try:
             return self._zip.read(entry)
         except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
-            raise _bad(self.path, f"its manifest cannot be read ({error})") from error
+            raise _invalid(self.path, f"its manifest cannot be read ({error})") from error
 
     def extract(self, part: Part, folder: Path, advance: Advance) -> Path:
-        """Write one part into a folder of ours and return its file.
+        """Write a part into a folder and return its path.
 
         Raises:
-            InvalidInputError: it is not what the manifest says.
+            InvalidInputError: its length or checksum differs from the manifest's.
         """
-        target = folder / part.name  # a name of the fixed list
+        target = folder / part.name  # a name from the fixed list
         private_file(target)
         digest, count = hashlib.sha256(), 0
         try:
@@ -234,25 +225,24 @@ class Archive:
                 out.flush()
                 os.fsync(out.fileno())
         except (zipfile.BadZipFile, EOFError) as error:
-            raise _bad(self.path, f"{part.name} is damaged ({error})") from error
+            raise _invalid(self.path, f"{part.name} is damaged ({error})") from error
         if (count, digest.hexdigest()) != (part.n_bytes, part.sha256):
-            raise _bad(self.path, f"{part.name} does not match its checksum")
+            raise _invalid(self.path, f"{part.name} does not match its checksum")
         return target
 
 
-def _parsed(path: Path, data: bytes) -> Manifest:
+def _parse_manifest(path: Path, data: bytes) -> Manifest:
     try:
         document: Any = json.loads(data)
-        found = _Checked.model_validate(document)
+        manifest = Manifest.model_validate(document)
     except (ValidationError, ValueError, RecursionError) as error:
-        raise _bad(path, "its manifest is not one") from error
-    if found.format != FORMAT:
-        raise _bad(path, "its manifest is of another program")
-    if found.format_version > FORMAT_VERSION:
+        raise _invalid(path, "its manifest is not valid") from error
+    if manifest.format != FORMAT:
+        raise _invalid(path, "its manifest is of another program")
+    if manifest.format_version > FORMAT_VERSION:
         raise InvalidInputError(
-            f"{path} is a backup of format {found.format_version}, this program reads "
+            f"{path} is a backup of format {manifest.format_version}, this program reads "
             f"{FORMAT_VERSION}",
-            f"Install quanta-explorer {found.program_version} or newer",
+            f"Install quanta-explorer {manifest.program_version} or newer",
         )
-    parts = tuple(Part(**part.model_dump()) for part in found.parts)
-    return Manifest(**{**found.model_dump(), "parts": parts})
+    return manifest

@@ -1,4 +1,4 @@
-"""`quanta backup`: the store and the job engine's tables, in one file, while others use them."""
+"""`quanta backup`: copies the store and the job engine's tables into one file, online."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from backend.upkeep.archives import (
     DUMP,
     JOBS,
     STORE,
-    Facts,
+    BackupSource,
     Manifest,
-    refuse_existing,
+    check_target,
     write_archive,
 )
 
@@ -30,7 +30,7 @@ STAGING = ".quanta-backup-"
 
 @dataclass(frozen=True)
 class BackupResult:
-    """A backup that was made."""
+    """A finished backup."""
 
     file: Path
     n_bytes: int
@@ -40,19 +40,19 @@ class BackupResult:
 def make_backup(
     settings: Settings, target: Path, progress: Progress, *, force: bool = False
 ) -> BackupResult:
-    """Write one consistent backup; servers and workers go on meanwhile.
+    """Write one consistent backup while servers and workers run.
 
     Raises:
         InvalidInputError: the file exists, and `force` is not given.
         NotFoundError: there is no store.
-        StoreError, StoreFullError: it cannot be copied; no file is left.
+        StoreError, StoreFullError: the store cannot be copied; no file is left.
     """
     target = target.absolute()
-    refuse_existing(target, force)
+    check_target(target, force)
     try:
         with TemporaryDirectory(prefix=STAGING, dir=target.parent) as folder:
             sources, revision, database = _parts(settings, Path(folder), progress)
-            facts = Facts(
+            origin = BackupSource(
                 created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 program_version=version("quanta-explorer"),
                 database=database,
@@ -60,10 +60,11 @@ def make_backup(
             )
             total = sum(source.stat().st_size for source in sources)
             with progress.task(f"write {target.name}", total, unit="bytes") as bar:
-                manifest = write_archive(target, facts, sources, force=force, advance=bar.advance)
+                manifest = write_archive(target, origin, sources, force=force, advance=bar.advance)
     except Exception as error:
-        if (fault := as_store_error(error)) is not None and fault is not error:
-            raise fault from error
+        store_error = as_store_error(error)
+        if store_error is not None and store_error is not error:
+            raise store_error from error
         raise
     return BackupResult(target, target.stat().st_size, manifest)
 
@@ -73,14 +74,14 @@ def _parts(settings: Settings, folder: Path, progress: Progress) -> tuple[list[P
     try:
         path = embedded_file(engine)
         if path is None:
-            return [folder / DUMP], _dumped(settings, folder / DUMP, progress), "postgresql"
-        sources, revision = _copied(settings, path, folder, progress)
+            return [folder / DUMP], _dump(settings, folder / DUMP, progress), "postgresql"
+        sources, revision = _copy(settings, path, folder, progress)
         return sources, revision, "sqlite"
     finally:
         engine.dispose()
 
 
-def _dumped(settings: Settings, target: Path, progress: Progress) -> str:
+def _dump(settings: Settings, target: Path, progress: Progress) -> str:
     engine = make_engine(settings.url)
     try:
         if revisions(engine)[0] is None:
@@ -92,10 +93,10 @@ def _dumped(settings: Settings, target: Path, progress: Progress) -> str:
             bar.advance()
     finally:
         engine.dispose()
-    return _known(revision)
+    return _require_schema(revision)
 
 
-def _copied(
+def _copy(
     settings: Settings, path: Path, folder: Path, progress: Progress
 ) -> tuple[list[Path], str]:
     if not path.is_file():
@@ -103,8 +104,8 @@ def _copied(
     files = [(path, folder / STORE)]
     jobs = settings.data_dir.resolve() / JOBS
     if jobs.is_file():
-        # The engine first: a job that it does not know yet is handed to it again, but one whose
-        # row the store does not have could not be carried out.
+        # The engine first: a job that is missing there is queued again, but a queued job without a
+        # row in the store could not run.
         files.insert(0, (jobs, folder / JOBS))
     with ExitStack() as stack:
         snapshots = [(stack.enter_context(Snapshot(source)), to) for source, to in files]
@@ -114,7 +115,7 @@ def _copied(
             title = f"copy {snapshot.path.name}"
             with progress.task(title, snapshot.n_bytes, unit="bytes") as bar:
                 snapshot.write(to, bar.advance)
-    return [to for _, to in files], _known(revision)
+    return [to for _, to in files], _require_schema(revision)
 
 
 def _no_store(where: str) -> NotFoundError:
@@ -123,7 +124,7 @@ def _no_store(where: str) -> NotFoundError:
     )
 
 
-def _known(revision: str | None) -> str:
+def _require_schema(revision: str | None) -> str:
     if revision is None:
         raise StoreError("the store has no schema yet", "Run `quanta db upgrade` first")
     return revision

@@ -1,7 +1,7 @@
-"""`quanta prune`: removes what is old and what nothing refers to.
+"""`quanta prune`: removes old objects that nothing refers to.
 
-Each thing goes in a transaction of its own, in which nobody else writes and the rules are asked
-again: what came to be referred to in between stays, and an interruption leaves whole things.
+Each object is removed in its own transaction, which blocks other writers and checks the rules
+again: a new reference keeps the object, and an interruption leaves no partial object.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ Table = tuple[type[Base], ColumnElement[bool]]
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What goes, or went, of one kind."""
+    """Removed objects of one kind, or those that would be removed."""
 
     what: str
     count: int
@@ -56,7 +56,7 @@ class PruneResult:
 
 @dataclass(frozen=True)
 class _Kind:
-    """One kind of thing in the store: how it is found, and where its rows are."""
+    """One kind of object: the query that finds it, and the tables of its rows."""
 
     what: str
     find: Callable[[Session, datetime, int | None], list[int]]
@@ -104,10 +104,10 @@ KINDS = (
 
 
 @contextmanager
-def _alone(store: Store) -> Iterator[Session]:
-    """Yield a session beside which nobody writes; it commits at the end."""
+def _write_lock(store: Store) -> Iterator[Session]:
+    """Yield a session that blocks other writers; it commits at the end."""
     with store.begin() as session:
-        if store.engine.dialect.name != "sqlite":  # which has one writer anyhow
+        if store.engine.dialect.name != "sqlite":  # SQLite has a single writer
             names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
             session.execute(text(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE"))
         yield session
@@ -122,13 +122,13 @@ def _sizes(session: Session, tables: Sequence[Table]) -> tuple[int, int]:
             columns.append(func.coalesce(func.sum(func.length(table.data)), 0))
         elif table is Document:
             columns.append(func.coalesce(func.sum(func.length(Document.text)), 0))
-        found = session.execute(select(*columns).select_from(table).where(condition)).one()
-        rows += found[0]
-        n_bytes += found[1] if len(found) > 1 else 0
+        sums = session.execute(select(*columns).select_from(table).where(condition)).one()
+        rows += sums[0]
+        n_bytes += sums[1] if len(sums) > 1 else 0
     return rows, int(n_bytes)
 
 
-def _planned(store: Store, kind: _Kind, before: datetime) -> tuple[list[int], PruneResult]:
+def _plan(store: Store, kind: _Kind, before: datetime) -> tuple[list[int], PruneResult]:
     with store.session() as session:
         keys = kind.find(session, before, None)
         sizes = [_sizes(session, kind.tables(session, key)) for key in keys]
@@ -136,24 +136,24 @@ def _planned(store: Store, kind: _Kind, before: datetime) -> tuple[list[int], Pr
     return keys, PruneResult(kind.what, len(keys), rows, n_bytes)
 
 
-def _forget(store: Store, jobs: Sequence[str]) -> list[str]:
-    """Have the engine forget ended jobs; returns those that it no longer knows."""
+def _forget_in_engine(store: Store, jobs: Sequence[str]) -> list[str]:
+    """Delete ended jobs from the engine; return those that are gone."""
     from backend.jobs import workflows
 
     return workflows.delete_ended(store.settings, jobs) if jobs else []
 
 
 def _drop(store: Store, kind: _Kind, key: int, before: datetime) -> tuple[int, int] | None:
-    """Delete one thing, unless it came to be referred to; returns rows and bytes."""
+    """Delete an object unless something refers to it now; return its rows and bytes."""
     with store.session() as session:
         jobs = (
             [use.id for use in jobs_of(session, session.get_one(Corpus, key).name)]
             if kind.find is free_corpora and kind.find(session, before, key)
             else []
         )
-    if len(_forget(store, jobs)) < len(jobs):
-        return None  # the engine has not ended one of them yet
-    with _alone(store) as session:
+    if len(_forget_in_engine(store, jobs)) < len(jobs):
+        return None  # the engine still runs one of them
+    with _write_lock(store) as session:
         if not kind.find(session, before, key):
             return None
         tables = kind.tables(session, key)
@@ -166,69 +166,71 @@ def _drop(store: Store, kind: _Kind, key: int, before: datetime) -> tuple[int, i
 
 
 def _prune_kind(
-    store: Store, kind: _Kind, before: datetime, progress: Progress, really: bool
+    store: Store, kind: _Kind, before: datetime, progress: Progress, dry_run: bool
 ) -> PruneResult:
-    keys, planned = _planned(store, kind, before)
-    if not really:
-        return planned
-    gone = []
+    keys, plan = _plan(store, kind, before)
+    if dry_run:
+        return plan
+    removed = []
     with progress.task(f"remove {kind.what}", len(keys), unit=kind.what) as bar:
         for key in keys:
             if (size := _drop(store, kind, key, before)) is not None:
-                gone.append(size)
+                removed.append(size)
             bar.advance()
-    return PruneResult(kind.what, len(gone), sum(rows for rows, _ in gone), sum(n for _, n in gone))
+    return PruneResult(
+        kind.what, len(removed), sum(rows for rows, _ in removed), sum(n for _, n in removed)
+    )
 
 
-def _prune_jobs(store: Store, before: datetime, really: bool) -> PruneResult:
+def _prune_jobs(store: Store, before: datetime, dry_run: bool) -> PruneResult:
     with store.session() as session:
         jobs = old_jobs(session, before)
-    if really:
-        # The engine first: a job whose rows only it has would never be found again.
-        jobs = _forget(store, jobs)
-        with _alone(store) as session:
+    if not dry_run:
+        # The engine first: a job that only the engine has could not be found again.
+        jobs = _forget_in_engine(store, jobs)
+        with _write_lock(store) as session:
             jobs = [job for job in jobs if job in set(old_jobs(session, before))]
             for job in jobs:
                 session.execute(delete(Job).where(Job.id == job, Job.state.notin_(OPEN_STATES)))
     return PruneResult("ended jobs", len(jobs), len(jobs), 0)
 
 
-def _prune_files(found: Sequence[StaleFile], what: str, really: bool) -> PruneResult:
-    kept = [item for item in found if item.what == what]
-    if really:
-        kept = [item for item in kept if item.remove()]
-    return PruneResult(what, len(kept), 0, sum(item.n_bytes for item in kept))
+def _prune_files(files: Sequence[StaleFile], what: str, dry_run: bool) -> PruneResult:
+    stale = [file for file in files if file.what == what]
+    if not dry_run:
+        stale = [file for file in stale if file.remove()]
+    return PruneResult(what, len(stale), 0, sum(file.n_bytes for file in stale))
 
 
-def prune(store: Store, days: float, progress: Progress, *, really: bool) -> list[PruneResult]:
-    """Remove what is older than some days and what nothing refers to.
+def prune(store: Store, days: float, progress: Progress, *, dry_run: bool) -> list[PruneResult]:
+    """Remove old objects that nothing refers to.
 
     Args:
-        store: whose things.
-        days: how long they stay.
-        progress: where to report.
-        really: without it nothing is changed.
+        store: the store.
+        days: minimum age of removed objects.
+        progress: reports removed objects.
+        dry_run: change nothing.
 
     Returns:
-        What goes, or went, by kind; before that, what two rules name is counted by both.
+        Removed objects by kind. A dry run counts an object under every rule that matches it.
     """
     before = now() - timedelta(days=days)
-    done = [_prune_kind(store, kind, before, progress, really) for kind in KINDS]
-    done.insert(1, _prune_jobs(store, before, really))
-    files = find_stale_files(store.settings, before, _exported(store, before, really))
-    return done + [_prune_files(files, what, really) for what in (CACHES, PARTS, EXPORTS)]
+    done = [_prune_kind(store, kind, before, progress, dry_run) for kind in KINDS]
+    done.insert(1, _prune_jobs(store, before, dry_run))
+    files = find_stale_files(store.settings, before, _exported_files(store, before, dry_run))
+    return done + [_prune_files(files, what, dry_run) for what in (CACHES, PARTS, EXPORTS)]
 
 
-def _exported(store: Store, before: datetime, really: bool) -> set[str]:
-    """Return names of exported files that jobs name which stay."""
+def _exported_files(store: Store, before: datetime, dry_run: bool) -> set[str]:
+    """Return names of the exported files of jobs that are not removed."""
     with store.session() as session:
-        going = set() if really else set(old_jobs(session, before))
+        old = set(old_jobs(session, before)) if dry_run else set()
         jobs = session.scalars(select(Job).where(Job.kind == "export"))
-        return {str((job.result or {}).get("file")) for job in jobs if job.id not in going}
+        return {str((job.result or {}).get("file")) for job in jobs if job.id not in old}
 
 
 def reusable_bytes(store: Store) -> int | None:
-    """Return the bytes inside an embedded store's file that nothing uses; None for a server."""
+    """Return the free bytes inside an embedded store's file; None for a server."""
     if store.engine.dialect.name != "sqlite":
         return None
     with store.engine.connect() as connection:
@@ -239,8 +241,8 @@ def reusable_bytes(store: Store) -> int | None:
     return pages * size
 
 
-def give_space_back(store: Store) -> None:
-    """Write the database anew without unused space; others wait meanwhile."""
+def vacuum_database(store: Store) -> None:
+    """Rewrite the database without free space; other programs wait meanwhile."""
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM")
         if store.engine.dialect.name == "sqlite":

@@ -1,13 +1,13 @@
-"""What may be pruned: what is old enough and what nothing else refers to.
+"""Rules of pruning: objects that are old enough and that nothing refers to.
 
 References are foreign keys, the evaluations that a curve set lists, and names in the parameters of
-jobs. What a selection, a clustering or an annotation stands on is referred to, so it stays.
+jobs. Inputs of a selection, a clustering or an annotation are referred to, so they are kept.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -30,24 +30,20 @@ from backend.store.tables import (
     SimilarityStripe,
     TargetLoss,
 )
+from backend.store.tables.base import utc
 
 PASTED = re.compile(r"^paste-[0-9a-f]{12}$")
 
 
 @dataclass(frozen=True)
 class JobUse:
-    """A job, and the corpora that it reads or makes."""
+    """A job, with the corpora that it reads or creates."""
 
     id: str
     is_open: bool
-    can_go_on: bool
+    can_resume: bool
     finished_at: datetime | None
     corpora: frozenset[str]
-
-
-def utc(time: datetime) -> datetime:
-    """Return a stored time with its zone, which SQLite does not keep."""
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _corpora(row: Job) -> frozenset[str]:
@@ -73,10 +69,10 @@ def job_uses(session: Session) -> list[JobUse]:
 
 
 def _used_by_jobs(session: Session, before: datetime) -> set[str]:
-    """Return corpora of jobs that go on, or that can be resumed: those count what is stored."""
-    gone = set(old_jobs(session, before))
-    stay = [use for use in job_uses(session) if use.can_go_on and use.id not in gone]
-    return {name for use in stay for name in use.corpora}
+    """Return corpora of jobs that run or can be resumed."""
+    old = set(old_jobs(session, before))
+    uses = [use for use in job_uses(session) if use.can_resume and use.id not in old]
+    return {name for use in uses for name in use.corpora}
 
 
 def old_jobs(session: Session, before: datetime) -> list[str]:
@@ -88,46 +84,46 @@ def old_jobs(session: Session, before: datetime) -> list[str]:
     ]
 
 
-def _listed(session: Session, *, but_corpus: int | None = None) -> set[int]:
-    """Return evaluations that curve sets (of other corpora than one) list."""
+def _curve_evaluations(session: Session, *, except_corpus: int | None = None) -> set[int]:
+    """Return ids of evaluations in curve sets, except those of one corpus."""
     query = select(CurveSet.corpus_id, CurveSet.evaluation_ids)
     return {
         evaluation
         for corpus, evaluations in session.execute(query)
-        if corpus != but_corpus
+        if corpus != except_corpus
         for evaluation in evaluations
     }
 
 
 def _is_older(session: Session, before: datetime, times: Iterable[Select[datetime]]) -> bool:
-    found = [session.execute(query).scalar_one_or_none() for query in times]
-    return all(time is None or utc(time) < before for time in found)
+    stored = [session.execute(query).scalar_one_or_none() for query in times]
+    return all(time is None or utc(time) < before for time in stored)
 
 
 def free_evaluations(session: Session, before: datetime, only: int | None = None) -> list[int]:
-    """Return evaluations that stopped half way before a time and that nothing refers to.
+    """Return ids of unfinished evaluations older than a time that nothing refers to.
 
-    Their last committed chunk counts: a long evaluation that still goes on is not old.
+    Their age is that of the last committed chunk, so that a running evaluation is not old.
     """
     query = select(Evaluation, Corpus.name).join(Corpus).where(Evaluation.completed_at.is_(None))
     if only is not None:
         query = query.where(Evaluation.id == only)
     busy = _used_by_jobs(session, before)
-    referred = _listed(session) | set(session.scalars(select(Selection.evaluation_id)))
-    found = []
+    referenced = _curve_evaluations(session) | set(session.scalars(select(Selection.evaluation_id)))
+    free = []
     for row, corpus in session.execute(query.order_by(Evaluation.id)).all():
         times = (
             select(Evaluation.created_at).where(Evaluation.id == row.id),
             select(func.max(LossChunk.created_at)).where(LossChunk.evaluation_id == row.id),
             select(func.max(MeasureChunk.created_at)).where(MeasureChunk.evaluation_id == row.id),
         )
-        if corpus not in busy and row.id not in referred and _is_older(session, before, times):
-            found.append(row.id)
-    return found
+        if corpus not in busy and row.id not in referenced and _is_older(session, before, times):
+            free.append(row.id)
+    return free
 
 
 def free_similarities(session: Session, before: datetime, only: int | None = None) -> list[int]:
-    """Return similarities that stopped half way before a time and that nothing refers to."""
+    """Return ids of unfinished similarities older than a time that nothing refers to."""
     query = (
         select(Similarity.id, Corpus.name)
         .join(Selection, Similarity.selection_id == Selection.id)
@@ -138,7 +134,7 @@ def free_similarities(session: Session, before: datetime, only: int | None = Non
     if only is not None:
         query = query.where(Similarity.id == only)
     busy = _used_by_jobs(session, before)
-    found = []
+    free = []
     for key, corpus in session.execute(query.order_by(Similarity.id)).all():
         stripes = select(func.max(SimilarityStripe.created_at))
         times = (
@@ -146,20 +142,20 @@ def free_similarities(session: Session, before: datetime, only: int | None = Non
             stripes.where(SimilarityStripe.similarity_id == key),
         )
         if corpus not in busy and _is_older(session, before, times):
-            found.append(key)
-    return found
+            free.append(key)
+    return free
 
 
 def is_pasted(session: Session, corpus: Corpus) -> bool:
-    """Return whether a corpus was made of pasted text, not merely named like one."""
+    """Return whether a corpus holds pasted text, by its document and not only its name."""
     if not PASTED.match(corpus.name) or corpus.n_documents != 1:
         return False
     query = select(Document.source).where(Document.corpus_id == corpus.id)
     return session.scalars(query).all() == ["pasted"]
 
 
-def _is_referred(session: Session, corpus: Corpus) -> bool:
-    """Return whether a selection, a cluster's curve or another corpus's curves need a corpus."""
+def _is_referenced(session: Session, corpus: Corpus) -> bool:
+    """Return whether a selection, a cluster's curve or another corpus's curves use a corpus."""
     evaluations = select(Evaluation.id).where(Evaluation.corpus_id == corpus.id)
     curve_sets = select(CurveSet.id).where(CurveSet.corpus_id == corpus.id)
     queries = (
@@ -170,25 +166,25 @@ def _is_referred(session: Session, corpus: Corpus) -> bool:
     if any(session.execute(query.limit(1)).first() for query in queries):
         return True
     own = set(session.scalars(evaluations))
-    return bool(own & _listed(session, but_corpus=corpus.id))
+    return bool(own & _curve_evaluations(session, except_corpus=corpus.id))
 
 
 def jobs_of(session: Session, name: str) -> list[JobUse]:
-    """Return the jobs that read or made a corpus."""
+    """Return the jobs that read or created a corpus."""
     return [use for use in job_uses(session) if name in use.corpora]
 
 
 def free_corpora(session: Session, before: datetime, only: int | None = None) -> list[int]:
-    """Return pasted corpora that were last used before a time and that nothing refers to.
+    """Return ids of pasted corpora last used before a time that nothing refers to.
 
-    A job that made or read one and that is not itself old keeps it: the job's page shows it, and
-    the same request would find the job instead of pasting again.
+    A newer job that created or read the corpus keeps it: the job's page shows it, and the same
+    request returns this job instead of pasting again.
     """
     query = select(Corpus).where(Corpus.name.like("paste-%")).order_by(Corpus.id)
     if only is not None:
         query = query.where(Corpus.id == only)
     ended = set(old_jobs(session, before))
-    found = []
+    free = []
     for corpus in session.scalars(query).all():
         times = (
             select(Corpus.created_at).where(Corpus.id == corpus.id),
@@ -199,7 +195,7 @@ def free_corpora(session: Session, before: datetime, only: int | None = None) ->
             is_pasted(session, corpus)
             and _is_older(session, before, times)
             and all(use.id in ended for use in jobs_of(session, corpus.name))
-            and not _is_referred(session, corpus)
+            and not _is_referenced(session, corpus)
         ):
-            found.append(corpus.id)
-    return found
+            free.append(corpus.id)
+    return free

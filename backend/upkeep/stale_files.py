@@ -1,7 +1,7 @@
-"""Files that can go: caches that nobody opens any more, and parts that an ended program left.
+"""Stale files: caches that are no longer opened, and parts left by ended programs.
 
-A cache is named by the hash of what it holds and is touched whenever it is opened: one whose rows
-are gone is never opened again, and one that is missing is rebuilt from the store.
+A cache is named by the hash of its contents and touched whenever it is opened: without its rows it
+is never opened again, and a missing one is rebuilt from the store.
 """
 
 import os
@@ -18,7 +18,7 @@ from backend.settings import Settings
 from backend.store.tables.base import now
 
 CACHES, PARTS, EXPORTS = "unused caches", "parts of files", "exported files"
-# Nothing that is still being written stays untouched for so long.
+# A file that is being written is modified more often than this.
 PART_HOURS = 24
 _STAGING = (".quanta-backup-*", ".quanta-restore-*")
 _TEMPORARY = ("quanta-paste-*", "quanta-corpus-*", "quanta-hub-*")
@@ -26,14 +26,14 @@ _TEMPORARY = ("quanta-paste-*", "quanta-corpus-*", "quanta-hub-*")
 
 @dataclass(frozen=True)
 class StaleFile:
-    """A file or a folder that can go."""
+    """A file or folder that can be removed."""
 
     what: str
     path: Path
     n_bytes: int
 
     def remove(self) -> bool:
-        """Remove it; returns whether it is gone."""
+        """Remove it; return whether it is gone."""
         with suppress(OSError):
             if self.path.is_dir() and not self.path.is_symlink():
                 shutil.rmtree(self.path)
@@ -42,49 +42,49 @@ class StaleFile:
         return not self.path.exists()
 
 
-def _files(path: Path) -> list[os.stat_result]:
-    """Return the facts of a file, or of a folder and all that is in it."""
+def _stats(path: Path) -> list[os.stat_result]:
+    """Return the status of a file, or of a folder and everything in it."""
     inside = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
     return [path.lstat(), *(file.lstat() for file in inside)]
 
 
-def _touched(facts: list[os.stat_result]) -> datetime:
-    return datetime.fromtimestamp(max(found.st_mtime for found in facts), UTC)
+def _last_modified(stats: list[os.stat_result]) -> datetime:
+    return datetime.fromtimestamp(max(status.st_mtime for status in stats), UTC)
 
 
-def _found(
+def _older_than(
     folder: Path, patterns: tuple[str, ...], before: datetime, what: str
 ) -> Iterator[StaleFile]:
     for pattern in patterns:
         for path in sorted(folder.glob(pattern)):
-            with suppress(FileNotFoundError):  # its program ended just now
-                own = path.lstat()
-                # A link is not ours, and neither is another person's file.
-                if stat.S_ISLNK(own.st_mode) or own.st_uid != os.getuid():
+            with suppress(FileNotFoundError):  # removed meanwhile
+                status = path.lstat()
+                # Skip links and files of other users.
+                if stat.S_ISLNK(status.st_mode) or status.st_uid != os.getuid():
                     continue
-                facts = _files(path)
-                if _touched(facts) < before:
-                    yield StaleFile(what, path, sum(found.st_size for found in facts))
+                stats = _stats(path)
+                if _last_modified(stats) < before:
+                    yield StaleFile(what, path, sum(status.st_size for status in stats))
 
 
 def find_stale_files(
-    settings: Settings, before: datetime, claimed: Collection[str]
+    settings: Settings, before: datetime, results: Collection[str]
 ) -> list[StaleFile]:
-    """Return caches that were not opened since a time, and parts that were given up.
+    """Return caches that were not opened since a time, and parts of ended programs.
 
     Args:
-        settings: where they are.
+        settings: the settings, with the data directory.
         before: the time.
-        claimed: names of exported files that a job names as its result: these stay.
+        results: names of exported files that are results of jobs; these are kept.
     """
-    given_up = now() - timedelta(hours=PART_HOURS)
-    exported = _found(settings.data_dir / "exports", ("[!.]*",), before, EXPORTS)
+    abandoned = now() - timedelta(hours=PART_HOURS)
+    exported = _older_than(settings.data_dir / "exports", ("[!.]*",), before, EXPORTS)
     return [
-        *_found(settings.cache_dir, ("*.npy",), before, CACHES),
-        *(found for found in exported if found.path.name not in claimed),
-        *_found(settings.cache_dir, ("*.part",), given_up, PARTS),
-        # Networks in training: without them an experiment begins its cells again.
-        *_found(settings.data_dir / "experiments", ("*.safetensors", "*.part"), before, PARTS),
-        *_found(settings.data_dir, (".quanta-*.part", *_STAGING), given_up, PARTS),
-        *_found(Path(tempfile.gettempdir()), _TEMPORARY, given_up, PARTS),
+        *_older_than(settings.cache_dir, ("*.npy",), before, CACHES),
+        *(file for file in exported if file.path.name not in results),
+        *_older_than(settings.cache_dir, ("*.part",), abandoned, PARTS),
+        # Checkpoints of training: without them an experiment restarts its cells.
+        *_older_than(settings.data_dir / "experiments", ("*.safetensors", "*.part"), before, PARTS),
+        *_older_than(settings.data_dir, (".quanta-*.part", *_STAGING), abandoned, PARTS),
+        *_older_than(Path(tempfile.gettempdir()), _TEMPORARY, abandoned, PARTS),
     ]

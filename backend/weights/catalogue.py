@@ -90,7 +90,7 @@ class Family:
             if name not in by_name:
                 raise InvalidInputError(
                     f"suite {self.name} has no model {name!r}",
-                    f"There is: {', '.join(m.size for m in self.models)}",
+                    f"Choose from {', '.join(m.size for m in self.models)}",
                     "model",
                 )
         picked = {by_name[name] for name in wanted}

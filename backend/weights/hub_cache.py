@@ -153,11 +153,6 @@ class HubCache:
         folders |= {f for f in self.root.glob("*/*") if f.is_dir()}
         return [_Entry(folder) for folder in sorted(folders)]
 
-    @property
-    def used_bytes(self) -> int:
-        """Bytes that all checkpoints take, those being fetched in full."""
-        return sum(entry.counted_bytes for entry in self._entries())
-
     def is_cached(self, location: HubLocation) -> bool:
         """Whether a checkpoint has been fetched and not evicted."""
         return bool(self._entry(location).facts().get("key"))

@@ -16,7 +16,7 @@ from backend.access import tokens as access_tokens
 from backend.settings import Settings
 from backend.store.database import Store, open_store
 from backend.store.tables import LoginSession
-from backend.store.tables.base import now
+from backend.store.tables.base import now, utc
 from tests.app.doors import (
     COOKIE,
     HOME,
@@ -152,7 +152,7 @@ def test_a_session_does_not_outlive_its_token(lab: Door) -> None:
     with lab.store.session() as session:
         newest = session.scalars(select(LoginSession).order_by(LoginSession.id.desc())).first()
         assert newest is not None
-        assert access_tokens.in_utc(newest.expires_at) < now() + timedelta(days=0.5)
+        assert utc(newest.expires_at) < now() + timedelta(days=0.5)
 
 
 def forms(lab: Door) -> list[str]:

@@ -1,4 +1,4 @@
-"""What tests of pruning share."""
+"""Helpers of the tests of pruning."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from backend.upkeep.prune import PruneResult, prune
 DAYS = 30.0
 
 
-def removed(store: Store, *, really: bool = True) -> dict[str, PruneResult]:
-    return {item.what: item for item in prune(store, DAYS, Silent(), really=really)}
+def removed(store: Store, *, dry_run: bool = False) -> dict[str, PruneResult]:
+    return {item.what: item for item in prune(store, DAYS, Silent(), dry_run=dry_run)}
 
 
 def ids(store: Store, table: Any) -> set[Any]:

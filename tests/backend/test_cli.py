@@ -153,18 +153,18 @@ def test_a_suite_and_a_corpus_of_ones_own(run: Run, tmp_path: Path) -> None:
 
 
 UNKNOWN: dict[str, tuple[list[str], str]] = {
-    "suite": (["evaluate", "pythia", "mini-held-out-60"], "There is: mini"),
-    "corpus": (["evaluate", "mini", "pile"], "There is: mini-held-out-60"),
+    "suite": (["evaluate", "pythia", "mini-held-out-60"], "Choose from mini"),
+    "corpus": (["evaluate", "mini", "pile"], "Choose from mini-held-out-60"),
     "model": (
         ["evaluate", "mini", "mini-held-out-60", "--model", "70m"],
-        "There is: s1, s2, s3, s4, s5",
+        "Choose from s1, s2, s3, s4, s5",
     ),
     "step": (
         ["evaluate", "mini", "mini-held-out-60", "--model", "s1", "--step", "7"],
-        "There is: 0, 8, 32, 64, 128, 250, 500, 1000, 2000",
+        "Choose from 0, 8, 32, 64, 128, 250, 500, 1000, 2000",
     ),
-    "reference": (["discover", "mini", "mini-held-out-60", "--model", "x"], "There is: s1"),
-    "classified": (["classify", "mini", "pile"], "There is: mini-held-out-60"),
+    "reference": (["discover", "mini", "mini-held-out-60", "--model", "x"], "Choose from s1"),
+    "classified": (["classify", "mini", "pile"], "Choose from mini-held-out-60"),
 }
 
 

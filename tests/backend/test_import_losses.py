@@ -297,12 +297,12 @@ def test_what_needs_weights_or_text_says_that_there_are_none(
         corpus = corpus_named(session, "pythia")
         imported = [c.id for m in suite_named(session, "pythia").models for c in m.checkpoints]
         real = [c.id for m in suite_named(session, "small").models for c in m.checkpoints]
-    with pytest.raises(InvalidInputError, match="imported as losses: it has no weights"):
+    with pytest.raises(InvalidInputError, match="imported as losses and has no weights"):
         evaluate(any_store, corpus, imported, ONE_CORE, Silent())
-    with pytest.raises(InvalidInputError, match="imported without text: it has no tokens"):
+    with pytest.raises(InvalidInputError, match="imported without text and has no tokens"):
         evaluate(any_store, corpus, real, ONE_CORE, Silent())
     params = DiscoverParameters(suite="pythia", corpus="pythia", n_clusters=[2])
-    with pytest.raises(InvalidInputError, match="imported as losses: it has no weights"):
+    with pytest.raises(InvalidInputError, match="imported as losses and has no weights"):
         discover(any_store, params, ONE_CORE, Silent())
 
 

@@ -294,7 +294,7 @@ def test_what_a_job_counts_as_done_stays_while_it_can_be_resumed(
     job = build.job("evaluate", state, at, {"corpus": "home"})
     with any_store.begin() as session:
         session.execute(update(Job).where(Job.id == job).values(finished_at=at))
-    prune(any_store, 30.0, Silent(), really=True)
+    prune(any_store, 30.0, Silent(), dry_run=False)
     with any_store.session() as session:
         assert bool(session.scalars(select(Evaluation.id)).all()) is stays
 

@@ -55,7 +55,7 @@ def test_without_yes_everything_is_shown_and_nothing_is_removed(build: Builder) 
     build.evaluation(home, OLD, done=False, chunk=OLD)
     build.job("measure", "failed", OLD, {"corpus": "home"})
     before = counts(build.store)
-    shown = removed(build.store, really=False)
+    shown = removed(build.store, dry_run=True)
     assert shown["unfinished evaluations"].count == 1
     assert shown["unfinished evaluations"].rows == 3
     assert shown["unfinished evaluations"].n_bytes == 16

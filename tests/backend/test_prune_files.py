@@ -14,7 +14,7 @@ from backend.jobs import workflows
 from backend.store import arrays
 from backend.store.database import Store
 from backend.store.tables import Evaluation, Job, LossChunk
-from backend.upkeep.prune import give_space_back, reusable_bytes
+from backend.upkeep.prune import reusable_bytes, vacuum_database
 from tests.backend.pruning import ids, removed
 from tests.processes import quanta
 from tests.rows import NEW, OLD, Builder
@@ -67,7 +67,7 @@ def test_exported_files_go_with_their_jobs(build: Builder) -> None:
         build.job("export", "finished", when, {"of": []}, {"file": name})
     build.job("export", "finished", NEW, {"of": []}, {"file": "shared.csv"})
     aged(folder / "young.csv", 0)
-    assert removed(store, really=False)["exported files"].count == 1
+    assert removed(store, dry_run=True)["exported files"].count == 1
     assert removed(store)["exported files"].count == 1
     assert sorted(path.name for path in folder.iterdir()) == ["new.csv", "shared.csv", "young.csv"]
 
@@ -120,7 +120,7 @@ def test_unused_space_is_told_and_given_back(store: Store) -> None:
     file = store.settings.data_dir / "quanta.sqlite"
     assert removed(store)["unfinished evaluations"].n_bytes == 4_000_000
     assert (reusable_bytes(store) or 0) >= 4_000_000
-    give_space_back(store)
+    vacuum_database(store)
     assert reusable_bytes(store) == 0
     assert file.stat().st_size < 1_000_000
 

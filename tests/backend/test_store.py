@@ -95,7 +95,7 @@ def test_a_miss_says_what_there_is(mini_store: Store) -> None:
     with mini_store.session() as session:
         with pytest.raises(NotFoundError, match=r"no corpus 'pile'.*mini-held-out-60"):
             corpus_named(session, "pile")
-        with pytest.raises(NotFoundError, match=r"no suite 'pythia'.*There is: mini"):
+        with pytest.raises(NotFoundError, match=r"no suite 'pythia'.*Choose from mini"):
             suite_of(session, "pythia")
         suite = suite_of(session, "mini")
         with pytest.raises(NotFoundError, match=r"no model '70m'.*s1, s2, s3, s4, s5"):

@@ -1,4 +1,4 @@
-"""What every table shares: the declarative base and the columns of a stored array."""
+"""Declarative base, and the columns that several tables share."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -20,12 +20,12 @@ def now() -> datetime:
 
 
 def utc(time: datetime) -> datetime:
-    """Return a stored time with its zone, which SQLite does not keep: it is UTC."""
+    """Return a stored time with its zone; SQLite drops it, and all are UTC."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 class Base(DeclarativeBase):
-    """Declarative base; constraint names are fixed so that migrations can name them."""
+    """Declarative base with fixed constraint names, for migrations."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
