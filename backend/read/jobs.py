@@ -54,8 +54,8 @@ def _rate(row: Job) -> float | None:
 
 def _seconds_left(row: Job) -> float | None:
     rate = _rate(row)
-    if row.state != "running" or rate is None or not row.total:
-        return None
+    if row.state != "running" or not rate or not row.total:
+        return None  # a rate of 0.0 is one that rounds to it
     return round((row.total - (_fraction(row) or 0.0) * row.total) / rate, 1)
 
 

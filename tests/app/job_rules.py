@@ -1,4 +1,4 @@
-"""What is true of jobs at any time, whatever is asked and whoever dies."""
+"""Invariants of jobs, whatever is requested and whichever worker ends."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ ENDED = {"finished", "failed", "cancelled"}
 
 
 def _is_allowed(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether a job may go from one view to a later one, perhaps over states between them."""
+    """Whether a job may change from one view to a later one, perhaps through states in between."""
     if new["attempt"] != old["attempt"]:
-        # Begun again after it failed or was cancelled, which nobody may have seen.
+        # Resumed after a failure or a cancellation that may not have been observed.
         return bool(new["attempt"] > old["attempt"] and old["state"] != "finished")
     if old["state"] in ENDED:
         return bool(new["state"] == old["state"])
@@ -25,23 +25,23 @@ def _is_allowed(old: dict[str, Any], new: dict[str, Any]) -> bool:
 
 
 class Watch:
-    """Looks at all jobs over HTTP, and compares with what it saw before."""
+    """Reads all jobs over HTTP and compares them with the views before."""
 
     def __init__(self, client: TestClient) -> None:
         self.client = client
-        self.seen: dict[str, dict[str, Any]] = {}
+        self.views: dict[str, dict[str, Any]] = {}
 
-    def look(self) -> dict[str, dict[str, Any]]:
-        """All jobs by id; fails if one did what no job may do."""
+    def read(self) -> dict[str, dict[str, Any]]:
+        """All jobs by id; fails if a job changed in a way that is not allowed."""
         jobs = {
             job["id"]: job for job in self.client.get(URL, params={"limit": 200}).json()["jobs"]
         }
-        assert jobs.keys() >= self.seen.keys(), "no job is forgotten"
+        assert jobs.keys() >= self.views.keys(), "no job is forgotten"
         for name, job in jobs.items():
             assert 0 <= job["done"] <= (job["done"] if job["total"] is None else job["total"]), job
             assert (job["finished_at"] is not None) == (job["state"] in ENDED), job
             assert (job["problem"] is not None) == (job["state"] == "failed"), job
-            old = self.seen.get(name, job)
+            old = self.views.get(name, job)
             assert _is_allowed(old, job), (old, job)
             assert job["updated_at"] >= old["updated_at"], (old, job)
             assert job["done"] >= old["done"], "what is committed stays"
@@ -49,15 +49,15 @@ class Watch:
             str(j["parameters"]) for j in jobs.values() if j["state"] not in {"failed", "cancelled"}
         ]
         assert len(claims) == len(set(claims)), "one open or finished job for each request"
-        self.seen = jobs
+        self.views = jobs
         return jobs
 
     def agree(self) -> None:
-        """Each job's own view is its row of the list; only for jobs that nobody works on."""
-        for name, job in self.look().items():
+        """Each job's view equals its row of the list; only for jobs without a worker."""
+        for name, job in self.read().items():
             assert self.client.get(f"{URL}/{name}").json() == job
 
     def follow(self, name: str) -> None:
-        """The events of a job that has ended are its last state, and then end."""
+        """The events of an ended job are its last state."""
         answer = self.client.get(f"{URL}/{name}/events")
-        assert [event["state"] for event in events_of(answer.text)] == [self.seen[name]["state"]]
+        assert [event["state"] for event in events_of(answer.text)] == [self.views[name]["state"]]

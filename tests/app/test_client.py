@@ -54,24 +54,24 @@ def test_importing_the_client_loads_its_own_libraries_only() -> None:
     assert loaded <= ALLOWED
 
 
-def test_lists_are_followed_to_their_end(over_http: Client, names: dict[str, Any]) -> None:
+def test_lists_follow_cursors_to_the_last_page(over_http: Client, names: dict[str, Any]) -> None:
     corpus = over_http.corpus(names["corpus"])
     documents = over_http.documents(corpus.id, page_size=7)
-    assert [one.index for one in documents] == list(range(corpus.n_documents))
+    assert [row.index for row in documents] == list(range(corpus.n_documents))
     assert [len(page.documents) for page in documents.pages()][:2] == [7, 7]
     assert documents.first_page.n_documents == corpus.n_documents
     clusters = list(over_http.clusters(names["b"], page_size=3))
-    assert [one.rank for one in clusters] == list(range(1, len(clusters) + 1))
+    assert [row.rank for row in clusters] == list(range(1, len(clusters) + 1))
     members = list(over_http.contexts(clusters[0].id, page_size=5))
-    assert len({one.row for one in members}) == clusters[0].size > 5
-    found = over_http.predictions(document=0, page_size=20)
-    indices = [one.index for one in found]
-    assert len(set(indices)) == len(indices) == found.first_page.n_matching > 20
-    assert [one.index for one in over_http.search(filters={"document": 0})] == indices
-    assert [one.index for one in found.first(3)] == indices[:3]
+    assert len({row.row for row in members}) == clusters[0].size > 5
+    listing = over_http.predictions(document=0, page_size=20)
+    indices = [row.index for row in listing]
+    assert len(set(indices)) == len(indices) == listing.first_page.n_matching > 20
+    assert [row.index for row in over_http.search(filters={"document": 0})] == indices
+    assert [row.index for row in listing.first(3)] == indices[:3]
 
 
-def test_tables_hold_what_json_holds(over_http: Client, names: dict[str, Any]) -> None:
+def test_tables_and_json_hold_the_same_values(over_http: Client, names: dict[str, Any]) -> None:
     corpus, suite = names["corpus"], names["suite"]
     table = over_http.losses(corpus, suite, first=5, limit=4)
     raw = over_http.get(
@@ -83,42 +83,43 @@ def test_tables_hold_what_json_holds(over_http: Client, names: dict[str, Any]) -
         assert table.column(name).to_pylist() == [row[j] for row in raw["values"]]
     frame = table.to_pandas()
     assert frame.shape == (4, 1 + len(raw["columns"]))
-    whole = over_http.losses(corpus, suite)
-    assert len(whole) == over_http.corpus(corpus).n_predictions
+    losses = over_http.losses(corpus, suite)
+    assert len(losses) == over_http.corpus(corpus).n_predictions
     rows = over_http.similarity_rows(names["similarity"], limit=10)
     matrix = np.stack(rows["cosine"].to_numpy())
     assert matrix.shape == (10, over_http.similarity(names["similarity"]).size)
     assert np.allclose(np.diag(matrix), 1, atol=1e-3)
 
 
-def test_a_long_range_of_losses_comes_in_blocks(
+def test_a_long_range_of_losses_is_read_in_blocks(
     over_http: Client, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = over_http.losses(names["corpus"], names["suite"])
+    losses = over_http.losses(names["corpus"], names["suite"])
     monkeypatch.setattr("app.client.corpora.BLOCK_ROWS", 4_000)
     blocks = list(over_http.loss_blocks(names["corpus"], names["suite"]))
-    assert [len(one) for one in blocks][:-1] == [4_000] * (len(blocks) - 1)
-    assert pa.concat_tables(blocks).equals(whole)
+    assert [len(block) for block in blocks][:-1] == [4_000] * (len(blocks) - 1)
+    assert pa.concat_tables(blocks).equals(losses)
     part = over_http.losses(names["corpus"], names["suite"], first=3_000, limit=5_000)
-    assert part.equals(whole.slice(3_000, 5_000))
+    assert part.equals(losses.slice(3_000, 5_000))
 
 
-def test_what_a_search_finds_is_a_table_a_file_and_a_map(over_http: Client, tmp_path: Path) -> None:
-    found = over_http.predictions(cls=["monogenic"]).first_page
+def test_a_search_returns_a_table_a_file_and_a_map(over_http: Client, tmp_path: Path) -> None:
+    listing = over_http.predictions(cls=["monogenic"]).first_page
     table = over_http.predictions_table(cls=["monogenic"])
-    assert len(table) == found.n_matching
+    assert len(table) == listing.n_matching
     assert table.schema.metadata[b"is_whole"] == b"true"
-    said = over_http.download_predictions(tmp_path / "found.parquet", cls=["monogenic"])
-    assert not said.truncated
-    assert pq.read_table(said.path).column("prediction").equals(table.column("prediction"))
+    download = over_http.download_predictions(tmp_path / "found.parquet", cls=["monogenic"])
+    assert not download.truncated
+    assert pq.read_table(download.path).column("prediction").equals(table.column("prediction"))
     assert [path.name for path in tmp_path.iterdir()] == ["found.parquet"]
     curve_map = over_http.curve_map(cls=["monogenic"])
-    assert curve_map.n_matching == found.n_matching
-    assert sum(curve_map.points["matching"].to_pylist()) == found.n_matching
+    assert curve_map.n_matching == listing.n_matching
+    assert sum(curve_map.points["matching"].to_pylist()) == listing.n_matching
     corners = [(-1e3, -1e3), (1e3, -1e3), (1e3, 1e3), (-1e3, 1e3)]
     inside = over_http.predictions(lasso=corners, lasso_of=curve_map.curves).first_page
     assert inside.n_matching == inside.n_predictions
     step = over_http.predictions(sketch=[(3e4, 5.0), (1e6, 0.1)]).first(1)
+    assert step, "the sketch matches a curve"
     assert step == over_http.search(sketch=[(3e4, 5.0), (1e6, 0.1)]).first(1)
 
 
@@ -139,7 +140,7 @@ def test_a_note_is_written_and_read(over_http: Client, names: dict[str, Any]) ->
     over_http.annotate(names["cluster"], label=before.label, note=before.note, tags=before.tags)
 
 
-def test_refusals_are_exceptions_with_the_words_of_the_server(
+def test_error_responses_are_exceptions_with_the_message_of_the_server(
     over_http: Client, names: dict[str, Any]
 ) -> None:
     with pytest.raises(NotFoundError, match="cluster 2000000000") as caught:
@@ -151,17 +152,17 @@ def test_refusals_are_exceptions_with_the_words_of_the_server(
     assert missing.problem.instance == "/api/v1/clusters/2000000000"
     with pytest.raises(InvalidRequestError) as refused:
         over_http.predictions(regex="(").first_page  # noqa: B018 - it asks
-    assert [one.parameter for one in refused.value.errors] == ["regex"]
-    asked = {"idempotency_key": "k", "corpus": names["corpus"], "target": "⏎"}
-    over_http.submit("measure", **asked, document=3)
+    assert [error.parameter for error in refused.value.errors] == ["regex"]
+    params = {"idempotency_key": "k", "corpus": names["corpus"], "target": "⏎"}
+    over_http.submit("measure", **params, document=3)
     with pytest.raises(ConflictError, match="Idempotency-Key"):
-        over_http.submit("measure", **asked, document=4)
+        over_http.submit("measure", **params, document=4)
     with pytest.raises(ProblemError) as nothing:
         over_http.get("/nothing")
     assert nothing.value.status == 404  # an HTML page, no problem document
 
 
-def test_names_cannot_lead_elsewhere(over_http: Client) -> None:
+def test_names_are_quoted_and_cannot_change_the_path(over_http: Client) -> None:
     for name in ("../suites", "a/b", "?x=1", "x#y", "%2e%2e"):
         with pytest.raises((NotFoundError, InvalidRequestError)):
             over_http.corpus(name)
@@ -169,7 +170,7 @@ def test_names_cannot_lead_elsewhere(over_http: Client) -> None:
         over_http.corpus("..")
 
 
-def test_a_token_opens_what_its_scope_allows(tmp_path: Path) -> None:
+def test_a_token_allows_what_its_scope_does(tmp_path: Path) -> None:
     with (
         door(tmp_path / "data", SETTINGS_TOKEN, ("read", "run")) as guarded,
         served(guarded.app) as url,
@@ -203,13 +204,13 @@ def test_address_and_token_come_from_the_environment(
             Client(wrong)
 
 
-def test_answers_come_compressed(over_http: Client, names: dict[str, Any]) -> None:
+def test_responses_are_compressed(over_http: Client, names: dict[str, Any]) -> None:
     answer = over_http._transport.read(f"/api/v1/corpora/{names['corpus']}/documents/0")
     assert answer.headers["content-encoding"] == "gzip"
     assert answer.json()["index"] == 0
 
 
-def test_reads_are_repeated_and_changes_are_not(over_http: Client, names: dict[str, Any]) -> None:
+def test_reads_are_retried_and_writes_are_not(over_http: Client, names: dict[str, Any]) -> None:
     def twice(line: str, n: int) -> Fault:
         return (DROP, REFUSE, PASS)[min(n, 2)]
 
@@ -223,12 +224,12 @@ def test_reads_are_repeated_and_changes_are_not(over_http: Client, names: dict[s
         assert proxy.n_asked("PUT") == 1
         with pytest.raises(UnavailableError):
             client.annotate(names["cluster"], label="lost")
-        asked = {"corpus": names["corpus"], "document": 7, "target": "⏎"}
-        client.submit("measure", idempotency_key="once", **asked).cancel()
+        params = {"corpus": names["corpus"], "document": 7, "target": "⏎"}
+        client.submit("measure", idempotency_key="once", **params).cancel()
         assert proxy.n_asked("POST /api/v1/jobs ") == 3
 
 
-def test_a_server_that_stays_away_is_named(names: dict[str, Any]) -> None:
+def test_an_unreachable_server_is_named(names: dict[str, Any]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with Client(url, retries=1) as client, pytest.raises(ServerUnreachableError, match=url):
         client.suites()
@@ -238,7 +239,7 @@ def test_a_server_that_stays_away_is_named(names: dict[str, Any]) -> None:
         assert len(proxy.requests) == 3
 
 
-def test_an_answer_that_is_cut_off_is_none(over_http: Client, tmp_path: Path) -> None:
+def test_a_truncated_response_is_an_error(over_http: Client, tmp_path: Path) -> None:
     with (
         faulty(over_http._transport.url, lambda line, n: 2_000) as proxy,
         Client(proxy.url, retries=0) as client,
@@ -248,13 +249,13 @@ def test_an_answer_that_is_cut_off_is_none(over_http: Client, tmp_path: Path) ->
         assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_newer_server_adds_is_left_out_and_what_it_drops_is_said() -> None:
+def test_unknown_fields_are_ignored_and_missing_ones_are_an_error() -> None:
     assert decode(Health, {"status": "ok", "version": "9", "new": 1}) == Health("ok", "9")
     with pytest.raises(UnexpectedAnswerError, match="CorpusRow lacks created_at"):
         decode(CorpusRow, {"id": "x"})
 
 
-def test_another_origin_is_never_followed(over_http: Client) -> None:
+def test_redirects_are_not_followed(over_http: Client) -> None:
     with pytest.raises(UnexpectedAnswerError, match="redirects to"):
         over_http.get("/clusterings")  # a page that leads to another
     assert httpx2.get(over_http._transport.url + "/clusterings").is_redirect

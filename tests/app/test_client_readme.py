@@ -30,7 +30,7 @@ def test_the_example_of_the_readme_runs(alone: Server, tmp_path: Path) -> None:
     script.write_text(code)
     with Client(alone.url) as client:
         corpus = client.corpora()[0].id
-        before = {one.id for one in client.jobs()}
+        before = {job.id for job in client.jobs()}
         ran = subprocess.run(
             [sys.executable, "-W", "error", str(script)],
             env=environment(alone.data_dir, QUANTA_URL=alone.url, PYTHONPATH=str(ROOT)),
@@ -41,10 +41,10 @@ def test_the_example_of_the_readme_runs(alone: Server, tmp_path: Path) -> None:
             check=False,
         )
         assert ran.returncode == 0, ran.stderr
-        (made,) = (one for one in client.jobs() if one.id not in before)
-        assert (made.kind, made.state) == ("measure", "finished")
+        (new_job,) = (job for job in client.jobs() if job.id not in before)
+        assert (new_job.kind, new_job.state) == ("measure", "finished")
         mean = client.heat(corpus, 0, measure="p_token", target="⏎").mean
     assert "L = " in ran.stdout
-    assert str(made.result) in ran.stdout
+    assert str(new_job.result) in ran.stdout
     assert ran.stdout.splitlines()[-1] == f"s5 {mean}"
     assert "measure" in ran.stderr  # the bar

@@ -1,4 +1,4 @@
-"""Jobs over HTTP against a model of them, while workers come, work, die and are given up."""
+"""The job API against a model of it, while workers start, compute, and lose their leases."""
 
 import os
 import random
@@ -42,13 +42,13 @@ MOST_WORKERS = 3
 
 
 def body(document: int, checkpoints: str = "one") -> dict[str, Any]:
-    known = {"corpus": CORPUS, "document": document, "target": "⏎", "checkpoints": checkpoints}
-    return {"kind": "measure", "parameters": known}
+    params = {"corpus": CORPUS, "document": document, "target": "⏎", "checkpoints": checkpoints}
+    return {"kind": "measure", "parameters": params}
 
 
 @dataclass
-class Known:
-    """A job as the model has it."""
+class ModelJob:
+    """A job in the model."""
 
     document: int
     state: str = "queued"
@@ -70,25 +70,25 @@ class Jobs(RuleBasedStateMachine):
         with self.store.begin() as session:
             for table in (JobRequest, JobUnit, Job, Worker):
                 session.execute(delete(table))
-        self.jobs: dict[str, Known] = {}
+        self.jobs: dict[str, ModelJob] = {}
         # What each Idempotency-Key was sent with: document, job.
         self.keys: dict[str, tuple[int, str]] = {}
-        # The job at which each living worker is; workers that were given up.
+        # The job of each live worker; workers that lost their lease.
         self.live: dict[str, str | None] = {}
         self.dead: list[str] = []
         self.watch = Watch(self.client)
 
     @initialize()
     def two_workers_and_a_job(self) -> None:
-        self.a_worker_comes()
-        self.a_worker_comes()
+        self.start_worker()
+        self.start_worker()
         self.submit(0, None)
 
-    def job(self, pick: int, *states: str) -> tuple[str, Known]:
-        """One of the jobs, three times of four in one of these states."""
+    def job(self, pick: int, *states: str) -> tuple[str, ModelJob]:
+        """A job, three times of four in one of these states."""
         names = sorted(self.jobs)
-        wanted = [name for name in names if self.jobs[name].state in states]
-        names = wanted if wanted and pick % 4 else names
+        matching = [name for name in names if self.jobs[name].state in states]
+        names = matching if matching and pick % 4 else names
         name = names[pick // 4 % len(names)]
         return name, self.jobs[name]
 
@@ -96,7 +96,7 @@ class Jobs(RuleBasedStateMachine):
         return sorted(self.live)[pick % len(self.live)]
 
     def as_worker(self, name: str) -> Store:
-        """The store as a worker has it: it commits only while it lives."""
+        """The store of a worker, which commits only under its lease."""
         fenced = Store(self.store.engine, self.store.settings)
         fenced.fence = leases.make_fence(name)
         return fenced
@@ -109,7 +109,7 @@ class Jobs(RuleBasedStateMachine):
         )
         return next(claims, None)
 
-    def settle_cancelling(self) -> None:
+    def finish_cancellations(self) -> None:
         for name, job in self.jobs.items():
             if job.state == "cancelling" and name not in self.live.values():
                 job.end("cancelled")
@@ -119,8 +119,8 @@ class Jobs(RuleBasedStateMachine):
         """A new request, an equal one, a clone of one that ended, or a key that is taken."""
         sent = OWN | ({"Idempotency-Key": key} if key else {})
         answer = self.client.post(URL, json=body(document), headers=sent)
-        known, same_key = self.keys.get(key or "", (document, None))
-        if known != document:
+        key_document, same_key = self.keys.get(key or "", (document, None))
+        if key_document != document:
             assert answer.status_code == 409
             return
         assert answer.status_code == 202, answer.text
@@ -128,7 +128,7 @@ class Jobs(RuleBasedStateMachine):
         expected = same_key or self.claimant(document)
         if expected is None:
             assert name not in self.jobs
-            self.jobs[name] = Known(document)
+            self.jobs[name] = ModelJob(document)
         assert name == (expected or name)
         if key is not None:
             self.keys[key] = (document, name)
@@ -143,7 +143,7 @@ class Jobs(RuleBasedStateMachine):
             job.end("cancelled")
         elif job.state == "running":
             job.state = "cancelling"
-            self.settle_cancelling()
+            self.finish_cancellations()
         assert answer.json()["state"] == job.state
 
     @precondition(lambda self: self.jobs)
@@ -158,7 +158,7 @@ class Jobs(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.live) < MOST_WORKERS)
     @rule()
-    def a_worker_comes(self) -> None:
+    def start_worker(self) -> None:
         self.live[leases.register_worker(self.store, "cpu")] = None
 
     @precondition(lambda self: self.live and self.jobs)
@@ -176,16 +176,16 @@ class Jobs(RuleBasedStateMachine):
 
     @precondition(lambda self: self.live and self.jobs)
     @rule(pick=PICK, who=PICK, late=st.sampled_from([False, False, False, True]))
-    def take(self, pick: int, who: int, late: bool) -> None:
-        """An idle worker takes a unit of a job, perhaps of an attempt that is over."""
+    def start_unit(self, pick: int, who: int, late: bool) -> None:
+        """An idle worker starts a unit of a job, perhaps of an earlier attempt."""
         name, job = self.job(pick, "running")
         worker = self.worker(who)
         if self.live[worker] is not None:
             return
         attempt = job.attempt - 1 if late else job.attempt
-        taken = job_table.start_unit(self.as_worker(worker), name, attempt, worker)
-        assert taken == (job.state == "running" and not late)
-        if taken:
+        started = job_table.start_unit(self.as_worker(worker), name, attempt, worker)
+        assert started == (job.state == "running" and not late)
+        if started:
             self.live[worker] = name
 
     @precondition(lambda self: any(self.live.values()))
@@ -193,14 +193,14 @@ class Jobs(RuleBasedStateMachine):
         who=PICK, unit=st.integers(0, UNITS - 1), outcome=st.sampled_from(["done", "done", "not"])
     )
     def release_unit(self, who: int, unit: int, outcome: str) -> None:
-        """A worker commits its unit, perhaps one that another has, or fails; then it is idle."""
+        """A worker commits its unit, perhaps together with another worker, or fails."""
         busy = sorted(worker for worker, name in self.live.items() if name)
         self.commit(busy[who % len(busy)], unit, outcome)
 
     @precondition(lambda self: self.live and self.jobs)
     @rule(pick=PICK, who=PICK)
     def finish(self, pick: int, who: int) -> None:
-        """A worker notes that a job is done, once it is."""
+        """A worker marks a job with all units completed as finished."""
         name, job = self.job(pick, "running")
         if len(job.units) < UNITS or name in self.live.values():
             return
@@ -210,8 +210,8 @@ class Jobs(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.live) > 1)
     @rule(who=PICK, by_itself=st.booleans())
-    def a_worker_dies(self, who: int, by_itself: bool) -> None:
-        """It leaves, or its lease runs out; another one sweeps up after it."""
+    def end_worker(self, who: int, by_itself: bool) -> None:
+        """A worker releases its lease, or the lease expires; another worker recovers its jobs."""
         worker = self.worker(who)
         del self.live[worker]
         if by_itself:
@@ -226,12 +226,12 @@ class Jobs(RuleBasedStateMachine):
         leases.retire_workers(self.as_worker(other), lost)
         job_table.finish_cancellations(self.as_worker(other))
         self.dead.append(worker)
-        self.settle_cancelling()
+        self.finish_cancellations()
 
     @precondition(lambda self: self.dead and self.jobs)
     @rule(pick=PICK, who=PICK)
-    def a_dead_worker_goes_on(self, pick: int, who: int) -> None:
-        """It was stopped, and continues where it was: it changes nothing."""
+    def resume_dead_worker(self, pick: int, who: int) -> None:
+        """A worker that was suspended runs again and changes nothing."""
         name, _ = self.job(pick)
         worker = self.dead[who % len(self.dead)]
         store = self.as_worker(worker)
@@ -251,7 +251,7 @@ class Jobs(RuleBasedStateMachine):
     @precondition(lambda self: self.live and self.jobs)
     @rule(pick=PICK, who=PICK, stops=st.integers(0, 3))
     def work(self, pick: int, who: int, stops: int) -> None:
-        """A worker carries a job on, unit by unit, to its end or a little less far."""
+        """A worker computes some or all units of a job."""
         name, _ = self.job(pick, "queued", "running")
         worker = self.worker(who)
         if self.live[worker] is not None:
@@ -261,7 +261,7 @@ class Jobs(RuleBasedStateMachine):
         for unit in range(UNITS):
             if stops == unit:
                 return
-            self.take(at, by, late=False)
+            self.start_unit(at, by, late=False)
             if self.live[worker] is None:
                 return
             self.commit(worker, unit)
@@ -281,7 +281,7 @@ class Jobs(RuleBasedStateMachine):
             job.end("failed")
         job_table.release_unit(store, name, worker)
         self.live[worker] = None
-        self.settle_cancelling()
+        self.finish_cancellations()
 
     @precondition(lambda self: any(job.state in ENDED for job in self.jobs.values()))
     @rule(pick=PICK)
@@ -290,10 +290,10 @@ class Jobs(RuleBasedStateMachine):
         self.watch.follow(ended[pick % len(ended)])
 
     @invariant()
-    def views_are_as_the_model_has_them(self) -> None:
+    def views_equal_the_model(self) -> None:
         self.watch.agree()
-        seen = {n: (j["state"], j["attempt"], j["done"]) for n, j in self.watch.seen.items()}
-        assert seen == {n: (j.state, j.attempt, len(j.units)) for n, j in self.jobs.items()}
+        views = {n: (j["state"], j["attempt"], j["done"]) for n, j in self.watch.views.items()}
+        assert views == {n: (j.state, j.attempt, len(j.units)) for n, j in self.jobs.items()}
 
 
 @pytest.fixture
@@ -323,12 +323,12 @@ def run(machine: type[Jobs], examples: int, steps: int) -> None:
 
 
 @pytest.mark.slow
-def test_jobs_do_what_the_model_says(machine: type[Jobs]) -> None:
+def test_jobs_follow_the_model(machine: type[Jobs]) -> None:
     run(machine, examples=12, steps=30)
 
 
 @pytest.mark.soak
-def test_jobs_do_what_the_model_says_for_long(machine: type[Jobs]) -> None:
+def test_many_jobs_follow_the_model(machine: type[Jobs]) -> None:
     run(machine, examples=300, steps=60)
 
 
@@ -343,11 +343,11 @@ def test_jobs_keep_their_rules_while_real_workers_are_killed(
         watch = Watch(client)
         running = [workers.enter_context(running_worker(folder)) for _ in range(2)]
         for _ in range(60):
-            name = draw.choice(sorted(watch.seen) or ["j0"])
+            name = draw.choice(sorted(watch.views) or ["j0"])
             act = draw.choice(["submit", "submit", "cancel", "resume", "kill", "wait"])
             if act == "submit":
-                asked = body(draw.randrange(6), draw.choice(["one", "final", "all"]))
-                assert client.post(URL, json=asked, headers=OWN).status_code == 202
+                request = body(draw.randrange(6), draw.choice(["one", "final", "all"]))
+                assert client.post(URL, json=request, headers=OWN).status_code == 202
             elif act in {"cancel", "resume"}:
                 answer = client.post(f"{URL}/{name}/{act}", json={}, headers=OWN)
                 assert answer.status_code in {202, 404, 409}, answer.text
@@ -355,19 +355,19 @@ def test_jobs_keep_their_rules_while_real_workers_are_killed(
                 os.kill(running.pop(0).pid, signal.SIGKILL)
                 running.append(workers.enter_context(running_worker(folder)))
             else:
-                before = sum(job["done"] for job in watch.look().values())
-                open_now = [j for j in watch.seen.values() if j["state"] not in ENDED]
+                before = sum(job["done"] for job in watch.read().values())
+                open_now = [j for j in watch.views.values() if j["state"] not in ENDED]
                 if open_now:
                     wait_until(lambda: _has_moved(watch, before), "progress")  # noqa: B023
-            watch.look()
-        wait_until(lambda: all(job["state"] in ENDED for job in watch.look().values()), "every end")
+            watch.read()
+        wait_until(lambda: all(job["state"] in ENDED for job in watch.read().values()), "every end")
         watch.agree()
-        assert {job["state"] for job in watch.seen.values()} <= {"finished", "cancelled"}
-        for name in watch.seen:
+        assert {job["state"] for job in watch.views.values()} <= {"finished", "cancelled"}
+        for name in watch.views:
             watch.follow(name)
     workflows.disconnect()
 
 
 def _has_moved(watch: Watch, done: int) -> bool:
-    jobs = watch.look().values()
+    jobs = watch.read().values()
     return sum(job["done"] for job in jobs) > done or all(job["state"] in ENDED for job in jobs)

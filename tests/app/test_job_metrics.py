@@ -40,15 +40,15 @@ def _unit(job: Job, number: int, seconds: float) -> JobUnit:
 
 
 def _worker(name: str, state: str, age: float) -> Worker:
-    beat = now() - timedelta(seconds=age)
+    heartbeat = now() - timedelta(seconds=age)
     return Worker(
         id=name,
         host="a host",
         device="cpu",
         state=state,
         job_id=None,
-        started_at=beat,
-        heartbeat_at=beat,
+        started_at=heartbeat,
+        heartbeat_at=heartbeat,
     )
 
 
@@ -78,10 +78,10 @@ def test_metrics_count_jobs_units_and_workers(any_store: Store) -> None:
         session.add(_worker("quick", "live", 2))
         session.add(_worker("late", "live", 3 * TTL_SECONDS))
         session.add(_worker("dead", "dead", 9 * TTL_SECONDS))
-    found = _samples(client)
-    oldest = found.pop(("quanta_worker_oldest_heartbeat_seconds", ()))
+    samples = _samples(client)
+    oldest = samples.pop(("quanta_worker_oldest_heartbeat_seconds", ()))
     assert 3 * TTL_SECONDS - 2 <= oldest <= 3 * TTL_SECONDS + 240
-    assert found == {
+    assert samples == {
         ("quanta_store_up", ()): 1,
         ("quanta_jobs", ("evaluate", "running")): 2,
         ("quanta_jobs", ("evaluate", "queued")): 1,
@@ -94,17 +94,17 @@ def test_metrics_count_jobs_units_and_workers(any_store: Store) -> None:
     }
 
 
-def test_labels_hold_no_words_of_people_and_no_ids(store: Store) -> None:
+def test_labels_contain_no_user_text_and_no_ids(store: Store) -> None:
     with store.begin() as session:
         kinds = ["words of a person", "j0123456789abcdef", "x" * 33, "evaluate"]
         session.add_all(_job(i, kind, "queued") for i, kind in enumerate(kinds))
         session.add(_worker("host:cpu:beef", "live", 1))
-    found = _samples(local_client(create_app(store)))
-    assert found["quanta_jobs", ("other", "queued")] == 3
-    assert {label for _, labels in found for label in labels} == {"evaluate", "other", "queued"}
+    samples = _samples(local_client(create_app(store)))
+    assert samples["quanta_jobs", ("other", "queued")] == 3
+    assert {label for _, labels in samples for label in labels} == {"evaluate", "other", "queued"}
 
 
-def test_seconds_are_added_up_over_a_bounded_number_of_units(
+def test_seconds_are_summed_over_a_bounded_number_of_units(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_counts, "MAX_UNITS", 2)

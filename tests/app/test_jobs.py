@@ -1,6 +1,7 @@
-"""Routes and forms of jobs: what is accepted, from where, and how it is answered."""
+"""Routes and forms of jobs: parameters, origins and responses."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -16,11 +17,11 @@ URL = "/api/v1/jobs"
 
 
 def body(names: dict[str, Any], **parameters: Any) -> dict[str, Any]:
-    known = {"corpus": names["corpus"], "document": 2, "target": "⏎", "checkpoints": "one"}
-    return {"kind": "measure", "parameters": {**known, **parameters}}
+    params = {"corpus": names["corpus"], "document": 2, "target": "⏎", "checkpoints": "one"}
+    return {"kind": "measure", "parameters": {**params, **parameters}}
 
 
-def test_a_job_is_accepted_with_its_address_and_is_listed(
+def test_a_submitted_job_has_a_location_and_is_listed(
     client: TestClient, names: dict[str, Any]
 ) -> None:
     answer = client.post(URL, json=body(names), headers={**OWN, "Idempotency-Key": "a-key"})
@@ -28,9 +29,9 @@ def test_a_job_is_accepted_with_its_address_and_is_listed(
     job = answer.json()
     assert answer.headers["location"] == f"{URL}/{job['id']}"
     assert client.get(answer.headers["location"]).json()["state"] == "queued"
-    again = client.post(URL, json=body(names), headers={**OWN, "Idempotency-Key": "a-key"})
-    assert again.json()["id"] == job["id"]
-    assert job["id"] in [one["id"] for one in client.get(URL).json()["jobs"]]
+    repeated = client.post(URL, json=body(names), headers={**OWN, "Idempotency-Key": "a-key"})
+    assert repeated.json()["id"] == job["id"]
+    assert job["id"] in [row["id"] for row in client.get(URL).json()["jobs"]]
     other = body(names, document=3)
     is_problem(client.post(URL, json=other, headers={**OWN, "Idempotency-Key": "a-key"}), 409)
 
@@ -47,11 +48,11 @@ def test_a_job_is_accepted_with_its_address_and_is_listed(
         ("delete", {}, "kind"),
     ],
 )
-def test_what_cannot_be_asked_is_a_422_that_names_it(
+def test_an_invalid_parameter_is_a_422_that_names_it(
     client: TestClient, names: dict[str, Any], kind: str, parameters: Any, field: str
 ) -> None:
-    known = body(names)["parameters"] if kind == "measure" else {}
-    sent = {"kind": kind, "parameters": {**known, **parameters}}
+    params = body(names)["parameters"] if kind == "measure" else {}
+    sent = {"kind": kind, "parameters": {**params, **parameters}}
     document = is_problem(client.post(URL, json=sent, headers=OWN), 422)
     assert document["errors"][0]["parameter"] == field
 
@@ -66,7 +67,7 @@ def test_a_job_from_another_origin_is_refused(client: TestClient, names: dict[st
     assert client.get(URL).json() == before
 
 
-def test_a_form_leads_to_the_page_of_its_job(client: TestClient, names: dict[str, Any]) -> None:
+def test_a_form_redirects_to_the_page_of_its_job(client: TestClient, names: dict[str, Any]) -> None:
     text = f"words {MARKUP} 漢字 and more"
     answer = client.post(
         f"/documents/{names['corpus']}/paste",
@@ -100,18 +101,20 @@ def test_a_form_leads_to_the_page_of_its_job(client: TestClient, names: dict[str
         (b"text=x+y&suite=%00", "suite"),
     ],
 )
-def test_a_form_that_cannot_be_used_names_its_field(
+def test_an_invalid_form_names_its_field(
     client: TestClient, names: dict[str, Any], content: bytes, field: str
 ) -> None:
     answer = client.post(f"/documents/{names['corpus']}/paste", content=content, headers=FORM)
     assert answer.status_code == 422
-    assert field in answer.text
+    problem = re.search(r"</h1>\s*<p>(.*?)</p>", answer.text, re.S)
+    assert problem is not None
+    assert field in problem[1], "not only elsewhere on the page"
 
 
 @pytest.mark.parametrize(
     "content", [b"text=%ff", "text=é".encode(), b"&".join([b"a=1"] * 40), b"\x00", b"text=\xed"]
 )
-def test_a_broken_form_is_refused_not_a_failure(
+def test_a_malformed_form_is_a_422(
     client: TestClient, names: dict[str, Any], content: bytes
 ) -> None:
     answer = client.post(f"/documents/{names['corpus']}/paste", content=content, headers=FORM)
@@ -122,7 +125,7 @@ def events_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
 
 
-def test_a_cancelled_job_tells_its_end_as_an_event_and_can_be_resumed_once(
+def test_a_cancelled_job_sends_its_end_as_an_event_and_can_be_resumed_once(
     client: TestClient, names: dict[str, Any]
 ) -> None:
     job = client.post(URL, json=body(names, document=5), headers=OWN).json()
@@ -132,9 +135,9 @@ def test_a_cancelled_job_tells_its_end_as_an_event_and_can_be_resumed_once(
     answer = client.get(f"{where}/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["cache-control"] == "no-store"
-    assert [one["state"] for one in events_of(answer.text)] == ["cancelled"]
-    again = client.post(f"{where}/resume", json={}, headers=OWN)
-    assert (again.status_code, again.json()["attempt"]) == (202, 2)
+    assert [event["state"] for event in events_of(answer.text)] == ["cancelled"]
+    repeated = client.post(f"{where}/resume", json={}, headers=OWN)
+    assert (repeated.status_code, repeated.json()["attempt"]) == (202, 2)
     is_problem(client.post(f"{where}/resume", json={}, headers=OWN), 409)
     for act in ("cancel", "resume", "events"):
         method = client.get if act == "events" else client.post
@@ -142,9 +145,7 @@ def test_a_cancelled_job_tells_its_end_as_an_event_and_can_be_resumed_once(
     client.post(f"{where}/cancel", json={}, headers=OWN)
 
 
-def test_the_page_of_runs_lists_jobs_and_takes_new_ones(
-    client: TestClient, names: dict[str, Any]
-) -> None:
+def test_the_page_of_jobs_lists_and_submits_jobs(client: TestClient, names: dict[str, Any]) -> None:
     job = client.post(URL, json=body(names, document=6), headers=OWN).json()
     page = client.get("/jobs")
     assert f"/jobs/{job['id']}" in page.text

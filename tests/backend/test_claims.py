@@ -15,19 +15,19 @@ from tests.workers import wait_until
 
 
 @pytest.fixture
-def shared(tmp_path: Path, database_url: str) -> Iterator[Store]:
+def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
     store = open_store(Settings(data_dir=tmp_path / "data", database_url=database_url))
     yield store
     store.close()
 
 
-def held(store: Store) -> dict[str, str]:
+def list_claims(store: Store) -> dict[str, str]:
     with store.session() as session:
         return {row.name: row.worker for row in session.scalars(select(Claim))}
 
 
-def test_one_waits_until_the_other_has_done_it(shared: Store) -> None:
-    first, second = (claims.claims(shared, leases.register_worker(shared, "cpu")) for _ in range(2))
+def test_a_worker_waits_for_the_claim_of_another(store: Store) -> None:
+    first, second = (claims.claims(store, leases.register_worker(store, "cpu")) for _ in range(2))
     order: list[str] = []
 
     def other() -> None:
@@ -44,35 +44,35 @@ def test_one_waits_until_the_other_has_done_it(shared: Store) -> None:
         order.append("first")
     waiting.join()
     assert order == ["first", "second"]
-    assert held(shared) == {}
+    assert list_claims(store) == {}
 
 
-def test_a_claim_is_let_go_when_what_it_is_for_fails(shared: Store) -> None:
-    own = claims.claims(shared, leases.register_worker(shared, "cpu"))
-    with pytest.raises(ZeroDivisionError), own("chunk"):
+def test_a_claim_is_released_after_an_error(store: Store) -> None:
+    claim = claims.claims(store, leases.register_worker(store, "cpu"))
+    with pytest.raises(ZeroDivisionError), claim("chunk"):
         raise ZeroDivisionError
-    assert held(shared) == {}
+    assert list_claims(store) == {}
 
 
-def test_a_dead_workers_claim_is_taken_over(shared: Store) -> None:
-    first, second = (leases.register_worker(shared, "cpu") for _ in range(2))
-    assert claims._try_claim(shared, "chunk", first)
-    assert not claims._try_claim(shared, "chunk", second)
-    assert claims._try_claim(shared, "chunk", first), "its own: of a process that was killed"
-    leases.release_lease(shared, first)
-    assert claims._try_claim(shared, "chunk", second)
-    assert held(shared) == {"chunk": second}
-    leases.retire_workers(shared, [second])
-    assert held(shared) == {}
+def test_a_dead_workers_claim_is_taken_over(store: Store) -> None:
+    first, second = (leases.register_worker(store, "cpu") for _ in range(2))
+    assert claims._try_claim(store, "chunk", first)
+    assert not claims._try_claim(store, "chunk", second)
+    assert claims._try_claim(store, "chunk", first), "its own claim, left by a killed process"
+    leases.release_lease(store, first)
+    assert claims._try_claim(store, "chunk", second)
+    assert list_claims(store) == {"chunk": second}
+    leases.retire_workers(store, [second])
+    assert list_claims(store) == {}
 
 
-def test_a_unit_that_is_put_down_holds_nothing(shared: Store) -> None:
-    worker = leases.register_worker(shared, "cpu")
-    job = _running(shared)
-    assert job_table.start_unit(shared, job, 1, worker)
-    assert claims._try_claim(shared, "chunk", worker)
-    job_table.release_unit(shared, job, worker)
-    assert held(shared) == {}
+def test_a_released_unit_holds_no_claim(store: Store) -> None:
+    worker = leases.register_worker(store, "cpu")
+    job = _running(store)
+    assert job_table.start_unit(store, job, 1, worker)
+    assert claims._try_claim(store, "chunk", worker)
+    job_table.release_unit(store, job, worker)
+    assert list_claims(store) == {}
 
 
 def _running(store: Store) -> str:
@@ -81,17 +81,17 @@ def _running(store: Store) -> str:
     return a_job(store)
 
 
-def test_many_at_once_never_hold_one_together(shared: Store) -> None:
-    inside, most, lock = 0, 0, threading.Lock()
-    workers = [leases.register_worker(shared, "cpu") for _ in range(4)]
+def test_workers_never_hold_one_claim_together(store: Store) -> None:
+    inside, n_most, lock = 0, 0, threading.Lock()
+    workers = [leases.register_worker(store, "cpu") for _ in range(4)]
 
     def work(worker: str) -> None:
-        nonlocal inside, most
+        nonlocal inside, n_most
         for _ in range(5):
-            with claims.claims(shared, worker)("chunk"):
+            with claims.claims(store, worker)("chunk"):
                 with lock:
                     inside += 1
-                    most = max(most, inside)
+                    n_most = max(n_most, inside)
                 with lock:
                     inside -= 1
 
@@ -99,4 +99,4 @@ def test_many_at_once_never_hold_one_together(shared: Store) -> None:
     for thread in threads:
         thread.start()
     wait_until(lambda: not any(thread.is_alive() for thread in threads), "the end")
-    assert most == 1
+    assert n_most == 1

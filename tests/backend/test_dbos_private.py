@@ -1,12 +1,14 @@
 """Private parts of DBOS that the program uses: an upgrade that breaks one of them fails here."""
 
+import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from backend.jobs import engine, workflows
@@ -48,9 +50,9 @@ class Steps:
 def steps() -> Iterator[Steps]:
     from dbos import DBOS
 
-    made = Steps()
-    yield made
-    made.may_end.set()
+    recorded = Steps()
+    yield recorded
+    recorded.may_end.set()
     DBOS.destroy(destroy_registry=True)
     workflows.disconnect()
 
@@ -89,13 +91,32 @@ def test_the_engine_knows_what_it_executes_and_puts_back_what_its_holder_dropped
     assert steps.units == [1, 2], "the outcomes of units are stored"
 
 
-def mark_as_started(settings: Settings) -> None:
-    schema = "" if workflows.is_embedded(settings) else "dbos."
+@contextmanager
+def engine_tables(settings: Settings) -> Iterator[Connection]:
     url = workflows.system_url(settings).replace("postgresql:", "postgresql+psycopg:")
     tables = create_engine(url)
     with tables.begin() as connection:
-        connection.execute(text(f"UPDATE {schema}workflow_status SET status = 'PENDING'"))
+        yield connection
     tables.dispose()
+
+
+def mark_as_started(settings: Settings) -> None:
+    schema = "" if workflows.is_embedded(settings) else "dbos."
+    with engine_tables(settings) as connection:
+        connection.execute(text(f"UPDATE {schema}workflow_status SET status = 'PENDING'"))
+
+
+def test_arguments_in_the_engines_tables_are_json(settings: Settings, steps: Steps) -> None:
+    engine.launch(settings, "worker-1", steps.job_steps())
+    assert workflows.enqueue(settings, JOB, 3)
+    schema = "" if workflows.is_embedded(settings) else "dbos."
+    with engine_tables(settings) as connection:
+        query = f"SELECT serialization FROM {schema}workflow_status"
+        assert set(connection.scalars(text(query))) == {"portable_json"}
+        inputs = connection.scalars(
+            text(f"SELECT inputs FROM {schema}workflow_input WHERE workflow_uuid = 'j1.3'")
+        ).one()
+    assert json.loads(inputs)["positionalArgs"] == [JOB, 3]
 
 
 def test_pickled_values_are_refused() -> None:

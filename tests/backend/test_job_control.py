@@ -1,4 +1,4 @@
-"""Jobs over workers that are cancelled, killed and stopped, on each kind of database."""
+"""Cancelled jobs and killed or suspended workers, on each kind of database."""
 
 import os
 import signal
@@ -82,7 +82,7 @@ def assert_nothing_was_computed_twice(store: Store, in_flight: int = 0) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_cancelled_job_stops_at_once_keeps_what_is_committed_and_is_resumed(
+def test_a_cancelled_job_stops_at_once_keeps_its_units_and_is_resumed(
     suite_store: Store,
 ) -> None:
     job = submit(suite_store, "evaluate", EVALUATE)
@@ -91,20 +91,20 @@ def test_a_cancelled_job_stops_at_once_keeps_what_is_committed_and_is_resumed(
         assert job_table.cancel(suite_store, job.id).state in {"cancelling", "cancelled"}
         wait_until(ended(suite_store, job.id), "the end")
         stopped = job_table.get_job(suite_store, job.id)
-        kept = losses(suite_store)
+        committed = losses(suite_store)
         assert stopped.state == "cancelled"
         assert stopped.total is not None
         assert 2 <= stopped.done < stopped.total
         assert job_table.cancel(suite_store, job.id) == stopped
-        again = resume(suite_store, job.id)
-        assert (again.id, again.attempt) == (job.id, 2)
+        resumed = resume(suite_store, job.id)
+        assert (resumed.id, resumed.attempt) == (job.id, 2)
         with pytest.raises(ConflictError):
             resume(suite_store, job.id)
         wait_until(ended(suite_store, job.id), "the rest")
     done = job_table.get_job(suite_store, job.id)
     assert (done.state, done.done, done.problem) == ("finished", stopped.total, None)
     after = losses(suite_store)
-    assert kept.items() <= after.items()
+    assert committed.items() <= after.items()
     assert len(after) == stopped.total
     assert_nothing_was_computed_twice(suite_store, in_flight=1)
 
@@ -117,12 +117,12 @@ def test_an_evaluation_a_classification_and_a_discovery_follow_each_other(
     with pytest.raises(NotReadyError, match="not evaluated"):
         submit(suite_store, "discover", DISCOVER)
     with running_worker(suite_store.settings.data_dir, **extra(suite_store)):
-        for kind, asked in (
+        for kind, params in (
             ("evaluate", {**EVALUATE, "models": ["s1", "s2", "s3", "s4"], "steps": [2000]}),
             ("classify", {"suite": "mini", "corpus": "first-40"}),
             ("discover", DISCOVER),
         ):
-            job = submit(suite_store, kind, asked)  # type: ignore[arg-type]
+            job = submit(suite_store, kind, params)  # type: ignore[arg-type]
             wait_until(ended(suite_store, job.id), kind)
             done = job_table.get_job(suite_store, job.id)
             assert (done.state, done.problem) == ("finished", None)
@@ -133,7 +133,7 @@ def test_an_evaluation_a_classification_and_a_discovery_follow_each_other(
 
 
 @pytest.mark.soak
-def test_the_work_of_a_killed_worker_is_taken_over_without_help(suite_store: Store) -> None:
+def test_the_units_of_a_killed_worker_are_recovered(suite_store: Store) -> None:
     folder, settings = suite_store.settings.data_dir, extra(suite_store)
     job = submit(suite_store, "evaluate", EVALUATE)
     with running_worker(folder, **settings) as first, running_worker(folder, **settings):
@@ -148,7 +148,7 @@ def test_the_work_of_a_killed_worker_is_taken_over_without_help(suite_store: Sto
 
 @pytest.mark.soak
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_stopped_worker_is_replaced_and_writes_nothing_when_it_goes_on(
+def test_a_suspended_worker_is_replaced_and_fenced(
     suite_store: Store,
 ) -> None:
     """On SQLite a process that is stopped inside a write keeps the file locked: nothing helps."""
@@ -166,7 +166,7 @@ def test_a_stopped_worker_is_replaced_and_writes_nothing_when_it_goes_on(
             wait_until(ended(suite_store, job.id), "the job")
             final = losses(suite_store)
             os.kill(first.pid, signal.SIGCONT)
-            assert first.wait(timeout=120) == 3  # given up, and says so
+            assert first.wait(timeout=120) == 3  # exit status of a lost lease
             assert second.poll() is None
     done = job_table.get_job(suite_store, job.id)
     assert (done.state, done.done) == ("finished", done.total)
@@ -191,10 +191,10 @@ def test_a_queued_job_is_cancelled_without_a_worker_and_can_be_resumed(suite_sto
     assert resume(suite_store, job.id).state == "queued"
 
 
-def test_a_worker_that_was_given_up_cannot_commit(suite_store: Store) -> None:
+def test_a_worker_without_a_lease_cannot_commit(suite_store: Store) -> None:
     first = leases.register_worker(suite_store, "cpu")
     second = leases.register_worker(suite_store, "cpu")
-    assert leases.expire_leases(suite_store, second) == ()  # its lock is held: it lives
+    assert leases.expire_leases(suite_store, second) == ()  # its lock is held
     leases.release_lease(suite_store, first)
     assert leases.expire_leases(suite_store, second) == (first,)
     with pytest.raises(leases.LostLeaseError):
@@ -209,23 +209,23 @@ def test_a_worker_that_was_given_up_cannot_commit(suite_store: Store) -> None:
     assert leases.expire_leases(suite_store, second) == ()
 
 
-def test_beats_and_units_of_a_worker_do_not_wait_for_each_other(any_store: Store) -> None:
+def test_renewals_and_units_of_a_worker_do_not_deadlock(any_store: Store) -> None:
     worker = leases.register_worker(any_store, "cpu")
     any_store.fence = leases.make_fence(worker)
 
-    def note_units() -> None:
+    def write_units() -> None:
         for number in range(60):
             with any_store.begin() as session:
                 session.get_one(Worker, worker).job_id = f"j{number}"
 
     with ThreadPoolExecutor(1) as thread:
-        units = thread.submit(note_units)
+        units = thread.submit(write_units)
         while not units.done():
             leases.renew_lease(any_store, worker)
     units.result()
 
 
-def test_lock_files_of_workers_that_never_had_a_lease_are_removed(any_store: Store) -> None:
+def test_stale_lock_files_are_removed(any_store: Store) -> None:
     folder = any_store.settings.data_dir
     (folder / "worker-host-cpu-0123abcd.lock").touch()
     first = leases.register_worker(any_store, "cpu")
@@ -234,17 +234,17 @@ def test_lock_files_of_workers_that_never_had_a_lease_are_removed(any_store: Sto
     assert left == sorted(f"worker-{name.replace(':', '-')}.lock" for name in (first, second))
 
 
-def test_a_worker_that_was_cut_off_itself_gives_up_no_others(any_store: Store) -> None:
+def test_a_worker_expires_no_lease_after_its_own_outage(any_store: Store) -> None:
     first, second = (leases.register_worker(any_store, "cpu") for _ in range(2))
     long_ago = now() - timedelta(minutes=5)
     with any_store.begin() as session:
         for row in session.scalars(select(Worker)):
             row.heartbeat_at = long_ago
-    # The database was away: both are late.
+    # After an outage of the database both leases are late.
     assert leases.expire_leases(any_store, second) == ()
     leases.renew_lease(any_store, second)
     assert leases.expire_leases(any_store, second) == ()
-    # A third that was not cut off sees that the first one is late.
+    # A third worker without an outage expires the first lease.
     third = leases.register_worker(any_store, "cpu")
     assert leases.expire_leases(any_store, third) == (first,)
 
@@ -257,7 +257,7 @@ def test_a_worker_that_was_cut_off_itself_gives_up_no_others(any_store: Store) -
         ({"corpus": None}, "corpus"),
     ],
 )
-def test_an_evaluation_that_cannot_be_asked_is_refused_by_name(
+def test_an_invalid_evaluation_is_refused_by_name(
     suite_store: Store, change: Any, field: str
 ) -> None:
     with pytest.raises(InvalidInputError) as refused:

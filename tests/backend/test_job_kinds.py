@@ -53,9 +53,9 @@ def done(own_log: None) -> Callable[..., job_table.JobView]:
     """Do a job's units one after the other, as a worker does."""
 
     def run(
-        store: Store, kind: str, asked: dict[str, Any], n_workers: int = 1
+        store: Store, kind: str, params: dict[str, Any], n_workers: int = 1
     ) -> job_table.JobView:
-        job, _ = submission.submit(store, kind, asked)
+        job, _ = submission.submit(store, kind, params)
         worker = leases.register_worker(store, "cpu")
         assert job_table.start_attempt(store, job.id, 1, worker)
         plan = unit_runner.plan(store, kind, job.parameters, n_workers)
@@ -64,12 +64,12 @@ def done(own_log: None) -> Callable[..., job_table.JobView]:
         assert len(units) == len(plan.units())
         settings = store.settings.model_copy(update={"device": "cpu"}).model_dump_json()
         for unit in units:
-            what = (settings, worker, job.id, kind, job.parameters, unit)
-            made, failure, _ = unit_runner.perform(*what)
+            args = (settings, worker, job.id, kind, job.parameters, unit)
+            result, failure, _ = unit_runner.perform(*args)
             if failure is not None:
                 raise QuantaError(*failure)
             done = job_table.CompletedUnit(json.dumps(unit), worker, 0.5, is_stored=False)
-            job_table.complete_unit(store, job.id, done, made)
+            job_table.complete_unit(store, job.id, done, result)
         job_table.finish(store, job.id, unit_runner.result(kind, job.parameters))
         return job_table.get_job(store, job.id)
 
@@ -139,7 +139,7 @@ def test_a_corpus_is_added_from_a_file_that_is_part_of_the_job(
     assert other.id != job.id
 
 
-def test_a_file_that_changes_after_the_job_was_asked_for_is_refused(
+def test_a_file_that_changes_after_submission_is_refused(
     with_suite: Store, done: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, real = put(with_suite, "mine.jsonl", DOCUMENTS), unit_runner.plan
@@ -158,18 +158,18 @@ def test_a_file_that_changes_after_the_job_was_asked_for_is_refused(
     ["../quanta.sqlite", "/etc/passwd", "a/../../quanta.sqlite", "none.jsonl", ".", "", "link",
      "folder", "\0", "x" * 301],
 )  # fmt: skip
-def test_files_outside_of_imports_are_refused(with_suite: Store, name: str) -> None:
+def test_files_outside_imports_are_refused(with_suite: Store, name: str) -> None:
     root = put(with_suite, "mine.jsonl", DOCUMENTS).parent
     (root / "folder").mkdir()
     (root / "link").symlink_to(with_suite.settings.data_dir / "quanta.sqlite")
-    for kind, asked in (
+    for kind, params in (
         ("add_corpus", ADD | {"files": [name]}),
         ("add_corpus", ADD | {"tokenizer": name}),
         ("import_labels", {"file": name, "name": "x"}),
         ("train_suite", {"recipe": name}),
     ):
         with pytest.raises(InvalidInputError) as refused:
-            submit(with_suite, kind, asked)
+            submit(with_suite, kind, params)
         assert "passwd:" not in str(refused.value)
         assert refused.value.parameter in {"files", "tokenizer", "file", "recipe"}
     assert job_table.list_jobs(with_suite).jobs == ()
@@ -183,28 +183,28 @@ def test_losses_are_imported_and_exported_again(
     folder.mkdir(parents=True)
     np.save(folder / "losses.npy", losses)
     put(store, "models.json", json.dumps(MODELS).encode())
-    asked = {"file": "losses.npy", "models": "models.json", "unit": "nats", "name": "theirs"}
-    job = done(store, "import_losses", asked)
+    params = {"file": "losses.npy", "models": "models.json", "unit": "nats", "name": "theirs"}
+    job = done(store, "import_losses", params)
     assert job.result["predictions"] == 500
     with store.session() as session:
-        found = finished_evaluations(
+        results = finished_evaluations(
             session, corpus_named(session, "theirs"), suite_named(session, "theirs")
         )
-        stored = np.stack([evaluation_losses(session, one) for one in found], axis=1)
-    wanted = {"what": "losses", "suite": "theirs", "corpus": "theirs", "first": 10, "limit": 40}
-    exported = done(store, "export", wanted)
+        stored = np.stack([evaluation_losses(session, row) for row in results], axis=1)
+    params = {"what": "losses", "suite": "theirs", "corpus": "theirs", "first": 10, "limit": 40}
+    exported = done(store, "export", params)
     path = job_table.exported_file(store, exported.id)
     assert path.parent == files.exports_folder(store)
     table = pq.read_table(path).to_pydict()
     assert table.pop("prediction") == list(range(10, 50))
     assert np.array_equal(np.stack(list(table.values()), axis=1).astype(np.float16), stored[10:50])
-    assert submit(store, "export", wanted).id == exported.id
+    assert submit(store, "export", params).id == exported.id
     path.unlink()
     with pytest.raises(NotFoundError, match="no file"):
         job_table.exported_file(store, exported.id)
-    again, is_new = submission.submit(store, "export", wanted)
-    assert is_new, "a file that is gone is made again"
-    assert again.state == "queued"
+    repeated, is_new = submission.submit(store, "export", params)
+    assert is_new, "a deleted file is exported again"
+    assert repeated.state == "queued"
 
 
 def test_published_labels_are_imported(store: Store, done: Callable[..., Any]) -> None:
@@ -240,7 +240,7 @@ def test_a_suite_is_trained_size_by_size_and_registered(
         submit(store, "train_suite", {"recipe": "recipe.toml"})
 
 
-def test_a_recipe_may_not_read_folders_outside_of_imports(store: Store, tmp_path: Path) -> None:
+def test_a_recipe_may_not_read_folders_outside_imports(store: Store, tmp_path: Path) -> None:
     files.imports_folder(store).mkdir(parents=True)
     (tmp_path / "outside").mkdir()
     recipe_file(files.imports_folder(store), text_files(tmp_path / "outside"))
@@ -248,15 +248,15 @@ def test_a_recipe_may_not_read_folders_outside_of_imports(store: Store, tmp_path
         submit(store, "train_suite", {"recipe": "recipe.toml"})
 
 
-def test_a_discovery_in_parts_is_that_of_one_worker(
+def test_a_discovery_in_parts_equals_that_of_one_worker(
     mini_store: Store, tmp_path: Path, done: Callable[..., Any]
 ) -> None:
-    found = []
+    results = []
     for n_workers in (1, 3):
         store = open_store(
             Settings(data_dir=stores.copy_store(mini_store, tmp_path / str(n_workers)))
         )
-        asked = {
+        params = {
             **names_of(store),
             "model": "s1",
             "limit": 600,
@@ -265,7 +265,7 @@ def test_a_discovery_in_parts_is_that_of_one_worker(
             "n_clusters": [4],
             "n_init": 2,
         }
-        job = done(store, "discover", asked, n_workers)
+        job = done(store, "discover", params, n_workers)
         unit_runner._open_store.cache_clear()
         assert job.total == 2 + n_workers
         with store.session() as session:
@@ -277,19 +277,19 @@ def test_a_discovery_in_parts_is_that_of_one_worker(
                 .order_by(SimilarityStripe.first_row)
             ).all()
             labels = session.get_one(Clustering, job.result["clusterings"]["4"])
-            found.append(([tuple(row) for row in stripes], labels.key, labels.checksum))
+            results.append(([tuple(row) for row in stripes], labels.key, labels.checksum))
         store.close()
-    assert len(found[0][0]) == 3  # of 256 rows, so that three parts have one each
-    assert found[0] == found[1]
+    assert len(results[0][0]) == 3  # of 256 rows, so that three parts have one each
+    assert results[0] == results[1]
 
 
-def test_an_estimate_follows_the_pace_of_past_jobs(
+def test_an_estimate_uses_the_rate_of_past_jobs(
     writable_store: Store, done: Callable[..., Any]
 ) -> None:
     store = writable_store
     names = names_of(store)
-    asked = {**names, "models": ["s1"], "steps": [2000], "measures": ["rank"]}
-    before = estimates.estimate(store, "evaluate", asked)
+    params = {**names, "models": ["s1"], "steps": [2000], "measures": ["rank"]}
+    before = estimates.estimate(store, "evaluate", params)
     assert (before.seconds, before.past_jobs, before.equal) == (None, 0, None)
     with store.session() as session:
         n_predictions = corpus_named(session, names["corpus"]).n_predictions
@@ -297,21 +297,21 @@ def test_an_estimate_follows_the_pace_of_past_jobs(
     assert before.work == 0, "the demo has it"
     with store.begin() as session:
         session.execute(delete(MeasureChunk))
-    before = estimates.estimate(store, "evaluate", asked)
+    before = estimates.estimate(store, "evaluate", params)
     assert before.work == 2 * size * n_predictions
-    job = done(store, "evaluate", asked)
-    after = estimates.estimate(store, "evaluate", asked)
+    job = done(store, "evaluate", params)
+    after = estimates.estimate(store, "evaluate", params)
     assert after.equal is not None
     assert after.equal.id == job.id
     assert (after.work, after.seconds) == (0, 0), "all of it is stored"
-    double = estimates.estimate(store, "evaluate", {**asked, "steps": [0, 2000]})
+    double = estimates.estimate(store, "evaluate", {**params, "steps": [0, 2000]})
     assert double.work == before.work, "step 0 is left"
-    assert double.seconds == pytest.approx(0.5 * job.total)  # every unit was said to take 0.5 s
+    assert double.seconds == pytest.approx(0.5 * job.total)  # each unit was recorded with 0.5 s
     with store.session() as session:
         assert session.get_one(Job, job.id).work == before.work
 
 
-def test_a_log_tells_what_happened(writable_store: Store, done: Callable[..., Any]) -> None:
+def test_a_log_has_the_changes_of_state(writable_store: Store, done: Callable[..., Any]) -> None:
     store = writable_store
     job = done(store, "classify", names_of(store))
     page = job_log.read_log(store, job.id)

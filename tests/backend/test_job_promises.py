@@ -38,37 +38,37 @@ def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
     store.engine.dispose()
 
 
-def asked(store: Store, key: str | None = None, **changes: Any) -> str:
+def submit_measure(store: Store, key: str | None = None, **changes: Any) -> str:
     return submission.submit(store, "measure", NEWLINE | changes, key)[0].id
 
 
-def test_a_key_stands_for_its_request_whatever_became_of_the_job(jobs_store: Store) -> None:
-    job = asked(jobs_store)
-    assert asked(jobs_store, "late") == job, "an equal job is there: the key is its key now"
+def test_an_idempotency_key_returns_its_job_in_any_state(jobs_store: Store) -> None:
+    job = submit_measure(jobs_store)
+    assert submit_measure(jobs_store, "late") == job, "the key is saved for the equal job"
     with pytest.raises(ConflictError, match="belongs to another request"):
-        asked(jobs_store, "late", document=1)
+        submit_measure(jobs_store, "late", document=1)
     job_table.fail(jobs_store, job, FAILURE)
-    assert asked(jobs_store, "late") == job, "a repeated request asks for nothing new"
+    assert submit_measure(jobs_store, "late") == job, "a retry returns the same job"
     with pytest.raises(ConflictError, match="belongs to another request"):
-        asked(jobs_store, "late", document=1)
-    again = asked(jobs_store, "other")
-    assert again != job, "another request of the same content is a new try"
-    assert asked(jobs_store, "other") == again
+        submit_measure(jobs_store, "late", document=1)
+    retried = submit_measure(jobs_store, "other")
+    assert retried != job, "another key submits a new job"
+    assert submit_measure(jobs_store, "other") == retried
 
 
-def test_of_two_equal_jobs_that_are_resumed_at_once_one_goes_on(
+def test_of_two_equal_jobs_resumed_at_once_one_is_queued(
     any_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build, meeting, real = Builder(any_store), threading.Barrier(2), job_table._lock_row
     pair = [build.job("measure", "failed", NEW, {"corpus": "home"}) for _ in range(2)]
 
-    def locked(*arguments: Any) -> Job:
+    def lock_and_wait(*arguments: Any) -> Job:
         row = real(*arguments)
         with suppress(threading.BrokenBarrierError):  # SQLite lets nobody else in
             meeting.wait(0.5)
         return row
 
-    monkeypatch.setattr(job_table, "_lock_row", locked)
+    monkeypatch.setattr(job_table, "_lock_row", lock_and_wait)
     outcomes: list[str] = []
 
     def resume(job: str) -> None:
@@ -85,7 +85,7 @@ def test_of_two_equal_jobs_that_are_resumed_at_once_one_goes_on(
     assert sorted(outcomes) == ["conflict", "queued"]
 
 
-def test_a_finished_job_is_not_cancelled_by_who_saw_it_running(
+def test_cancel_and_finish_at_once_do_not_mix(
     any_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Builder(any_store).job("measure", "running", NEW, {"corpus": "home"})
@@ -104,17 +104,17 @@ def test_a_finished_job_is_not_cancelled_by_who_saw_it_running(
     assert has_read.wait(10)
     job_table.finish(any_store, job, {"page": "/"})
     cancels.join()
-    found = job_table.get_job(any_store, job)
-    assert (found.state, found.result) == ("cancelled", None), "who came first had all of it"
+    view = job_table.get_job(any_store, job)
+    assert (view.state, view.result) == ("cancelled", None), "the first transaction wins"
 
 
-def test_what_ends_worker_after_worker_is_given_up_and_can_be_resumed(jobs_store: Store) -> None:
-    job = asked(jobs_store)
+def test_a_job_that_crashes_worker_after_worker_fails_and_can_be_resumed(jobs_store: Store) -> None:
+    job = submit_measure(jobs_store)
     for number in range(job_table.MAX_CRASHES):
         worker = leases.register_worker(jobs_store, "cpu")
-        taken = job_table.start_unit if number else job_table.start_attempt
+        start = job_table.start_unit if number else job_table.start_attempt
         arguments = (jobs_store, job, 1, worker)
-        assert taken(*arguments), number
+        assert start(*arguments), number
         leases.release_lease(jobs_store, worker)
     worker = leases.register_worker(jobs_store, "cpu")
     assert not job_table.start_unit(jobs_store, job, 1, worker)
@@ -125,16 +125,16 @@ def test_what_ends_worker_after_worker_is_given_up_and_can_be_resumed(jobs_store
     assert job_table.start_attempt(jobs_store, job, 2, worker)
 
 
-def test_units_that_come_back_are_no_sign_of_that(jobs_store: Store) -> None:
-    job, worker = asked(jobs_store), leases.register_worker(jobs_store, "cpu")
+def test_completed_units_reset_the_crash_count(jobs_store: Store) -> None:
+    job, worker = submit_measure(jobs_store), leases.register_worker(jobs_store, "cpu")
     assert job_table.start_attempt(jobs_store, job, 1, worker)
     for _ in range(2 * job_table.MAX_CRASHES):
         assert job_table.start_unit(jobs_store, job, 1, worker)
         job_table.release_unit(jobs_store, job, worker)
 
 
-def test_only_units_of_the_present_plan_are_counted(jobs_store: Store) -> None:
-    job, worker = asked(jobs_store), leases.register_worker(jobs_store, "cpu")
+def test_only_units_of_the_current_plan_are_counted(jobs_store: Store) -> None:
+    job, worker = submit_measure(jobs_store), leases.register_worker(jobs_store, "cpu")
     assert job_table.start_attempt(jobs_store, job, 1, worker)
     job_table.set_units(jobs_store, job, ["select", "0 of 2", "1 of 2", "cluster"])
     for unit in ("select", "0 of 2", "1 of 2"):
@@ -145,18 +145,18 @@ def test_only_units_of_the_present_plan_are_counted(jobs_store: Store) -> None:
     job_table.resume(jobs_store, job)
     assert job_table.start_attempt(jobs_store, job, 2, worker)
     job_table.set_units(jobs_store, job, ["select", "0 of 1", "cluster"])
-    found = job_table.get_job(jobs_store, job)
-    assert (found.done, found.total) == (1, 3)
+    view = job_table.get_job(jobs_store, job)
+    assert (view.done, view.total) == (1, 3)
     for unit in ("0 of 1", "cluster"):
         job_table.complete_unit(
             jobs_store, job, job_table.CompletedUnit(unit, worker, 1.0, is_stored=False), None
         )
-    found = job_table.get_job(jobs_store, job)
-    assert (found.done, found.total, found.fraction) == (3, 3, 1.0)
+    view = job_table.get_job(jobs_store, job)
+    assert (view.done, view.total, view.fraction) == (3, 3, 1.0)
 
 
-def test_an_attempt_that_is_over_plans_nothing(jobs_store: Store) -> None:
-    job, worker = asked(jobs_store), leases.register_worker(jobs_store, "cpu")
+def test_an_earlier_attempt_does_not_start(jobs_store: Store) -> None:
+    job, worker = submit_measure(jobs_store), leases.register_worker(jobs_store, "cpu")
     job_table.cancel(jobs_store, job)
     job_table.resume(jobs_store, job)
     assert not job_table.start_attempt(jobs_store, job, 1, worker)
@@ -165,7 +165,7 @@ def test_an_attempt_that_is_over_plans_nothing(jobs_store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_jobs_for_a_gpu_keep_nobody_from_working_without_one(jobs_store: Store) -> None:
+def test_jobs_for_a_gpu_do_not_block_workers_without_one(jobs_store: Store) -> None:
     settings = jobs_store.settings
     waiting = [
         submit(jobs_store, "measure", NEWLINE | {"document": number}, requires="cuda").id
@@ -185,7 +185,7 @@ def test_jobs_for_a_gpu_keep_nobody_from_working_without_one(jobs_store: Store) 
 
 
 @pytest.mark.slow
-def test_a_job_whose_workflow_ended_without_it_is_not_left_running(jobs_store: Store) -> None:
+def test_a_job_fails_if_its_workflow_ended_without_it(jobs_store: Store) -> None:
     job = submit(jobs_store, "measure", NEWLINE)
     with running_worker(jobs_store.settings.data_dir):
         wait_until(lambda: job_table.get_job(jobs_store, job.id).state == "finished", "the job")
@@ -198,12 +198,12 @@ def test_a_job_whose_workflow_ended_without_it_is_not_left_running(jobs_store: S
 @pytest.mark.parametrize(
     ("flow", "attempt"), [("j1a", 1), ("j1a.3", 3), ("j1a-0-12", 1), ("j1a.2-1-0", 2)]
 )
-def test_a_workflow_says_of_which_attempt_it_is(flow: str, attempt: int) -> None:
+def test_a_workflow_id_contains_its_attempt(flow: str, attempt: int) -> None:
     assert workflows.attempt_of(flow) == ("j1a", attempt)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_worker_that_is_in_the_middle_of_a_commit_is_not_waited_for(any_store: Store) -> None:
+def test_expire_leases_skips_a_worker_in_a_commit(any_store: Store) -> None:
     busy, other = (leases.register_worker(any_store, "cpu") for _ in range(2))
     (any_store.settings.data_dir / f"worker-{busy.replace(':', '-')}.lock").unlink()
     with any_store.begin() as session:
@@ -223,7 +223,7 @@ def test_a_worker_that_is_in_the_middle_of_a_commit_is_not_waited_for(any_store:
     [b"\x93NUMPY\x01\x00\xff\xfe", b"a=" + b"[" * 100_000, b"# " + b"x" * 2_000_000, b"a = 1"],
     ids=["binary", "nested", "large", "no recipe"],
 )
-def test_a_file_that_is_no_recipe_is_refused(jobs_store: Store, content: bytes) -> None:
+def test_an_invalid_recipe_is_refused(jobs_store: Store, content: bytes) -> None:
     path = files.imports_folder(jobs_store) / "x.toml"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
@@ -244,22 +244,22 @@ def test_large_files_are_read_one_at_a_time(
     folder.mkdir(exist_ok=True)
     for name in ("known", "new"):
         (folder / name).write_bytes(name.encode())
-    known = files.describe_file(jobs_store, "known", "file")
+    described = files.describe_file(jobs_store, "known", "file")
     with files._reading:
-        assert files.describe_file(jobs_store, "known", "file") == known
+        assert files.describe_file(jobs_store, "known", "file") == described
         with pytest.raises(StoreBusyError, match="new has to wait"):
             files.describe_file(jobs_store, "new", "file")
-    assert files.describe_file(jobs_store, "new", "file")["sha256"] != known["sha256"]
+    assert files.describe_file(jobs_store, "new", "file")["sha256"] != described["sha256"]
 
 
 def _export(store: Store, **changes: Any) -> str:
     with store.session() as session:
         clustering = session.scalars(select(Clustering.id).order_by(Clustering.id)).first()
-    wanted = {"what": "clusters", "format": "json", "clustering": clustering}
-    return submission.submit(store, "export", wanted | changes)[0].id
+    params = {"what": "clusters", "format": "json", "clustering": clustering}
+    return submission.submit(store, "export", params | changes)[0].id
 
 
-def test_labels_that_changed_are_exported_anew(jobs_store: Store) -> None:
+def test_changed_labels_are_exported_again(jobs_store: Store) -> None:
     first = _export(jobs_store)
     assert _export(jobs_store) == first
     with jobs_store.begin() as session:
@@ -286,7 +286,7 @@ def test_clusters_are_not_exported_without_their_answers(jobs_store: Store) -> N
         ("finished", NEW, False),
     ],
 )
-def test_what_a_job_counts_as_done_stays_while_it_can_be_resumed(
+def test_committed_units_stay_while_the_job_can_be_resumed(
     any_store: Store, state: str, at: Any, stays: bool
 ) -> None:
     build = Builder(any_store)
@@ -299,11 +299,14 @@ def test_what_a_job_counts_as_done_stays_while_it_can_be_resumed(
         assert bool(session.scalars(select(Evaluation.id)).all()) is stays
 
 
-def test_what_was_found_stored_says_nothing_of_the_pace(jobs_store: Store) -> None:
+def test_stored_units_do_not_count_in_estimates(jobs_store: Store) -> None:
     from backend.jobs.estimates import estimate
 
     def finished(seconds: float, stored: Callable[[int], bool], **changes: Any) -> None:
-        job, worker = asked(jobs_store, **changes), leases.register_worker(jobs_store, "cpu")
+        job, worker = (
+            submit_measure(jobs_store, **changes),
+            leases.register_worker(jobs_store, "cpu"),
+        )
         assert job_table.start_attempt(jobs_store, job, 1, worker)
         for number in range(4):
             unit = job_table.CompletedUnit(f"u{number}", worker, seconds, is_stored=stored(number))
@@ -313,6 +316,18 @@ def test_what_was_found_stored_says_nothing_of_the_pace(jobs_store: Store) -> No
     finished(0.01, lambda _: True, document=1)
     assert estimate(jobs_store, "measure", NEWLINE).seconds is None
     finished(8.0, lambda number: number < 2, document=2)
-    found = estimate(jobs_store, "measure", NEWLINE | {"document": 2})
-    assert found.seconds == pytest.approx(32), "two of four units took 16 s"
-    assert found.past_jobs == 1
+    view = estimate(jobs_store, "measure", NEWLINE | {"document": 2})
+    assert view.seconds == pytest.approx(32), "two of four units took 16 s"
+    assert view.past_jobs == 1
+
+
+def test_a_job_that_has_hardly_started_has_no_remaining_time(jobs_store: Store) -> None:
+    job, worker = submit_measure(jobs_store), leases.register_worker(jobs_store, "cpu")
+    assert job_table.start_attempt(jobs_store, job, 1, worker)
+    job_table.set_units(jobs_store, job, ["u"])
+    with jobs_store.begin() as session:
+        long_ago = now() - timedelta(minutes=10)
+        session.execute(update(Job).where(Job.id == job).values(started_at=long_ago))
+    job_table.update_activity(jobs_store, job, "loading", 1, 1_000)
+    view = job_table.get_job(jobs_store, job)
+    assert (view.rate, view.seconds_left) == (0.0, None), "the rate rounds to zero"

@@ -1,6 +1,5 @@
 """Jobs: asked once, done once, by real worker processes that are killed in between."""
 
-import json
 import os
 import signal
 import sqlite3
@@ -35,7 +34,7 @@ def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_continued_by_the_next_and_computes_nothing_twice(
+def test_the_next_worker_continues_a_killed_one_and_computes_nothing_twice(
     jobs_store: Store,
 ) -> None:
     folder = jobs_store.settings.data_dir
@@ -66,8 +65,8 @@ def test_a_killed_worker_is_continued_by_the_next_and_computes_nothing_twice(
 def test_pasted_text_becomes_a_corpus_with_every_measure(jobs_store: Store) -> None:
     text = f"the device returns {MARKUP} 漢字 1, 2, 3\r\nand the driver\u2028"
     job = submit(jobs_store, "paste", {"text": text, "corpus": CORPUS})
-    again = submit(jobs_store, "paste", {"text": text, "corpus": CORPUS})
-    assert again.id == job.id
+    repeated = submit(jobs_store, "paste", {"text": text, "corpus": CORPUS})
+    assert repeated.id == job.id
     with running_worker(jobs_store.settings.data_dir):
         wait_until(
             lambda: job_table.get_job(jobs_store, job.id).state in {"finished", "failed"}, "the job"
@@ -88,7 +87,7 @@ def test_pasted_text_becomes_a_corpus_with_every_measure(jobs_store: Store) -> N
 
 
 @pytest.mark.slow
-def test_a_unit_that_cannot_be_done_fails_with_its_remedy_and_can_be_asked_again(
+def test_a_failed_unit_has_a_remedy_and_the_job_can_be_submitted_again(
     jobs_store: Store,
 ) -> None:
     from backend.store.tables import Checkpoint
@@ -119,8 +118,12 @@ def test_equal_requests_are_one_job_and_an_idempotency_key_names_it(jobs_store: 
     assert (len(page.jobs), page.next_cursor) == (1, "1")
     newer = submit(jobs_store, "measure", {**NEWLINE, "document": 3})
     older = job_table.list_jobs(jobs_store, remaining=int(page.next_cursor))
-    assert [one.id for one in older.jobs] == [job.id], "a job that came meanwhile moves no other"
-    assert [one.id for one in job_table.list_open_jobs(jobs_store)] == [job.id, other.id, newer.id]
+    assert [view.id for view in older.jobs] == [job.id], "a job that came meanwhile moves no other"
+    assert [view.id for view in job_table.list_open_jobs(jobs_store)] == [
+        job.id,
+        other.id,
+        newer.id,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -130,11 +133,11 @@ def test_equal_requests_are_one_job_and_an_idempotency_key_names_it(jobs_store: 
         ("final", [[f"s{i}", 2000] for i in range(1, 6)]),
     ],
 )
-def test_checkpoints_are_named_when_a_job_is_asked_for(
+def test_checkpoints_are_resolved_at_submission(
     jobs_store: Store, which: str, places: list[Any]
 ) -> None:
-    asked: Any = {**NEWLINE, "checkpoints": which}
-    assert submit(jobs_store, "measure", asked).parameters["checkpoints"] == places
+    params: Any = {**NEWLINE, "checkpoints": which}
+    assert submit(jobs_store, "measure", params).parameters["checkpoints"] == places
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ def test_checkpoints_are_named_when_a_job_is_asked_for(
         ("paste", {"text": "x y", "checkpoints": "one"}, "checkpoints"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_name(
+def test_an_invalid_parameter_is_refused_by_name(
     jobs_store: Store, kind: Any, change: Any, field: str
 ) -> None:
     with pytest.raises(InvalidInputError) as refused:
@@ -163,9 +166,9 @@ def test_what_cannot_be_asked_is_refused_by_name(
 
 def test_unknown_names_are_not_found(jobs_store: Store) -> None:
     for change in ({"corpus": "none"}, {"document": 999}, {"suite": "none"}, {"model": "s9"}):
-        asked: Any = {**NEWLINE, "checkpoints": "one", **change}
+        params: Any = {**NEWLINE, "checkpoints": "one", **change}
         with pytest.raises(NotFoundError):
-            submit(jobs_store, "measure", asked)
+            submit(jobs_store, "measure", params)
     with pytest.raises(NotFoundError):
         job_table.get_job(jobs_store, "j0")
 
@@ -194,17 +197,14 @@ def test_a_pickled_row_in_the_engines_tables_is_never_unpickled(
         closing(sqlite3.connect(workflows.sidecar_path(jobs_store.settings))) as connection,
         connection,
     ):
-        changed = connection.execute(
-            "UPDATE workflow_status SET inputs = ?, serialization = 'py_pickle'"
-            " WHERE workflow_uuid = ?",
-            (inputs, other.id),
-        )
-        assert changed.rowcount == 1
+        for change, value in (
+            ("workflow_status SET serialization", "py_pickle"),
+            ("workflow_input SET inputs", inputs),
+        ):
+            changed = connection.execute(
+                f"UPDATE {change} = ? WHERE workflow_uuid = ?", (value, other.id)
+            )
+            assert changed.rowcount == 1
     with running_worker(folder):
         wait_until(lambda: job_table.get_job(jobs_store, other.id).state == "failed", "the refusal")
     assert not witness.exists()
-
-
-def test_arguments_in_the_engines_tables_are_json() -> None:
-    text = workflows.SERIALIZER.serialize({"namedArgs": {}, "positionalArgs": ["j1"]})
-    assert json.loads(text)["positionalArgs"] == ["j1"]

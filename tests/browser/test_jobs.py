@@ -1,4 +1,4 @@
-"""p(chosen token) and pasted text in a real browser: ask, wait, see."""
+"""p(chosen token) and pasted text in a browser."""
 
 import re
 
@@ -73,7 +73,7 @@ def test_the_brush_sets_the_scale_and_the_measure_remembers_it(visit: Visit) -> 
     expect(page.locator("[data-scale-end='1']")).to_have_text("6")
 
 
-def test_a_choice_made_before_the_scripts_came_is_followed(visit: Visit) -> None:
+def test_a_choice_before_the_scripts_are_loaded_is_applied(visit: Visit) -> None:
     page = visit.page
     held: list[Route] = []
     page.route("**/heat.js*", lambda route: route.continue_() if held else held.append(route))

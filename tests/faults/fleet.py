@@ -28,8 +28,8 @@ def _pids() -> list[int]:
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs; a zombie does not."""
-    found = _stat(pid)
-    return found is not None and found[0] not in "ZX"
+    stat = _stat(pid)
+    return stat is not None and stat[0] not in "ZX"
 
 
 def _read(pid: int, name: str) -> bytes:
@@ -44,9 +44,9 @@ def children(pid: int, word: str) -> list[int]:
     return [
         child
         for child in _pids()
-        if (found := _stat(child)) is not None
-        and found[1] == pid
-        and found[0] not in "ZX"
+        if (stat := _stat(child)) is not None
+        and stat[1] == pid
+        and stat[0] not in "ZX"
         and word.encode() in _read(child, "cmdline")
     ]
 
@@ -145,10 +145,10 @@ class Fleet:
 @contextmanager
 def fleet(folder: Path, **settings: str) -> Iterator[Fleet]:
     """Run a fleet that is ended with the block, whatever happens in it."""
-    made = Fleet(folder, settings)
+    processes = Fleet(folder, settings)
     try:
-        yield made
-        made.end()
+        yield processes
+        processes.end()
     finally:
         deadline = time.monotonic() + 60
         while (left := users(folder)) and time.monotonic() < deadline:

@@ -54,8 +54,8 @@ def _discover(number: int) -> Request:
 
 
 def _measure(number: int) -> Request:
-    asked = {"corpus": BASE, "document": number % 12, "target": f"id:{20 + number}"}
-    return "measure", {**asked, "checkpoints": "final"}
+    params = {"corpus": BASE, "document": number % 12, "target": f"id:{20 + number}"}
+    return "measure", {**params, "checkpoints": "final"}
 
 
 def _paste(number: int) -> Request:

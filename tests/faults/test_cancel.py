@@ -111,8 +111,8 @@ def working_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
     corpus = stores.small_corpus(store, documents=12, chunk_predictions=300)
     stores.small_corpus(store, documents=13, chunk_predictions=300)
-    wanted = [(model, step) for model in ("s1", "s2", "s3") for step in (0, 64, 500, 2000)]
-    ids = stores.checkpoint_ids(store, *wanted, suite="mini")
+    checkpoints = [(model, step) for model in ("s1", "s2", "s3") for step in (0, 64, 500, 2000)]
+    ids = stores.checkpoint_ids(store, *checkpoints, suite="mini")
     evaluate(store, corpus, ids, stores.ONE_CORE, Silent())
     write_files(store)
     with running_worker(store.settings.data_dir):
@@ -136,27 +136,27 @@ def committed(store: Store, job: str) -> dict[str, datetime]:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_job_stops_within_two_seconds_and_is_resumed_where_it_was(
+def test_each_kind_of_job_stops_within_two_seconds_and_is_resumed(
     working_store: Store, kind: str
 ) -> None:
     assert kind in CASES, f"write a case of a long job of kind {kind}"
     store, case = working_store, CASES[kind]
-    begun = len(computed_units(store.settings.data_dir))
+    n_before = len(computed_units(store.settings.data_dir))
     job = submit(store, kind, case.parameters).id
     wait_until(lambda: is_at_work(store, job, case.done), "the middle")
-    asked = time.monotonic()
+    cancelled_at = time.monotonic()
     job_table.cancel(store, job)
     wait_until(lambda: job_table.get_job(store, job).state == "cancelled", "the stop")
-    seconds = time.monotonic() - asked
-    kept, stopped = committed(store, job), job_table.get_job(store, job)
+    seconds = time.monotonic() - cancelled_at
+    units, stopped = committed(store, job), job_table.get_job(store, job)
     assert stopped.total is not None
-    assert case.done <= stopped.done == len(kept) < stopped.total
+    assert case.done <= stopped.done == len(units) < stopped.total
     resume(store, job)
     wait_until(lambda: job_table.get_job(store, job).state not in OPEN_STATES, "the rest")
     done = job_table.get_job(store, job)
     assert (done.state, done.problem, done.done) == ("finished", None, stopped.total)
-    assert kept.items() <= committed(store, job).items()
-    counts = Counter(computed_units(store.settings.data_dir)[begun:])
+    assert units.items() <= committed(store, job).items()
+    counts = Counter(computed_units(store.settings.data_dir)[n_before:])
     assert sum(counts.values()) - len(counts) <= 1, "the unit in flight alone was begun again"
     print(f"{kind}: stopped after {seconds:.2f} s with {stopped.done} of {stopped.total} units")
     assert seconds < MOST_SECONDS

@@ -18,9 +18,9 @@ from tests.workers import wait_until
 
 def dying(file: Path, times: int) -> str:
     """End this process at once, so many times; then return a word."""
-    begun = len(file.read_bytes()) if file.exists() else 0
-    file.write_bytes(bytes(begun + 1))
-    if begun < times:
+    n_calls = len(file.read_bytes()) if file.exists() else 0
+    file.write_bytes(bytes(n_calls + 1))
+    if n_calls < times:
         os.kill(os.getpid(), signal.SIGKILL)
     return "done"
 
@@ -30,26 +30,26 @@ def endless(file: Path) -> None:
     threading.Event().wait()
 
 
-def test_a_process_that_is_killed_is_told_of_and_the_next_call_has_another(tmp_path: Path) -> None:
+def test_a_killed_process_raises_and_the_next_call_starts_another(tmp_path: Path) -> None:
     child = Child()
     with pytest.raises(ChildEndedError):
         child.call(dying, tmp_path / "one", 1)
     assert child.call(dying, tmp_path / "one", 1) == "done"
 
 
-def test_a_unit_that_ends_processes_is_tried_with_smaller_batches_and_then_given_up(
+def test_a_unit_that_kills_its_child_is_retried_with_smaller_batches_and_then_fails(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker, job = Worker(store), a_job(store)
-    asked: list[float] = []
+    shares: list[float] = []
 
     def call(_function: object, *arguments: object) -> None:
-        asked.append(float(str(arguments[-1])))
+        shares.append(float(str(arguments[-1])))
         raise ChildEndedError
 
     monkeypatch.setattr(worker.child, "call", call)
     assert not worker.perform(job, 1, ["classify"])
-    assert asked == list(BATCH_SHARES)
+    assert shares == list(BATCH_SHARES)
     view = job_table.get_job(store, job)
     assert (view.state, view.done) == ("failed", 0)
     assert "out of memory" in str(view.problem)
@@ -68,7 +68,7 @@ def a_job(store: Store) -> str:
 
 
 @pytest.mark.soak
-def test_a_task_that_is_stopped_on_purpose_is_not_begun_again(tmp_path: Path) -> None:
+def test_a_cancelled_unit_is_not_retried(tmp_path: Path) -> None:
     child, file = Child(), tmp_path / "begun"
 
     def stop() -> None:

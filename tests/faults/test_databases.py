@@ -50,23 +50,23 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The content of a store in which the evaluation was not disturbed."""
     store = built(tmp_path_factory.mktemp("undisturbed") / "data")
     corpus = stores.small_corpus(store, documents=20, chunk_predictions=300)
-    wanted = [(model, step) for model in MODELS for step in STEPS]
+    checkpoints = [(model, step) for model in MODELS for step in STEPS]
     evaluate(
         store,
         corpus,
-        stores.checkpoint_ids(store, *wanted, suite="mini"),
+        stores.checkpoint_ids(store, *checkpoints, suite="mini"),
         stores.ONE_CORE,
         Silent(),
     )
-    found = content_hash(store)[0]
+    digest = content_hash(store)[0]
     store.close()
-    return found
+    return digest
 
 
-def begun(store: Store) -> str:
+def submit_evaluation(store: Store) -> str:
     """Ask for an evaluation and wait until it is under way."""
-    asked: Any = {"suite": "mini", "corpus": "first-20"}
-    job = submit(store, "evaluate", {**asked, "models": list(MODELS), "steps": list(STEPS)}).id
+    params: Any = {"suite": "mini", "corpus": "first-20"}
+    job = submit(store, "evaluate", {**params, "models": list(MODELS), "steps": list(STEPS)}).id
     wait_until(lambda: job_table.get_job(store, job).done >= 2, "two chunks")
     return job
 
@@ -75,13 +75,13 @@ def has_ended(store: Store, job: str) -> bool:
     return job_table.get_job(store, job).state not in OPEN_STATES
 
 
-def assert_as_undisturbed(store: Store, job: str, undisturbed: str, again: int) -> None:
+def assert_as_undisturbed(store: Store, job: str, undisturbed: str, max_repeated: int) -> None:
     """The job is done as if nothing had been, and at most so many units were begun again."""
     done = job_table.get_job(store, job)
     assert (done.state, done.problem, done.done) == ("finished", None, done.total)
     assert content_hash(store)[0] == undisturbed
     lines = computed_units(store.settings.data_dir)
-    assert len(lines) - len(set(lines)) <= again
+    assert len(lines) - len(set(lines)) <= max_repeated
 
 
 @pytest.fixture
@@ -111,29 +111,29 @@ def fill(folder: Path) -> Path:
 
 
 @pytest.mark.soak
-def test_a_job_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+def test_a_job_on_a_full_disk_reports_it_and_continues_with_space(
     small_disk: Path, undisturbed: str
 ) -> None:
     store = built(small_disk / "data")
     log = small_disk.parent / "worker.log"
     with running_worker(small_disk / "data", log=log):
-        job = begun(store)
+        job = submit_evaluation(store)
         ballast = fill(small_disk)
         wait_until(lambda: has_ended(store, job) or " is full" in log.read_text(), "a refusal")
         # What is said cannot be written down while there is no room for that either.
         time.sleep(5)
-        kept = job_table.get_job(store, job)
+        view = job_table.get_job(store, job)
         ballast.unlink()
         wait_until(lambda: has_ended(store, job), "the end")
         ended = job_table.get_job(store, job)
-        print(f"full disk: {kept.state} while full ({kept.problem}), then {ended.state}")
-        assert ended.done >= kept.done
+        print(f"full disk: {view.state} while full ({view.problem}), then {ended.state}")
+        assert ended.done >= view.done
         if ended.state == "failed":
             assert "no room left" in str(ended.problem)
             assert "prune" in str(ended.remedy)
             resume(store, job)
             wait_until(lambda: has_ended(store, job), "the rest")
-    assert_as_undisturbed(store, job, undisturbed, again=20)
+    assert_as_undisturbed(store, job, undisturbed, max_repeated=20)
     with store.session() as session:
         assert session.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
     workflows.disconnect()
@@ -152,7 +152,7 @@ def restart(server: Any, away: float) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("away", [3, 45])
-def test_a_job_outlives_a_restart_of_its_database(
+def test_a_job_survives_a_restart_of_its_database(
     tmp_path: Path, undisturbed: str, away: float
 ) -> None:
     """Longer than a lease, too: workers that all come back late do not give each other up."""
@@ -162,14 +162,14 @@ def test_a_job_outlives_a_restart_of_its_database(
         store = built(tmp_path / "data", url)
         extra = {"QUANTA_DATABASE_URL": url}
         with (
-            running_worker(tmp_path / "data", **extra) as one,
-            running_worker(tmp_path / "data", **extra) as two,
+            running_worker(tmp_path / "data", **extra) as first,
+            running_worker(tmp_path / "data", **extra) as second,
         ):
-            job = begun(store)
+            job = submit_evaluation(store)
             restart(server, away)
             wait_until(lambda: has_ended(store, job), "the job")
-            assert (one.poll(), two.poll()) == (None, None)
-            assert_as_undisturbed(store, job, undisturbed, again=2)
+            assert (first.poll(), second.poll()) == (None, None)
+            assert_as_undisturbed(store, job, undisturbed, max_repeated=2)
         workflows.disconnect()
         store.close()
 
@@ -194,7 +194,7 @@ def test_a_job_waits_for_a_file_that_is_locked_for_twenty_seconds(
 ) -> None:
     store = built(tmp_path / "data")
     with running_worker(tmp_path / "data") as worker:
-        job = begun(store)
+        job = submit_evaluation(store)
         with locked(tmp_path / "data", 20):
             before = job_table.get_job(store, job)
             time.sleep(15)
@@ -202,7 +202,7 @@ def test_a_job_waits_for_a_file_that_is_locked_for_twenty_seconds(
         wait_until(lambda: has_ended(store, job), "the job")
         print(f"locked: {before.done} units before, {during.done} after 15 s of 20")
         assert worker.poll() is None
-    assert_as_undisturbed(store, job, undisturbed, again=0)
+    assert_as_undisturbed(store, job, undisturbed, max_repeated=0)
     assert before.state == during.state == "running"
     workflows.disconnect()
     store.close()

@@ -52,13 +52,13 @@ def engine_rows(store: Store) -> dict[str, int]:
     """Workflows of the engine by status, and their recorded steps."""
     schema = "" if "sqlite" in store.settings.url else "dbos."
     url = workflows.system_url(store.settings).replace("postgresql:", "postgresql+psycopg:")
-    found = create_engine(url)
-    with found.connect() as connection:
+    result = create_engine(url)
+    with result.connect() as connection:
         statuses = f"SELECT status, COUNT(*) FROM {schema}workflow_status GROUP BY status"
         rows = {str(status): int(n) for status, n in connection.execute(text(statuses))}
         steps = f"SELECT COUNT(*) FROM {schema}operation_outputs"
         rows["steps"] = int(connection.execute(text(steps)).scalar_one())
-    found.dispose()
+    result.dispose()
     return rows
 
 
@@ -85,10 +85,10 @@ def undisturbed_run(folder: Path, queue: jobs.Queue) -> Undisturbed:
     lines = computed_units(folder / "data")
     assert len(set(lines)) == len(lines), "undisturbed, each unit is computed once"
     assert set(lines) <= committed(store)
-    found = Undisturbed(queue, content_hash(store)[0], engine_rows(store))
+    result = Undisturbed(queue, content_hash(store)[0], engine_rows(store))
     workflows.disconnect()
     store.close()
-    return found
+    return result
 
 
 def states(store: Store) -> dict[str, int]:
@@ -97,9 +97,9 @@ def states(store: Store) -> dict[str, int]:
         return {state: n for state, n in session.execute(counted)}
 
 
-def post(url: str, number: int, asked: jobs.Request) -> dict[str, Any]:
+def post(url: str, number: int, request: jobs.Request) -> dict[str, Any]:
     """Ask for a job until it is accepted: a client that knows nothing of crashes but the key."""
-    kind, parameters = asked
+    kind, parameters = request
     request = urllib.request.Request(
         f"{url}/api/v1/jobs",
         json.dumps({"kind": kind, "parameters": parameters}).encode(),
@@ -148,11 +148,11 @@ def wait_for_a_moment(rng: random.Random, store: Store, folder: Path) -> None:
     if rng.random() < EARLY_SHARE:
         time.sleep(2 * rng.random())
         return
-    known, wanted = len(computed_units(folder)), rng.randint(1, 3)
+    n_before, n_more = len(computed_units(folder)), rng.randint(1, 3)
     # Should nothing be open, the moment comes anyhow. Not so while a slow machine still starts
     # what was killed: kills that come faster than starts would let nothing ever be done.
     began = time.monotonic()
-    while len(computed_units(folder)) < known + wanted and time.monotonic() < began + 300:
+    while len(computed_units(folder)) < n_before + n_more and time.monotonic() < began + 300:
         if time.monotonic() > began + 30 and not job_table.list_open_jobs(store):
             break
         time.sleep(0.02)
@@ -164,10 +164,10 @@ def cycle(running: Fleet, store: Store, rng: random.Random) -> tuple[set[str], i
     running.start()
     wait_for_a_moment(rng, store, running.folder)
     # In this order: what is committed was begun in a line before.
-    kept = committed(store)
-    known = len(computed_units(running.folder))
+    units = committed(store)
+    n_before = len(computed_units(running.folder))
     running.kill(rng.choice(VICTIMS), rng)
-    return kept, known
+    return units, n_before
 
 
 def disturbed_run(store: Store, folder: Path, queue: jobs.Queue, cycles: int, seed: int) -> None:
@@ -189,9 +189,9 @@ def disturbed_run(store: Store, folder: Path, queue: jobs.Queue, cycles: int, se
         seconds = time.monotonic() - began
     assert len(set(client.ids)) == count, "each request became one job"
     lines = computed_units(folder / "data")
-    for kept, known in moments:
-        again = kept & set(lines[known:])
-        assert not again, f"committed before a kill and computed again: {sorted(again)}"
+    for units, n_before in moments:
+        repeated = units & set(lines[n_before:])
+        assert not repeated, f"committed before a kill and computed again: {sorted(again)}"
     counts = Counter(lines)
     twice = sum(counts.values()) - len(counts)
     print(

@@ -98,9 +98,9 @@ def machines(store: Store, folder: Path, count: int) -> Iterator[list[Machine]]:
     """Machines that all wait for work."""
     with ExitStack() as stack:
         url = store.settings.database_url
-        found = [stack.enter_context(machine(folder, f"machine-{n}", url)) for n in range(count)]
+        group = [stack.enter_context(machine(folder, f"machine-{n}", url)) for n in range(count)]
         wait_until(lambda: len(hosts(store)) == count, "all machines")
-        yield found
+        yield group
 
 
 def hosts(store: Store) -> dict[str, str]:
@@ -111,11 +111,11 @@ def hosts(store: Store) -> dict[str, str]:
 
 
 def evaluation(store: Store, steps: list[int]) -> str:
-    asked = {"suite": "mini", "corpus": CORPUS, "models": list(MODELS), "steps": steps}
-    return submit(store, "evaluate", asked).id
+    params = {"suite": "mini", "corpus": CORPUS, "models": list(MODELS), "steps": steps}
+    return submit(store, "evaluate", params).id
 
 
-def held(store: Store, worker: str) -> list[str]:
+def started_slices(store: Store, worker: str) -> list[str]:
     """Slices that the engine says a worker has begun."""
     query = (
         "SELECT workflow_uuid FROM dbos.workflow_status WHERE status = 'PENDING'"
@@ -130,7 +130,7 @@ def written(store: Store) -> dict[tuple[int, int], tuple[str, datetime]]:
     with store.session() as session:
         columns = (LossChunk.evaluation_id, LossChunk.chunk, LossChunk.checksum)
         rows = session.execute(select(*columns, LossChunk.created_at))
-        return {(evaluation, chunk): (held, at) for evaluation, chunk, held, at in rows}
+        return {(evaluation, chunk): (worker, at) for evaluation, chunk, worker, at in rows}
 
 
 def is_taken_over(store: Store, slices: list[str], worker: str) -> bool:
@@ -144,9 +144,9 @@ def is_taken_over(store: Store, slices: list[str], worker: str) -> bool:
     return int(waiting) == 0
 
 
-def assert_only_the_lost_was_repeated(found: list[Machine], lost: Machine) -> None:
+def assert_only_the_lost_was_repeated(group: list[Machine], lost: Machine) -> None:
     """No unit by two living workers: at most the one that the lost worker was in, once more."""
-    counts = Counter(line for one in found for line in one.lines())
+    counts = Counter(line for member in group for line in member.lines())
     twice = {line: n for line, n in counts.items() if n > 1}
     assert not twice or twice == {lost.lines()[-1]: 2}, twice
 
@@ -158,27 +158,27 @@ def assert_finished(store: Store, job: str) -> None:
 
 def _killed(store: Store, folder: Path, count: int, steps: list[int]) -> float:
     """Kill one of some machines in its work; return after how long others had its work."""
-    with machines(store, folder, count) as found:
+    with machines(store, folder, count) as group:
         job = evaluation(store, steps)
-        wait_until(lambda: all(one.lines() for one in found), "all at work")
-        lost = found[0]
+        wait_until(lambda: all(member.lines() for member in group), "all at work")
+        lost = group[0]
         name = _name(store, lost)
-        wait_until(lambda: held(store, name), "a slice of the first")
+        wait_until(lambda: started_slices(store, name), "a slice of the first")
         lost.process.kill()
-        killed, slices = time.monotonic(), held(store, name)
+        killed, slices = time.monotonic(), started_slices(store, name)
         lost.process.wait()
         wait_until(lambda: is_taken_over(store, slices, name), "the take-over")
         seconds = time.monotonic() - killed
         wait_until(lambda: not job_table.list_open_jobs(store), "the job")
         assert_finished(store, job)
-        assert_only_the_lost_was_repeated(found, lost)
+        assert_only_the_lost_was_repeated(group, lost)
         print(f"{count} machines: {len(slices)} slices taken over after {seconds:.1f} s")
     return seconds
 
 
-def _name(store: Store, one: Machine) -> str:
+def _name(store: Store, member: Machine) -> str:
     """The name of a machine's worker: its lock file's, with colons."""
-    (lock,) = one.folder.glob("worker-*.lock")
+    (lock,) = member.folder.glob("worker-*.lock")
     end = lock.stem.rpartition("-")[2]
     (name,) = [name for name in hosts(store).values() if name.endswith(f":{end}")]
     return name
@@ -186,7 +186,7 @@ def _name(store: Store, one: Machine) -> str:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("count", [2, 4])
-def test_the_work_of_a_killed_machine_is_taken_over_within_a_minute(
+def test_the_units_of_a_killed_machine_are_recovered_within_a_minute(
     shared_store: Store, tmp_path: Path, count: int
 ) -> None:
     steps = [0, 8, 32, 64, 128, 250, 500, 1000, 2000]
@@ -195,18 +195,18 @@ def test_the_work_of_a_killed_machine_is_taken_over_within_a_minute(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("count", [2, 4])
-def test_a_machine_that_was_stopped_for_two_minutes_overwrites_nothing(
+def test_a_machine_that_was_suspended_for_two_minutes_is_fenced(
     shared_store: Store, tmp_path: Path, count: int
 ) -> None:
     store = shared_store
-    with machines(store, tmp_path, count) as found:
+    with machines(store, tmp_path, count) as group:
         job = evaluation(store, [0, 8, 64, 250, 500, 1000, 2000])
-        wait_until(lambda: all(one.lines() for one in found), "all at work")
-        lost = found[0]
+        wait_until(lambda: all(member.lines() for member in group), "all at work")
+        lost = group[0]
         name = _name(store, lost)
-        wait_until(lambda: held(store, name), "a slice of the first")
+        wait_until(lambda: started_slices(store, name), "a slice of the first")
         tell(lost.process.pid, signal.SIGSTOP)
-        stopped, slices = time.monotonic(), held(store, name)
+        stopped, slices = time.monotonic(), started_slices(store, name)
         wait_until(lambda: is_taken_over(store, slices, name), "the take-over")
         seconds = time.monotonic() - stopped
         wait_until(lambda: not job_table.list_open_jobs(store), "the job")
@@ -215,35 +215,35 @@ def test_a_machine_that_was_stopped_for_two_minutes_overwrites_nothing(
         wait_until(lambda: time.monotonic() - stopped > STOPPED_SECONDS, "two minutes")
         before = written(store)
         tell(lost.process.pid, signal.SIGCONT)
-        assert lost.process.wait(timeout=240) == 3  # given up, and says so
+        assert lost.process.wait(timeout=240) == 3  # exit status of a lost lease
         wait_until(lambda: not job_table.list_open_jobs(store), "the further job")
         assert before.items() <= written(store).items()
         assert_finished(store, job)
         assert_finished(store, further)
-        assert_only_the_lost_was_repeated(found, lost)
-        assert all(one.process.poll() is None for one in found[1:])
+        assert_only_the_lost_was_repeated(group, lost)
+        assert all(member.process.poll() is None for member in group[1:])
         print(f"{count} machines, one stopped: taken over after {seconds:.1f} s, then fenced")
     assert seconds < TAKE_OVER_SECONDS
 
 
 @pytest.mark.soak
-def test_jobs_that_share_parts_share_their_computing(shared_store: Store, tmp_path: Path) -> None:
+def test_jobs_compute_shared_parts_once(shared_store: Store, tmp_path: Path) -> None:
     """Overlapping evaluations, and discoveries on one selection, on two living machines."""
     store = shared_store
-    with machines(store, tmp_path, 2) as found:
+    with machines(store, tmp_path, 2) as group:
         shared: dict[str, Any] = {"suite": "mini", "corpus": CORPUS}
         for models in (["s1", "s2"], ["s2", "s3"], ["s2"], ["s3", "s1"]):
             submit(store, "evaluate", {**shared, "models": models, "steps": [0, 500, 2000]})
         wait_until(lambda: not job_table.list_open_jobs(store), "the evaluations")
-        asked = {**shared, "model": "s3", "max_loss_nats": 2.0, "limit": 900, "n_init": 2}
+        params = {**shared, "model": "s3", "max_loss_nats": 2.0, "limit": 900, "n_init": 2}
         for n_clusters in ([3], [4], [3, 5]):
             submit(
-                store, "discover", {**asked, "induction_filter": False, "n_clusters": n_clusters}
+                store, "discover", {**params, "induction_filter": False, "n_clusters": n_clusters}
             )
         wait_until(lambda: not job_table.list_open_jobs(store), "the discoveries")
         jobs = job_table.list_jobs(store).jobs
-        assert {(one.state, one.problem) for one in jobs} == {("finished", None)}
-        counts = Counter(line for one in found for line in one.lines())
+        assert {(member.state, member.problem) for member in jobs} == {("finished", None)}
+        counts = Counter(line for member in group for line in member.lines())
         assert {line: n for line, n in counts.items() if n > 1} == {}
-        assert all(one.lines() for one in found)
+        assert all(member.lines() for member in group)
         print(f"7 jobs on 2 machines: {len(counts)} parts, each computed once")
