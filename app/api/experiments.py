@@ -60,7 +60,9 @@ def list_experiments(
     limit: Annotated[int, Query(ge=1, le=experiments.MAX_PAGE_SIZE)] = 50,
 ) -> ExperimentPage:
     """List experiments, newest first, with the number of their finished cells."""
-    return experiments.list_experiments(store, kind, limit=limit, left=parse_tail_cursor(cursor))
+    return experiments.list_experiments(
+        store, kind, limit=limit, n_remaining=parse_tail_cursor(cursor)
+    )
 
 
 @router.get("/experiments/presets")

@@ -81,7 +81,11 @@ def _row_views(
 
 
 def list_experiments(
-    store: Store, kind: str | None = None, *, limit: int = MAX_PAGE_SIZE, left: int | None = None
+    store: Store,
+    kind: str | None = None,
+    *,
+    limit: int = MAX_PAGE_SIZE,
+    n_remaining: int | None = None,
 ) -> ExperimentPage:
     """Return experiments, newest first.
 
@@ -89,7 +93,7 @@ def list_experiments(
         store: store of the experiments.
         kind: only experiments of this kind; None: all kinds.
         limit: page size.
-        left: number of rows from this page on, from the previous page's cursor.
+        n_remaining: rows from this page on, from the cursor of the previous page.
 
     Raises:
         InvalidInputError: unknown kind.
@@ -102,7 +106,7 @@ def list_experiments(
     )
     with store.session() as session:
         total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-        offset, cursor = tail_page(total, left, limit)
+        offset, cursor = tail_page(total, n_remaining, limit)
         page = query.add_columns(n_finished).order_by(Experiment.id.desc())
         rows = session.execute(page.limit(limit).offset(offset)).all()
         return ExperimentPage(_row_views(session, [(row, count) for row, count in rows]), cursor)

@@ -1,5 +1,6 @@
 """The page of phase diagrams, its figures, and the API of experiments."""
 
+import math
 import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,8 +20,8 @@ OWN = {"Sec-Fetch-Site": "same-origin"}
 
 @pytest.fixture(scope="module")
 def fraction(app_store: Store) -> str:
-    asked = {"p": [6], "draws": 20, "seed": 0}
-    return run_experiment(app_store, "critical_fraction", asked, ONE_CORE, Silent())
+    params = {"p": [6], "draws": 20, "seed": 0}
+    return run_experiment(app_store, "critical_fraction", params, ONE_CORE, Silent())
 
 
 def test_the_page_shows_every_cell_with_letter_and_address(
@@ -30,9 +31,9 @@ def test_the_page_shows_every_cell_with_letter_and_address(
     page = client.get("/grokking", params={"run": name}).text
     view = phase_diagrams.load_phase_diagram(app_store, name)
     for cell in view.cells:
-        found = re.search(rf'class="ph ph-{cell.phase}"[^>]*href="([^"]*cell={cell.cell})"', page)
-        assert found is not None, cell
-        assert client.get(found[1].replace("&amp;", "&")).status_code == 200
+        link = re.search(rf'class="ph ph-{cell.phase}"[^>]*href="([^"]*cell={cell.cell})"', page)
+        assert link is not None, cell
+        assert client.get(link[1].replace("&amp;", "&")).status_code == 200
     assert f"/api/v1/phase-diagrams/{name}" in page
 
 
@@ -46,22 +47,22 @@ def test_every_plot_of_the_page_has_a_figure_with_data(
     assert fraction in page
     for address, key in plots:
         drawn = client.get(address.replace("&amp;", "&")).raise_for_status().json()
-        assert any(len(trace["x"]) for trace in drawn[key]["data"]), key
+        assert all(len(trace["x"]) for trace in drawn[key]["data"]), key
 
 
 @pytest.mark.parametrize("which", ["train", "test", "rqi"])
-def test_the_contour_is_of_the_threshold_that_is_chosen(
+def test_the_contour_shows_the_steps_of_the_chosen_threshold(
     client: TestClient, names: dict[str, Any], app_store: Store, which: str
 ) -> None:
     name = names["experiment"]
-    found = client.get(f"/figures/grokking/{name}", params={"of": which}).json()["contour"]
+    contour = client.get(f"/figures/grokking/{name}", params={"of": which}).json()["contour"]
     view = phase_diagrams.load_phase_diagram(app_store, name)
-    reached = [getattr(cell, f"{which}_step") for cell in view.cells]
-    z = [value for row in found["data"][0]["z"] for value in row]
-    assert [value is None for value in z] == [step is None for step in reached]
+    steps = [getattr(cell, f"{which}_step") for cell in view.cells]
+    expected = [None if step is None else math.log10(max(step, 1)) for step in steps]
+    assert [value for row in contour["data"][0]["z"] for value in row] == pytest.approx(expected)
 
 
-def test_the_csv_and_the_picture_hold_every_cell(
+def test_csv_and_svg_hold_every_cell(
     client: TestClient, names: dict[str, Any], app_store: Store
 ) -> None:
     name = names["experiment"]
@@ -79,9 +80,7 @@ def test_the_csv_and_the_picture_hold_every_cell(
     ]
 
 
-def test_a_finer_grid_is_asked_for_inside_a_rectangle(
-    client: TestClient, names: dict[str, Any]
-) -> None:
+def test_a_finer_grid_starts_inside_a_rectangle(client: TestClient, names: dict[str, Any]) -> None:
     name = names["experiment"]
     fields = {"x_low": "0.001", "x_high": "0.004", "x_count": "3"}
     fields |= {"y_low": "3e-4", "y_high": "3e-3", "y_count": "2"}
@@ -119,7 +118,9 @@ def test_a_preset_starts_a_run_and_an_unknown_one_does_not(client: TestClient) -
         assert "Choose from" in refused.text
 
 
-def test_what_is_not_there_is_said(client: TestClient, names: dict[str, Any]) -> None:
+def test_unknown_runs_cells_and_kinds_are_refused(
+    client: TestClient, names: dict[str, Any]
+) -> None:
     name = names["experiment"]
     assert client.get("/grokking", params={"run": "0" * 16}).status_code == 404
     assert client.get("/grokking", params={"run": "x"}).status_code == 422
@@ -130,16 +131,20 @@ def test_what_is_not_there_is_said(client: TestClient, names: dict[str, Any]) ->
     assert client.get("/api/v1/experiments", params={"kind": "no"}).status_code == 422
 
 
-def test_presets_can_be_sent_as_they_are(client: TestClient) -> None:
+def test_a_preset_is_a_valid_request(client: TestClient) -> None:
     presets = client.get("/api/v1/experiments/presets").json()["presets"]
-    grid = next(one for one in presets if (one["kind"], one["name"]) == ("phase_diagram", "grid"))
-    asked = {"kind": grid["kind"], "parameters": grid["parameters"]}
-    cost = client.post("/api/v1/jobs/estimate", json=asked, headers=OWN).json()
+    grid = next(
+        preset
+        for preset in presets
+        if (preset["kind"], preset["name"]) == ("phase_diagram", "grid")
+    )
+    request_body = {"kind": grid["kind"], "parameters": grid["parameters"]}
+    cost = client.post("/api/v1/jobs/estimate", json=request_body, headers=OWN).json()
     assert (cost["units"], cost["work_unit"]) == (4, "FLOP")
     assert cost["work"] == pytest.approx(3.1e12, rel=0.1)
 
 
-def test_an_empty_store_says_how_to_start(tmp_path: Any) -> None:
+def test_an_empty_store_offers_presets(tmp_path: Any) -> None:
     from app.main import create_app
     from backend.settings import Settings
     from backend.store.database import open_store
@@ -153,7 +158,7 @@ def test_an_empty_store_says_how_to_start(tmp_path: Any) -> None:
     store.close()
 
 
-def test_jobs_of_experiments_are_told_apart_by_their_settings(client: TestClient) -> None:
-    asked = {"kind": "phase_diagram", "parameters": {"x_values": [0.5], "y_values": [0.25]}}
-    client.post("/api/v1/jobs", json=asked, headers=OWN).raise_for_status()
+def test_jobs_of_experiments_are_listed_with_their_settings(client: TestClient) -> None:
+    request_body = {"kind": "phase_diagram", "parameters": {"x_values": [0.5], "y_values": [0.25]}}
+    client.post("/api/v1/jobs", json=request_body, headers=OWN).raise_for_status()
     assert "one run at 0.5, 0.25, seed 0" in client.get("/jobs").text

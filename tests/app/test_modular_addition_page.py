@@ -1,6 +1,5 @@
-"""The Clock page: networks of a run, its plots, and the circuit at the look that is asked for."""
+"""The page of modular addition: networks of a run, its plots, and the circuit at a step."""
 
-import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from backend.settings import Settings
 from backend.stages.experiments import run_cells, run_experiment
 from backend.store.database import Store, open_store
 from tests.app.conftest import local_client
+from tests.app.experiment_pages import MAX_PAGE_BYTES, gzipped_page, linked_terms
 from tests.stores import ONE_CORE
 
 KIND = experiment_kind("modular_addition")
@@ -35,7 +35,7 @@ TINY: dict[str, Any] = {
     "d_mlp": 16,
 }
 TRAINING = {"accuracy", "loss", "progress", "pairs", "spectrum", "spectrum-training"}
-LOOKS = {"circle", "attention", "neurons", "logits"}
+CIRCUIT = {"circle", "attention", "neurons", "logits"}
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def run(store: Store) -> str:
 
 
 def sources(page: str) -> dict[str, str]:
-    found = re.findall(r'data-src="([^"]*)" data-key="([^"]*)"', page)
-    return {key: unescape(source) for source, key in found}
+    plots = re.findall(r'data-src="([^"]*)" data-key="([^"]*)"', page)
+    return {key: unescape(source) for source, key in plots}
 
 
 def drawn(clock: TestClient, page: str, key: str) -> Any:
@@ -84,18 +84,17 @@ def test_an_empty_store_offers_presets(tmp_path: Any) -> None:
 @pytest.mark.parametrize("cell", [0, 1])
 def test_every_plot_has_a_figure_with_data(clock: TestClient, run: str, cell: int) -> None:
     page = clock.get("/modular-addition", params={"run": run, "cell": cell}).raise_for_status().text
-    assert set(sources(page)) == TRAINING | LOOKS
+    assert set(sources(page)) == TRAINING | CIRCUIT
     for key in sources(page):
         traces = drawn(clock, page, key)["data"]
         assert traces, key
         for trace in traces:
             assert trace.get("z") or len(trace["x"]) == len(trace["y"]) > 0, (key, trace["name"])
-    assert len(gzip.compress(page.encode())) < 30_000
+    body = gzipped_page(clock, "/modular-addition", run=run, cell=cell)
+    assert len(body) <= MAX_PAGE_BYTES
 
 
-def test_the_page_is_that_of_the_newest_run_and_names_its_networks(
-    clock: TestClient, run: str
-) -> None:
+def test_the_page_shows_the_newest_run_and_names_its_networks(clock: TestClient, run: str) -> None:
     page = clock.get("/modular-addition").text
     assert page.count(run) > 3
     for name in ("weight decay 1", "weight decay 0"):
@@ -105,14 +104,14 @@ def test_the_page_is_that_of_the_newest_run_and_names_its_networks(
     assert {t["line"]["dash"] for t in others} == {"dashdot"}, "the control is drawn beside it"
 
 
-def test_what_is_not_finished_says_so(clock: TestClient, store: Store) -> None:
-    asked = complete(store, seed=[7])
-    run_cells(store, KIND, asked, (1,), ONE_CORE, Silent())
-    name = KIND.public_id(asked)
+def test_unfinished_networks_are_marked(clock: TestClient, store: Store) -> None:
+    params = complete(store, seed=[7])
+    run_cells(store, KIND, params, (1,), ONE_CORE, Silent())
+    name = KIND.public_id(params)
     page = clock.get("/modular-addition", params={"run": name}).raise_for_status().text
     assert "not finished" in page
     assert "1 of 2 cells are finished" in page
-    assert set(sources(page)) == TRAINING | LOOKS, "the finished one is shown"
+    assert set(sources(page)) == TRAINING | CIRCUIT, "the finished one is shown"
     waiting = (
         clock.get("/modular-addition", params={"run": name, "cell": 0}).raise_for_status().text
     )
@@ -120,24 +119,26 @@ def test_what_is_not_finished_says_so(clock: TestClient, store: Store) -> None:
     assert sources(waiting) == {}
 
 
-def test_the_look_is_the_last_at_or_before_a_step(clock: TestClient, run: str) -> None:
+def test_the_circuit_is_of_the_last_evaluation_at_or_before_a_step(
+    clock: TestClient, run: str
+) -> None:
     steps = clock.get(f"/api/v1/experiments/{run}/cells/0").json()["steps"]
     page = clock.get("/modular-addition", params={"run": run, "cell": 0, "step": steps[5]}).text
     assert f'<span data-part="circuit-step">{steps[5]}</span>' in page
     between = clock.get("/modular-addition", params={"run": run, "cell": 0, "step": 10**9}).text
     assert f'<span data-part="circuit-step">{steps[-1]}</span>' in between
-    early, late = (drawn(clock, one, "circle") for one in (page, between))
+    early, late = (drawn(clock, html, "circle") for html in (page, between))
     assert early["data"][-1]["x"] != late["data"][-1]["x"]
     assert early["layout"]["xaxis"]["range"] == late["layout"]["xaxis"]["range"], "frame stays"
 
 
-def test_a_choice_is_drawn_alone(clock: TestClient, run: str) -> None:
+def test_a_chosen_head_or_neuron_is_drawn_alone(clock: TestClient, run: str) -> None:
     detail = clock.get(f"/api/v1/experiments/{run}/cells/0").json()
     neurons, planes = detail["summary"]["drawn_neurons"], detail["summary"]["planes"]
     base: dict[str, Any] = {"run": run, "cell": 0}
-    whole = clock.get("/modular-addition", params=base).text
-    assert len(drawn(clock, whole, "attention")["data"]) == 4
-    assert len(drawn(clock, whole, "neurons")["data"]) == len(neurons)
+    all_parts = clock.get("/modular-addition", params=base).text
+    assert len(drawn(clock, all_parts, "attention")["data"]) == 4
+    assert len(drawn(clock, all_parts, "neurons")["data"]) == len(neurons)
     page = clock.get("/modular-addition", params={**base, "head": 1, "neuron": neurons[3]}).text
     assert [t["name"] for t in drawn(clock, page, "attention")["data"]] == ["1 → a", "1 → b"]
     (neuron,) = drawn(clock, page, "neurons")["data"]
@@ -158,14 +159,14 @@ def test_the_circle_joins_neighbours(store: Store, clock: TestClient, run: str) 
     assert {(2 * b - 2 * a) % 7 for a, b in pairwise(numbers)} == {1}
 
 
-def test_attention_to_the_three_positions_is_all_there_is() -> None:
+def test_attention_to_the_three_positions_sums_to_one() -> None:
     scores = np.random.default_rng(0).normal(size=(2, 11)) * 5
-    found = attention_shares(scores, 5)
-    assert found.shape == (2, 2, 5, 5)
+    shares = attention_shares(scores, 5)
+    assert shares.shape == (2, 2, 5, 5)
     a, b = 3, 1
     three = np.exp([scores[1, a], scores[1, 5 + b], scores[1, 10]])
-    assert found[1, :, a, b] == pytest.approx(three[:2] / three.sum())
-    assert found.sum(axis=1).max() < 1
+    assert shares[1, :, a, b] == pytest.approx(three[:2] / three.sum())
+    assert shares.sum(axis=1).max() < 1
 
 
 @pytest.mark.parametrize(
@@ -183,11 +184,11 @@ def test_attention_to_the_three_positions_is_all_there_is() -> None:
         ({"step": "soon"}, 422),
     ],
 )
-def test_what_is_not_there_is_refused(
+def test_unknown_runs_cells_and_parts_are_refused(
     clock: TestClient, run: str, changes: dict[str, Any], status: int
 ) -> None:
-    asked = {"run": run, "cell": 0, **changes}
-    assert clock.get("/modular-addition", params=asked).status_code == status
+    params = {"run": run, "cell": 0, **changes}
+    assert clock.get("/modular-addition", params=params).status_code == status
     if "run" not in changes and "cell" not in changes:
         path = f"/figures/modular-addition/{run}/cells/0/circuit"
         assert clock.get(path, params=changes).status_code == status
@@ -201,21 +202,25 @@ def test_the_page_names_the_call_that_gives_its_data(clock: TestClient, run: str
     assert f"client.experiment_cell(&#34;{run}&#34;, 1)" in page
 
 
-def test_its_words_are_in_the_glossary(clock: TestClient, run: str) -> None:
+def test_glossary_links_resolve(clock: TestClient, run: str) -> None:
     page = clock.get("/modular-addition", params={"run": run}).text
-    glossary = clock.get("/glossary").text
-    anchors = set(re.findall(r'href="/glossary#([^"]+)"', page))
-    assert {"clock", "key-frequency", "restricted-loss", "excluded-loss"} <= anchors
-    for anchor in anchors:
-        assert f'id="{anchor}"' in glossary, anchor
+    terms = {"clock", "key-frequency", "restricted-loss", "excluded-loss"}
+    assert linked_terms(clock, page) >= terms
 
 
-def test_a_network_that_diverged_shows_its_curves_alone(
+def test_the_former_address_redirects(clock: TestClient, run: str) -> None:
+    answer = clock.get("/clock", params={"run": run, "head": 1}, follow_redirects=False)
+    assert answer.status_code == 301
+    assert answer.headers["location"] == f"/modular-addition?run={run}&head=1"
+    assert clock.get("/clock", follow_redirects=False).headers["location"] == "/modular-addition"
+
+
+def test_a_diverged_network_shows_only_its_curves(
     store: Store, clock: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(np, "isfinite", lambda values: np.zeros(np.shape(values), bool))
-    asked = complete(store, seed=[8], weight_decay=[0.0])
-    name = run_experiment(store, KIND.name, asked, ONE_CORE, Silent())
+    params = complete(store, seed=[8], weight_decay=[0.0])
+    name = run_experiment(store, KIND.name, params, ONE_CORE, Silent())
     monkeypatch.undo()
     page = clock.get("/modular-addition", params={"run": name}).raise_for_status().text
     assert "This network has diverged" in page

@@ -1,6 +1,5 @@
-"""The page of Omnigrok: its figures, its table and its words say what is stored."""
+"""The page of Omnigrok: figures, table and text match the stored run."""
 
-import gzip
 import math
 import re
 from collections.abc import Iterator
@@ -25,6 +24,12 @@ from backend.settings import Settings
 from backend.stages.experiments import get_or_create_experiment, run_cells
 from backend.store.database import Store, open_store
 from tests.app.conftest import local_client
+from tests.app.experiment_pages import (
+    MAX_PAGE_BYTES,
+    count_labels_inside_axes,
+    gzipped_page,
+    linked_terms,
+)
 from tests.stores import ONE_CORE
 
 TINY: dict[str, Any] = {"hidden": [12], "n_train": [40], "steps": 240, "learning_rate": 1e-2}
@@ -49,15 +54,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict
     """Finished, half finished and begun runs by name."""
     store = open_store(Settings(data_dir=tmp_path_factory.mktemp("omnigrok")))
     names = {}
-    for name, asked in ASKED.items():
+    for name, params in ASKED.items():
         with store.session() as session:
-            whole = validate_params(store, session, "omnigrok", asked)
-        get_or_create_experiment(store, OMNIGROK, whole)
-        count = len(OMNIGROK.parse(whole).places())
+            parameters = validate_params(store, session, "omnigrok", params)
+        get_or_create_experiment(store, OMNIGROK, parameters)
+        count = len(OMNIGROK.parse(parameters).places())
         cells = {"part": range(2), "begun": range(0)}.get(name, range(count))
         if cells:
-            run_cells(store, OMNIGROK, whole, cells, ONE_CORE, Silent())
-        names[name] = OMNIGROK.public_id(whole)
+            run_cells(store, OMNIGROK, parameters, cells, ONE_CORE, Silent())
+        names[name] = OMNIGROK.public_id(parameters)
     yield store, names
     store.engine.dispose()
 
@@ -73,16 +78,16 @@ def ids(runs: tuple[Store, dict[str, str]]) -> dict[str, str]:
     return runs[1]
 
 
-def page(client: TestClient, **asked: Any) -> str:
-    return client.get("/omnigrok", params=asked).raise_for_status().text
+def page(client: TestClient, **params: Any) -> str:
+    return client.get("/omnigrok", params=params).raise_for_status().text
 
 
 def drawn(client: TestClient, text: str) -> dict[str, Any]:
     """The figures that a page asks for, by key."""
-    found = {}
+    figures = {}
     for src, key in re.findall(r'data-src="([^"]*)" data-key="([^"]*)"', text):
-        found[key] = client.get(unescape(src)).raise_for_status().json()[key]
-    return found
+        figures[key] = client.get(unescape(src)).raise_for_status().json()[key]
+    return figures
 
 
 def named(figure: dict[str, Any], name: str) -> dict[str, Any]:
@@ -110,7 +115,7 @@ def test_the_newest_run_with_results_is_shown(visitor: TestClient, ids: dict[str
     assert "digits, 3 alphas × 2 weight decays, 60 steps (2 of 6 cells)" in text
 
 
-def test_every_network_stands_in_the_table(
+def test_every_network_has_a_table_row(
     runs: tuple[Store, dict[str, str]], visitor: TestClient, ids: dict[str, str]
 ) -> None:
     view = load_omnigrok_run(runs[0], ids["decay"])
@@ -132,7 +137,9 @@ def test_figures_of_a_network_are_its_stored_curves(
     visitor: TestClient, ids: dict[str, str]
 ) -> None:
     cells = visitor.get(f"/api/v1/experiments/{ids['decay']}").json()["cells"]
-    for cell in (c["cell"] for c in cells if c["place"]["weight_decay"] == 2):
+    decayed = [cell["cell"] for cell in cells if cell["place"]["weight_decay"] == 2]
+    assert len(decayed) == 2
+    for cell in decayed:
         figures = drawn(visitor, page(visitor, run=ids["decay"], cell=cell))
         stored = visitor.get(f"/api/v1/experiments/{ids['decay']}/cells/{cell}").json()
         steps, curves = stored["steps"], stored["curves"]
@@ -175,26 +182,20 @@ def test_on_the_sphere_the_landscape_is_that_of_the_chosen_size(
         assert f'<option value="{size}" selected>' in text
 
 
-def test_words_of_figures_stand_inside_their_axes(visitor: TestClient, ids: dict[str, str]) -> None:
+def test_labels_are_inside_their_axes(visitor: TestClient, ids: dict[str, str]) -> None:
     for name in ("decay", "sphere"):
-        for key, figure in drawn(visitor, page(visitor, run=ids[name])).items():
-            for trace in figure["data"]:
-                for axis in "xy" if trace.get("meta", {}).get("label") else "":
-                    layout = figure["layout"][f"{axis}axis"]
-                    (value,) = trace[axis]
-                    at = math.log10(value) if layout.get("type") == "log" else value
-                    low, high = layout.get("range", (-math.inf, math.inf))
-                    assert low <= at <= high, (key, trace["text"])
+        figures = drawn(visitor, page(visitor, run=ids[name]))
+        assert sum(count_labels_inside_axes(figure) for figure in figures.values()) >= 4
 
 
 def network(alpha: float, decay: float, **own: Any) -> OmnigrokCell:
-    usual: dict[str, Any] = dict.fromkeys(OmnigrokCell.__dataclass_fields__)
+    empty: dict[str, Any] = dict.fromkeys(OmnigrokCell.__dataclass_fields__)
     place = {"cell": 0, "alpha": alpha, "weight_decay": decay, "n_train": 9, "seed": 0}
-    return OmnigrokCell(**usual | place | {"test_only": False} | own)
+    return OmnigrokCell(**empty | place | {"test_only": False} | own)
 
 
 @pytest.mark.parametrize("rate", [1e-3, 3e-2])
-def test_the_law_recovers_pure_decay(rate: float) -> None:
+def test_the_decay_law_recovers_pure_decay(rate: float) -> None:
     decays = (0.03, 0.1, 0.4)
     steps = {decay: round(math.log(60 / 20) / (rate * decay)) for decay in decays}
     cells = [
@@ -226,15 +227,15 @@ def test_the_zone_is_where_the_loss_is_at_most_twice_the_lowest() -> None:
         network(alpha, 0, initial_norm=8 * alpha, train_loss=0.01, test_loss=loss)
         for alpha, loss in losses.items()
     ]
-    found = reduced_landscape(cells, 9, "final")
-    assert found is not None
-    assert (found.best.alpha, found.best.norm) == (1.0, 8.0)
-    assert found.zone == (0.5, 1.8)  # what lies beyond a hill is no part of it
+    landscape = reduced_landscape(cells, 9, "final")
+    assert landscape is not None
+    assert (landscape.best.alpha, landscape.best.norm) == (1.0, 8.0)
+    assert landscape.zone == (0.5, 1.8)  # points beyond a hill are not in the zone
     assert reduced_landscape([network(1, 0)], 9, "final") is None
 
 
 @pytest.mark.parametrize(
-    ("asked", "status"),
+    ("params", "status"),
     [
         ({"run": "0" * 16}, 404),
         ({"run": "x"}, 422),
@@ -244,25 +245,25 @@ def test_the_zone_is_where_the_loss_is_at_most_twice_the_lowest() -> None:
         ({"loss": "worst"}, 422),
     ],
 )
-def test_what_is_not_there_is_refused(
-    visitor: TestClient, ids: dict[str, str], asked: dict[str, Any], status: int
+def test_unknown_runs_sizes_and_cells_are_refused(
+    visitor: TestClient, ids: dict[str, str], params: dict[str, Any], status: int
 ) -> None:
-    answer = visitor.get("/omnigrok", params={"run": ids["decay"], **asked})
+    answer = visitor.get("/omnigrok", params={"run": ids["decay"], **params})
     assert answer.status_code == status
     if status == 422:
-        assert next(iter(asked)) in answer.text
+        assert next(iter(params)) in answer.text
 
 
 def test_a_network_that_is_not_finished_has_no_plots(
     visitor: TestClient, ids: dict[str, str]
 ) -> None:
     assert 'id="network"' not in page(visitor, run=ids["part"], cell=5)
-    begun = page(visitor, run=ids["begun"])
-    assert "0 of 1 cells are finished" in begun
-    assert 'class="plot"' not in begun
+    unstarted = page(visitor, run=ids["begun"])
+    assert "0 of 1 cells are finished" in unstarted
+    assert 'class="plot"' not in unstarted
 
 
-def test_what_is_left_can_be_asked_for_again(visitor: TestClient, ids: dict[str, str]) -> None:
+def test_an_unfinished_run_can_be_resubmitted(visitor: TestClient, ids: dict[str, str]) -> None:
     text = page(visitor, run=ids["part"])
     form = text.split('data-part="run-state"')[1].split("</form>")[0]
     fields = dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', form))
@@ -276,14 +277,12 @@ def test_what_is_left_can_be_asked_for_again(visitor: TestClient, ids: dict[str,
     assert (answer.status_code, answer.headers["location"]) == (303, f"/omnigrok?run={ids['part']}")
 
 
-def test_words_of_the_page_are_in_the_glossary_and_it_is_small(
+def test_glossary_links_resolve_and_the_page_is_small(
     visitor: TestClient, ids: dict[str, str]
 ) -> None:
-    glossary = visitor.get("/glossary").text
     for name in ("decay", "sphere"):
         text = page(visitor, run=ids[name])
         assert '<a href="/omnigrok" aria-current="page">Omnigrok</a>' in text
-        for anchor in re.findall(r'href="/glossary#([^"]*)"', text):
-            assert f'id="{anchor}"' in glossary, anchor
-        assert len(gzip.compress(text.encode(), 5)) <= 30_000
+        assert linked_terms(visitor, text) == {"goldilocks-zone", "phase-of-learning"}
+        assert len(gzipped_page(visitor, "/omnigrok", run=ids[name])) <= MAX_PAGE_BYTES
         assert " style=" not in text

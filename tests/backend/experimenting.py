@@ -15,13 +15,13 @@ Parameters = dict[str, Any]
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Store]:
+def empty_store(folder: Path) -> Iterator[Store]:
     """An empty store."""
     store = open_store(Settings(data_dir=folder))
     yield store
     store.close()
 
 
-def complete(store: Store, **asked: Any) -> Parameters:
+def complete(store: Store, **changes: Any) -> Parameters:
     with store.session() as session:
-        return validate_params(store, session, KIND, {**SMALL_GRID, **asked})
+        return validate_params(store, session, KIND, {**SMALL_GRID, **changes})

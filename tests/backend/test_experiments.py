@@ -1,4 +1,4 @@
-"""Experiments in the store: units of cells, resumed trainings, phases, theory, refusals."""
+"""Experiments in the store: units of cells, resumed trainings, refused parameters."""
 
 import os
 import signal
@@ -32,18 +32,18 @@ from backend.stages.experiments import run_cells, run_experiment
 from backend.store.content_hash import content_hash
 from backend.store.database import Store, open_store
 from backend.store.tables import Experiment, ExperimentArray, ExperimentCell, Job
-from tests.backend.experimenting import KIND, Parameters, complete, opened
+from tests.backend.experimenting import KIND, Parameters, complete, empty_store
 from tests.stores import ONE_CORE, SMALL_GRID
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with opened(tmp_path / "data") as store:
+    with empty_store(tmp_path / "data") as store:
         yield store
 
 
 class KilledError(Exception):
-    """The end of a process, as far as a test goes."""
+    """Stands for the end of a process."""
 
 
 def arrays_of(store: Store, name: str) -> dict[tuple[int, str], np.ndarray[Any, Any]]:
@@ -56,7 +56,7 @@ def arrays_of(store: Store, name: str) -> dict[tuple[int, str], np.ndarray[Any, 
 
 
 class Lines(list[str]):
-    """What was computed, as the log of work says."""
+    """Messages of the work log."""
 
     def __call__(self, record: Any) -> bool:
         self.append(record.getMessage())
@@ -80,23 +80,23 @@ def test_every_kind_of_experiment_has_jobs_and_numerics() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_preset_can_be_asked_for(store: Store, kind: str) -> None:
+def test_every_preset_has_an_estimate(store: Store, kind: str) -> None:
     for preset in experiment_kind(kind).presets:
         if "file" in str(preset.parameters) or preset.parameters.get("data") == "mnist":
             continue  # needs a person's file
-        found = estimates.estimate(store, kind, preset.parameters)
-        assert found.units
-        assert found.work > 0, preset.name
+        estimate = estimates.estimate(store, kind, preset.parameters)
+        assert estimate.units
+        assert estimate.work > 0, preset.name
     assert experiment_kind(kind).presets[0].size == "reduced"
 
 
-def test_a_grid_is_computed_once_and_shown(store: Store, computed: Lines) -> None:
-    asked = complete(store)
-    name = run_experiment(store, KIND, asked, ONE_CORE, Silent())
-    assert name == experiment_kind(KIND).public_id(asked)
+def test_a_grid_is_computed_once(store: Store, computed: Lines) -> None:
+    params = complete(store)
+    name = run_experiment(store, KIND, params, ONE_CORE, Silent())
+    assert name == experiment_kind(KIND).public_id(params)
     assert len(computed) == 1
-    assert run_experiment(store, KIND, asked, ONE_CORE, Silent()) == name
-    assert len(computed) == 1, "what is stored is not computed again"
+    assert run_experiment(store, KIND, params, ONE_CORE, Silent()) == name
+    assert len(computed) == 1, "stored cells are not computed again"
     (row,) = experiments.list_experiments(store, KIND).experiments
     assert (row.id, row.n_cells, row.n_finished, row.job) == (name, 4, 4, None)
     detail = experiments.load_cell(store, name, 3)
@@ -111,33 +111,33 @@ def test_a_grid_is_computed_once_and_shown(store: Store, computed: Lines) -> Non
 
 
 def test_a_cell_does_not_depend_on_its_unit_or_on_threads(store: Store, tmp_path: Path) -> None:
-    asked = complete(store)
-    name = run_experiment(store, KIND, asked, ONE_CORE, Silent())
+    params = complete(store)
+    name = run_experiment(store, KIND, params, ONE_CORE, Silent())
     other = open_store(Settings(data_dir=tmp_path / "other"))
     kind = experiment_kind(KIND)
     for cells in ((3,), (0, 2), (1,)):
-        run_cells(other, kind, asked, cells, Compute("cpu", 1, 2), Silent())
+        run_cells(other, kind, params, cells, Compute("cpu", 1, 2), Silent())
     for key, values in arrays_of(store, name).items():
         assert np.array_equal(arrays_of(other, name)[key], values, equal_nan=True), key
-    one, two = (
+    summaries, other_summaries = (
         [cell.summary for cell in experiments.load_experiment(s, name).cells]
         for s in (store, other)
     )
-    assert one == two
+    assert summaries == other_summaries
     other.close()
 
 
-def test_cells_that_another_was_faster_with_do_not_undo_the_others(
+def test_cells_stored_by_another_worker_do_not_undo_the_others(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, kind = complete(store), experiment_kind(KIND)
-    run_cells(store, kind, asked, (2,), ONE_CORE, Silent())
+    params, kind = complete(store), experiment_kind(KIND)
+    run_cells(store, kind, params, (2,), ONE_CORE, Silent())
     monkeypatch.setattr(stage, "missing_cells", lambda store, row, cells: list(cells))
     with pytest.raises(StoreError, match="were not stored"):
-        run_cells(store, kind, asked, range(4), ONE_CORE, Silent())
+        run_cells(store, kind, params, range(4), ONE_CORE, Silent())
     monkeypatch.undo()
     assert all(
-        cell.summary for cell in experiments.load_experiment(store, kind.public_id(asked)).cells
+        cell.summary for cell in experiments.load_experiment(store, kind.public_id(params)).cells
     )
 
 
@@ -155,7 +155,7 @@ def test_a_finished_job_whose_cells_are_gone_computes_them_again(store: Store) -
     assert is_there(store, {"experiment": name})
 
 
-def test_a_full_disk_costs_the_kept_state_alone(
+def test_a_full_disk_loses_only_the_saved_state(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: Any) -> None:
@@ -167,69 +167,67 @@ def test_a_full_disk_costs_the_kept_state_alone(
     assert all(cell.summary for cell in experiments.load_experiment(store, name).cells)
 
 
-def test_what_one_stack_fails_of_is_said_at_once(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, begun = CELL_FUNCTIONS[KIND], time.monotonic()
+def test_a_failed_stack_stops_the_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, start = CELL_FUNCTIONS[KIND], time.monotonic()
 
-    def fails(asked: Parameters, cells: Any, bench: Any) -> Any:
+    def fails(params: Parameters, cells: Any, context: Any) -> Any:
         if 1 in cells:
             raise ValueError("the second stack")
-        return real(asked, cells, bench)
+        return real(params, cells, context)
 
     monkeypatch.setitem(CELL_FUNCTIONS, KIND, fails)
-    asked = complete(store, steps=500_000, stop_early=False)
+    params = complete(store, steps=500_000, stop_early=False)
     with pytest.raises(InvalidInputError, match="the second stack"):
-        run_experiment(store, KIND, asked, Compute("cpu", 1, 2), Silent())
-    assert time.monotonic() - begun < 30
+        run_experiment(store, KIND, params, Compute("cpu", 1, 2), Silent())
+    assert time.monotonic() - start < 30
 
 
-def test_a_training_that_was_cut_off_goes_on(
+def test_an_interrupted_training_resumes(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = complete(store, steps=400, stop_early=False)
-    whole = arrays_of(store, run_experiment(store, KIND, asked, ONE_CORE, Silent()))
+    params = complete(store, steps=400, stop_early=False)
+    expected = arrays_of(store, run_experiment(store, KIND, params, ONE_CORE, Silent()))
     other = open_store(Settings(data_dir=tmp_path / "other"))
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr("compute.ensembles.trainer.PROGRESS_SECONDS", 0.0)
-    saved = stage._SavedTraining.save
+    save = stage._SavedTraining.save
     steps: list[int] = []
 
-    def dies(self: Any, training: Any) -> None:
-        saved(self, training)
+    def interrupt(self: Any, training: Any) -> None:
+        save(self, training)
         steps.append(training.step)
         if training.step == 150 and steps.count(150) == 1:
             raise KilledError
 
-    monkeypatch.setattr(stage._SavedTraining, "save", dies)
+    monkeypatch.setattr(stage._SavedTraining, "save", interrupt)
     with pytest.raises(KilledError):
-        run_experiment(other, KIND, asked, ONE_CORE, Silent())
+        run_experiment(other, KIND, params, ONE_CORE, Silent())
     assert list((tmp_path / "other/experiments").glob("*.safetensors"))
-    name = run_experiment(other, KIND, asked, ONE_CORE, Silent())
+    name = run_experiment(other, KIND, params, ONE_CORE, Silent())
     first, second = steps[: steps.index(150) + 1], steps[steps.index(150) + 1 :]
     assert first == list(range(151))
-    assert second[0] == 150, "begins where it was saved"
+    assert second[0] == 150, "resumes from the saved state"
     for key, values in arrays_of(other, name).items():
-        assert np.array_equal(values, whole[key], equal_nan=True), key
-    assert not list((tmp_path / "other/experiments").iterdir()), "committed: nothing to go on from"
+        assert np.array_equal(values, expected[key], equal_nan=True), key
+    assert not list((tmp_path / "other/experiments").iterdir()), "no state is left"
     other.close()
 
 
-def test_a_damaged_state_is_begun_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = complete(store, steps=40)
+def test_a_damaged_state_starts_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = complete(store, steps=40)
     kind = experiment_kind(KIND)
-    path = stage._SavedTraining(store, kind.key(asked), range(4)).path
+    path = stage._SavedTraining(store, kind.key(params), range(4)).path
     path.parent.mkdir()
     path.write_bytes(b"no state of anything")
-    run_experiment(store, KIND, asked, ONE_CORE, Silent())
+    run_experiment(store, KIND, params, ONE_CORE, Silent())
     assert not path.exists()
 
 
-def test_cells_that_are_not_finished_have_no_phase(store: Store) -> None:
-    asked = complete(store)
+def test_unfinished_cells_have_no_phase(store: Store) -> None:
+    params = complete(store)
     kind = experiment_kind(KIND)
-    run_cells(store, kind, asked, (1,), ONE_CORE, Silent())
-    name = kind.public_id(asked)
+    run_cells(store, kind, params, (1,), ONE_CORE, Silent())
+    name = kind.public_id(params)
     view = phase_diagrams.load_phase_diagram(store, name)
     assert [cell.phase is not None for cell in view.cells] == [False, True, False, False]
     assert sum(view.counts[phase] for phase in "CGMX") == 1
@@ -243,10 +241,10 @@ def test_cells_that_are_not_finished_have_no_phase(store: Store) -> None:
         experiments.load_experiment(store, "0" * 16)
 
 
-def test_a_run_that_waits_for_its_worker_is_shown(store: Store) -> None:
-    asked = complete(store)
+def test_a_queued_run_is_shown(store: Store) -> None:
+    params = complete(store)
     job = submit(store, KIND, SMALL_GRID)
-    name = experiment_kind(KIND).public_id(asked)
+    name = experiment_kind(KIND).public_id(params)
     detail = experiments.load_experiment(store, name)
     assert detail.experiment.job is not None
     assert detail.experiment.job.id == job.id
@@ -257,7 +255,7 @@ def test_a_run_that_waits_for_its_worker_is_shown(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "parameter", "words"),
+    ("params", "parameter", "message"),
     [
         ({"y": "lr_representation"}, None, "both axes are lr_representation"),
         ({"x_values": [1e-2, 1e-3]}, None, "values of lr_representation must be ascending"),
@@ -274,13 +272,13 @@ def test_a_run_that_waits_for_its_worker_is_shown(store: Store) -> None:
         ({"surprise": 1}, "surprise", "Extra inputs"),
     ],
 )
-def test_what_makes_no_grid_is_refused_by_name(
-    store: Store, asked: Parameters, parameter: str | None, words: str
+def test_invalid_grids_are_refused_by_name(
+    store: Store, params: Parameters, parameter: str | None, message: str
 ) -> None:
-    with pytest.raises(InvalidInputError) as refused:
-        complete(store, **asked)
-    assert words in refused.value.problem
-    assert refused.value.parameter == parameter
+    with pytest.raises(InvalidInputError) as error:
+        complete(store, **params)
+    assert message in error.value.problem
+    assert error.value.parameter == parameter
     with store.session() as session:
         assert session.scalars(select(Experiment)).all() == []
 
@@ -288,8 +286,8 @@ def test_what_makes_no_grid_is_refused_by_name(
 def test_equal_requests_are_one_experiment(store: Store) -> None:
     kind = experiment_kind(KIND)
     plain = kind.key(complete(store))
-    assert kind.key(complete(store, p=10, dim=1)) == plain, "what is usual may be said"
-    assert kind.key(complete(store, lr_decoder=0.7)) == plain, "an axis has no other value"
+    assert kind.key(complete(store, p=10, dim=1)) == plain, "defaults may be given"
+    assert kind.key(complete(store, lr_decoder=0.7)) == plain, "the value of an axis is not used"
     assert kind.key(complete(store, lr_decoder=0.7, y="wd_decoder")) != plain
     assert kind.key(complete(store, seed=2)) != plain
 
@@ -299,7 +297,7 @@ def test_units_of_work_hold_every_cell_once(count: int, size: int) -> None:
     assert [cell for cells in cell_ranges(count, size) for cell in cells] == list(range(count))
 
 
-def test_an_experiment_and_its_cells_go_together(store: Store) -> None:
+def test_deleting_an_experiment_deletes_its_cells(store: Store) -> None:
     run_experiment(store, KIND, complete(store, steps=30), ONE_CORE, Silent())
     with store.begin() as session:
         session.execute(delete(Experiment))
@@ -308,12 +306,12 @@ def test_an_experiment_and_its_cells_go_together(store: Store) -> None:
             assert session.scalars(select(table)).all() == []
 
 
-def test_an_interrupt_ends_all_stacks(tmp_path: Path) -> None:
+def test_an_interrupt_stops_all_stacks(tmp_path: Path) -> None:
     """Ctrl-C while two stacks train: the command ends at once, and goes on later."""
     settings = {"QUANTA_DATA_DIR": str(tmp_path / "data"), "QUANTA_DEVICE": "cpu"}
-    asked = ["x_values=[0.001]", "y_values=[0.0001,0.0002]", "steps=200000", "stop_early=false"]
+    params = ["x_values=[0.001]", "y_values=[0.0001,0.0002]", "steps=200000", "stop_early=false"]
     with subprocess.Popen(
-        [sys.executable, "-m", "backend.cli", "experiment", "run", KIND, *asked, "--json"],
+        [sys.executable, "-m", "backend.cli", "experiment", "run", KIND, *params, "--json"],
         env={**os.environ, **settings},
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -1,4 +1,4 @@
-"""Modular addition as an experiment: cells, what they keep, company, and interruptions."""
+"""Modular addition as an experiment: cells, their arrays, stacks and resumed trainings."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,14 +50,14 @@ def run(store: Store, **changes: Any) -> str:
 
 
 def test_cells_are_products_of_their_lists(store: Store) -> None:
-    asked = complete(store, seed=[4, 2], alpha=[0.8, 1])
-    places = KIND.parse(asked).places()
+    params = complete(store, seed=[4, 2], alpha=[0.8, 1])
+    places = KIND.parse(params).places()
     assert len(places) == 8
     assert places[0] == {"weight_decay": 1.0, "alpha": 0.8, "seed": 4}
     assert places[1] == {"weight_decay": 0.0, "alpha": 0.8, "seed": 4}
     assert places[-1] == {"weight_decay": 0.0, "alpha": 1.0, "seed": 2}
     assert [len(unit) for unit in cell_ranges(8, KIND.cells_per_unit)] == [2, 2, 2, 2]
-    assert KIND.parse(asked).flop() == pytest.approx(4 * KIND.parse(complete(store)).flop())
+    assert KIND.parse(params).flop() == pytest.approx(4 * KIND.parse(complete(store)).flop())
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_cells_are_products_of_their_lists(store: Store) -> None:
         ("d_model", {"heads": 3}),
     ],
 )
-def test_what_makes_no_cells_is_refused(store: Store, field: str, changes: dict[str, Any]) -> None:
+def test_invalid_parameters_are_refused(store: Store, field: str, changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError) as raised:
         complete(store, **changes)
     assert raised.value.parameter == field
@@ -79,39 +79,39 @@ def test_what_makes_no_cells_is_refused(store: Store, field: str, changes: dict[
 @pytest.mark.parametrize("preset", KIND.presets, ids=lambda preset: preset.name)
 def test_presets_make_cells(store: Store, preset: Any) -> None:
     with store.session() as session:
-        asked = validate_params(store, session, KIND.name, preset.parameters)
-    assert len(KIND.parse(asked).places()) >= 1
-    assert (KIND.parse(asked).flop() < 1e13) == (preset.size == "reduced")
+        params = validate_params(store, session, KIND.name, preset.parameters)
+    assert len(KIND.parse(params).places()) >= 1
+    assert (KIND.parse(params).flop() < 1e13) == (preset.size == "reduced")
 
 
-def test_a_cell_keeps_its_curves_and_its_clock(store: Store) -> None:
+def test_a_cell_stores_its_curves_and_its_circuit(store: Store) -> None:
     name = run(store)
-    shown = load_cell(store, name, 0)
+    detail = load_cell(store, name, 0)
     values = load_cell_arrays(store, name, 0)
-    looks, p, heads = len(shown.steps), 7, 2
-    assert shown.steps[0] == 0
-    assert shown.steps[-1] == 59
-    assert {"train_loss", "restricted_loss", "excluded_loss", "key_share"} <= set(shown.curves)
+    n_evals, p, heads = len(detail.steps), 7, 2
+    assert detail.steps[0] == 0
+    assert detail.steps[-1] == 59
+    assert {"train_loss", "restricted_loss", "excluded_loss", "key_share"} <= set(detail.curves)
     assert "parameters" not in values
-    assert values["embedding_spectrum"].shape == values["logit_spectrum"].shape == (looks, 3)
+    assert values["embedding_spectrum"].shape == values["logit_spectrum"].shape == (n_evals, 3)
     assert values["embedding_spectrum"].sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert values["attention_scores"].shape == (looks, heads, 2 * p + 1)
-    planes, moments = len(shown.summary["planes"]), len(values["moment"])
-    assert values["circle"].shape == (looks, planes, p, 2)
-    assert values["principal"].shape == (looks, p, 2)
-    drawn = shown.summary["drawn_neurons"]
+    assert values["attention_scores"].shape == (n_evals, heads, 2 * p + 1)
+    planes, moments = len(detail.summary["planes"]), len(values["moment"])
+    assert values["circle"].shape == (n_evals, planes, p, 2)
+    assert values["principal"].shape == (n_evals, p, 2)
+    drawn = detail.summary["drawn_neurons"]
     assert values["neuron_maps"].shape == (moments, len(drawn), p, p)
-    assert values["logit_energy"].shape == (looks, 4, 4)
+    assert values["logit_energy"].shape == (n_evals, 4, 4)
     assert values["neuron_frequency"].shape == values["neuron_share"].shape == (16,)
-    assert shown.summary["final_train_loss"] == pytest.approx(shown.curves["train_loss"][-1])
-    key = shown.summary["key_frequencies"]
-    assert shown.summary["final_key_share"] == pytest.approx(
-        values["embedding_spectrum"][-1, [k - 1 for k in key]].sum(), rel=1e-5
+    assert detail.summary["final_train_loss"] == pytest.approx(detail.curves["train_loss"][-1])
+    key_frequencies = detail.summary["key_frequencies"]
+    assert detail.summary["final_key_share"] == pytest.approx(
+        values["embedding_spectrum"][-1, [k - 1 for k in key_frequencies]].sum(), rel=1e-5
     )
-    assert sum(one.nbytes for one in values.values()) < 3e6
+    assert sum(array.nbytes for array in values.values()) < 3e6
 
 
-def test_a_cell_alone_is_the_cell_in_company(store: Store) -> None:
+def test_a_cell_does_not_depend_on_its_stack(store: Store) -> None:
     together, alone = run(store), run(store, weight_decay=[0.0])
     first, second = load_cell_arrays(store, together, 1), load_cell_arrays(store, alone, 0)
     assert set(first) == set(second)
@@ -123,45 +123,45 @@ def test_a_cell_alone_is_the_cell_in_company(store: Store) -> None:
     )
 
 
-def test_what_was_cut_off_goes_on_to_the_same_end(
+def test_an_interrupted_training_resumes_to_the_same_result(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = open_store(Settings(data_dir=tmp_path / "whole"))
-    expected = load_cell_arrays(whole, run(whole, seed=[9]), 0)
-    whole.engine.dispose()
+    other_store = open_store(Settings(data_dir=tmp_path / "whole"))
+    expected = load_cell_arrays(other_store, run(other_store, seed=[9]), 0)
+    other_store.engine.dispose()
 
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr("compute.ensembles.trainer.PROGRESS_SECONDS", 0.0)
-    taken: list[int] = []
+    steps: list[int] = []
     step = Trainer._take_step
 
-    def breaking(training: Trainer) -> None:
+    def interrupt(training: Trainer) -> None:
         if training.step == 40:
             raise KeyboardInterrupt
         step(training)
 
-    monkeypatch.setattr(Trainer, "_take_step", breaking)
+    monkeypatch.setattr(Trainer, "_take_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(store, seed=[9])
     saved = store.settings.data_dir / stage.FOLDER
     assert len(list(saved.glob("*.safetensors"))) == 1
 
-    def noting(training: Trainer) -> None:
-        taken.append(training.step)
+    def record_step(training: Trainer) -> None:
+        steps.append(training.step)
         step(training)
 
-    monkeypatch.setattr(Trainer, "_take_step", noting)
-    found = load_cell_arrays(store, run(store, seed=[9]), 0)
-    assert taken[0] >= 39
+    monkeypatch.setattr(Trainer, "_take_step", record_step)
+    resumed = load_cell_arrays(store, run(store, seed=[9]), 0)
+    assert steps[0] >= 39
     for name, values in expected.items():
-        assert np.array_equal(values, found[name], equal_nan=True), name
+        assert np.array_equal(values, resumed[name], equal_nan=True), name
     assert not list(saved.iterdir())
 
 
-def test_what_grows_beyond_bounds_is_a_gap(store: Store) -> None:
+def test_a_diverged_curve_has_gaps(store: Store) -> None:
     name = run(store, weight_decay=[0.0], learning_rate=10.0, alpha=[1000.0])
-    shown = load_cell(store, name, 0)
-    assert shown.summary["final_train_loss"] is None or shown.summary["final_train_loss"] > 1
-    assert len(shown.curves["train_loss"]) == len(shown.steps)
+    detail = load_cell(store, name, 0)
+    assert detail.summary["final_train_loss"] is None or detail.summary["final_train_loss"] > 1
+    assert len(detail.curves["train_loss"]) == len(detail.steps)
     for values in load_cell_arrays(store, name, 0).values():
         assert not np.isinf(values).any()

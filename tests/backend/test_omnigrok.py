@@ -1,4 +1,4 @@
-"""Omnigrok as an experiment: what may be asked, what its cells are, and that a cell is its own."""
+"""Omnigrok as an experiment: valid parameters, cells and stacks, resumed trainings, stored keys."""
 
 import gzip
 import math
@@ -32,14 +32,14 @@ from tests.stores import ONE_CORE
 TINY: dict[str, Any] = {"alphas": [1.0], "hidden": [8], "n_train": [30], "steps": 60}
 
 
-def complete(store: Store, **asked: Any) -> dict[str, Any]:
+def complete(store: Store, **params: Any) -> dict[str, Any]:
     with store.session() as session:
-        return validate_params(store, session, "omnigrok", {**TINY, **asked})
+        return validate_params(store, session, "omnigrok", {**TINY, **params})
 
 
-def refused(store: Store, **asked: Any) -> InvalidInputError:
+def refused(store: Store, **params: Any) -> InvalidInputError:
     with pytest.raises(InvalidInputError) as caught:
-        complete(store, **asked)
+        complete(store, **params)
     return caught.value
 
 
@@ -48,13 +48,13 @@ def alone(training: Trainer, part: Sequence[int] | None = None) -> TrainResult:
     return training.train()
 
 
-def computed(asked: dict[str, Any], cells: list[int], folder: Path = Path()) -> list[CellResult]:
+def compute(params: dict[str, Any], cells: list[int], folder: Path = Path()) -> list[CellResult]:
     """Compute cells without a store."""
-    found: list[CellResult] = []
-    left = CELL_FUNCTIONS["omnigrok"](
-        OMNIGROK.parse(asked), cells, CellContext("cpu", folder, alone, found.extend)
+    results: list[CellResult] = []
+    returned = CELL_FUNCTIONS["omnigrok"](
+        OMNIGROK.parse(params), cells, CellContext("cpu", folder, alone, results.extend)
     )
-    return [*found, *left]
+    return [*results, *returned]
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,11 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened.engine.dispose()
 
 
-def test_what_is_left_out_is_as_published(store: Store) -> None:
-    asked = complete(store, hidden=None, n_train=[300, 100], alphas=[8, 1])
-    assert (asked["hidden"], asked["test_threshold"], asked["mnist"]) == ([100, 100], 0.9, None)
-    assert asked == complete(store, hidden=[100, 100], n_train=[100, 300], alphas=[1, 8])
-    assert OMNIGROK.parse(asked).places() == [
+def test_defaults_are_as_published(store: Store) -> None:
+    params = complete(store, hidden=None, n_train=[300, 100], alphas=[8, 1])
+    assert (params["hidden"], params["test_threshold"], params["mnist"]) == ([100, 100], 0.9, None)
+    assert params == complete(store, hidden=[100, 100], n_train=[100, 300], alphas=[1, 8])
+    assert OMNIGROK.parse(params).places() == [
         {"n_train": n, "seed": 0, "weight_decay": 0.0, "alpha": alpha}
         for n in (100, 300)
         for alpha in (1.0, 8.0)
@@ -77,7 +77,7 @@ def test_what_is_left_out_is_as_published(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameter", "asked"),
+    ("parameter", "params"),
     [
         ("alphas", {"alphas": [0.0]}),
         ("alphas", {"alphas": [1.0, 1.0]}),
@@ -97,20 +97,22 @@ def test_what_is_left_out_is_as_published(store: Store) -> None:
         ("data", {"data": "imagenet"}),
     ],
 )
-def test_a_refusal_names_its_parameter(empty: Store, parameter: str, asked: dict[str, Any]) -> None:
-    error = refused(empty, **asked)
+def test_a_refusal_names_its_parameter(
+    empty: Store, parameter: str, params: dict[str, Any]
+) -> None:
+    error = refused(empty, **params)
     assert error.parameter == parameter
     assert parameter in error.problem
 
 
-def test_every_preset_can_be_asked_for_where_its_data_are(store: Store) -> None:
+def test_every_preset_is_valid_if_its_data_exist(store: Store) -> None:
     write_mnist(store.settings.data_dir / "imports" / "mnist", 60_000)
     for preset in KINDS["omnigrok"].presets:
         with store.session() as session:
-            asked = validate_params(store, session, "omnigrok", preset.parameters)
-        assert OMNIGROK.parse(asked).flop() > 0
+            params = validate_params(store, session, "omnigrok", preset.parameters)
+        assert OMNIGROK.parse(params).flop() > 0
         # Some two minutes of one core that does eighty billion operations a second.
-        assert preset.size == "full" or OMNIGROK.parse(asked).flop() < 1e13
+        assert preset.size == "full" or OMNIGROK.parse(params).flop() < 1e13
 
 
 names = st.lists(st.integers(1, 40), min_size=1, max_size=4, unique=True)
@@ -118,10 +120,10 @@ names = st.lists(st.integers(1, 40), min_size=1, max_size=4, unique=True)
 
 @given(names, names, names, names)
 @settings(max_examples=30)
-def test_cells_are_all_combinations_and_those_of_one_size_stand_together(
+def test_cells_are_all_combinations_ordered_by_size(
     alphas: list[int], decays: list[int], sizes: list[int], seeds: list[int]
 ) -> None:
-    asked = {
+    parameters = {
         "alphas": alphas,
         "weight_decays": decays,
         "n_train": sizes,
@@ -134,35 +136,37 @@ def test_cells_are_all_combinations_and_those_of_one_size_stand_together(
         "steps": 10,
         "test_threshold": 0.9,
     }
-    params = OMNIGROK.parse(asked)
-    found = params.places()
-    assert len({tuple(place.values()) for place in found}) == len(found)
-    assert len(found) == len(alphas) * len(decays) * len(sizes) * len(seeds)
-    assert [place["n_train"] for place in found] == sorted(
-        (place["n_train"] for place in found), key=sizes.index
+    params = OMNIGROK.parse(parameters)
+    places = params.places()
+    assert len({tuple(place.values()) for place in places}) == len(places)
+    assert len(places) == len(alphas) * len(decays) * len(sizes) * len(seeds)
+    assert [place["n_train"] for place in places] == sorted(
+        (place["n_train"] for place in places), key=sizes.index
     )
-    cost = sum(params.flop_per_step(place["n_train"]) for place in found)
-    assert OMNIGROK.parse({**asked, "steps": 70}).flop() == pytest.approx(70 * cost)
+    cost = sum(params.flop_per_step(place["n_train"]) for place in places)
+    assert OMNIGROK.parse({**parameters, "steps": 70}).flop() == pytest.approx(70 * cost)
 
 
-def test_stacks_are_of_one_size_and_fit_into_memory(empty: Store) -> None:
+def test_stacks_have_one_size_and_fit_in_memory(empty: Store) -> None:
     write_mnist(empty.settings.data_dir / "imports" / "mnist", 60_000)
-    landscape = next(one for one in OMNIGROK.presets if one.name == "mnist_landscape").parameters
-    asked = complete(empty, **{**landscape, "hidden": [200, 200]})
-    whole = OMNIGROK.parse(asked).places()
-    found = split_into_stacks(OMNIGROK.parse(asked), range(len(whole)))
-    assert sorted(cell for parts in found.values() for part in parts for cell in part) == list(
-        range(588)
-    )
-    for size, parts in found.items():
-        assert {whole[cell]["n_train"] for part in parts for cell in part} == {size}
-        for part in parts:
-            assert len(part) * (size + 10_000) * (784 + 200 + 200 + 10) <= MAX_ACTIVATIONS
-    assert (len(found[10]), len(found[60_000])) == (1, 2)
+    landscape = next(
+        preset for preset in OMNIGROK.presets if preset.name == "mnist_landscape"
+    ).parameters
+    parameters = complete(empty, **{**landscape, "hidden": [200, 200]})
+    places = OMNIGROK.parse(parameters).places()
+    stacks = split_into_stacks(OMNIGROK.parse(parameters), range(len(places)))
+    assert sorted(
+        cell for stacks_of_size in stacks.values() for stack in stacks_of_size for cell in stack
+    ) == list(range(588))
+    for size, stacks_of_size in stacks.items():
+        assert {places[cell]["n_train"] for stack in stacks_of_size for cell in stack} == {size}
+        for stack in stacks_of_size:
+            assert len(stack) * (size + 10_000) * (784 + 200 + 200 + 10) <= MAX_ACTIVATIONS
+    assert (len(stacks[10]), len(stacks[60_000])) == (1, 2)
 
 
-def test_a_run_is_stored_as_it_went(store: Store) -> None:
-    asked = complete(
+def test_a_run_is_stored_as_computed(store: Store) -> None:
+    params = complete(
         store,
         alphas=[1.0, 4.0],
         weight_decays=[0.0, 1.0],
@@ -170,11 +174,11 @@ def test_a_run_is_stored_as_it_went(store: Store) -> None:
         learning_rate=3e-3,
         hidden=[24],
     )
-    name = run_experiment(store, "omnigrok", asked, ONE_CORE, Silent())
+    name = run_experiment(store, "omnigrok", params, ONE_CORE, Silent())
     detail = experiments.load_experiment(store, name)
     assert (detail.experiment.n_finished, detail.experiment.n_cells) == (4, 4)
     assert detail.experiment.page == f"/omnigrok?run={name}"
-    for row, direct in zip(detail.cells, computed(asked, [0, 1, 2, 3]), strict=True):
+    for row, direct in zip(detail.cells, compute(params, [0, 1, 2, 3]), strict=True):
         cell = experiments.load_cell(store, name, row.cell)
         assert row.summary == cell.summary == direct.summary
         assert cell.steps == tuple(direct.arrays["step"].tolist())
@@ -185,7 +189,7 @@ def test_a_run_is_stored_as_it_went(store: Store) -> None:
         assert row.summary["best_test_loss"] <= row.summary["final_test_loss"]
         assert cell.curves["norm"][0] == pytest.approx(row.summary["initial_norm"], rel=1e-6)
         if (step := row.summary["train_step"]) is not None:
-            assert step % asked["eval_every"] == 0
+            assert step % params["eval_every"] == 0
     small, large = detail.cells[0].summary, detail.cells[1].summary
     assert small is not None
     assert large is not None
@@ -194,87 +198,87 @@ def test_a_run_is_stored_as_it_went(store: Store) -> None:
     assert small["final_test_loss"] < large["final_test_loss"]
 
 
-def test_a_cell_is_the_same_alone_and_in_company(store: Store) -> None:
-    asked = complete(
+def test_a_cell_does_not_depend_on_its_stack(store: Store) -> None:
+    params = complete(
         store, alphas=[0.5, 2.0], n_train=[20, 35], seeds=[0, 3], batch_size=8, stop_early=True
     )
-    company = computed(asked, list(range(8)))
-    assert [one.cell for one in company] == list(range(8))
+    together = compute(params, list(range(8)))
+    assert [alone.cell for alone in together] == list(range(8))
     for cell in (1, 6):
-        one = computed(asked, [cell])[0]
-        assert one.summary == company[cell].summary
-        assert one.arrays.keys() == company[cell].arrays.keys()
-        for name, values in one.arrays.items():
-            assert np.array_equal(values, company[cell].arrays[name], equal_nan=True), name
+        alone = compute(params, [cell])[0]
+        assert alone.summary == together[cell].summary
+        assert alone.arrays.keys() == together[cell].arrays.keys()
+        for name, values in alone.arrays.items():
+            assert np.array_equal(values, together[cell].arrays[name], equal_nan=True), name
 
 
-def test_a_cell_on_the_sphere_is_the_same_alone_and_in_company(store: Store) -> None:
-    asked = complete(store, alphas=[0.5, 1.0, 2.0, 4.0], on_sphere=True, seeds=[0, 3])
-    company = computed(asked, list(range(8)))
-    for some in ([2], [1, 5], [0, 3, 7]):
-        for one in computed(asked, some):
-            assert one.summary == company[one.cell].summary
+def test_a_cell_on_the_sphere_does_not_depend_on_its_stack(store: Store) -> None:
+    params = complete(store, alphas=[0.5, 1.0, 2.0, 4.0], on_sphere=True, seeds=[0, 3])
+    together = compute(params, list(range(8)))
+    for cells in ([2], [1, 5], [0, 3, 7]):
+        for result in compute(params, cells):
+            assert result.summary == together[result.cell].summary
 
 
 def test_without_gradients_the_norm_decays_by_the_law(store: Store) -> None:
     # AdamW's own steps are of the size of the learning rate: next to nothing at this one.
     rate, decay, steps = 1e-6, 1e3, 400
-    asked = complete(
+    params = complete(
         store, alphas=[8.0], weight_decays=[decay], learning_rate=rate, steps=steps, eval_every=50
     )
-    norm = computed(asked, [0])[0].arrays
+    norm = compute(params, [0])[0].arrays
     law = norm["norm"][0] * np.exp(-rate * decay * norm["step"])
     assert norm["norm"] == pytest.approx(law, rel=1e-3)
 
 
-def test_on_the_sphere_the_norm_stays(store: Store) -> None:
-    asked = complete(store, alphas=[0.3, 3.0], on_sphere=True)
-    for alpha, one in zip((0.3, 3.0), computed(asked, [0, 1]), strict=True):
-        norm = one.arrays["norm"]
+def test_on_the_sphere_the_norm_is_constant(store: Store) -> None:
+    params = complete(store, alphas=[0.3, 3.0], on_sphere=True)
+    for alpha, result in zip((0.3, 3.0), compute(params, [0, 1]), strict=True):
+        norm = result.arrays["norm"]
         assert norm == pytest.approx(np.full_like(norm, norm[0]), rel=1e-5)
-        assert one.summary["initial_norm"] == pytest.approx(
-            alpha * computed(complete(store, on_sphere=True), [0])[0].summary["initial_norm"],
+        assert result.summary["initial_norm"] == pytest.approx(
+            alpha * compute(complete(store, on_sphere=True), [0])[0].summary["initial_norm"],
             rel=1e-5,
         )
 
 
-class CutOffError(Exception):
+class InterruptError(Exception):
     """What ends a training between two steps."""
 
 
 @pytest.mark.parametrize("steps_before", [0, 1])
-def test_what_was_cut_off_goes_on_from_where_it_was_saved(
+def test_an_interrupted_training_resumes_from_its_saved_state(
     store: Store, monkeypatch: pytest.MonkeyPatch, steps_before: int
 ) -> None:
     from backend.stages import experiments as stage
 
-    asked = complete(store, n_train=[20, 35], steps=300)
-    expected = computed(asked, [0, 1])
+    params = complete(store, n_train=[20, 35], steps=300)
+    expected = compute(params, [0, 1])
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr("compute.ensembles.trainer.PROGRESS_SECONDS", 0.0)
-    begun: list[tuple[int, int]] = []
+    starts: list[tuple[int, int]] = []
     run = Trainer.train
 
-    def cut_off(self: Trainer, until: int | None = None, on_progress: Any = None) -> TrainResult:
+    def interrupt(self: Trainer, until: int | None = None, on_progress: Any = None) -> TrainResult:
         del until
-        begun.append((len(self.networks.evaluate(0, ["norm"])["norm"]), self.step))
-        if len(begun) == 1 + steps_before:
+        starts.append((len(self.networks.evaluate(0, ["norm"])["norm"]), self.step))
+        if len(starts) == 1 + steps_before:
             run(self, 200, on_progress)
-            raise CutOffError
+            raise InterruptError
         return run(self, None, on_progress)
 
-    monkeypatch.setattr(Trainer, "train", cut_off)
-    with pytest.raises(CutOffError):
-        run_cells(store, OMNIGROK, asked, [0, 1], ONE_CORE, Silent())
-    run_cells(store, OMNIGROK, asked, [0, 1], ONE_CORE, Silent())
-    resumed = [step for _, step in begun[1 + steps_before :]]
+    monkeypatch.setattr(Trainer, "train", interrupt)
+    with pytest.raises(InterruptError):
+        run_cells(store, OMNIGROK, params, [0, 1], ONE_CORE, Silent())
+    run_cells(store, OMNIGROK, params, [0, 1], ONE_CORE, Silent())
+    resumed = [step for _, step in starts[1 + steps_before :]]
     assert resumed == ([199, 0] if steps_before == 0 else [199]), "what is committed stays"
-    name = OMNIGROK.public_id(asked)
-    for one in expected:
-        stored = experiments.load_cell(store, name, one.cell)
-        assert stored.summary == one.summary
+    name = OMNIGROK.public_id(params)
+    for result in expected:
+        stored = experiments.load_cell(store, name, result.cell)
+        assert stored.summary == result.summary
         for curve, values in stored.curves.items():
-            assert values == pytest.approx(one.arrays[curve].tolist())
+            assert values == pytest.approx(result.arrays[curve].tolist())
     assert not list((store.settings.data_dir / "experiments").iterdir())
 
 
@@ -293,28 +297,28 @@ def write_mnist(folder: Path, count: int = 40) -> None:
 def test_mnist_comes_from_a_folder_and_is_part_of_the_key(store: Store) -> None:
     imports = store.settings.data_dir / "imports"
     folder = imports / "digits"
-    mine = {"data": "mnist", "mnist": "digits", "n_train": [20], "steps": 12}
-    assert "is no folder below imports" in refused(store, **mine).problem
+    request = {"data": "mnist", "mnist": "digits", "n_train": [20], "steps": 12}
+    assert "is no folder below imports" in refused(store, **request).problem
     write_mnist(folder)
-    asked = complete(store, **mine)
-    assert asked["mnist"]["file"] == "digits"
-    assert (asked["hidden"], asked["test_threshold"]) == ([8], 0.6)
-    assert refused(store, **{**mine, "n_train": [41]}).parameter == "n_train"
-    found = computed(asked, [0], imports)[0]
-    assert math.isfinite(found.summary["final_train_loss"])
+    params = complete(store, **request)
+    assert params["mnist"]["file"] == "digits"
+    assert (params["hidden"], params["test_threshold"]) == ([8], 0.6)
+    assert refused(store, **{**request, "n_train": [41]}).parameter == "n_train"
+    result = compute(params, [0], imports)[0]
+    assert math.isfinite(result.summary["final_train_loss"])
 
     labels = folder / f"{FILES['labels']}.gz"
     write_mnist(folder, 39)
     with pytest.raises(ValueError, match="mnist digits has changed since the request"):
-        computed(asked, [0], imports)
-    assert OMNIGROK.key(complete(store, **mine)) != OMNIGROK.key(asked)
+        compute(params, [0], imports)
+    assert OMNIGROK.key(complete(store, **request)) != OMNIGROK.key(params)
     labels.unlink()
-    error = refused(store, **mine)
+    error = refused(store, **request)
     assert error.parameter == "mnist"
     assert error.problem.startswith("mnist: digits has no train-labels-idx1-ubyte")
     labels.write_bytes(b"no")
     (folder / f"{FILES['images']}.gz").write_bytes(b"PK\x03\x04....")
-    assert "not an IDX file of MNIST images" in refused(store, **mine).problem
+    assert "not an IDX file of MNIST images" in refused(store, **request).problem
 
 
 # Keys computed before `look_every` was renamed to `eval_every`.
@@ -345,8 +349,8 @@ def test_an_experiment_stored_before_the_rename_is_found(store: Store) -> None:
 
 
 def test_an_unfinished_experiment_lists_all_its_cells(store: Store) -> None:
-    asked = complete(store, alphas=[1.0, 2.0])
-    get_or_create_experiment(store, OMNIGROK, asked)
-    run_cells(store, OMNIGROK, asked, [1], ONE_CORE, Silent())
-    cells = experiments.load_experiment(store, OMNIGROK.public_id(asked)).cells
+    params = complete(store, alphas=[1.0, 2.0])
+    get_or_create_experiment(store, OMNIGROK, params)
+    run_cells(store, OMNIGROK, params, [1], ONE_CORE, Silent())
+    cells = experiments.load_experiment(store, OMNIGROK.public_id(params)).cells
     assert [cell.summary is None for cell in cells] == [True, False]

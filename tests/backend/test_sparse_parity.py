@@ -1,4 +1,4 @@
-"""Runs of sparse parity: cells from lists, computed alone or in company, cut off or not."""
+"""Runs of sparse parity: cells, stacks, resumed runs and scaling laws."""
 
 import json
 from collections.abc import Sequence
@@ -53,48 +53,48 @@ def store(tmp_path: Path) -> Store:
     return open_store(Settings(data_dir=tmp_path))
 
 
-def complete(store: Store, asked: dict[str, Any]) -> dict[str, Any]:
+def complete(store: Store, params: dict[str, Any]) -> dict[str, Any]:
     with store.session() as session:
-        return validate_params(store, session, "sparse_parity", asked)
+        return validate_params(store, session, "sparse_parity", params)
 
 
-def computed(store: Store, asked: dict[str, Any]) -> str:
-    return stage.run_experiment(store, "sparse_parity", complete(store, asked), ONE_CORE, Silent())
+def run(store: Store, params: dict[str, Any]) -> str:
+    return stage.run_experiment(store, "sparse_parity", complete(store, params), ONE_CORE, Silent())
 
 
 def test_cells_are_the_product_of_the_lists(store: Store) -> None:
-    whole = complete(store, {**RUN, "alphas": [0.5, 0.2, 0.5]})
-    assert whole["alphas"] == [0.2, 0.5]
-    assert whole["widths"] == [8, 24]
-    places = KIND.parse(whole).places()
+    params = complete(store, {**RUN, "alphas": [0.5, 0.2, 0.5]})
+    assert params["alphas"] == [0.2, 0.5]
+    assert params["widths"] == [8, 24]
+    places = KIND.parse(params).places()
     assert len(places) == 16
     assert places[0] == {"alpha": 0.2, "width": 8, "samples": 0, "seed": 0}
     assert places[-1] == {"alpha": 0.5, "width": 24, "samples": 300, "seed": 1}
-    assert len({json.dumps(one) for one in places}) == 16
-    again = complete(store, {**RUN, "widths": [8, 24], "alphas": [0.5, 0.2]})
-    assert KIND.public_id(again) == KIND.public_id(whole)
+    assert len({json.dumps(place) for place in places}) == 16
+    reordered = complete(store, {**RUN, "widths": [8, 24], "alphas": [0.5, 0.2]})
+    assert KIND.public_id(reordered) == KIND.public_id(params)
 
 
-def test_fresh_data_has_no_patience_to_set_runs_apart(store: Store) -> None:
-    one = complete(store, {**RUN, "samples": [0]})
-    other = complete(store, {**RUN, "samples": [0], "patience": 7, "patience_every": 3})
-    assert KIND.public_id(one) == KIND.public_id(other)
-    assert one["patience"] == 0
+def test_patience_is_ignored_for_fresh_data(store: Store) -> None:
+    params = complete(store, {**RUN, "samples": [0]})
+    other_params = complete(store, {**RUN, "samples": [0], "patience": 7, "patience_every": 3})
+    assert KIND.public_id(params) == KIND.public_id(other_params)
+    assert params["patience"] == 0
 
 
-@pytest.mark.parametrize("preset", KIND.presets, ids=lambda one: one.name)
-def test_presets_are_runs(store: Store, preset: Any) -> None:
-    whole = complete(store, dict(preset.parameters))
-    places = KIND.parse(whole).places()
-    assert KIND.parse(whole).flop() > 0
+@pytest.mark.parametrize("preset", KIND.presets, ids=lambda place: place.name)
+def test_presets_are_valid(store: Store, preset: Any) -> None:
+    params = complete(store, dict(preset.parameters))
+    places = KIND.parse(params).places()
+    assert KIND.parse(params).flop() > 0
     counts = {"p15": 30, "p17": 480, "d6": 30, "d9": 375, "d11": 375, "steps": 1}
     assert len(places) == counts.get(preset.name, len(places))
     if preset.size == "reduced":
-        assert KIND.parse(whole).flop() < 1e13  # two minutes of two cores
+        assert KIND.parse(params).flop() < 1e13  # two minutes of two cores
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("changes", "message"),
     [
         ({"widths": []}, "widths"),
         ({"widths": [0]}, "widths"),
@@ -106,88 +106,90 @@ def test_presets_are_runs(store: Store, preset: Any) -> None:
         ({"learning_rate": 0}, "learning_rate"),
     ],
 )
-def test_what_makes_no_run_is_refused(store: Store, wrong: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidInputError, match=said):
-        complete(store, {**RUN, **wrong})
+def test_invalid_runs_are_refused(store: Store, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        complete(store, {**RUN, **changes})
 
 
-def test_a_run_says_what_was_learned_when(store: Store) -> None:
-    name = computed(store, RUN)
+def test_a_run_stores_the_convergence_steps(store: Store) -> None:
+    name = run(store, RUN)
     cells = load_experiment(store, name).cells
     assert len(cells) == 8
-    assert {one.summary["stopped"] == 400 for one in cells if one.summary} == {True, False}
-    for one in cells:
-        assert one.summary
-        kept, found = load_cell_arrays(store, name, one.cell), load_cell(store, name, one.cell)
-        losses, steps = kept["task_loss"], kept["step"]
+    assert {row.summary["stopped"] == 400 for row in cells if row.summary} == {True, False}
+    for row in cells:
+        assert row.summary
+        arrays, detail = load_cell_arrays(store, name, row.cell), load_cell(store, name, row.cell)
+        losses, steps = arrays["task_loss"], arrays["step"]
         assert losses.dtype == np.float16
         assert losses.shape == (len(steps), 4)
-        assert set(found.curves) == {"loss", "train_loss"}
-        when = convergence_steps(losses, steps)
-        assert one.summary["convergence_steps"] == [s if s >= 0 else None for s in when.tolist()]
-        assert one.summary["converged"] == (when >= 0).sum()
-        assert one.summary["minimum_loss"] == pytest.approx(kept["loss"].min())
+        assert set(detail.curves) == {"loss", "train_loss"}
+        steps_of_tasks = convergence_steps(losses, steps)
+        assert row.summary["convergence_steps"] == [
+            s if s >= 0 else None for s in steps_of_tasks.tolist()
+        ]
+        assert row.summary["converged"] == (steps_of_tasks >= 0).sum()
+        assert row.summary["minimum_loss"] == pytest.approx(arrays["loss"].min())
         p = Problem(4, 6, 2).frequencies()
-        assert kept["loss"] == pytest.approx(losses @ p, rel=2e-3, abs=2e-3)
-        if one.place["samples"] == 0:
-            assert one.summary["stopped"] == 400  # only a fixed sample is ever let go
-        elif one.summary["stopped"] < 400:
-            assert steps[-1] < one.summary["stopped"]
-            assert one.summary["final_loss"] >= one.summary["minimum_loss"]
-    wide = [one.summary for one in cells if one.place == {**cells[0].place, "width": 24}]
+        assert arrays["loss"] == pytest.approx(losses @ p, rel=2e-3, abs=2e-3)
+        if row.place["samples"] == 0:
+            assert row.summary["stopped"] == 400  # only training on a fixed sample stops early
+        elif row.summary["stopped"] < 400:
+            assert steps[-1] < row.summary["stopped"]
+            assert row.summary["final_loss"] >= row.summary["minimum_loss"]
+    wide = [row.summary for row in cells if row.place == {**cells[0].place, "width": 24}]
     assert wide[0]
     assert wide[0]["converged"] >= 3
 
 
-def test_a_cell_alone_is_the_cell_in_company(store: Store, tmp_path: Path) -> None:
-    whole = computed(store, {**RUN, "steps": 120})
-    cells = load_experiment(store, whole).cells
+def test_a_cell_does_not_depend_on_its_stack(store: Store, tmp_path: Path) -> None:
+    together = run(store, {**RUN, "steps": 120})
+    cells = load_experiment(store, together).cells
     alone = {"widths": [24], "samples": [300], "seeds": [1], "steps": 120}
-    single = computed(store, {**RUN, **alone})
+    single = run(store, {**RUN, **alone})
     (number,) = [
-        one.cell
-        for one in cells
-        if one.place == {"alpha": 0.4, "width": 24, "samples": 300, "seed": 1}
+        row.cell
+        for row in cells
+        if row.place == {"alpha": 0.4, "width": 24, "samples": 300, "seed": 1}
     ]
-    a, b = load_cell_arrays(store, whole, number), load_cell_arrays(store, single, 0)
+    a, b = load_cell_arrays(store, together, number), load_cell_arrays(store, single, 0)
     for name, values in a.items():
-        assert b[name] == pytest.approx(values, rel=2e-3, abs=2e-3), name
+        assert np.array_equal(b[name], values, equal_nan=True), name
 
 
-class CutOffError(Exception):
+class InterruptError(Exception):
     """The program was killed here."""
 
 
-def test_what_was_cut_off_goes_on_where_it_was(
+def test_an_interrupted_run_resumes(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr("compute.ensembles.trainer.PROGRESS_SECONDS", 0.0)
-    asked = {**RUN, "seeds": [0], "steps": 100, "patience": 0}
-    usual, begun = Trainer.train, []
+    params = {**RUN, "seeds": [0], "steps": 100, "patience": 0}
+    train, starts = Trainer.train, []
 
-    def cut(training: Trainer, until: int | None = None, on_progress: Any = None) -> Any:
-        begun.append(training.step)
-        if len(begun) == 3:  # the third of four stacks dies halfway
-            usual(training, until=60, on_progress=on_progress)
-            raise CutOffError
-        return usual(training, until, on_progress)
+    def interrupt(training: Trainer, until: int | None = None, on_progress: Any = None) -> Any:
+        starts.append(training.step)
+        if len(starts) == 3:  # the third of four stacks dies halfway
+            train(training, until=60, on_progress=on_progress)
+            raise InterruptError
+        return train(training, until, on_progress)
 
-    monkeypatch.setattr(Trainer, "train", cut)
-    with pytest.raises(CutOffError):
-        computed(store, asked)
-    name = KIND.public_id(complete(store, asked))
-    done = [one.cell for one in load_experiment(store, name).cells if one.summary]
-    assert len(done) == 2  # stacks that had ended are stored
-    (kept,) = (tmp_path / stage.FOLDER).glob("*.safetensors")
-    before = {number: load_cell(store, name, number).provenance for number in done}
-    assert computed(store, asked) == name
-    assert begun[3] == 59  # it went on; what was finished was not begun again
-    assert begun[4:] == [0]
-    assert not kept.exists()
-    assert {number: load_cell(store, name, number).provenance for number in done} == before
+    monkeypatch.setattr(Trainer, "train", interrupt)
+    with pytest.raises(InterruptError):
+        run(store, params)
+    name = KIND.public_id(complete(store, params))
+    finished = [row.cell for row in load_experiment(store, name).cells if row.summary]
+    assert len(finished) == 2  # finished stacks are stored
+    (state,) = (tmp_path / stage.FOLDER).glob("*.safetensors")
+    before = {number: load_cell(store, name, number).provenance for number in finished}
+    assert run(store, params) == name
+    assert starts[3] == 59  # resumed; finished stacks were not trained again
+    assert starts[4:] == [0]
+    assert not state.exists()
+    assert {number: load_cell(store, name, number).provenance for number in finished} == before
     fresh = open_store(Settings(data_dir=tmp_path / "fresh"))
-    computed(fresh, asked)
+    run(fresh, params)
     for number in range(4):
         a, b = (load_cell_arrays(opened, name, number) for opened in (store, fresh))
         assert all(np.array_equal(a[key], b[key], equal_nan=True) for key in a)
@@ -201,7 +203,7 @@ def test_what_was_cut_off_goes_on_where_it_was(
     st.integers(1, 4),
     st.sampled_from(["cpu", "cuda"]),
 )
-def test_stacks_hold_every_cell_once_and_share_what_they_must(
+def test_stacks_hold_every_cell_once_and_share_alpha_and_width(
     widths: list[int], samples: list[int], alphas: list[float], seeds: int, device: str
 ) -> None:
     lists = {"widths": widths, "samples": samples, "alphas": alphas, "seeds": list(range(seeds))}
@@ -217,41 +219,41 @@ def test_stacks_hold_every_cell_once_and_share_what_they_must(
             assert n_bytes <= STACK_BYTES[device]
 
 
-def test_laws_stand_beside_their_sums(store: Store) -> None:
-    name = computed(store, {**RUN, "widths": [4, 6, 8, 24], "samples": [0], "seeds": [0]})
+def test_laws_have_the_slopes_of_their_fits(store: Store) -> None:
+    name = run(store, {**RUN, "widths": [4, 6, 8, 24], "samples": [0], "seeds": [0]})
     view = load_parity_run(store, name)
     assert [(law.axis, law.alpha) for law in view.laws] == [("N", 0.4), ("S", 0.4)]
     law = view.laws[1]
-    found = load_parity_cell(store, name, len(view.cells) - 1)
-    assert found.place["width"] == 24
+    cell = load_parity_cell(store, name, len(view.cells) - 1)
+    assert cell.place["width"] == 24
     assert law.why_not is None
-    when = [-1 if s is None else s for s in found.convergence_steps]
-    known = steps_law(
-        Problem(4, 6, 2), np.array(found.steps), np.array(found.loss), np.array([when])
+    steps = [-1 if s is None else s for s in cell.convergence_steps]
+    expected = steps_law(
+        Problem(4, 6, 2), np.array(cell.steps), np.array(cell.loss), np.array([steps])
     )
-    assert (law.measured, law.predicted) == (known.measured, known.predicted)
-    assert law.window == known.window
+    assert (law.measured, law.predicted) == (expected.measured, expected.predicted)
+    assert law.window == expected.window
     assert law.limit == pytest.approx(-0.4 / 1.4)
     assert len(law.x) == len(law.loss) > 20
     fewer = load_parity_cell(store, name, 3, n_tasks=2)
-    assert fewer.task_loss == found.task_loss[:2]
-    assert fewer.frequencies == found.frequencies
+    assert fewer.task_loss == cell.task_loss[:2]
+    assert fewer.frequencies == cell.frequencies
 
 
 def test_the_laws_are_printed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = computed(store, {**RUN, "widths": [8, 24], "samples": [0], "seeds": [0]})
+    name = run(store, {**RUN, "widths": [8, 24], "samples": [0], "seeds": [0]})
     monkeypatch.setenv("QUANTA_DATA_DIR", str(store.settings.data_dir))
-    said = CliRunner().invoke(cli, ["experiment", "laws", name])
-    assert said.exit_code == 0, said.output
+    result = CliRunner().invoke(cli, ["experiment", "laws", name])
+    assert result.exit_code == 0, result.output
     view = load_parity_run(store, name)
-    assert [line[0] for line in said.output.splitlines()] == [law.axis for law in view.laws]
-    assert "N at alpha 0.4: no slope, distinct points in the window: 1;" in said.output
-    assert f"slope {view.laws[1].measured:.3f}, sum over 4 subtasks" in said.output
-    found = json.loads(CliRunner().invoke(cli, ["experiment", "laws", name, "--json"]).output)
-    assert found["laws"][1]["predicted"] == view.laws[1].predicted
+    assert [line[0] for line in result.output.splitlines()] == [law.axis for law in view.laws]
+    assert "N at alpha 0.4: no slope, distinct points in the window: 1;" in result.output
+    assert f"slope {view.laws[1].measured:.3f}, sum over 4 subtasks" in result.output
+    document = json.loads(CliRunner().invoke(cli, ["experiment", "laws", name, "--json"]).output)
+    assert document["laws"][1]["predicted"] == view.laws[1].predicted
 
 
-def test_other_experiments_are_no_runs_of_parity(store: Store) -> None:
+def test_experiments_of_other_kinds_are_refused(store: Store) -> None:
     with store.session() as session:
         grid = validate_params(
             store,

@@ -69,7 +69,7 @@ def test_a_quantum_is_learned_at_its_capacity_samples_and_steps(params: TheoryRe
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.4, 1.0, 2.0])
-def test_exponents_are_those_of_closed_forms(alpha: float) -> None:
+def test_exponents_match_closed_forms(alpha: float) -> None:
     laws = by_axis(theory_laws(TheoryRequest(alpha=alpha)))
     assert laws["N"].exponent == pytest.approx(alpha)
     assert laws["D"].exponent == laws["S"].exponent == pytest.approx(alpha / (1 + alpha))
@@ -102,7 +102,7 @@ def test_finite_slopes_are_of_the_drawn_points() -> None:
         assert fitted_slope(x, loss - 1.5) == pytest.approx(-law.finite_exponent)
 
 
-def test_few_quanta_are_fitted_as_far_as_they_go() -> None:
+def test_few_quanta_shorten_the_fit() -> None:
     view = theory_laws(TheoryRequest(m=10))
     assert (view.fit_first, view.fit_last) == (2, 9)
     expected = -finite_slopes(10, 0.4, 2, 9).over_number
@@ -117,7 +117,7 @@ def test_with_many_quanta_the_sum_meets_its_limit() -> None:
 
 @pytest.mark.parametrize("name", BOUNDS)
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, 10**400])
-def test_numbers_out_of_bounds_are_named_with_what_to_choose(name: str, value: float) -> None:
+def test_parameters_out_of_bounds_are_named_with_their_bounds(name: str, value: float) -> None:
     with pytest.raises(InvalidInputError, match=name) as error:
         theory_laws(replace(TheoryRequest(), **{name: value}))
     assert error.value.parameter == name
@@ -133,13 +133,13 @@ def test_learning_must_lower_the_loss() -> None:
 
 @pytest.mark.parametrize("end", ["minimum", "maximum"])
 @pytest.mark.parametrize("name", [name for name in BOUNDS if name != "a"])
-def test_the_bounds_themselves_are_allowed(name: str, end: str) -> None:
+def test_bounds_are_inclusive(name: str, end: str) -> None:
     value = getattr(BOUNDS[name], end)
     whole = type(getattr(TheoryRequest(), name))
     theory_laws(replace(TheoryRequest(), **{name: whole(value)}))
 
 
-def test_lines_among_measured_exponents_are_what_two_theories_say() -> None:
+def test_lines_among_measured_exponents_match_two_theories() -> None:
     exponents = measured_exponents()
     quanta, manifold = exponents.lines
     assert len(exponents.pairs) == 16

@@ -10,7 +10,7 @@ from tests.browser.conftest import Visit
 pytestmark = pytest.mark.browser
 
 
-def test_a_click_on_a_cell_shows_it_learn_without_a_new_page(visit: Visit) -> None:
+def test_a_click_shows_a_cell_without_reload(visit: Visit) -> None:
     visit.open("/grokking")
     page = visit.page
     expect(page.locator("[data-map]")).to_have_attribute("data-state", "ready")
@@ -28,7 +28,7 @@ def test_a_click_on_a_cell_shows_it_learn_without_a_new_page(visit: Visit) -> No
     visit.check()
 
 
-def test_arrows_move_over_the_map_and_shift_chooses_a_rectangle(visit: Visit) -> None:
+def test_arrow_keys_move_and_shift_selects_a_rectangle(visit: Visit) -> None:
     visit.open("/grokking")
     page = visit.page
     expect(page.locator("[data-map]")).to_have_attribute("data-state", "ready")
@@ -45,7 +45,7 @@ def test_arrows_move_over_the_map_and_shift_chooses_a_rectangle(visit: Visit) ->
     visit.check()
 
 
-def test_a_rectangle_is_drawn_with_the_mouse(visit: Visit) -> None:
+def test_the_mouse_selects_a_rectangle(visit: Visit) -> None:
     visit.open("/grokking")
     page = visit.page
     expect(page.locator("[data-map]")).to_have_attribute("data-state", "ready")

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.browser
 def clock_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store = open_store(Settings(data_dir=tmp_path_factory.mktemp("clock") / "data"))
     with store.session() as session:
-        asked = validate_params(store, session, "modular_addition", TINY)
-    run_experiment(store, "modular_addition", asked, ONE_CORE, Silent())
+        params = validate_params(store, session, "modular_addition", TINY)
+    run_experiment(store, "modular_addition", params, ONE_CORE, Silent())
     with served(create_app(store)) as url:
         yield url
     store.close()
@@ -35,19 +35,19 @@ def clock_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def clock(browser: Browser, clock_url: str) -> Iterator[Visit]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    one = Visit(context.new_page(), clock_url)
-    _watch(one)
-    one.open("/modular-addition")
-    assert one.wait_for_plots() == 10
-    yield one
-    one.check()
+    visit = Visit(context.new_page(), clock_url)
+    _watch(visit)
+    visit.open("/modular-addition")
+    assert visit.wait_for_plots() == 10
+    yield visit
+    visit.check()
     context.close()
 
 
 def dots(page: Page) -> str:
     """Where the numbers are drawn."""
-    found = page.locator("#circle .scatterlayer .point")
-    return str(found.evaluate_all("all => all.map((p) => p.getAttribute('transform')).join()"))
+    points = page.locator("#circle .scatterlayer .point")
+    return str(points.evaluate_all("all => all.map((p) => p.getAttribute('transform')).join()"))
 
 
 def test_the_slider_moves_plots_words_and_address(clock: Visit) -> None:
@@ -69,7 +69,7 @@ def test_the_slider_moves_plots_words_and_address(clock: Visit) -> None:
     assert dots(page) == before
 
 
-def test_a_head_is_chosen_in_place_and_left_again(clock: Visit) -> None:
+def test_a_head_is_chosen_without_reload(clock: Visit) -> None:
     page = clock.page
     page.evaluate("window.isSame = true")
     maps = page.locator("#attention .heatmaplayer image")
@@ -85,7 +85,7 @@ def test_a_head_is_chosen_in_place_and_left_again(clock: Visit) -> None:
     assert page.evaluate("window.isSame")
 
 
-def test_tables_name_numbers_and_steps(clock: Visit) -> None:
+def test_plot_tables_name_numbers_and_steps(clock: Visit) -> None:
     page = clock.page
     page.locator("#attention [data-plot=table]").click()
     cells = page.locator("#attention .plot-table tbody tr").first.locator("th, td")
@@ -96,7 +96,7 @@ def test_tables_name_numbers_and_steps(clock: Visit) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_network_is_shown_without_serious_fault(clock: Visit, theme: str) -> None:
+def test_a_network_has_no_accessibility_faults(clock: Visit, theme: str) -> None:
     clock.open(f"/modular-addition?theme={theme}&head=1")
     clock.wait_for_plots()
     assert faults(clock) == []

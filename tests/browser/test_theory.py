@@ -10,8 +10,8 @@ from tests.browser.conftest import Visit
 pytestmark = pytest.mark.browser
 
 
-def open_theory(visit: Visit, asked: str = "") -> None:
-    visit.open(f"/theory{asked}")
+def open_theory(visit: Visit, query: str = "") -> None:
+    visit.open(f"/theory{query}")
     expect(visit.page.locator("[data-theory][data-state=ready]")).to_be_attached()
     assert visit.wait_for_plots() == 6
 
@@ -40,17 +40,17 @@ def test_a_slider_moves_plots_table_address_and_api_call(visit: Visit) -> None:
     expect(page.locator(".api-call")).to_have_attribute("data-api", re.compile(f"alpha={alpha}"))
     assert stairs(page) != before
     assert page.evaluate("history.length") == entries
-    shown = stairs(page)
+    path_before = stairs(page)
     page.reload()
     assert visit.wait_for_plots() == 6
     assert page.locator("#control-alpha").input_value() == alpha
-    assert stairs(page) == shown
+    assert stairs(page) == path_before
     page.locator("#control-alpha").fill("0.4")
     expect(page).to_have_url(re.compile(r"/theory$"))  # defaults are left out
     expect(page.locator("[data-part=exponents] td").first).to_have_text("0.400")
 
 
-def test_no_more_quanta_are_learned_than_there_are(visit: Visit) -> None:
+def test_learned_quanta_are_limited_to_the_sum(visit: Visit) -> None:
     page = visit.page
     open_theory(visit, "?n=80")
     page.locator("#law-n [data-plot=table]").click()
@@ -64,7 +64,7 @@ def test_no_more_quanta_are_learned_than_there_are(visit: Visit) -> None:
     )
 
 
-def test_what_cannot_be_is_said_and_the_plots_stay(visit: Visit) -> None:
+def test_an_invalid_value_keeps_the_plots(visit: Visit) -> None:
     page = visit.page
     open_theory(visit)
     before = stairs(page)
@@ -78,7 +78,7 @@ def test_what_cannot_be_is_said_and_the_plots_stay(visit: Visit) -> None:
     visit.faults[:] = [fault for fault in visit.faults if "422" not in fault]
 
 
-def test_experiments_are_reached_by_keys(visit: Visit) -> None:
+def test_a_keyboard_shortcut_opens_experiments(visit: Visit) -> None:
     visit.open("/glossary")
     expect(visit.page.locator("html")).to_have_class("js")
     visit.page.keyboard.press("g")
