@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.pages.glossary import TERMS, Term
 from app.requests.dependencies import StoreDep
 from app.web.templating import PageContext, render
 from backend.corpora import corpora
@@ -46,7 +45,6 @@ class GlossaryPage(PageContext):
 
     title: str = "Glossary"
     section: str = "glossary"
-    terms: tuple[Term, ...] = TERMS
 
 
 @router.get("/")
