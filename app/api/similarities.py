@@ -25,7 +25,7 @@ class SelectionList:
 
 @router.get("/selections")
 def list_selections(store: StoreDep) -> SelectionList:
-    """All selections of predictions that quanta discovery starts from."""
+    """All selections of predictions for quanta discovery."""
     return SelectionList(similarities.list_selections(store))
 
 

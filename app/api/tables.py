@@ -14,7 +14,7 @@ Row = Sequence[Cell]
 
 
 def harmless(cell: Cell) -> Cell:
-    """Return `cell` as a spreadsheet may open it: text that would be a formula gets a '."""
+    """Return `cell` with a leading ' if a spreadsheet would evaluate it as a formula."""
     return escape_formula(cell) if isinstance(cell, str) else cell
 
 

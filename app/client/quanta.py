@@ -31,7 +31,7 @@ class QuantaCalls(FileCalls):
     """Calls about discovered quanta."""
 
     def selections(self) -> tuple[SelectionRow, ...]:
-        """Return all selections of predictions that discovery starts from."""
+        """Return all selections of predictions for discovery."""
         return self._rows(SelectionRow, path_of("/selections"), "selections", {})
 
     def similarity(self, similarity: int) -> SimilarityView:

@@ -21,9 +21,9 @@ def visible(text: str) -> str:
     inner = text.strip(" ")
     if not inner:
         return "␠" * len(text) if text else "∅"
-    left = len(text) - len(text.lstrip(" "))
-    right = len(text) - len(text.rstrip(" "))
-    return "␠" * left + "".join(mark(c) or c for c in inner) + "␠" * right
+    n_leading = len(text) - len(text.lstrip(" "))
+    n_trailing = len(text) - len(text.rstrip(" "))
+    return "␠" * n_leading + "".join(mark(c) or c for c in inner) + "␠" * n_trailing
 
 
 def plotly_text(text: str, length: int = 24) -> str:

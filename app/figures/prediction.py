@@ -17,7 +17,7 @@ Quantity = Literal["nats", "bits", "p"]
 
 @dataclass(frozen=True)
 class PredictionPlotOptions:
-    """How curves are drawn.
+    """Unit, scale and additions of a plot.
 
     Attributes:
         y: loss in nats or bits, or the probability of the answer.
@@ -57,7 +57,7 @@ class PredictionPlotOptions:
 
 
 def prediction_figure(curves: Sequence[Curve], options: PredictionPlotOptions) -> go.Figure:
-    """Return one prediction along one axis, one line a model, with the corpus mean.
+    """Return one prediction along one axis, one line for each model, with the corpus mean.
 
     Args:
         curves: curves along the same axis, at least one.

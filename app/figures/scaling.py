@@ -165,7 +165,7 @@ def residual_figure(view: ScalingDetail, law: LawFit) -> go.Figure:
 def distribution_figure(
     view: ScalingDetail, distribution: LossDistribution, unit: Unit
 ) -> go.Figure:
-    """Return p(L), the density of single losses, one line a point of the axis."""
+    """Return p(L), the density of losses, one line for each point of the axis."""
     layout: Layout = {
         "xaxis": axis(f"loss L of one prediction ({unit})", rangemode="tozero"),
         "yaxis": axis(f"p(L), per {unit[:-1]}", type="log", dtick=1, exponentformat="power"),
@@ -174,7 +174,7 @@ def distribution_figure(
 
 
 def integrand_figure(view: ScalingDetail, distribution: LossDistribution, unit: Unit) -> go.Figure:
-    """Return L·p(L), whose area is the mean, one line a point of the axis."""
+    """Return L·p(L), one line for each point of the axis; its area is the mean."""
     layout: Layout = {
         "xaxis": axis(f"loss L of one prediction ({unit})", rangemode="tozero"),
         "yaxis": axis("L · p(L)", rangemode="tozero"),

@@ -122,7 +122,7 @@ def cluster(
     cluster_id: Id,
     query: Annotated[ContextQuery, Query()],
 ) -> Response:
-    """Show one cluster: contexts, curves, similarity, answers and a person's notes."""
+    """Show one cluster: contexts, curves, similarity, answers and annotation."""
     view = cluster_queries.cluster(store, cluster_id, members=1)
     page = _contexts(store, cluster_id, query)
     next_page = (

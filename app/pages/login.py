@@ -41,7 +41,7 @@ def _form(request: Request, back: str, status: int = 200, problem: str = "") -> 
 
 @router.get("/login")
 def login_form(request: Request, back: Annotated[str, Query(alias="next")] = HOME) -> Response:
-    """Show the form that takes a token."""
+    """Show the login form."""
     return _form(request, back)
 
 
@@ -51,7 +51,7 @@ def _holder(store: StoreDep, sent: bytes) -> Holder | None:
 
 @router.post("/login")
 def login(request: Request, store: StoreDep, fields: FormFields) -> Response:
-    """Exchange a token or a one-time link for a session, and go on to the page in `next`."""
+    """Exchange a token or a one-time code for a session, and redirect to the page in `next`."""
     attempts: LoginAttempts = request.app.state.attempts
     host = request.client.host if request.client else ""
     back = safe_next_page(fields.get("next"))
@@ -65,7 +65,7 @@ def login(request: Request, store: StoreDep, fields: FormFields) -> Response:
         words = "Invalid token: it is unknown, used, expired or revoked."
         return _form(request, back, 401, words)
     attempts.record_success(host)
-    # A new session for every login, never the one that the browser came with.
+    # Start a new session for every login, against session fixation.
     login_sessions.delete_session(store, session_cookie(request))
     answer = RedirectResponse(back, 303, NO_STORE)
     set_session_cookie(request, answer, login_sessions.create_session(store, holder))
@@ -74,7 +74,7 @@ def login(request: Request, store: StoreDep, fields: FormFields) -> Response:
 
 @router.post("/logout")
 def logout(request: Request, store: StoreDep, fields: FormFields) -> Response:
-    """End the session here and in the store: a copy of its cookie opens nothing any more."""
+    """End the session in the browser and in the store, so that a copied cookie is invalid."""
     login_sessions.delete_session(store, session_cookie(request))
     answer = RedirectResponse(HOME, 303, NO_STORE)
     delete_session_cookie(request, answer)

@@ -117,14 +117,14 @@ def _toggled(name: str, selected: tuple[str, ...], models: list[str]) -> tuple[s
 
 
 def _nearest(store: StoreDep, view: PredictionView) -> SearchResult | None:
-    """Return the predictions with the nearest curves, over size if there are such curves."""
+    """Return the predictions with the nearest curves, over size where curves exist."""
     if not view.curves:
         return None
-    wanted = search.SearchRequest(
+    request = search.SearchRequest(
         corpus=view.corpus,
         suite=view.suite,
         axis=view.curves[0].axis,
         shape=search.Shape(example=view.index),
         limit=N_NEAREST + 1,
     )
-    return search.search(store, wanted)
+    return search.search(store, request)

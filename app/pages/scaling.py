@@ -145,26 +145,26 @@ def _switches(
 ) -> dict[str, list[Switch]]:
     """Return links to the axes, suites and corpora that have curves."""
     # Bounds and subset are those of these curves; elsewhere a class may be empty.
-    others: dict[str, Any] = {"first": None, "last": None}
+    resets: dict[str, Any] = {"first": None, "last": None}
     if not query.subset.startswith("cluster:"):
-        others["subset"] = None
+        resets["subset"] = None
     present = {axis for axis, _ in choice.axes()} | {query.axis}
     axis_links = [
         Switch(
             words,
-            _address(query, names, **others, model=None, axis=axis if axis != "N" else None),
+            _address(query, names, **resets, model=None, axis=axis if axis != "N" else None),
             axis == query.axis,
         )
         for axis, words in AXES.items()
         if axis in present
     ]
-    others["subset"] = None
+    resets["subset"] = None
     return {
         "Axis": axis_links,
         "Suite": [
             Switch(
                 suite.id,
-                _address(query, names, **others, suite=suite.id, **_axis_params(query, axes)),
+                _address(query, names, **resets, suite=suite.id, **_axis_params(query, axes)),
                 choice.suite is not None and suite.id == choice.suite.id,
             )
             for suite in choice.suites
@@ -176,7 +176,7 @@ def _switches(
                 _address(
                     query,
                     names if axes else {},
-                    **others | {"corpus": corpus.id},
+                    **resets | {"corpus": corpus.id},
                     **_axis_params(query, axes),
                 ),
                 corpus.id == choice.corpus,

@@ -27,7 +27,7 @@ THEMES = ("auto", "light", "dark")
 
 @cache
 def _version() -> str:
-    # One version for all files: modules import each other by plain relative names.
+    # One version for all files, because modules import each other without versions.
     digest = hashlib.sha256()
     for path in sorted(static_dir().rglob("*")):
         if path.suffix in {".js", ".css"}:
@@ -51,7 +51,7 @@ def si(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return `value` with a fixed number of decimals, a dash where there is none."""
+    """Return `value` with a fixed number of decimals, a dash for None."""
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{value:.{digits}f}".replace("-", "−")
@@ -73,9 +73,9 @@ def moment(iso: str | None) -> str:
 
 
 def query_string(**parameters: Any) -> str:
-    """Return `?a=b…` without the parameters that are None or empty, or nothing at all."""
-    given = {name: value for name, value in parameters.items() if value not in (None, "")}
-    return "?" + urlencode(given) if given else ""
+    """Return `?a=b…` without parameters that are None or empty; an empty string without any."""
+    present = {name: value for name, value in parameters.items() if value not in (None, "")}
+    return "?" + urlencode(present) if present else ""
 
 
 def sparkline(values: tuple[float, ...], width: int = 72, height: int = 20) -> str:

@@ -1,4 +1,4 @@
-"""Documents coloured by one value a token: losses, probabilities, ranks or entropies."""
+"""Documents with one value for each token: losses, probabilities, ranks or entropies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -141,7 +141,7 @@ class PredictionView:
 
 @dataclass(frozen=True)
 class Heat:
-    """One value a token under one checkpoint; the first token's value is None.
+    """One value for each token under one checkpoint; that of the first token is None.
 
     `scale` is the (low, high) of the colours: the measure's own, the same for every model, step and
     document, unless the request sets it or unlocks it; `classes` are colour classes 0..63 on it

@@ -1,5 +1,6 @@
 """The Scaling page: its state is its address, and page, figures and API agree."""
 
+import json
 import math
 import re
 from typing import Any
@@ -67,7 +68,9 @@ def test_no_number_of_a_figure_is_named_in_another_unit(
 ) -> None:
     other = {"nats": "bits", "bits": "nats"}[unit]
     for axis in ("N", "S"):
-        for name, figure in figures(client, names, axis=axis, unit=unit).items():
+        drawn = figures(client, names, axis=axis, unit=unit)
+        assert f"}} {unit}" in json.dumps(drawn["mean"])
+        for name, figure in drawn.items():
             hovers = [trace.get("hovertemplate") or "" for trace in figure["data"]]
             assert not [hover for hover in hovers if f"}} {other}" in hover], name
     zero = [trace for trace in figures(client, names, axis="S")["under"]["data"] if 0 in trace["x"]]

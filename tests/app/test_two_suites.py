@@ -91,7 +91,9 @@ def test_a_token_keeps_suite_and_context_and_says_whose_values_it_shows(
     page = client.get(f"/predictions/{corpus}/300?suite=second&ctx=40").text
     assert "loss under m100000 of second at step 9" in page
     for rel in ("prev", "next"):
-        for href in _hrefs(page, rf'rel="{rel}" href="([^"]*)"'):
+        links = _hrefs(page, rf'rel="{rel}" href="([^"]*)"')
+        assert links, rel
+        for href in links:
             assert parse_qs(urlsplit(href).query) == {"suite": ["second"], "ctx": ["40"]}
     (place,) = _hrefs(page, r'href="(/documents/[^"]*#[^"]*)"')
     assert parse_qs(urlsplit(place).query) == {"suite": ["second"]}
@@ -136,6 +138,7 @@ def test_no_link_of_the_scaling_page_leads_to_curves_that_are_not_there(
     page = client.get(f"/scaling{asked}").text
     (switches,) = re.findall(r'<nav class="switch".*?</nav>', page, re.DOTALL)
     links = _hrefs(switches, r'href="([^"]*)"')
+    assert len(links) >= 6  # two suites, two units, three fits
     for href in links:
         assert client.get(href).status_code == 200, href
     if "unit=bits" in asked:  # the unit is kept, but by the link that changes it

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Visit
 
@@ -66,22 +66,37 @@ def test_keys_are_ignored_while_typing(visit: Visit) -> None:
     expect(visit.page.locator("#help")).to_be_hidden()
 
 
+def theme_colour(page: Page, name: str) -> str:
+    """The colour of the style sheet in the current theme, as the browser computes it."""
+    script = """name => {
+        const probe = document.body.appendChild(document.createElement("i"));
+        probe.style.color = `var(--${name})`;
+        return getComputedStyle(probe).color;
+    }"""
+    colour: str = page.evaluate(script, name)
+    return colour
+
+
 def test_theme_is_kept_and_repaints_plots(visit: Visit) -> None:
     page = visit.page
     visit.open("/")
     visit.wait_for_plots()
     page.emulate_media(color_scheme="light")
+    light = theme_colour(page, "muted")
     button = page.locator("[data-action=theme]")
     button.click()
     button.click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     title = page.locator(".plot .xtitle").first
-    expect(title).to_have_css("fill", "rgb(162, 169, 181)")
+    dark = theme_colour(page, "muted")
+    assert dark != light
+    expect(title).to_have_css("fill", dark)
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     visit.open("/?theme=light")
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
-    expect(page.locator("body")).to_have_css("background-color", "rgb(250, 250, 248)")
+    assert theme_colour(page, "muted") == light
+    expect(page.locator("body")).to_have_css("background-color", theme_colour(page, "page"))
 
 
 def test_tables_and_maximising_by_key(visit: Visit) -> None:
