@@ -296,17 +296,11 @@ def finish(store: Store, job_id: str, result: dict[str, Any]) -> None:
             _end(session, row, "finished")
 
 
-def fail(store: Store, job_id: str, error: QuantaError) -> None:
-    """Mark an open job as failed; it can be resumed or submitted again."""
-    with store.begin() as session:
-        _fail(session, _lock_row(session, job_id), error)
-
-
-def fail_attempt(store: Store, job_id: str, attempt: int, error: QuantaError) -> None:
-    """Mark an open job as failed if this is still its current attempt."""
+def fail(store: Store, job_id: str, error: QuantaError, attempt: int | None = None) -> None:
+    """Mark an open job as failed; only in its current attempt, if one is given."""
     with store.begin() as session:
         row = _lock_row(session, job_id)
-        if row.attempt == attempt:
+        if attempt in (None, row.attempt):
             _fail(session, row, error)
 
 

@@ -154,8 +154,7 @@ class Worker:
                 workflows.enqueue(settings, job.id, job.attempt, job.requires)
             elif state in workflows.ENDED and job.state != "cancelling":
                 # The job table is written before the engine's outcome: it will not change again.
-                error = AbandonedJobError(state)
-                job_table.fail_attempt(self.store, job.id, job.attempt, error)
+                job_table.fail(self.store, job.id, AbandonedJobError(state), job.attempt)
         running = {(job.id, job.attempt) for job in jobs if job.state != "cancelling"}
         # Workflows of ended jobs would occupy the queue, or wait for a worker that never comes.
         workflows.cancel(settings, [w for w in queued if workflows.attempt_of(w) not in running])
