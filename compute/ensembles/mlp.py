@@ -36,7 +36,7 @@ class StackedMLP:
     """A stack of perceptrons of one shape.
 
     Attributes:
-        leaves: W and b of every layer, [networks, in, out] and [networks, 1, out].
+        params: W and b of every layer, [networks, in, out] and [networks, 1, out].
         gradients: gradients of `params`, after `backward`.
     """
 

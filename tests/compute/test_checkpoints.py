@@ -1,4 +1,4 @@
-"""Damaged or foreign checkpoint folders are refused by name; parameter counts as published."""
+"""Unusable checkpoint folders are rejected by name; parameter counts are as published."""
 
 import json
 from collections.abc import Callable
@@ -88,7 +88,7 @@ UNUSABLE: dict[str, tuple[Damage, str]] = {
     "another width": (lambda f: changed_config(f, hidden_size=32), "different models"),
     "more layers": (lambda f: changed_config(f, num_hidden_layers=3), "different models"),
     "another family": (lambda f: changed_config(f, model_type="llama"), "different models"),
-    "unknown family": (lambda f: changed_config(f, model_type="nothing"), r"config\.json|step8"),
+    "unknown family": (lambda f: changed_config(f, model_type="nothing"), "cannot be loaded"),
     "no vocabulary": (lambda f: changed_config(f, vocab_size=None), "vocab_size None"),
     "smaller vocabulary": (
         lambda f: changed_config(f, vocab_size=VOCABULARY - 1),
@@ -112,9 +112,7 @@ UNUSABLE: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize(("damage", "message"), UNUSABLE.values(), ids=UNUSABLE.keys())
-def test_a_folder_that_cannot_be_used_is_refused_by_name(
-    folder: Path, damage: Damage, message: str
-) -> None:
+def test_an_unusable_folder_is_rejected_by_name(folder: Path, damage: Damage, message: str) -> None:
     damage(folder)
     with pytest.raises(CheckpointError, match=message) as caught:
         load_model(folder, vocabulary_size=VOCABULARY)
@@ -127,7 +125,7 @@ def test_a_pickle_beside_the_config_is_never_opened(folder: Path) -> None:
         load_model(folder, vocabulary_size=VOCABULARY)
 
 
-def test_a_usable_folder_gives_back_the_weights(folder: Path) -> None:
+def test_weights_survive_loading(folder: Path) -> None:
     model = tiny_model("gpt_neox")
     loaded = load_model(folder, vocabulary_size=VOCABULARY - 6)  # a padded vocabulary is fine
     expected = dict(model.named_parameters())
@@ -137,7 +135,7 @@ def test_a_usable_folder_gives_back_the_weights(folder: Path) -> None:
     assert not loaded.training
 
 
-def test_shards_are_read_like_one_file(folder: Path) -> None:
+def test_shards_load_as_one_file(folder: Path) -> None:
     model = tiny_model("gpt_neox")
     model.save_pretrained(folder, max_shard_size="8KB")
     (folder / "model.safetensors").unlink(missing_ok=True)
@@ -159,7 +157,7 @@ PYTHIA = {
 
 
 @pytest.mark.parametrize("size", PYTHIA)
-def test_parameter_counts_are_those_published_for_pythia(size: str, tmp_path: Path) -> None:
+def test_parameter_counts_equal_those_published_for_pythia(size: str, tmp_path: Path) -> None:
     hidden, layers, heads, inner, vocabulary, published = PYTHIA[size]
     config = {
         "model_type": "gpt_neox",
@@ -186,11 +184,11 @@ def test_tied_embeddings_count_once() -> None:
 @pytest.mark.parametrize(
     "changes", [{"model_type": "nothing"}, {"model_type": "t5"}, {"hidden_size": "sixteen"}]
 )
-def test_a_config_without_a_causal_model_is_refused(folder: Path, changes: dict[str, Any]) -> None:
+def test_a_config_without_a_causal_model_is_rejected(folder: Path, changes: dict[str, Any]) -> None:
     changed_config(folder, **changes)
     with pytest.raises(CheckpointError, match=r"step8.*config\.json"):
         parameter_counts_from_config(folder)
 
 
-def test_a_config_is_read_as_it_is_written(folder: Path) -> None:
+def test_config_values_survive_reading(folder: Path) -> None:
     assert read_config(folder)["hidden_size"] == 16

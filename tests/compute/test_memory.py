@@ -1,4 +1,4 @@
-"""Batches that do not fit: halved where memory runs out, and only there."""
+"""Batches are halved until they fit into memory, and after no other error."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def test_a_batch_is_halved_until_it_fits() -> None:
     assert tried == [1, 0.5, 0.25, 0.125]
 
 
-def test_a_model_that_does_not_fit_at_all_says_so() -> None:
+def test_a_model_that_does_not_fit_raises_memory_error() -> None:
     tried = []
 
     def run(share: float) -> None:
@@ -36,7 +36,7 @@ def test_a_model_that_does_not_fit_at_all_says_so() -> None:
     assert tried[-1] == MIN_BATCH_SHARE
 
 
-def test_other_errors_are_not_tried_again() -> None:
+def test_other_errors_are_not_retried() -> None:
     tried = []
 
     def run(share: float) -> None:
@@ -48,14 +48,14 @@ def test_other_errors_are_not_tried_again() -> None:
     assert tried == [1]
 
 
-def test_an_allocation_that_fails_is_known_as_such() -> None:
+def test_a_failed_allocation_is_out_of_memory() -> None:
     with pytest.raises(RuntimeError) as refused:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(refused.value)
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
-def test_a_share_of_a_batch_is_never_nothing() -> None:
+def test_a_scaled_batch_has_at_least_one_token() -> None:
     assert scaled_batch_sizes("cpu", 1.0) == BATCH_SIZES["cpu"]
     assert scaled_batch_sizes("cuda:0", 0.5).tokens == BATCH_SIZES["cuda"].tokens // 2
     assert scaled_batch_sizes("cpu", 1e-12).tokens == 1
@@ -87,8 +87,8 @@ print(share)
 
 
 @pytest.mark.slow
-def test_losses_are_computed_in_a_process_that_may_have_little_memory() -> None:
-    """Address space is limited for real: the first batches cannot be allocated."""
+def test_losses_fit_into_a_process_with_little_memory() -> None:
+    """The address space is limited, so that the first batches cannot be allocated."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], check=False, capture_output=True, text=True
     )

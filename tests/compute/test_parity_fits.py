@@ -1,4 +1,4 @@
-"""Slopes over width, steps and data: exact finite_sum give exact slopes; constants are counted."""
+"""Slopes over width, steps and data: exact for exact sums, with counted constants."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ problems = st.builds(
 
 @settings(max_examples=30)
 @given(problems, st.sampled_from(["N", "S", "D"]), st.floats(0.5, 1e4), st.data())
-def test_whole_finite_sum_give_the_finite_slopes(
+def test_finite_sums_have_the_finite_slopes(
     problem: Problem, axis: str, scale: float, data: st.DataObject
 ) -> None:
     first = data.draw(st.integers(1, problem.tasks - 4))
@@ -41,20 +41,20 @@ def test_whole_finite_sum_give_the_finite_slopes(
     assert finite_sum.n_learned(x) == pytest.approx(n)
     assert finite_sum.loss(x) == pytest.approx(loss, rel=1e-6)
     law = fit_law(finite_sum, x, loss, (x[0], x[-1]))
-    known = finite_slopes(problem.tasks, problem.alpha, first, last)
-    slope = known.over_number if axis == "N" else known.over_frequency
+    slopes = finite_slopes(problem.tasks, problem.alpha, first, last)
+    slope = slopes.over_number if axis == "N" else slopes.over_frequency
     assert law.measured == pytest.approx(slope, rel=1e-6)
     assert law.predicted == pytest.approx(slope, rel=1e-6)
     assert law.agrees
     assert law.n_learned == pytest.approx((first, last))
-    # The line goes through the middle of the points.
+    # The line passes through the mean of the points.
     middle = np.exp(law.intercept + law.measured * np.log(x))
     assert np.log(middle).mean() == pytest.approx(np.log(loss).mean())
 
 
 @settings(max_examples=30)
 @given(problems, st.floats(10, 1e4), st.integers(3, 30))
-def test_steps_of_the_law_give_its_constant(problem: Problem, tau: float, converged: int) -> None:
+def test_convergence_steps_determine_tau(problem: Problem, tau: float, converged: int) -> None:
     converged = min(converged, problem.tasks - 1)
     p = problem.frequencies()
     when = np.maximum(np.round(tau / p), 1).astype(np.int64)
@@ -70,7 +70,7 @@ def test_steps_of_the_law_give_its_constant(problem: Problem, tau: float, conver
 
 @settings(max_examples=30)
 @given(problems, st.floats(2, 50), st.sampled_from(["N", "D"]))
-def test_constants_of_width_and_data_are_counted_to_within_a_subtask(
+def test_constants_of_width_and_data_are_accurate_to_a_subtask(
     problem: Problem, scale: float, axis: str
 ) -> None:
     finite_sum = FiniteSum(problem, axis, scale)  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def test_the_published_finite_slopes_of_thirty_tasks() -> None:
     assert not twice.agrees
 
 
-def test_what_is_learned_whole_or_not_begun_does_not_count() -> None:
+def test_networks_that_learned_all_or_nothing_are_excluded() -> None:
     problem = Problem(tasks=5)
     widths = np.array([1, 2, 4, 8, 16, 400])
     loss = np.array([1.0, 0.99, 0.6, 0.4, 0.3, 1e-4])
@@ -111,16 +111,16 @@ def test_what_is_learned_whole_or_not_begun_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "learned", "said"),
+    ("loss", "learned", "message"),
     [
         ([1.0, 1.0, 1.0, 1.0], [0, 0, 0, 0], "no network has learned"),
         ([1.0, 1.0, 1.0, 1.0], [1, 0, 0, 0], "no loss is below"),
         ([1.0, 1.0, 0.5, 0.4], [0, 0, 1, 1], "distinct points in the window: 2;"),
     ],
 )
-def test_too_little_gives_no_slope(loss: list[float], learned: list[int], said: str) -> None:
+def test_too_few_points_give_no_slope(loss: list[float], learned: list[int], message: str) -> None:
     widths = np.array([2, 4, 8, 16])
-    with pytest.raises(TooFewPointsError, match=said):
+    with pytest.raises(TooFewPointsError, match=message):
         width_law(Problem(), widths, np.array(loss), np.array(learned))
     with pytest.raises(TooFewPointsError, match="converged subtasks: 2;"):
         steps_law(Problem(), widths, np.array(loss), np.array([[5, 6] + 28 * [-1]]))

@@ -1,4 +1,4 @@
-"""Old `.bin` weights: nothing in them is run, and what comes out is the same model."""
+"""Conversion of `.bin` weights runs no code from them and gives the same model."""
 
 import json
 import pickle
@@ -34,7 +34,7 @@ def assert_same(folder: Path, model: Any) -> None:
 
 
 @pytest.mark.parametrize("is_zipped", [True, False])
-def test_a_rewritten_file_is_the_same_model(folder: Path, is_zipped: bool) -> None:
+def test_a_converted_file_has_the_same_weights(folder: Path, is_zipped: bool) -> None:
     model = tiny_model("gpt_neox")
     torch.save(
         model.state_dict(),
@@ -45,21 +45,21 @@ def test_a_rewritten_file_is_the_same_model(folder: Path, is_zipped: bool) -> No
     assert_same(folder, model)
 
 
-def test_shards_become_shards(folder: Path) -> None:
+def test_shards_are_converted_to_shards(folder: Path) -> None:
     model = tiny_model("gpt_neox")
     state = list(model.state_dict().items())
-    home = {}
+    weight_map = {}
     for number, part in enumerate((state[:7], state[7:]), start=1):
         name = f"pytorch_model-{number:05d}-of-00002.bin"
         torch.save(OrderedDict(part), folder / name)
-        home |= {key: name for key, _ in part}
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": home}))
+        weight_map |= {key: name for key, _ in part}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
     assert len(convert_to_safetensors(folder)) == len(weight_files(folder)) == 2
     check_weights(folder)
     assert_same(folder, model)
 
 
-def test_constants_of_old_exports_do_not_count_as_weights(folder: Path) -> None:
+def test_buffers_of_old_exports_are_dropped(folder: Path) -> None:
     model = tiny_model("gpt_neox")
     prefix = "gpt_neox.layers.0.attention"
     extra = {f"{prefix}.masked_bias": torch.tensor(-1e9).half(), f"{prefix}.bias": torch.ones(4)}
@@ -69,7 +69,7 @@ def test_constants_of_old_exports_do_not_count_as_weights(folder: Path) -> None:
     assert_same(folder, model)
 
 
-def test_tensors_that_share_memory_are_written_apart(folder: Path) -> None:
+def test_tied_weights_are_written_separately(folder: Path) -> None:
     model = tiny_model("gpt2")
     model.save_pretrained(folder)
     (folder / "model.safetensors").unlink()
@@ -120,7 +120,7 @@ REFUSED: dict[str, tuple[Write, object, str]] = {
 
 
 @pytest.mark.parametrize(("write", "content", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_anything_but_plain_tensors_is_refused(
+def test_anything_but_plain_tensors_is_rejected(
     folder: Path, write: Write, content: object, message: str
 ) -> None:
     write(folder / "pytorch_model.bin", content)
@@ -137,9 +137,7 @@ def test_anything_but_plain_tensors_is_refused(
         ({f"w{i}": BASE for i in range(9)}, "too many share memory"),
     ],
 )
-def test_a_small_file_does_not_become_a_large_one(
-    folder: Path, content: object, message: str
-) -> None:
+def test_a_small_file_cannot_expand(folder: Path, content: object, message: str) -> None:
     torch.save(content, folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=message):
         convert_to_safetensors(folder)
@@ -147,7 +145,7 @@ def test_a_small_file_does_not_become_a_large_one(
 
 
 @pytest.mark.parametrize("write", [legacy, lambda p, c: torch.save(c, p)])
-def test_a_program_in_a_pickle_is_not_run(folder: Path, write: Write) -> None:
+def test_code_in_a_pickle_is_not_run(folder: Path, write: Write) -> None:
     harm = folder / "harm"
     write(folder / "pytorch_model.bin", {"a": Evil(harm)})
     with pytest.raises(CheckpointError, match="no code in it was run"):
@@ -155,7 +153,7 @@ def test_a_program_in_a_pickle_is_not_run(folder: Path, write: Write) -> None:
     assert not harm.exists()
 
 
-def test_a_damaged_shard_leaves_no_other_behind(folder: Path) -> None:
+def test_a_damaged_shard_removes_the_others(folder: Path) -> None:
     names = [f"pytorch_model-{number:05d}-of-00002.bin" for number in (1, 2)]
     tensors: dict[str, Tensor] = {"a": torch.ones(3)}
     torch.save(tensors, folder / names[0])
@@ -167,6 +165,6 @@ def test_a_damaged_shard_leaves_no_other_behind(folder: Path) -> None:
     assert not list(folder.glob("*.safetensors*"))
 
 
-def test_a_folder_without_weights_says_so(folder: Path) -> None:
+def test_a_folder_without_weights_is_rejected(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is missing"):
         bin_files(folder)

@@ -1,4 +1,4 @@
-"""Theory in numbers: exact sums, their limits, and the published slopes of finite sums."""
+"""Exact sums over quanta, their limits, and the published slopes of finite sums."""
 
 import numpy as np
 import pytest
@@ -19,18 +19,18 @@ from compute.quanta_theory import (
     ("m", "over_number", "over_frequency"),
     [(30, -1.00, -0.71), (50, -0.74, -0.53), (100, -0.59, -0.42), (500, -0.46, -0.33)],
 )
-def test_slopes_of_finite_sums_are_the_published_ones(
+def test_slopes_of_finite_sums_equal_the_published_ones(
     m: int, over_number: float, over_frequency: float
 ) -> None:
-    found = finite_slopes(m, 0.4)
-    assert found.over_number == pytest.approx(over_number, abs=0.006)
-    assert found.over_frequency == pytest.approx(over_frequency, abs=0.006)
+    slopes = finite_slopes(m, 0.4)
+    assert slopes.over_number == pytest.approx(over_number, abs=0.006)
+    assert slopes.over_frequency == pytest.approx(over_frequency, abs=0.006)
 
 
-def test_slopes_go_to_their_limits_with_many_quanta() -> None:
-    found = finite_slopes(1_000_000, 0.8, first=200, last=2_000)
-    assert found.over_number == pytest.approx(-0.8, abs=0.01)
-    assert found.over_frequency == pytest.approx(-0.8 / 1.8, abs=0.01)
+def test_slopes_of_many_quanta_approach_their_limits() -> None:
+    slopes = finite_slopes(1_000_000, 0.8, first=200, last=2_000)
+    assert slopes.over_number == pytest.approx(-0.8, abs=0.01)
+    assert slopes.over_frequency == pytest.approx(-0.8 / 1.8, abs=0.01)
 
 
 @given(st.integers(1, 200), st.floats(0.05, 3), st.floats(0, 2), st.floats(2.1, 9))
@@ -68,19 +68,19 @@ def test_each_law_has_its_exponent_in_the_limit(alpha: float) -> None:
         assert law.loss[-1] == pytest.approx(law.limit[-1], rel=0.01)
 
 
-def test_data_and_steps_learn_a_quantum_when_it_was_seen_often_enough() -> None:
+def test_a_quantum_is_learned_after_enough_samples_or_steps() -> None:
     theory = Theory(alpha=0.5, tau=50.0, first_steps=20.0)
     whole = (1 / np.arange(1, 2_000_000) ** 1.5).sum() + 2 / np.sqrt(2_000_000)
     for n in (1, 7, 40):
         p_n = n**-1.5 / whole
         enough = 50 / p_n
-        found = theory.data_law(np.array([enough * 0.999, enough * 1.001])).learned
-        assert found.tolist() == [n - 1, n]
+        learned = theory.data_law(np.array([enough * 0.999, enough * 1.001])).learned
+        assert learned.tolist() == [n - 1, n]
         steps = 20 * n**1.5
         assert theory.step_law(np.array([steps * 0.999, steps])).learned.tolist() == [n - 1, n]
 
 
-def test_the_published_pairs_are_all_there() -> None:
+def test_all_published_pairs_are_listed() -> None:
     assert len(PUBLISHED_PAIRS) == 16
     assert {pair.source for pair in PUBLISHED_PAIRS} == {
         "Rosenfeld et al.", "Kaplan et al.", "Hoffmann et al.", "Ardalani et al.",
@@ -89,7 +89,7 @@ def test_the_published_pairs_are_all_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"alpha": 0.0}, "alpha = 0"),
         ({"a": 2.0, "b": 1.0}, "a = 2, b = 1"),
@@ -97,12 +97,12 @@ def test_the_published_pairs_are_all_there() -> None:
         ({"tau": float("inf")}, "tau = inf"),
     ],
 )
-def test_settings_out_of_range_are_refused(changes: dict[str, float], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_settings_out_of_range_are_rejected(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Theory(**changes)
 
 
-def test_points_out_of_range_are_refused() -> None:
+def test_points_out_of_range_are_rejected() -> None:
     with pytest.raises(ValueError, match="x: want"):
         Theory().parameter_law(np.array([0.0]))
     with pytest.raises(ValueError, match="m = 0"):

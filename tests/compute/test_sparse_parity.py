@@ -1,4 +1,4 @@
-"""Multitask sparse parity: the data by its definition, the training against plain PyTorch."""
+"""Multitask sparse parity: data against its definition, training against plain PyTorch."""
 
 import math
 from itertools import combinations
@@ -35,7 +35,7 @@ def parity(rows: np.ndarray) -> np.ndarray:
     return np.array([bits[i, subsets[t]].sum() % 2 for i, t in enumerate(task)])
 
 
-def test_every_batch_asks_for_the_parity_of_its_subset() -> None:
+def test_answers_are_parities_of_the_subsets() -> None:
     networks = stack()
     for step in range(6):
         networks.prepare(step)
@@ -46,41 +46,41 @@ def test_every_batch_asks_for_the_parity_of_its_subset() -> None:
             assert (networks._y[i, :, 0].numpy() == parity(rows)).all()
 
 
-def test_subtasks_are_asked_as_often_as_they_should_be() -> None:
+def test_subtasks_have_their_frequencies() -> None:
     networks = ParityNetworks(PROBLEM, 2, [Setting(batch_size=20_000)])
     networks.prepare(0)
-    found = networks._x[0, :, :5].mean(dim=0).numpy()
+    shares = networks._x[0, :, :5].mean(dim=0).numpy()
     p = PROBLEM.frequencies()
     assert p == pytest.approx(np.arange(1, 6) ** -1.5 / (np.arange(1, 6) ** -1.5).sum())
-    assert (np.abs(found - p) < 5 * np.sqrt(p * (1 - p) / 20_000)).all()
+    assert (np.abs(shares - p) < 5 * np.sqrt(p * (1 - p) / 20_000)).all()
     assert networks._x[0, :, 5:].mean().item() == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_fixed_sample_is_used_up_before_it_comes_again() -> None:
+def test_a_fixed_sample_repeats_only_after_an_epoch() -> None:
     networks = stack()
-    kept = networks._samples[2]
-    assert kept is not None
-    bits = [tuple(row) for row in kept[1].tolist()]
-    seen = []
+    sample = networks._samples[2]
+    assert sample is not None
+    bits = [tuple(row) for row in sample[1].tolist()]
+    rows_seen = []
     for step in range(2):  # 100 samples are two whole batches of 40
         networks.prepare(step)
-        seen += [tuple(row) for row in networks._x[2, :, 5:].int().tolist()]
-    for row in set(seen):
-        assert seen.count(row) <= bits.count(row)
+        rows_seen += [tuple(row) for row in networks._x[2, :, 5:].int().tolist()]
+    for row in set(rows_seen):
+        assert rows_seen.count(row) <= bits.count(row)
     networks.prepare(0)
     few = {tuple(row) for row in networks._x[3].int().tolist()}
     assert len(few) <= 25
 
 
-def test_subsets_differ_and_are_the_same_for_a_seed() -> None:
+def test_subsets_are_distinct_and_determined_by_the_seed() -> None:
     problem = Problem(tasks=10, bits=5, subset=2)
-    found = {tuple(row) for row in problem.subsets().tolist()}
-    assert found == set(combinations(range(5), 2))
+    subsets = {tuple(row) for row in problem.subsets().tolist()}
+    assert subsets == set(combinations(range(5), 2))
     assert (problem.subsets() == Problem(tasks=10, bits=5, subset=2).subsets()).all()
     assert (Problem().subsets() != Problem(seed=1).subsets()).any()
 
 
-def test_a_stack_takes_the_steps_of_plain_pytorch() -> None:
+def test_a_stack_trains_as_plain_pytorch() -> None:
     steps = 25
     networks, data = stack(), stack()
     log = np.array([0, steps - 1])
@@ -100,8 +100,8 @@ def test_a_stack_takes_the_steps_of_plain_pytorch() -> None:
             x, y = data._x[i].clone(), data._y[i, :, 0].clone()
             loss = nn.functional.cross_entropy(model(x), y)
             if step == steps - 1:
-                seen = record.curves["train_loss"][i, 1]
-                assert seen == pytest.approx(loss.item() / math.log(2))
+                train_loss = record.curves["train_loss"][i, 1]
+                assert train_loss == pytest.approx(loss.item() / math.log(2))
                 assert_test_losses(model, networks, record.curves, i)
             optimizer.zero_grad()
             loss.backward()
@@ -125,8 +125,8 @@ def assert_test_losses(
     assert curves["loss"][i, 1] == pytest.approx(float(PROBLEM.frequencies() @ expected))
 
 
-def test_a_perfect_network_scores_zero() -> None:
-    """The published loss of a perfect network is not: it divides by points asked for."""
+def test_a_perfect_network_has_no_loss() -> None:
+    """The published loss is not 0: it divides by the requested number of points."""
     problem = Problem(tasks=2, bits=2, subset=1)
     networks = ParityNetworks(
         problem, 8, [Setting(batch_size=4)], test_points=50, dtype=torch.float64
@@ -139,49 +139,49 @@ def test_a_perfect_network_scores_zero() -> None:
         W1[task, task], W1[2 + int(subset[0]), task], b1[0, task] = 1, 1, -1
         W2[task, 1] = 200
     b2[0, 1] = -100
-    found = networks.evaluate(0, ["loss", "task_loss"])
-    assert found["loss"].item() == pytest.approx(0, abs=1e-12)
-    assert found["task_loss"].abs().max() < 1e-12
+    measures = networks.evaluate(0, ["loss", "task_loss"])
+    assert measures["loss"].item() == pytest.approx(0, abs=1e-12)
+    assert measures["task_loss"].abs().max() < 1e-12
 
 
-def test_company_and_restarts_change_nothing() -> None:
+def test_results_do_not_depend_on_other_networks_or_resuming() -> None:
     train_config = TrainConfig(30, {}, MEASURES, np.arange(0, 30, 5))
     networks = stack()
     whole = Trainer(networks, networks.optimizer(), train_config).train()
     half = stack()
     first = Trainer(half, half.optimizer(), train_config)
     first.train(until=13)
-    again = stack()
-    second = Trainer(again, again.optimizer(), train_config)
+    resumed = stack()
+    second = Trainer(resumed, resumed.optimizer(), train_config)
     second.restore(first.state())
     second.train()
     for name in MEASURES:
         assert np.array_equal(second.result.curves[name], whole.curves[name])
     for i, setting in enumerate(SETTINGS):
-        one = stack([setting])
-        alone = Trainer(one, one.optimizer(), train_config).train()
-        for a, b in zip(whole.params, alone.params, strict=True):
+        networks = stack([setting])
+        single = Trainer(networks, networks.optimizer(), train_config).train()
+        for a, b in zip(whole.params, single.params, strict=True):
             assert torch.allclose(a[i], b[0], rtol=1e-9, atol=1e-12)
 
 
-def test_convergence_is_the_first_look_under_a_tenth_of_a_bit() -> None:
+def test_convergence_is_the_first_evaluation_below_a_tenth_of_a_bit() -> None:
     losses = np.array([[1.0, 1.0, 0.05], [0.09, 1.0, 0.2], [0.5, 0.1, 0.2]])
     assert convergence_steps(losses, np.array([0, 50, 100])).tolist() == [50, -1, 0]
 
 
-def test_the_slope_of_convergence_is_that_of_the_law_it_was_made_from() -> None:
+def test_the_slope_of_convergence_equals_that_of_its_law() -> None:
     p = Problem(tasks=20).frequencies()
     steps = np.round(80 / p).astype(np.int64)
     steps[15:] = -1
-    found = convergence(p, steps)
-    assert found.n_converged == 15
-    assert found.slope == pytest.approx(-1, abs=0.01)
-    assert found.rank_correlation == pytest.approx(1)
+    fit = convergence(p, steps)
+    assert fit.n_converged == 15
+    assert fit.slope == pytest.approx(-1, abs=0.01)
+    assert fit.rank_correlation == pytest.approx(1)
     assert convergence(p, np.full(20, -1)).slope is None
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("factory", "message"),
     [
         (lambda: Problem(tasks=11, bits=5, subset=2), "only 10 subsets"),
         (lambda: Problem(subset=25), "subset <= bits"),
@@ -193,6 +193,6 @@ def test_the_slope_of_convergence_is_that_of_the_law_it_was_made_from() -> None:
         ),
     ],
 )
-def test_what_cannot_be_asked_is_refused(make: object, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        make()  # type: ignore[operator]
+def test_invalid_problems_are_rejected(factory: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        factory()  # type: ignore[operator]

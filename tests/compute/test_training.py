@@ -1,4 +1,4 @@
-"""Training of small models: schedule, order, resuming, and what is learned."""
+"""Training of small models: schedule, order, resuming, and learning to copy."""
 
 import json
 import math
@@ -42,13 +42,13 @@ SCHEDULE = Schedule(
 
 
 def copying_windows(count: int, seed: int = 0) -> np.ndarray:
-    """Windows whose second half repeats their first: half of it can be known."""
+    """Windows whose second half repeats their first: half of them is predictable."""
     rng = np.random.default_rng(seed)
     half = rng.integers(1, 40, (count, 12))
     return np.concatenate([half, half], axis=1).astype(np.uint16)
 
 
-def test_saved_steps_are_powers_of_two_and_then_linear() -> None:
+def test_checkpoint_steps_are_powers_of_two_and_then_linear() -> None:
     published = (0, *(2**k for k in range(10)), *range(1000, 143_001, 1000))
     assert checkpoint_steps(143_000, 1000) == published
     assert len(published) == 154
@@ -56,14 +56,14 @@ def test_saved_steps_are_powers_of_two_and_then_linear() -> None:
 
 
 @given(st.integers(1, 5000), st.integers(1, 600))
-def test_the_first_and_last_step_are_always_saved(steps: int, every: int) -> None:
-    kept = checkpoint_steps(steps, every)
-    assert kept[0] == 0
-    assert kept[-1] == steps
-    assert list(kept) == sorted(set(kept))
+def test_the_first_and_last_step_are_always_checkpointed(steps: int, save_every: int) -> None:
+    steps_to_save = checkpoint_steps(steps, save_every)
+    assert steps_to_save[0] == 0
+    assert steps_to_save[-1] == steps
+    assert list(steps_to_save) == sorted(set(steps_to_save))
 
 
-def test_rate_rises_to_its_peak_and_ends_at_a_tenth() -> None:
+def test_the_learning_rate_peaks_after_warmup_and_ends_at_a_tenth() -> None:
     rates = [learning_rate(SCHEDULE, step) for step in range(1, SCHEDULE.steps + 1)]
     assert rates[0] == pytest.approx(SCHEDULE.learning_rate / 2)
     assert max(rates) == rates[SCHEDULE.warmup_steps - 1] == SCHEDULE.learning_rate
@@ -71,9 +71,7 @@ def test_rate_rises_to_its_peak_and_ends_at_a_tenth() -> None:
 
 
 @given(st.integers(1, 30), st.integers(0, 3), st.lists(st.integers(1, 9), min_size=1, max_size=9))
-def test_every_epoch_holds_every_window_once_however_it_is_asked(
-    windows: int, seed: int, counts: list[int]
-) -> None:
+def test_every_epoch_has_every_window_once(windows: int, seed: int, counts: list[int]) -> None:
     parts, first = [], 0
     for count in counts:
         parts.append(window_order(windows, seed, first, count))
@@ -89,7 +87,7 @@ def test_one_update_equals_plain_torch() -> None:
     windows = copying_windows(8)
     model = new_model(ARCHITECTURE, 0)
     run = _Run(model, _optimizer(model, SCHEDULE), SCHEDULE, torch.float32, "cpu")
-    logged = run.advance(windows)
+    step_log = run.advance(windows)
 
     plain = new_model(ARCHITECTURE, 0)
     optimizer = _optimizer(plain, SCHEDULE)
@@ -102,10 +100,10 @@ def test_one_update_equals_plain_torch() -> None:
         group["lr"] = learning_rate(SCHEDULE, 1)
     optimizer.step()
 
-    assert logged.loss_nats == pytest.approx(loss.item(), abs=1e-5)
-    for (name, one), other in zip(model.named_parameters(), plain.parameters(), strict=True):
-        # Adam's first update is rate · sign(g): only where g is about zero may rounding show.
-        close = torch.isclose(one, other, atol=1e-5, rtol=0)
+    assert step_log.loss_nats == pytest.approx(loss.item(), abs=1e-5)
+    for (name, ours), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
+        # Adam's first update is rate · sign(g): rounding matters only where g is about zero.
+        close = torch.isclose(ours, theirs, atol=1e-5, rtol=0)
         assert close.float().mean() > 0.999, name
 
 
@@ -122,12 +120,12 @@ def test_training_learns_to_copy(tmp_path: Path) -> None:
     assert losses[:, 13:].mean() < losses[:, :11].mean() - 1
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_a_resumed_run_has_the_same_weights(tmp_path: Path) -> None:
     class StopError(Exception):
         pass
 
-    def stop(logged: object) -> None:
-        if getattr(logged, "step", 0) == 9:
+    def stop(step_log: object) -> None:
+        if getattr(step_log, "step", 0) == 9:
             raise StopError
 
     windows = copying_windows(40)
@@ -136,11 +134,11 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
         train(windows, ARCHITECTURE, SCHEDULE, tmp_path / "cut", state_every=4, on_step=stop)
     train(windows, ARCHITECTURE, SCHEDULE, tmp_path / "cut", state_every=4)
     for step in checkpoint_steps(SCHEDULE.steps, SCHEDULE.save_every):
-        one, other = (
+        ours, theirs = (
             load_file(tmp_path / run / f"step{step}" / "model.safetensors")
             for run in ("whole", "cut")
         )
-        assert all(torch.equal(one[name], other[name]) for name in one)
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     logs = [(tmp_path / run / "log.jsonl").read_text().splitlines() for run in ("whole", "cut")]
     steps = [[json.loads(line)["step"] for line in log] for log in logs]
     assert steps[0] == steps[1] == list(range(1, 13))
@@ -148,8 +146,8 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 
 def test_sizes_see_the_same_windows_in_the_same_order() -> None:
     orders = [window_order(17, SCHEDULE.order_seed, 8 * step, 8) for step in range(3)]
-    again = window_order(17, SCHEDULE.order_seed, 0, 24)
-    assert np.array_equal(np.concatenate(orders), again)
+    whole = window_order(17, SCHEDULE.order_seed, 0, 24)
+    assert np.array_equal(np.concatenate(orders), whole)
 
 
 def test_a_token_outside_the_vocabulary_is_named(tmp_path: Path) -> None:
@@ -160,7 +158,7 @@ def test_a_token_outside_the_vocabulary_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_precision_asked_for_is_taken() -> None:
+def test_explicit_precision_is_kept() -> None:
     assert resolve_precision("float32", "cpu") == torch.float32
     assert resolve_precision("bfloat16", "cpu") == torch.bfloat16
     assert resolve_precision("auto", "cuda") == torch.bfloat16

@@ -17,7 +17,7 @@ def stack(seed: int) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("warmup", [0, 4])
-def test_every_network_takes_the_steps_of_torch(
+def test_stacked_adamw_equals_torch_adamw(
     compiled: bool, warmup: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adamw, "HAS_NUMBA", compiled)
@@ -25,7 +25,7 @@ def test_every_network_takes_the_steps_of_torch(
     wd = torch.linspace(0, 2, COUNT, dtype=torch.float64)
     params = stack(0)
     single = [[param[i].clone().requires_grad_() for param in params] for i in range(COUNT)]
-    theirs = [
+    optimizers = [
         torch.optim.AdamW(parts, lr=lr[i].item(), weight_decay=wd[i].item(), betas=(0.9, 0.98))
         for i, parts in enumerate(single)
     ]
@@ -34,23 +34,23 @@ def test_every_network_takes_the_steps_of_torch(
         factor = min(1.0, (step + 1) / warmup) if warmup else 1.0
         gradients = stack(step + 1)
         ours.step(gradients, factor)
-        for i, one in enumerate(theirs):
-            one.param_groups[0]["lr"] = lr[i].item() * factor
+        for i, optimizer in enumerate(optimizers):
+            optimizer.param_groups[0]["lr"] = lr[i].item() * factor
             for part, gradient in zip(single[i], gradients, strict=True):
                 part.grad = gradient[i].clone()
-            one.step()
+            optimizer.step()
     for i, parts in enumerate(single):
         for part, param in zip(parts, params, strict=True):
             assert torch.allclose(part, param[i], rtol=1e-12, atol=1e-14)
 
 
-def test_networks_that_stay_go_on_as_they_were() -> None:
+def test_selected_networks_continue_unchanged() -> None:
     lr = torch.logspace(-4, -1, COUNT, dtype=torch.float64)
     whole, part = stack(0), stack(0)
     optimizers = [StackedAdamW(x, [Rates(lr, lr)] * 2) for x in (whole, part)]
     for step in range(3):
-        for one in optimizers:
-            one.step(stack(step + 1))
+        for optimizer in optimizers:
+            optimizer.step(stack(step + 1))
     rows = torch.tensor([1, 4])
     part = [param[rows] for param in part]
     optimizers[1].select(rows, part)

@@ -1,4 +1,4 @@
-"""Patience: a network leaves at the look the rule names, alone or in company, cut off or not."""
+"""Early stopping follows the published rule, in any stack and after a resume."""
 
 from collections.abc import Mapping, Sequence
 
@@ -46,29 +46,29 @@ class Scripted(Networks):
 
 
 def expected_stop(losses: Sequence[float], criterion: EarlyStopping) -> int:
-    """The rule as published, look by look."""
-    seen: list[float] = []
+    """Reference: the published rule, evaluation by evaluation."""
+    curve: list[float] = []
     triggers: list[bool] = []
     for step in range(STEPS):
         if step % criterion.eval_every == 0:
-            seen.append(losses[step])
-            rose = len(seen) > 1 and not seen[-1] <= seen[-2]
-            triggers.append(rose and step > criterion.start_step)
+            curve.append(losses[step])
+            has_risen = len(curve) > 1 and not curve[-1] <= curve[-2]
+            triggers.append(has_risen and step > criterion.start_step)
             if len(triggers) >= criterion.patience and all(triggers[-criterion.patience :]):
                 return step + 1
     return STEPS
 
 
-def trained(
+def train_with_resume(
     losses: Sequence[Sequence[float]], criterion: EarlyStopping, until: int = STEPS
 ) -> TrainResult:
-    """Networks with a patience, cut off once at `until`."""
-    train_config = TrainConfig(STEPS, {}, ("loss",), np.arange(STEPS), early_stopping=criterion)
+    """Train with early stopping, resumed at `until`."""
+    config = TrainConfig(STEPS, {}, ("loss",), np.arange(STEPS), early_stopping=criterion)
     networks = Scripted(losses)
-    first = Trainer(networks, networks.optimizer(), train_config)
+    first = Trainer(networks, networks.optimizer(), config)
     first.train(until=until)
-    again = Scripted(losses)
-    second = Trainer(again, again.optimizer(), train_config)
+    resumed = Scripted(losses)
+    second = Trainer(resumed, resumed.optimizer(), config)
     second.restore(first.state())
     return second.train()
 
@@ -83,21 +83,21 @@ criteria = st.builds(
 
 
 @given(st.lists(losses | rising, min_size=1, max_size=4), criteria, st.integers(0, STEPS))
-def test_a_network_leaves_where_the_rule_says(
+def test_a_network_stops_at_the_step_of_the_published_rule(
     scripts: list[list[float]], criterion: EarlyStopping, until: int
 ) -> None:
-    record = trained(scripts, criterion, until)
+    result = train_with_resume(scripts, criterion, until)
     stops = [expected_stop(script, criterion) for script in scripts]
-    assert record.stop_steps.tolist() == stops
+    assert result.stop_steps.tolist() == stops
     for row, stop in enumerate(stops):
-        seen = record.curves["loss"][row]
-        assert np.array_equal(seen[:stop], np.array(scripts[row])[:stop], equal_nan=True)
-        assert np.isnan(seen[stop:]).all()
-        # It has taken every step before it left, and none after.
-        assert record.params[0][row].item() == pytest.approx(stop)
+        curve = result.curves["loss"][row]
+        assert np.array_equal(curve[:stop], np.array(scripts[row])[:stop], equal_nan=True)
+        assert np.isnan(curve[stop:]).all()
+        # The parameter counts the steps taken.
+        assert result.params[0][row].item() == pytest.approx(stop)
 
 
-def test_patience_and_thresholds_count_rises_after_a_step_alone() -> None:
+def test_rises_count_after_the_start_step_only() -> None:
     rises = RiseCounter(EarlyStopping("loss", patience=2, start_step=10, eval_every=5), 2)
     assert [rises.is_due(step) for step in (0, 4, 5, 12)] == [True, False, True, False]
     assert rises.update(5, np.array([1.0, 1.0])).tolist() == [False, False]
@@ -106,14 +106,14 @@ def test_patience_and_thresholds_count_rises_after_a_step_alone() -> None:
     assert rises.update(20, np.array([4.0, 3.0])).tolist() == [True, False]
 
 
-def test_what_no_patience_can_be_is_refused() -> None:
+def test_invalid_early_stopping_is_rejected() -> None:
     with pytest.raises(ValueError, match="patience 0"):
         EarlyStopping("loss", 0)
     networks = Scripted([[0.0] * STEPS])
     impatient = Trainer(
         networks, networks.optimizer(), TrainConfig(STEPS, {}, (), np.arange(0))
     ).state()
-    train_config = TrainConfig(STEPS, {}, (), np.arange(0), early_stopping=EarlyStopping("loss", 1))
-    patient = Trainer(networks, networks.optimizer(), train_config)
+    config = TrainConfig(STEPS, {}, (), np.arange(0), early_stopping=EarlyStopping("loss", 1))
+    patient = Trainer(networks, networks.optimizer(), config)
     with pytest.raises(ValueError, match="without early stopping"):
         patient.restore(impatient)

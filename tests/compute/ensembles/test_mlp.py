@@ -13,7 +13,7 @@ from compute.ensembles.shapes import ACTIVATIONS, Activation, Shape
 COUNT, ROWS, TRAINED = 3, 11, 7
 
 
-def plain(shape: Shape, params: list[torch.Tensor], network: int) -> nn.Sequential:
+def torch_mlp(shape: Shape, params: list[torch.Tensor], network: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise(shape.widths)):
         linear = nn.Linear(a, b, dtype=torch.float64)
@@ -25,32 +25,32 @@ def plain(shape: Shape, params: list[torch.Tensor], network: int) -> nn.Sequenti
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("widths", [(1, 8, 6, 5), (4, 9, 3)])
-@pytest.mark.parametrize("drops", [False, True])
-def test_forward_and_backward_are_those_of_autograd(
-    activation: Activation, widths: tuple[int, ...], drops: bool
+@pytest.mark.parametrize("dropout", [False, True])
+def test_forward_and_backward_equal_autograd(
+    activation: Activation, widths: tuple[int, ...], dropout: bool
 ) -> None:
     shape = Shape(widths, activation)
     generator = torch.Generator().manual_seed(0)
-    drawn = [init_layers(shape, generator) for _ in range(COUNT)]
-    stacked = StackedMLP(shape, [torch.stack(parts) for parts in zip(*drawn, strict=True)])
+    initial = [init_layers(shape, generator) for _ in range(COUNT)]
+    stacked = StackedMLP(shape, [torch.stack(parts) for parts in zip(*initial, strict=True)])
     x = torch.randn(COUNT, ROWS, widths[0], generator=generator, dtype=torch.float64)
-    slope = torch.randn(COUNT, TRAINED, widths[-1], generator=generator, dtype=torch.float64)
+    grad = torch.randn(COUNT, TRAINED, widths[-1], generator=generator, dtype=torch.float64)
     masks = [
         (torch.rand(COUNT, ROWS, width, generator=generator) > 0.4).double() / 0.6
         for width in widths[1:-1]
     ]
-    output = stacked.forward(x, masks if drops else None).clone()
-    of_input = stacked.backward(slope).clone()
+    output = stacked.forward(x, masks if dropout else None).clone()
+    of_input = stacked.backward(grad).clone()
     for i in range(COUNT):
-        network = plain(shape, stacked.params, i)
+        network = torch_mlp(shape, stacked.params, i)
         ours = x[i].clone().requires_grad_()
         values = ours
         for layer, module in enumerate(network):
             values = module(values)
-            if drops and layer % 2:
+            if dropout and layer % 2:
                 values = values * masks[layer // 2][i]
         assert torch.allclose(values, output[i], rtol=1e-12, atol=1e-14)
-        (values[:TRAINED] * slope[i]).sum().backward()
+        (values[:TRAINED] * grad[i]).sum().backward()
         assert ours.grad is not None
         assert torch.allclose(ours.grad[:TRAINED], of_input[i], rtol=1e-11, atol=1e-14)
         linears = [module for module in network if isinstance(module, nn.Linear)]
@@ -62,27 +62,27 @@ def test_forward_and_backward_are_those_of_autograd(
             assert torch.allclose(linear.bias.grad, b, rtol=1e-11, atol=1e-14)
 
 
-def test_weights_alone_have_the_same_gradients() -> None:
+def test_weights_backward_gives_the_same_gradients() -> None:
     shape = Shape((4, 9, 3), "relu")
     params = [part[None].repeat(2, 1, 1) for part in init_layers(shape, torch.Generator())]
-    x, slope = torch.randn(2, 5, 4, dtype=torch.float64), torch.randn(2, 5, 3, dtype=torch.float64)
-    whole, alone = StackedMLP(shape, params), StackedMLP(shape, params)
-    whole.forward(x)
-    whole.backward(slope)
-    alone.forward(x)
-    alone.weights_backward(slope)
-    for a, b in zip(whole.gradients, alone.gradients, strict=True):
+    x, grad = torch.randn(2, 5, 4, dtype=torch.float64), torch.randn(2, 5, 3, dtype=torch.float64)
+    full, weights_only = StackedMLP(shape, params), StackedMLP(shape, params)
+    full.forward(x)
+    full.backward(grad)
+    weights_only.forward(x)
+    weights_only.weights_backward(grad)
+    for a, b in zip(full.gradients, weights_only.gradients, strict=True):
         assert torch.equal(a, b)
 
 
-def test_networks_begin_as_torch_begins_them() -> None:
+def test_initial_layers_are_distributed_as_in_torch() -> None:
     shape = Shape((25, 400, 100), "tanh")
-    drawn = init_layers(shape, torch.Generator().manual_seed(0))
-    for inputs, part in zip((25, 25, 400, 400), drawn, strict=True):
+    initial = init_layers(shape, torch.Generator().manual_seed(0))
+    for inputs, part in zip((25, 25, 400, 400), initial, strict=True):
         bound = 1 / math.sqrt(inputs)
         assert part.abs().max() <= bound
         if part.numel() > 300:
             assert part.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
     linear = nn.Linear(25, 400)
     assert linear.weight.abs().max() <= 1 / 5
-    assert linear.weight.std().item() == pytest.approx(drawn[0].std().item(), rel=0.05)
+    assert linear.weight.std().item() == pytest.approx(initial[0].std().item(), rel=0.05)

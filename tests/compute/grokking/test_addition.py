@@ -1,4 +1,4 @@
-"""Stacks of toy networks against plain PyTorch, one by one."""
+"""Stacks of toy networks against single networks in plain PyTorch."""
 
 from dataclasses import replace
 
@@ -28,15 +28,21 @@ NARROW = Problem(width=16)
 
 
 def train_config(steps: int, **changes: object) -> TrainConfig:
-    made = TrainConfig(steps, THRESHOLDS, MEASURES, log_spaced_steps(steps, 20))
-    return replace(made, **changes)  # type: ignore[arg-type]
+    config = TrainConfig(steps, THRESHOLDS, MEASURES, log_spaced_steps(steps, 20))
+    return replace(config, **changes)  # type: ignore[arg-type]
 
 
-def trained(problem: Problem, settings: list[Setting], steps: int, **changes: object) -> Trainer:
+def train(
+    problem: Problem,
+    settings: list[Setting],
+    steps: int,
+    until: int | None = None,
+    **changes: object,
+) -> Trainer:
     networks = AdditionNetworks(problem, settings, dtype=torch.float64)
-    training = Trainer(networks, networks.optimizer(), train_config(steps, **changes))
-    training.train()
-    return training
+    trainer = Trainer(networks, networks.optimizer(), train_config(steps, **changes))
+    trainer.train(until)
+    return trainer
 
 
 @pytest.mark.parametrize(
@@ -50,102 +56,117 @@ def trained(problem: Problem, settings: list[Setting], steps: int, **changes: ob
     ],
     ids=str,
 )
-def test_a_stack_takes_the_steps_of_plain_pytorch(problem: Problem) -> None:
-    together = trained(problem, VARIED, 101)
+def test_a_stack_trains_as_plain_pytorch(problem: Problem) -> None:
+    stack = train(problem, VARIED, 101)
     for i, setting in enumerate(VARIED):
-        alone = plain_run(problem, setting, 101, torch.float64, keep=(100,))
-        ours = in_plain_order(together.result.params, i)
-        for a, b in zip(ours, alone.parameters[100], strict=True):
+        single = plain_run(problem, setting, 101, torch.float64, keep=(100,))
+        ours = in_plain_order(stack.result.params, i)
+        for a, b in zip(ours, single.parameters[100], strict=True):
             assert (a - b).abs().max() < 1e-9
         for name in ("train", "test") if problem.task == "s3" else THRESHOLDS:
-            assert together.result.threshold_steps[name][i] == alone.reached[name]
+            assert stack.result.threshold_steps[name][i] == single.reached[name]
 
 
-def test_what_is_reached_is_what_plain_pytorch_reaches() -> None:
+def test_threshold_steps_equal_those_of_plain_pytorch() -> None:
     rates = [(1e-2, 3e-3), (3e-3, 3e-3), (1e-2, 1e-3), (1e-5, 1e-5), (1e-2, 1e-2)]
     settings = [
         Setting(lr_representation=e, lr_decoder=d, seed=seed + 1)
         for seed, (e, d) in enumerate(rates)
     ]
-    problem, found = Problem(width=60), 0
-    together = trained(problem, settings, 560)
+    problem, n_reached = Problem(width=60), 0
+    stack = train(problem, settings, 560)
     for i, setting in enumerate(settings):
-        alone = plain_run(problem, setting, 560, torch.float64)
+        single = plain_run(problem, setting, 560, torch.float64)
         for name in THRESHOLDS:
-            assert together.result.threshold_steps[name][i] == alone.reached[name], (i, name)
-            found += alone.reached[name] < 559
-    assert found >= 6, "thresholds that are reached, not only missed"
+            assert stack.result.threshold_steps[name][i] == single.reached[name], (i, name)
+            n_reached += single.reached[name] < 559
+    assert n_reached >= 6
 
 
-def test_company_changes_nothing() -> None:
+def test_results_do_not_depend_on_the_other_networks() -> None:
     settings = [*VARIED, Setting(dropout=0.2, seed=8), Setting(batch_size=9, seed=9)]
-    together = trained(NARROW, settings, 120)
+    stack = train(NARROW, settings, 120)
     for i, setting in enumerate(settings):
-        alone = trained(NARROW, [setting], 120)
-        for a, b in zip(together.result.params, alone.result.params, strict=True):
+        single = train(NARROW, [setting], 120)
+        for a, b in zip(stack.result.params, single.result.params, strict=True):
             assert torch.allclose(a[i], b[0], rtol=1e-9, atol=1e-12)
         for name in MEASURES:
-            together_at, alone_at = together.result.curves[name][i], alone.result.curves[name][0]
-            assert together_at == pytest.approx(alone_at, rel=1e-8, abs=1e-10, nan_ok=True)
+            ours, theirs = stack.result.curves[name][i], single.result.curves[name][0]
+            assert ours == pytest.approx(theirs, rel=1e-8, abs=1e-10, nan_ok=True)
 
 
-def test_networks_that_have_shown_all_leave_and_the_others_go_on() -> None:
+def test_a_single_network_is_padded_to_two() -> None:
+    """bmm rounds differently for a batch of one: a single network trains as a row of a pair."""
+    setting = Setting(lr_representation=1e-2, dropout=0.1, batch_size=9, seed=3)
+    single, pair = train(NARROW, [setting], 60), train(NARROW, [setting] * 2, 60)
+    assert len(single.networks.params[0]) == 2
+    for a, b in zip(single.result.params, pair.result.params, strict=True):
+        assert torch.equal(a[0], b[0])
+    for name in MEASURES:
+        assert np.array_equal(single.result.curves[name][0], pair.result.curves[name][0])
+    resumed = train(NARROW, [setting], 60, until=0)
+    resumed.restore(train(NARROW, [setting], 60, until=25).state())
+    for a, b in zip(resumed.train().params, single.result.params, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_finished_networks_are_dropped_and_the_others_continue() -> None:
     settings = [
         Setting(lr_representation=1e-2, lr_decoder=3e-3, seed=1),
         Setting(lr_representation=1e-5, lr_decoder=1e-5),
         Setting(lr_representation=3e-3, lr_decoder=3e-3, seed=2),
     ]
-    stay = trained(NARROW, settings, 900)
-    leave = trained(NARROW, settings, 900, stop_thresholds=("train", "test"), stop_delay=20)
-    steps = leave.result.threshold_steps
+    full = train(NARROW, settings, 900)
+    dropped = train(NARROW, settings, 900, stop_thresholds=("train", "test"), stop_delay=20)
+    steps = dropped.result.threshold_steps
     for name in ("train", "test"):
-        assert steps[name].tolist() == stay.result.threshold_steps[name].tolist()
+        assert steps[name].tolist() == full.result.threshold_steps[name].tolist()
     last = np.maximum(steps["train"], steps["test"])
-    gone = last < 899
-    assert gone.tolist() == [True, False, True]
-    stopped = leave.result.stop_steps
-    assert (stopped[gone] > last[gone] + 20).all()
-    assert (stopped[gone] <= last[gone] + 20 + 51).all()
-    assert stopped[~gone].tolist() == [900]
-    log = leave.config.eval_steps
+    is_dropped = last < 899
+    assert is_dropped.tolist() == [True, False, True]
+    stopped = dropped.result.stop_steps
+    assert (stopped[is_dropped] > last[is_dropped] + 20).all()
+    assert (stopped[is_dropped] <= last[is_dropped] + 20 + 51).all()
+    assert stopped[~is_dropped].tolist() == [900]
+    eval_steps = dropped.config.eval_steps
     for i in range(3):
-        curve = leave.result.curves["train_loss"][i]
-        before = log < stopped[i]
+        curve = dropped.result.curves["train_loss"][i]
+        before = eval_steps < stopped[i]
         assert np.isfinite(curve[before]).all()
         assert np.isnan(curve[~before]).all()
-        assert curve[before] == pytest.approx(stay.result.curves["train_loss"][i][before], rel=1e-9)
-    for a, b in zip(leave.result.params, stay.result.params, strict=True):
+        assert curve[before] == pytest.approx(full.result.curves["train_loss"][i][before], rel=1e-9)
+    for a, b in zip(dropped.result.params, full.result.params, strict=True):
         assert torch.allclose(a[1], b[1], rtol=1e-9, atol=1e-12)
 
 
-def test_a_stack_that_all_networks_have_left_ends() -> None:
+def test_training_ends_once_all_networks_are_dropped() -> None:
     settings = [Setting(lr_representation=1e-2, lr_decoder=3e-3, seed=1)] * 2
     options = {"stop_thresholds": ("train", "test"), "stop_delay": 20}
-    done = trained(NARROW, settings, 900, **options)
-    assert (done.result.stop_steps < 900).all()
-    assert not len(done.rows)
-    whole = trained(NARROW, settings, int(done.result.stop_steps[0]))
-    for left, kept in zip(done.result.params, whole.result.params, strict=True):
-        assert torch.equal(left, kept)
+    ended = train(NARROW, settings, 900, **options)
+    assert (ended.result.stop_steps < 900).all()
+    assert not len(ended.rows)
+    shorter = train(NARROW, settings, int(ended.result.stop_steps[0]))
+    for a, b in zip(ended.result.params, shorter.result.params, strict=True):
+        assert torch.equal(a, b)
     networks = AdditionNetworks(NARROW, settings, dtype=torch.float64)
-    again = Trainer(networks, networks.optimizer(), train_config(900, **options))
-    again.restore(done.state())
-    again.train()
-    assert again.step == done.step
-    assert again.result.stop_steps.tolist() == done.result.stop_steps.tolist()
-    for left, kept in zip(again.result.params, done.result.params, strict=True):
-        assert torch.equal(left, kept)
+    resumed = Trainer(networks, networks.optimizer(), train_config(900, **options))
+    resumed.restore(ended.state())
+    resumed.train()
+    assert resumed.step == ended.step
+    assert resumed.result.stop_steps.tolist() == ended.result.stop_steps.tolist()
+    for a, b in zip(resumed.result.params, ended.result.params, strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("at", [1, 130, 420])
-def test_a_training_goes_on_from_its_state_as_if_it_had_not_stopped(at: int) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one(at: int) -> None:
     settings = [
         Setting(lr_representation=1e-2, lr_decoder=3e-3, seed=1),
         Setting(lr_representation=1e-3, dropout=0.1, seed=2),
         Setting(lr_representation=1e-3, batch_size=7, seed=3),
     ]
     options = {"stop_thresholds": ("train",), "stop_delay": 10}
-    whole = trained(NARROW, settings, 600, **options)
+    whole = train(NARROW, settings, 600, **options)
     networks = AdditionNetworks(NARROW, settings, dtype=torch.float64)
     first = Trainer(networks, networks.optimizer(), train_config(600, **options))
     first.train(until=at)
@@ -161,18 +182,18 @@ def test_a_training_goes_on_from_its_state_as_if_it_had_not_stopped(at: int) -> 
         assert np.array_equal(second.result.curves[name], whole.result.curves[name], equal_nan=True)
     for a, b in zip(second.result.params, whole.result.params, strict=True):
         assert torch.equal(a, b)
-    other = AdditionNetworks(Problem(width=8), settings)
-    begun = Trainer(other, other.optimizer(), train_config(600))
+    smaller = AdditionNetworks(Problem(width=8), settings)
+    trainer = Trainer(smaller, smaller.optimizer(), train_config(600))
     with pytest.raises(ValueError, match="start anew"):
-        begun.restore(state)
+        trainer.restore(state)
 
 
-def test_small_numbers_are_what_they_were_after_a_training() -> None:
-    trained(NARROW, VARIED[:1], 5)
+def test_denormals_are_not_flushed_after_training() -> None:
+    train(NARROW, VARIED[:1], 5)
     assert float(np.array([5e-324])[0] * np.ones(1)[0]) > 0
 
 
-def test_rqi_of_a_stack_is_that_of_the_definition() -> None:
+def test_rqi_of_a_stack_equals_its_definition() -> None:
     networks = AdditionNetworks(
         Problem(width=8, dim=2), [Setting(seed=s) for s in range(6)], "cpu", torch.float64
     )
@@ -180,18 +201,18 @@ def test_rqi_of_a_stack_is_that_of_the_definition() -> None:
     spread = torch.linspace(0, 1, 10, dtype=torch.float64)[:, None] * torch.ones(2)
     networks.E[:3] = spread + 0.02 * networks.E[:3]
     networks.E[5] = 1.0
-    found = networks.evaluate(0, ["rqi"])["rqi"].numpy()
-    assert found == pytest.approx(rqi(networks.E.numpy()), abs=1e-12)
-    assert found[5] == 0
-    assert found[:3].max() > 0.3
+    rqis = networks.evaluate(0, ["rqi"])["rqi"].numpy()
+    assert rqis == pytest.approx(rqi(networks.E.numpy()), abs=1e-12)
+    assert rqis[5] == 0
+    assert rqis[:3].max() > 0.3
 
 
 def test_the_initial_rqi_of_random_numbers_is_small() -> None:
     networks = AdditionNetworks(Problem(width=4), [Setting(seed=s) for s in range(40)])
     networks.prepare(0)
-    found = networks.evaluate(0, ["rqi"])["rqi"].numpy() * 70
-    assert np.abs(found - found.round()).max() < 1e-4, "a share of 70 parallelograms"
-    assert found.mean() < 10
+    rqis = networks.evaluate(0, ["rqi"])["rqi"].numpy() * 70
+    assert np.abs(rqis - rqis.round()).max() < 1e-4, "a share of 70 parallelograms"
+    assert rqis.mean() < 10
 
 
 def test_the_published_split_has_its_targets_and_sizes() -> None:
@@ -213,18 +234,18 @@ def test_s3_is_a_group_that_does_not_commute() -> None:
 
 def test_batches_are_epochs_of_the_training_set() -> None:
     networks = AdditionNetworks(NARROW, [Setting(batch_size=9, seed=1)], dtype=torch.float64)
-    seen = torch.zeros(55, dtype=torch.float64)
+    count = torch.zeros(55, dtype=torch.float64)
     for step in range(5):
         weights = networks._step_weights(step)[0]
         assert weights.sum().item() == pytest.approx(1)
         assert (weights > 0).sum() == 9
-        seen += weights > 0
-    assert (seen[:45] == 1).all()
-    assert (seen[45:] == 0).all()
+        count += weights > 0
+    assert (count[:45] == 1).all()
+    assert (count[45:] == 0).all()
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"train_fraction": 0.0}, "train_fraction is 0.0"),
         ({"train_fraction": 1.5}, "train_fraction is 1.5"),
@@ -234,6 +255,6 @@ def test_batches_are_epochs_of_the_training_set() -> None:
         ({"init_scale": 0.0}, "init_scale is 0.0"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(changes: dict[str, float], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_invalid_settings_are_rejected(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Setting(**changes)  # type: ignore[arg-type]

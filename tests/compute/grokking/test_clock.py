@@ -1,4 +1,4 @@
-"""The clock found in networks: one whose weights were written down, and small trained ones."""
+"""The clock of a network with constructed weights, and of small trained networks."""
 
 import math
 from dataclasses import replace
@@ -34,7 +34,7 @@ TRAIN = pair_order(P, 0)[: n_train(P, 0.5)]
 
 
 def written_clock(scale: float = 40.0) -> np.ndarray:
-    """Weights that add by turning: flat parameters of a clock of one frequency.
+    """Return flat parameters that implement a clock of one frequency.
 
     Head 0 copies the first number's cosine and sine, head 1 the second's; neurons rectify sums
     and differences of both at several phases, whose second harmonic is cos w (a + b).
@@ -52,77 +52,77 @@ def written_clock(scale: float = 40.0) -> np.ndarray:
         parts["W_in"][5:7, n], parts["W_in"][7:9, n] = turned, second * turned
         parts["W_out"][n, 9:11] = second * np.cos(2 * phase), -second * np.sin(2 * phase)
     parts["U"][9], parts["U"][10] = scale * np.cos(angle), scale * np.sin(angle)
-    return np.concatenate([part.ravel() for part in parts.values()])
+    return np.concatenate([projection.ravel() for projection in parts.values()])
 
 
 def random_logits(p: int) -> np.ndarray:
     return np.random.default_rng(3).normal(size=(p * p, p))
 
 
-def test_a_written_clock_is_found() -> None:
-    found, evaluate = clock_history(SHAPE, written_clock()[None], TRAIN, np.array([0]))
+def test_a_handwritten_clock_is_recognised() -> None:
+    found, measures = clock_history(SHAPE, written_clock()[None], TRAIN, np.array([0]))
     assert found.key == found.planes == (KEY,)
-    assert evaluate["explained"][0] > 0.98
-    assert evaluate["logit_spectrum"][0, KEY - 1] == pytest.approx(evaluate["explained"][0])
+    assert measures["explained"][0] > 0.98
+    assert measures["logit_spectrum"][0, KEY - 1] == pytest.approx(measures["explained"][0])
     assert (
-        evaluate["key_share"][0] == evaluate["embedding_spectrum"][0, KEY - 1] == pytest.approx(1)
+        measures["key_share"][0] == measures["embedding_spectrum"][0, KEY - 1] == pytest.approx(1)
     )
-    assert evaluate["restricted_loss"][0] < 1e-3
-    assert evaluate["excluded_loss"][0] > 1
-    assert evaluate["fresh_accuracy"][0] == evaluate["mirrored_accuracy"][0] == 1
+    assert measures["restricted_loss"][0] < 1e-3
+    assert measures["excluded_loss"][0] > 1
+    assert measures["fresh_accuracy"][0] == measures["mirrored_accuracy"][0] == 1
     assert (found.neurons.frequency == KEY).all()
-    assert evaluate["neuron_maps"].shape == (1, 12, P, P)
-    circle = evaluate["circle"][0, 0]
+    assert measures["neuron_maps"].shape == (1, 12, P, P)
+    circle = measures["circle"][0, 0]
     assert np.linalg.norm(circle, axis=1) == pytest.approx(1)
     turn = np.diff(np.unwrap(np.arctan2(circle[:, 1], circle[:, 0])))
     assert np.abs(turn) == pytest.approx(2 * np.pi * KEY / P)
 
 
-def test_its_heads_look_at_one_number_each() -> None:
-    seen = network_activations(SHAPE, written_clock())
-    shares = np.exp(seen.scores - seen.scores.max(axis=1, keepdims=True))
+def test_heads_of_the_clock_attend_to_one_number_each() -> None:
+    network = network_activations(SHAPE, written_clock())
+    shares = np.exp(network.scores - network.scores.max(axis=1, keepdims=True))
     assert shares[0] / shares[0, 0] == pytest.approx([1] * P + [0] * (P + 1), abs=1e-12)
     assert shares[1] / shares[1, P] == pytest.approx([0] * P + [1] * P + [0], abs=1e-12)
 
 
-def test_its_logits_are_in_the_products_of_its_frequency() -> None:
+def test_logits_of_the_clock_have_the_energy_of_its_frequency() -> None:
     energy = logit_energy(network_activations(SHAPE, written_clock()).logits)
     assert fold_by_frequency(energy)[KEY, KEY] / energy.sum() > 0.98
     mine = slice(2 * KEY - 1, 2 * KEY + 1)
     assert energy[mine, mine].sum() / energy.sum() > 0.98
 
 
-def test_scores_give_the_attention() -> None:
-    adders = ModularAdditionNetworks(SHAPE, [Setting(train_fraction=0.5)], dtype=torch.float64)
-    adders.prepare(0)
-    forward, p = adders._model, P
-    scores, pairs = forward.scores[0], adders._train
+def test_softmax_of_scores_is_the_attention() -> None:
+    networks = ModularAdditionNetworks(SHAPE, [Setting(train_fraction=0.5)], dtype=torch.float64)
+    networks.prepare(0)
+    forward, p = networks._model, P
+    scores, pairs = forward.scores[0], networks._train
     a, b = pairs.a[0], pairs.b[0]
     three = torch.stack([scores[a], scores[p + b], scores[2 * p].expand(len(a), -1)], dim=1)
     assert torch.allclose(three.softmax(dim=1), forward.attention[0])
     assert forward.attention.sum(dim=2).allclose(torch.ones((), dtype=torch.float64))
 
 
-def test_restricted_and_excluded_loss_are_those_of_plain_projections() -> None:
+def test_restricted_and_excluded_loss_equal_plain_projections() -> None:
     p, keys = 7, (1, 3)
     logits, train = random_logits(p), np.arange(0, 49, 3)
-    kept, removed = np.zeros_like(logits), logits.copy()
+    stored, excluded = np.zeros_like(logits), logits.copy()
     for c in range(p):
         column = logits[:, c]
-        kept[:, c] = column.mean()
+        stored[:, c] = column.mean()
         for k, f in product(keys, (math.cos, math.sin)):
             wave = [f(2 * math.pi * k * (a + b) / p) for a in range(p) for b in range(p)]
             direction = np.array(wave) / np.linalg.norm(wave)
-            part = sum(u * v for u, v in zip(direction, column, strict=True)) * direction
-            kept[:, c] += part
-            removed[:, c] -= part
+            projection = sum(u * v for u, v in zip(direction, column, strict=True)) * direction
+            stored[:, c] += projection
+            excluded[:, c] -= projection
     answers = np.array([(a + b) % p for a in range(p) for b in range(p)])
     found = progress_measures(logits, train, keys)
-    assert found.restricted_loss == pytest.approx(cross_entropy(kept, answers))
-    assert found.excluded_loss == pytest.approx(cross_entropy(removed[train], answers[train]))
+    assert found.restricted_loss == pytest.approx(cross_entropy(stored, answers))
+    assert found.excluded_loss == pytest.approx(cross_entropy(excluded[train], answers[train]))
 
 
-def test_the_spectrum_of_logits_is_that_of_least_squares() -> None:
+def test_the_spectrum_of_logits_equals_least_squares() -> None:
     p = 7
     logits = random_logits(p)
     centred = logits - logits.mean(axis=1, keepdims=True)
@@ -135,12 +135,12 @@ def test_the_spectrum_of_logits_is_that_of_least_squares() -> None:
             ]
         ).ravel()
         size, *_ = np.linalg.lstsq(wave[:, None], centred.ravel(), rcond=None)
-        left = centred.ravel() - size[0] * wave
-        assert share == pytest.approx(1 - (left**2).sum() / (centred**2).sum())
+        residual = centred.ravel() - size[0] * wave
+        assert share == pytest.approx(1 - (residual**2).sum() / (centred**2).sum())
     assert clock_spectrum(np.ones((49, 7))).tolist() == [0, 0, 0]
 
 
-def test_energies_of_logits_are_those_of_the_discrete_fourier_transform() -> None:
+def test_energies_of_logits_equal_the_discrete_fourier_transform() -> None:
     p = 7
     logits = random_logits(p)
     found = logit_energy(logits)
@@ -156,45 +156,45 @@ def test_energies_of_logits_are_those_of_the_discrete_fourier_transform() -> Non
     assert found[2, 5] == pytest.approx((slow[2, 5] ** 2).sum())
 
 
-def test_even_maps_to_logits_have_no_inequality() -> None:
+def test_gini_of_an_even_map_to_logits_is_zero() -> None:
     assert neuron_logit_gini(fourier_basis(5)) == pytest.approx(0, abs=1e-9)
     assert neuron_logit_gini(fourier_basis(5)[:1]) == pytest.approx(0.8)
 
 
-def test_parameters_are_kept_as_they_are_and_no_wider() -> None:
-    adders = ModularAdditionNetworks(
+def test_recorded_parameters_are_exact_and_float32() -> None:
+    networks = ModularAdditionNetworks(
         Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5, seed=s) for s in (0, 1)]
     )
-    how = TrainConfig(12, {}, ("parameters", "train_loss"), np.array([0, 5, 11]))
-    training = Trainer(adders, adders.optimizer(), how)
-    kept = training.train().curves["parameters"]
-    assert kept.dtype == training.state()["curve.parameters"].numpy().dtype == np.float32
-    again = ModularAdditionNetworks(Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5, seed=1)])
+    config = TrainConfig(12, {}, ("parameters", "train_loss"), np.array([0, 5, 11]))
+    trainer = Trainer(networks, networks.optimizer(), config)
+    stored = trainer.train().curves["parameters"]
+    assert stored.dtype == trainer.state()["curve.parameters"].numpy().dtype == np.float32
+    rerun = ModularAdditionNetworks(Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5, seed=1)])
     for param, first in zip(
-        again.params, unflatten_params(again.shape, torch.from_numpy(kept[1, 0])), strict=True
+        rerun.params, unflatten_params(rerun.shape, torch.from_numpy(stored[1, 0])), strict=True
     ):
         assert torch.equal(param, first)
-    Trainer(again, again.optimizer(), how).train(until=11)
-    again.prepare(11)
-    assert np.array_equal(again.evaluate(11, ["parameters"])["parameters"][0].numpy(), kept[1, 2])
+    Trainer(rerun, rerun.optimizer(), config).train(until=11)
+    rerun.prepare(11)
+    assert np.array_equal(rerun.evaluate(11, ["parameters"])["parameters"][0].numpy(), stored[1, 2])
 
 
-def test_wider_looks_stay_wide() -> None:
-    adders = ModularAdditionNetworks(
+def test_float64_measures_are_recorded_as_float64() -> None:
+    networks = ModularAdditionNetworks(
         Architecture(5, 4, 2, 6), [Setting(train_fraction=0.5)], dtype=torch.float64
     )
-    how = TrainConfig(3, {}, ("train_loss",), np.array([0, 2]))
-    curves = Trainer(adders, adders.optimizer(), how).train().curves
+    config = TrainConfig(3, {}, ("train_loss",), np.array([0, 2]))
+    curves = Trainer(networks, networks.optimizer(), config).train().curves
     assert curves["train_loss"].dtype == np.float64
 
 
-def test_memory_that_takes_both_numbers_alike_knows_mirrored_pairs() -> None:
+def test_symmetric_memorisation_answers_mirrored_pairs_only() -> None:
     p = 5
     a, b = np.divmod(np.arange(p * p), p)
     train = np.flatnonzero((a < b) & (a + b < 6))
     known = np.isin(np.arange(p * p), train) | np.isin(b * p + a, train)
     logits = np.zeros((p * p, p))
-    logits[np.arange(p * p), (a + b + ~known) % p] = 1  # the rest is wrong
+    logits[np.arange(p * p), (a + b + ~known) % p] = 1  # all others are wrong
     from compute.grokking.clock import _test_accuracies
 
     assert _test_accuracies(logits, train) == (1.0, 0.0)
@@ -203,14 +203,14 @@ def test_memory_that_takes_both_numbers_alike_knows_mirrored_pairs() -> None:
     assert 0 < fresh < 1
 
 
-def test_moments_tell_the_story_in_order() -> None:
+def test_snapshots_are_in_order() -> None:
     log = np.array([0, 1, 10, 100, 300, 1000, 2000, 3000])
     assert log[snapshot_indices(log, 100, 1000)].tolist() == [0, 100, 300, 1000, 3000]
     assert log[snapshot_indices(log, None, None)].tolist() == [0, 300, 1000, 3000]
     assert snapshot_indices(np.array([0]), None, None).tolist() == [0]
 
 
-def test_phases_end_where_their_rules_say() -> None:
+def test_clock_phases_end_by_their_rules() -> None:
     steps = np.array([0, 10, 100, 200, 300, 400])
     excluded = np.array([4.0, 2.0, 0.5, 0.4, 3.0, 6.0])
     test_loss = np.array([4.0, 8.0, 9.0, 7.0, 4.0, 0.05])
@@ -220,12 +220,12 @@ def test_phases_end_where_their_rules_say() -> None:
     assert (never.memorised, never.formed, never.cleaned) == (None, None, None)
 
 
-def test_what_is_drawn_takes_turns() -> None:
+def test_top_neurons_take_turns_between_frequencies() -> None:
     rng, at = np.random.default_rng(0), 2 * np.pi * np.arange(P) / P
     waves = [np.add.outer(np.cos(k * at), np.cos(k * at)) for k in (2, 2, 2, 5)]
     noisy = [wave + rng.normal(size=wave.shape) * i / 10 for i, wave in enumerate(waves)]
-    seen = network_activations(SHAPE, written_clock())
-    made = replace(seen, hidden=np.stack(noisy, axis=2), W_L=seen.W_L[:4])
-    found = find_clock(made, 2)
+    network = network_activations(SHAPE, written_clock())
+    changed = replace(network, hidden=np.stack(noisy, axis=2), W_L=network.W_L[:4])
+    found = find_clock(changed, 2)
     assert {int(found.neurons.frequency[n]) for n in found.top_neurons} == {2, 5}
     assert 0 in found.top_neurons

@@ -1,4 +1,4 @@
-"""Spectra and progress measures, on networks whose circuit is known because it was written down."""
+"""Spectra and progress measures of networks with constructed circuits."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_the_basis_is_orthonormal(p: int) -> None:
     assert basis @ basis.T == pytest.approx(np.eye(p), abs=1e-12)
 
 
-def test_the_spectrum_is_that_of_the_discrete_fourier_transform() -> None:
+def test_the_spectrum_equals_the_discrete_fourier_transform() -> None:
     E = np.random.default_rng(0).normal(size=(P, 5))
     expected = (np.abs(np.fft.rfft(E, axis=0)) ** 2).sum(axis=1) / P
     expected[1:] *= 2
@@ -52,7 +52,7 @@ def test_the_spectrum_is_that_of_the_discrete_fourier_transform() -> None:
     assert spectrum(E).sum() == pytest.approx((E**2).sum())
 
 
-def test_energy_lies_where_it_was_put() -> None:
+def test_energy_share_of_constructed_frequencies() -> None:
     E = circle((3, 7))
     assert frequency_energy_share(E, (3, 7)) == pytest.approx(1)
     assert frequency_energy_share(E, (3,)) == pytest.approx(0.5)
@@ -63,46 +63,46 @@ def test_energy_lies_where_it_was_put() -> None:
 def test_neurons_have_the_frequencies_they_compute() -> None:
     rng = np.random.default_rng(2)
     a, b = A.reshape(P, P), B.reshape(P, P)
-    made = []
+    activations = []
     for k in (2, 5):
         for _ in range(30):
             phases = rng.uniform(0, 2 * np.pi, 2)
             wave = np.cos(2 * np.pi * k * a / P + phases[0]) + np.cos(
                 2 * np.pi * k * b / P + phases[1]
             )
-            made.append(3 + wave + 0.02 * rng.normal(size=(P, P)))
-    made.append(np.cos(2 * np.pi * 9 * a / P))
-    made.append(np.ones((P, P)))
-    found = neuron_frequencies(np.stack(made, axis=2), min_share=0.1)
-    assert found.frequency.tolist() == [2] * 30 + [5] * 30 + [9, 0]
-    assert found.share[:60].min() > 0.99
-    assert found.share[61] == 0
-    assert found.key == (2, 5)
-    assert neuron_frequencies(np.stack(made, axis=2), min_share=0.0).key == (2, 5, 9)
+            activations.append(3 + wave + 0.02 * rng.normal(size=(P, P)))
+    activations.append(np.cos(2 * np.pi * 9 * a / P))
+    activations.append(np.ones((P, P)))
+    neurons = neuron_frequencies(np.stack(activations, axis=2), min_share=0.1)
+    assert neurons.frequency.tolist() == [2] * 30 + [5] * 30 + [9, 0]
+    assert neurons.share[:60].min() > 0.99
+    assert neurons.share[61] == 0
+    assert neurons.key == (2, 5)
+    assert neuron_frequencies(np.stack(activations, axis=2), min_share=0.0).key == (2, 5, 9)
 
 
-def test_a_perfect_clock_is_all_in_its_frequencies() -> None:
+def test_key_frequencies_explain_a_perfect_clock() -> None:
     logits = clock((3, 7, 10))
-    found = progress_measures(logits, TRAIN, (3, 7, 10))
-    assert found.restricted_loss == pytest.approx(cross_entropy(logits, (A + B) % P), abs=1e-9)
-    assert found.restricted_loss < 0.01
-    assert found.excluded_loss == pytest.approx(np.log(P), abs=1e-9)
-    assert found.explained == pytest.approx(1)
-    other = progress_measures(logits, TRAIN, (1, 2))
-    assert other.restricted_loss == pytest.approx(np.log(P), abs=1e-9)
-    assert other.explained == pytest.approx(0, abs=1e-12)
+    progress = progress_measures(logits, TRAIN, (3, 7, 10))
+    assert progress.restricted_loss == pytest.approx(cross_entropy(logits, (A + B) % P), abs=1e-9)
+    assert progress.restricted_loss < 0.01
+    assert progress.excluded_loss == pytest.approx(np.log(P), abs=1e-9)
+    assert progress.explained == pytest.approx(1)
+    wrong = progress_measures(logits, TRAIN, (1, 2))
+    assert wrong.restricted_loss == pytest.approx(np.log(P), abs=1e-9)
+    assert wrong.explained == pytest.approx(0, abs=1e-12)
 
 
-def test_memorised_logits_are_not_in_the_clock() -> None:
+def test_the_clock_does_not_explain_memorised_logits() -> None:
     logits = np.zeros((P * P, P))
     logits[TRAIN, ((A + B) % P)[TRAIN]] = 30
-    found = progress_measures(logits, TRAIN, (3, 7, 10))
-    assert found.excluded_loss < 0.01
-    assert found.restricted_loss > 1
-    assert found.explained < 0.2
+    progress = progress_measures(logits, TRAIN, (3, 7, 10))
+    assert progress.excluded_loss < 0.01
+    assert progress.restricted_loss > 1
+    assert progress.explained < 0.2
 
 
-def test_sum_directions_are_orthonormal_and_see_only_the_sum() -> None:
+def test_sum_directions_are_orthonormal_and_depend_on_the_sum_only() -> None:
     rows = sum_directions(P, (1, 4, 11))
     assert rows @ rows.T == pytest.approx(np.eye(6), abs=1e-12)
     same = (A + B) % P == 5
@@ -118,7 +118,7 @@ def test_gini_is_the_mean_difference_over_twice_the_mean(values: list[float]) ->
     assert gini(x) == pytest.approx(expected, abs=1e-9)
 
 
-def test_planes_show_the_circle() -> None:
+def test_planes_contain_the_circle() -> None:
     E = circle((4,)) + 5
     for plane in (principal_plane(E), (E - E.mean(axis=0)) @ rotation_plane(E, 4)):
         radius = np.linalg.norm(plane, axis=1)
@@ -127,7 +127,7 @@ def test_planes_show_the_circle() -> None:
         assert np.abs(np.diff(turn)) == pytest.approx(2 * np.pi * 4 / P)
 
 
-def test_what_has_no_spectrum_is_refused() -> None:
+def test_invalid_frequencies_are_rejected() -> None:
     with pytest.raises(ValueError, match="p = 10"):
         fourier_basis(10)
     with pytest.raises(ValueError, match="frequency 12"):

@@ -50,91 +50,91 @@ def plain_steps(setting: Setting, data: Supervised, steps: int) -> tuple[nn.Sequ
         nn.functional.mse_loss(model(x), y).backward()
         optimizer.step()
         if setting.on_sphere:
-            now = math.sqrt(sum((part**2).sum().item() for part in model.parameters()))
+            accuracy = math.sqrt(sum((part**2).sum().item() for part in model.parameters()))
             for part in model.parameters():
-                part.data *= norm / now
+                part.data *= norm / accuracy
     return model, norm
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_a_stack_takes_the_steps_of_plain_pytorch(shared: bool) -> None:
-    data = [digits(60, seed) for seed in ((0,) if shared else (0, 1, 2))]
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_a_stack_trains_as_plain_pytorch(is_shared: bool) -> None:
+    data = [digits(60, seed) for seed in ((0,) if is_shared else (0, 1, 2))]
     networks = PerceptronNetworks(SHAPE, SETTINGS, data, dtype=torch.float64)
-    record = Trainer(networks, networks.optimizer(), train_config(60)).train()
+    result = Trainer(networks, networks.optimizer(), train_config(60)).train()
     for i, setting in enumerate(SETTINGS):
-        own = data[0] if shared else data[i]
+        own = data[0] if is_shared else data[i]
         model, _ = plain_steps(setting, own, 60)
         linears = [module for module in model if isinstance(module, nn.Linear)]
         for layer, linear in enumerate(linears):
-            W, b = record.params[2 * layer][i], record.params[2 * layer + 1][i, 0]
+            W, b = result.params[2 * layer][i], result.params[2 * layer + 1][i, 0]
             assert torch.allclose(linear.weight.T, W, rtol=1e-8, atol=1e-10)
             assert torch.allclose(linear.bias, b, rtol=1e-8, atol=1e-10)
         before, norm = plain_steps(setting, own, 59)
         assert own.test_classes is not None
         with torch.no_grad():
             output = before(torch.as_tensor(own.test_inputs))
-        right = (output.argmax(dim=1).numpy() == own.test_classes).mean()
+        is_correct = (output.argmax(dim=1).numpy() == own.test_classes).mean()
         error = ((output.numpy() - own.test_targets) ** 2).mean()
-        seen = {name: record.curves[name][i, 1] for name in MEASURES}
-        assert seen["test_accuracy"] == pytest.approx(right, abs=1e-12)
-        assert seen["test_loss"] == pytest.approx(error, rel=1e-6)
-        assert record.curves["norm"][i, 0] == pytest.approx(norm, rel=1e-10)
+        measures = {name: result.curves[name][i, 1] for name in MEASURES}
+        assert measures["test_accuracy"] == pytest.approx(is_correct, abs=1e-12)
+        assert measures["test_loss"] == pytest.approx(error, rel=1e-6)
+        assert result.curves["norm"][i, 0] == pytest.approx(norm, rel=1e-10)
         if setting.on_sphere:
-            assert seen["norm"] == pytest.approx(norm, rel=1e-10)
+            assert measures["norm"] == pytest.approx(norm, rel=1e-10)
 
 
-def test_a_student_is_right_within_a_thousandth() -> None:
+def test_a_student_is_correct_within_a_thousandth() -> None:
     data = teacher_student(40, seed=0)
     shape = Shape((5, 30, 30, 5), "tanh")
     networks = PerceptronNetworks(shape, [Setting(learning_rate=5e-3)], [data], dtype=torch.float64)
     training = Trainer(networks, networks.optimizer(), train_config(400))
-    record = training.train()
+    result = training.train()
     networks.prepare(0)
     output = networks.mlp.forward(torch.as_tensor(data.inputs).expand(2, -1, -1))[0].numpy()
     errors = ((output - data.targets) ** 2).mean(axis=1)
-    now = networks.evaluate(0, ["train_accuracy"])["train_accuracy"][0].item()
-    assert now == pytest.approx((errors < 1e-3).mean(), abs=1e-12)
-    assert record.curves["train_accuracy"][0, 0] < 0.2 < now
+    accuracy = networks.evaluate(0, ["train_accuracy"])["train_accuracy"][0].item()
+    assert accuracy == pytest.approx((errors < 1e-3).mean(), abs=1e-12)
+    assert result.curves["train_accuracy"][0, 0] < 0.2 < accuracy
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7])
-def test_a_student_of_the_same_seed_does_not_begin_as_its_teacher(seed: int) -> None:
+def test_a_student_of_the_same_seed_does_not_start_as_its_teacher(seed: int) -> None:
     data = teacher_student(50, seed)
     networks = PerceptronNetworks(TEACHER, [Setting(seed=seed)], [data], dtype=torch.float64)
     networks.prepare(0)
-    evaluate = networks.evaluate(0, ["train_loss", "train_accuracy"])
-    assert evaluate["train_loss"].item() > 0.1 * (data.targets**2).mean()
-    assert evaluate["train_accuracy"].item() < 0.2
+    measures = networks.evaluate(0, ["train_loss", "train_accuracy"])
+    assert measures["train_loss"].item() > 0.1 * (data.targets**2).mean()
+    assert measures["train_accuracy"].item() < 0.2
 
 
-def test_batches_and_company_change_nothing_else() -> None:
+def test_results_with_batches_do_not_depend_on_the_other_networks() -> None:
     data = [digits(30, 0)]
     settings = [Setting(batch_size=7, seed=3), Setting(seed=4)]
     both = PerceptronNetworks(SHAPE, settings, data, dtype=torch.float64)
-    record = Trainer(both, both.optimizer(), train_config(30)).train()
+    result = Trainer(both, both.optimizer(), train_config(30)).train()
     for i, setting in enumerate(settings):
-        one = PerceptronNetworks(SHAPE, [setting], data, dtype=torch.float64)
-        alone = Trainer(one, one.optimizer(), train_config(30)).train()
-        for a, b in zip(record.params, alone.params, strict=True):
+        networks = PerceptronNetworks(SHAPE, [setting], data, dtype=torch.float64)
+        single = Trainer(networks, networks.optimizer(), train_config(30)).train()
+        for a, b in zip(result.params, single.params, strict=True):
             assert torch.allclose(a[i], b[0], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_batches_of_one_size_are_gathered_alike(shared: bool) -> None:
-    data = [digits(30, seed) for seed in ((0,) if shared else (0, 1))]
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_gathered_batches_equal_weighted_rows(is_shared: bool) -> None:
+    data = [digits(30, seed) for seed in ((0,) if is_shared else (0, 1))]
     settings = [Setting(batch_size=7, seed=3), Setting(batch_size=7, seed=4)]
     gathered = PerceptronNetworks(SHAPE, settings, data, dtype=torch.float64)
-    record = Trainer(gathered, gathered.optimizer(), train_config(30)).train()
-    # In company with another size all rows are computed, and most count for nothing.
+    result = Trainer(gathered, gathered.optimizer(), train_config(30)).train()
+    # A stack of several batch sizes computes all rows, with weight 0 outside the batch.
     others = [*settings, Setting(batch_size=8)]
     weighted = PerceptronNetworks(
-        SHAPE, others, data if shared else [*data, data[0]], dtype=torch.float64
+        SHAPE, others, data if is_shared else [*data, data[0]], dtype=torch.float64
     )
     same = Trainer(weighted, weighted.optimizer(), train_config(30)).train()
-    for a, b in zip(record.params, same.params, strict=True):
+    for a, b in zip(result.params, same.params, strict=True):
         assert torch.allclose(a, b[:2], rtol=1e-9, atol=1e-12)
     for name in MEASURES:
-        assert record.curves[name] == pytest.approx(same.curves[name][:2], rel=1e-9)
+        assert result.curves[name] == pytest.approx(same.curves[name][:2], rel=1e-9)
 
 
 def test_digits_are_split_without_overlap() -> None:
@@ -155,33 +155,33 @@ def idx(values: np.ndarray) -> bytes:
     return struct.pack(f">{1 + values.ndim}I", magic, *values.shape) + values.tobytes()
 
 
-def write_mnist(folder: Path, packed: bool = False) -> dict[str, np.ndarray]:
+def write_mnist(folder: Path, is_gzipped: bool = False) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    made = {
+    mnist_arrays = {
         "images": rng.integers(0, 256, (20, 28, 28), np.uint8),
         "labels": rng.integers(0, 10, 20, np.uint8),
         "test_images": rng.integers(0, 256, (7, 28, 28), np.uint8),
         "test_labels": rng.integers(0, 10, 7, np.uint8),
     }
-    for name, values in made.items():
+    for name, values in mnist_arrays.items():
         data = idx(values)
-        path = folder / (MNIST_FILES[name] + (".gz" if packed else ""))
-        path.write_bytes(gzip.compress(data) if packed else data)
-    return made
+        path = folder / (MNIST_FILES[name] + (".gz" if is_gzipped else ""))
+        path.write_bytes(gzip.compress(data) if is_gzipped else data)
+    return mnist_arrays
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_mnist_is_read_from_its_files(tmp_path: Path, packed: bool) -> None:
-    made = write_mnist(tmp_path, packed)
+@pytest.mark.parametrize("is_gzipped", [True, False])
+def test_mnist_is_read_from_its_files(tmp_path: Path, is_gzipped: bool) -> None:
+    mnist_arrays = write_mnist(tmp_path, is_gzipped)
     data = mnist(tmp_path, 12)
-    assert data.inputs == pytest.approx(made["images"][:12].reshape(12, 784) / 255)
+    assert data.inputs == pytest.approx(mnist_arrays["images"][:12].reshape(12, 784) / 255)
     assert data.classes is not None
     assert data.test_classes is not None
-    assert (data.classes == made["labels"][:12]).all()
-    assert (data.test_classes == made["test_labels"]).all()
+    assert (data.classes == mnist_arrays["labels"][:12]).all()
+    assert (data.test_classes == mnist_arrays["test_labels"]).all()
 
 
-def test_broken_files_are_refused(tmp_path: Path) -> None:
+def test_invalid_files_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no train-images-idx3-ubyte"):
         mnist(tmp_path, 5)
     write_mnist(tmp_path)
@@ -197,7 +197,7 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
         mnist(tmp_path, 5)
 
 
-def test_what_cannot_be_trained_is_refused() -> None:
+def test_invalid_networks_are_rejected() -> None:
     with pytest.raises(ValueError, match="alpha is 0"):
         Setting(alpha=0.0)
     with pytest.raises(ValueError, match="n_train 1797"):

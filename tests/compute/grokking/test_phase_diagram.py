@@ -18,7 +18,7 @@ GRID = Grid(
 )
 
 
-def test_cells_have_the_settings_of_their_place() -> None:
+def test_cells_have_the_settings_of_their_axes() -> None:
     settings = GRID.settings()
     assert GRID.shape == (3, 4)
     assert len(settings) == 12
@@ -37,7 +37,7 @@ def test_stacks_cover_all_cells_once() -> None:
     assert split_into_stacks(0, 4) == []
 
 
-def test_a_grid_in_stacks_is_the_grid_in_one() -> None:
+def test_a_grid_in_stacks_equals_the_grid_in_one() -> None:
     settings, config = GRID.settings(), train_config(400, stop_delay=10)
     whole = train_stack(NARROW, settings, config)
     before = torch.get_num_threads()
@@ -54,7 +54,7 @@ def test_a_grid_in_stacks_is_the_grid_in_one() -> None:
     assert sum(labels.counts()[phase] for phase in "CGMX") == 12
 
 
-def test_grids_that_are_none_are_refused() -> None:
+def test_invalid_grids_are_rejected() -> None:
     with pytest.raises(ValueError, match="both axes are lr_decoder"):
         Grid(("lr_decoder", (1.0,)), ("lr_decoder", (1.0,)))
     with pytest.raises(ValueError, match="values of dropout must be ascending"):

@@ -11,8 +11,8 @@ S = 10_000
 
 
 def label(train: int, test: int, gap: int = 1_000) -> tuple[str, bool]:
-    found = phase_labels(np.array([train]), np.array([test]), S, gap)
-    return str(found.phases[0]), bool(found.test_only[0])
+    labels = phase_labels(np.array([train]), np.array([test]), S, gap)
+    return str(labels.phases[0]), bool(labels.test_only[0])
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,20 @@ def test_every_cell_has_one_phase_and_the_flag_only_in_confusion(
     assert phase == "X" or not test_only
 
 
-@given(steps, steps)
-def test_a_change_under_the_margin_keeps_the_label(train: int, test: int) -> None:
+@given(st.integers(0, S - 2), st.integers(0, S - 2))
+def test_the_margin_is_the_smallest_change_that_changes_the_phase(train: int, test: int) -> None:
     margin = int(margins(np.array([train]), np.array([test]), S)[0])
+
+    def labels_after(change: int) -> list[tuple[str, bool]]:
+        shifts = ((change, 0), (-change, 0), (0, change), (0, -change))
+        steps_after = [(train + a, test + b) for a, b in shifts]
+        return [label(*after) for after in steps_after if min(after) >= 0 and max(after) < S]
+
     assert margin >= 0
-    for off in {-(margin - 1), margin - 1} if margin else set():
-        for moved in ((train + off, test), (train, test + off)):
-            if min(moved) >= 0 and max(moved) < S - 1 and train < S - 1 and test < S - 1:
-                assert label(*moved) == label(train, test)
+    if margin:
+        assert set(labels_after(margin - 1)) == {label(train, test)}
+    # A delay of exactly the gap is grokking: comprehension starts one step below.
+    assert {*labels_after(margin), *labels_after(margin + 1)} != {label(train, test)}
 
 
 def test_counts_add_up_to_the_cells() -> None:
@@ -68,7 +74,7 @@ def test_counts_add_up_to_the_cells() -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "budget", "gap", "said"),
+    ("train", "test", "budget", "gap", "message"),
     [
         ([1], [1, 2], S, 1, "want equal shapes"),
         ([1], [-1], S, 1, "count from 0"),
@@ -76,8 +82,8 @@ def test_counts_add_up_to_the_cells() -> None:
         ([1], [1], S, 0, "gap 0"),
     ],
 )
-def test_steps_that_mean_nothing_are_refused(
-    train: list[int], test: list[int], budget: int, gap: int, said: str
+def test_invalid_steps_are_rejected(
+    train: list[int], test: list[int], budget: int, gap: int, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         phase_labels(np.array(train), np.array(test), budget, gap)

@@ -1,4 +1,4 @@
-"""Stacked adders against a transformer with all its positions, by autograd and torch.optim."""
+"""Stacked transformers against one with all positions, by autograd and torch.optim."""
 
 import math
 
@@ -45,33 +45,33 @@ def plain_loss(parts: list[Tensor], setting: Setting, train: bool = True) -> Ten
     return torch.nn.functional.cross_entropy(plain_logits(parts, SHAPE, codes), answers)
 
 
-def test_logits_are_those_of_the_whole_transformer() -> None:
-    adders = ModularAdditionNetworks(SHAPE, SETTINGS, dtype=torch.float64)
+def test_logits_equal_those_of_all_positions() -> None:
+    networks = ModularAdditionNetworks(SHAPE, SETTINGS, dtype=torch.float64)
     codes = torch.arange(49)
     for i in range(2):
-        parts = [param[i : i + 1] for param in adders.params]
+        parts = [param[i : i + 1] for param in networks.params]
         logits = StackedTransformer(SHAPE).forward(parts, all_pairs(7))[0]
-        expected = plain_logits([param[i] for param in adders.params], SHAPE, codes)
+        expected = plain_logits([param[i] for param in networks.params], SHAPE, codes)
         assert torch.allclose(logits, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_gradients_are_those_of_autograd() -> None:
-    adders = ModularAdditionNetworks(SHAPE, SETTINGS, dtype=torch.float64)
-    # Biases begin at zero: elsewhere they could hide a mistake.
-    for param in adders.params:
+def test_gradients_equal_autograd() -> None:
+    networks = ModularAdditionNetworks(SHAPE, SETTINGS, dtype=torch.float64)
+    # Initial biases are zero, which could hide a wrong gradient.
+    for param in networks.params:
         param.add_(0.1 * torch.randn(param.shape, generator=torch.Generator().manual_seed(3)))
-    adders.prepare(0)
+    networks.prepare(0)
     for i, setting in enumerate(SETTINGS):
-        parts = [param[i].clone().requires_grad_() for param in adders.params]
+        parts = [param[i].clone().requires_grad_() for param in networks.params]
         plain_loss(parts, setting).backward()
-        for name, part, gradient in zip(PARAM_NAMES, parts, adders.gradients, strict=True):
+        for name, part, gradient in zip(PARAM_NAMES, parts, networks.gradients, strict=True):
             assert part.grad is not None
             assert torch.allclose(gradient[i], part.grad, rtol=1e-9, atol=1e-13), name
 
 
-def test_a_stack_takes_the_steps_of_torch() -> None:
+def test_a_stack_trains_as_torch() -> None:
     steps = 40
-    adders = ModularAdditionNetworks(SHAPE, SETTINGS, dtype=torch.float64)
+    networks = ModularAdditionNetworks(SHAPE, SETTINGS, dtype=torch.float64)
     train_config = TrainConfig(
         steps,
         {"train": Threshold("train_accuracy", 0.99)},
@@ -79,7 +79,7 @@ def test_a_stack_takes_the_steps_of_torch() -> None:
         log_spaced_steps(steps, 10),
         warmup=WARMUP_STEPS,
     )
-    record = Trainer(adders, adders.optimizer(), train_config).train()
+    result = Trainer(networks, networks.optimizer(), train_config).train()
     for i, setting in enumerate(SETTINGS):
         parts = [part.clone().requires_grad_() for part in init_params(SHAPE, setting)]
         optimizer = torch.optim.AdamW(
@@ -90,20 +90,22 @@ def test_a_stack_takes_the_steps_of_torch() -> None:
         )
         for step in range(steps):
             if step == steps - 1:
-                found = {name: record.curves[name][i, -1] for name in MEASURES}
-                assert found["train_loss"] == pytest.approx(plain_loss(parts, setting).item())
-                assert found["test_loss"] == pytest.approx(plain_loss(parts, setting, False).item())
+                measures = {name: result.curves[name][i, -1] for name in MEASURES}
+                assert measures["train_loss"] == pytest.approx(plain_loss(parts, setting).item())
+                assert measures["test_loss"] == pytest.approx(
+                    plain_loss(parts, setting, False).item()
+                )
                 squared_norm = sum((part**2).sum().item() for part in parts)
-                assert found["squared_weights"] == pytest.approx(squared_norm)
+                assert measures["squared_weights"] == pytest.approx(squared_norm)
             optimizer.zero_grad()
             plain_loss(parts, setting).backward()
             optimizer.step()
             schedule.step()
-        for part, param in zip(parts, record.params, strict=True):
+        for part, param in zip(parts, result.params, strict=True):
             assert torch.allclose(part, param[i], rtol=1e-7, atol=1e-9)
 
 
-def test_the_start_has_the_published_deviations() -> None:
+def test_initial_weights_have_the_published_deviations() -> None:
     parts = dict(zip(PARAM_NAMES, init_params(Architecture(), Setting()), strict=True))
     for name, part in parts.items():
         if name.startswith("b"):
@@ -119,19 +121,19 @@ def test_a_training_set_is_the_published_share_of_all_pairs() -> None:
     assert sorted(order.tolist()) == list(range(121))
 
 
-def test_on_the_sphere_the_norm_stays() -> None:
+def test_the_norm_is_constant_on_the_sphere() -> None:
     settings = [
         Setting(train_fraction=0.5, alpha=0.8, weight_decay=0.0, on_sphere=s) for s in (True, False)
     ]
-    adders = ModularAdditionNetworks(SHAPE, settings, dtype=torch.float64)
-    train_config = TrainConfig(30, {}, ("squared_weights",), log_spaced_steps(30, 5))
-    squares = Trainer(adders, adders.optimizer(), train_config).train().curves["squared_weights"]
+    networks = ModularAdditionNetworks(SHAPE, settings, dtype=torch.float64)
+    config = TrainConfig(30, {}, ("squared_weights",), log_spaced_steps(30, 5))
+    squares = Trainer(networks, networks.optimizer(), config).train().curves["squared_weights"]
     assert squares[0] == pytest.approx(squares[0, 0], rel=1e-12)
     assert abs(squares[1, -1] / squares[1, 0] - 1) > 1e-3
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("factory", "message"),
     [
         (lambda: Architecture(p=2), "p >= 3"),
         (lambda: Architecture(d_model=10, heads=4), "not a multiple of 4 heads"),
@@ -143,6 +145,6 @@ def test_on_the_sphere_the_norm_stays() -> None:
         ),
     ],
 )
-def test_what_cannot_be_trained_is_refused(make: object, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        make()  # type: ignore[operator]
+def test_invalid_networks_are_rejected(factory: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        factory()  # type: ignore[operator]
