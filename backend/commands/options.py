@@ -102,15 +102,15 @@ def _value(value: Any, schema: Mapping[str, Any], name: str) -> Any:
 
 
 def _help(schema: Mapping[str, Any]) -> str:
-    """Return one sentence: title, unit, description and bounds."""
+    """Return one sentence: title, unit, description, bounds and form of a list."""
     words = schema["title"] + (f" in {schema['unit']}" if "unit" in schema else "")
     if description := schema.get("description"):
         words = f"{words}: {description[0].lower()}{description[1:]}"
-    if schema["type"] == "array":
-        is_number = schema["items"].get("type") == "integer"
-        words += ", such as 10,20 or 10-100:10" if is_number else ", separated by commas"
     low, above, high = (schema.get(n) for n in ("minimum", "exclusiveMinimum", "maximum"))
-    bounds = [f"at least {low}"] if low is not None else []
-    bounds += [f"above {above}"] if above is not None else []
-    bounds += [f"at most {high}"] if high not in (None, MAX_INTEGER) else []
-    return ", ".join([words, *bounds]) + "."
+    lower = f"above {above:g}" if above is not None else f"{low:,}" if low is not None else ""
+    if high not in (None, MAX_INTEGER):
+        words += f" ({lower} to {high:,})"
+    if schema["type"] == "array" and schema.get("maxItems") != 1:
+        is_number = schema["items"].get("type") == "integer"
+        words += "; such as 10,20 or 10-100:10" if is_number else "; several with commas between"
+    return f"{words}."

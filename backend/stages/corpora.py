@@ -18,6 +18,7 @@ from backend.errors import InvalidInputError
 from backend.progress import Progress
 from backend.read.tokens import parse_tokenizer
 from backend.schemas import names
+from backend.schemas.corpora import CorpusParameters
 from backend.stages.documents import RawDocument, read_documents
 from backend.stages.provenance import provenance
 from backend.store import arrays
@@ -26,32 +27,18 @@ from backend.store.keys import bytes_key, result_key
 from backend.store.tables import Corpus, Document, TokenChunk, Tokenizer
 
 CHUNK_PREDICTIONS = 65_536
-MAX_TOKENS = 1_048_576
 _BATCH = 256
 _BATCH_CHARACTERS = 4 << 20
 
 
-@dataclass(frozen=True)
-class CorpusSpec:
-    """How a corpus is made.
+class CorpusSpec(CorpusParameters):
+    """Parameters of a corpus, and the files on this machine that it is made from.
 
-    Attributes:
-        name: its id in URLs.
-        files: JSON lines or text files, in order.
-        tokenizer: a `tokenizer.json`.
-        max_tokens: T, documents are cut to their first T tokens (published 1024).
-        prefix: at most one token id, put before every document, where it is position 0 and
-            counts for max_tokens (none for Pythia).
-        limit: keep the first so many documents, None for all.
-        chunk_predictions: a chunk closes at the first document end at or after so many.
+    A chunk closes at the first document end at or after `chunk_predictions`.
     """
 
-    name: str
     files: tuple[Path, ...]
     tokenizer: Path
-    max_tokens: int = 1024
-    prefix: tuple[int, ...] = ()
-    limit: int | None = None
     chunk_predictions: int = CHUNK_PREDICTIONS
 
 
@@ -67,15 +54,7 @@ class TokenisedDocument:
 
 def _check(spec: CorpusSpec, tokenizer: HubTokenizer) -> None:
     names.check(spec.name, "corpus name")
-    if not 2 <= spec.max_tokens <= MAX_TOKENS:
-        raise InvalidInputError(
-            f"max_tokens is {spec.max_tokens}", f"Choose 2 to {MAX_TOKENS}", "max_tokens"
-        )
     size = tokenizer.get_vocab_size(with_added_tokens=True)
-    if len(spec.prefix) > 1:
-        raise InvalidInputError(
-            f"prefix has {len(spec.prefix)} tokens", "Give one token id, or none", "prefix"
-        )
     for token in spec.prefix:
         if not 0 <= token < size:
             raise InvalidInputError(

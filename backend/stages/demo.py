@@ -88,14 +88,16 @@ class DemoSpec:
 
 def corpus_spec(spec: DemoSpec) -> CorpusSpec:
     """Return how the demo's corpus is made."""
-    return CorpusSpec(
-        name=spec.corpus,
-        files=(BUNDLED / "documents.jsonl",),
-        tokenizer=BUNDLED / "tokenizer.json",
-        max_tokens=MAX_TOKENS,
-        prefix=PREFIX,
-        limit=spec.n_documents,
-        chunk_predictions=spec.chunk_predictions,
+    return CorpusSpec.parse(
+        {
+            "name": spec.corpus,
+            "files": [BUNDLED / "documents.jsonl"],
+            "tokenizer": BUNDLED / "tokenizer.json",
+            "max_tokens": MAX_TOKENS,
+            "prefix": PREFIX,
+            "limit": spec.n_documents,
+            "chunk_predictions": spec.chunk_predictions,
+        }
     )
 
 

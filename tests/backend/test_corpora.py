@@ -4,7 +4,6 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def written(folder: Path, texts: Sequence[str], source: str = "here") -> Path:
 
 
 def spec_of(file: Path, name: str = "small", **changes: Any) -> CorpusSpec:
-    return replace(CorpusSpec(name=name, files=(file,), tokenizer=TOKENIZER), **changes)
+    return CorpusSpec.parse({"name": name, "files": [file], "tokenizer": TOKENIZER, **changes})
 
 
 def dump(store: Store) -> list[str]:
@@ -176,11 +175,11 @@ def test_a_name_that_belongs_to_another_corpus_is_refused(store: Store, tmp_path
 
 
 BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
-    "name": ({"name": "../x"}, "corpus name"),
+    "name": ({"name": "../x"}, "name is '../x'"),
     "length": ({"max_tokens": 1}, "max_tokens is 1"),
     "prefix": ({"prefix": (2048,)}, "prefix token 2048"),
-    "long prefix": ({"prefix": (1, 2)}, "prefix has 2 tokens"),
-    "negative prefix": ({"prefix": (-1,)}, "prefix token -1"),
+    "long prefix": ({"prefix": (1, 2)}, r"prefix is \(1, 2\)"),
+    "negative prefix": ({"prefix": (-1,)}, r"prefix\[0\] is -1"),
     "no tokenizer": ({"tokenizer": Path("none.json")}, r"none\.json is not a file"),
     "another file's tokenizer": ({"tokenizer": Path(__file__)}, "tokenizer cannot be read"),
     "nothing to predict": ({"limit": 1}, "has two tokens"),

@@ -147,7 +147,7 @@ def test_documents_without_predictions_are_evaluated_too(
     file = tmp_path / "sparse.jsonl"
     texts = ["", "a b c d", "", "x", "e f g h", "", ""]
     file.write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
-    spec = CorpusSpec("sparse", (file,), TOKENIZER, chunk_predictions=1)
+    spec = CorpusSpec(name="sparse", files=[file], tokenizer=TOKENIZER, chunk_predictions=1)
     corpus = add_corpus(store, spec, Silent())
     assert corpus.n_chunks == 3  # the last holds two empty documents alone
     (evaluation_id,) = evaluate(store, corpus, ids[1:], ONE_CORE, Silent())
@@ -163,7 +163,8 @@ def test_a_corpus_of_another_tokenizer_is_refused(
     changed = tmp_path / "tokenizer.json"
     changed.write_text(TOKENIZER.read_text() + "\n")
     (tmp_path / "a.txt").write_text("some words")
-    other = add_corpus(store, CorpusSpec("other", (tmp_path / "a.txt",), changed), Silent())
+    spec = CorpusSpec(name="other", files=[tmp_path / "a.txt"], tokenizer=changed)
+    other = add_corpus(store, spec, Silent())
     with pytest.raises(InvalidInputError, match="small and corpus other have different tokenizers"):
         evaluate(store, other, ids, ONE_CORE, Silent())
     with store.session() as session:

@@ -52,7 +52,8 @@ def test_an_architecture_goes_from_folder_to_clusters(
     texts = tmp_path / "texts.jsonl"
     lines = [json.dumps({"text": f"text {i} " + "a quick brown fox. " * 2}) for i in range(6)]
     texts.write_text("\n".join(lines))
-    spec = CorpusSpec("t", (texts,), tmp_path / "mine" / "tokenizer.json", max_tokens=48)
+    tokenizer = tmp_path / "mine" / "tokenizer.json"
+    spec = CorpusSpec(name="t", files=[texts], tokenizer=tokenizer, max_tokens=48)
     corpus = add_corpus(store, spec, Silent())
     with store.session() as session:
         checkpoint = checkpoint_at(model_named(suite_named(session, "mine"), architecture), None)

@@ -60,7 +60,14 @@ def add(store: Store, folder: Path, prefix: tuple[int, ...], name: str = "texts"
     ]
     file = folder / "texts.jsonl"
     file.write_text("\n".join(lines))
-    spec = CorpusSpec(name, (file,), TOKENIZER, 64, prefix, None, chunk_predictions=40)
+    spec = CorpusSpec(
+        name=name,
+        files=[file],
+        tokenizer=TOKENIZER,
+        max_tokens=64,
+        prefix=prefix,
+        chunk_predictions=40,
+    )
     return add_corpus(store, spec, Silent())
 
 

@@ -150,5 +150,12 @@ def build(store: Store, folder: Path, queue: Queue) -> None:
         file = folder / f"{number}.jsonl"
         document = json.loads(lines[number])
         file.write_text(json.dumps(document | {"text": document["text"][:600]}), encoding="utf-8")
-        spec = CorpusSpec(_classified(number), (file,), stores.TOKENIZER, 256, (0,), None, 60)
+        spec = CorpusSpec(
+            name=_classified(number),
+            files=[file],
+            tokenizer=stores.TOKENIZER,
+            max_tokens=256,
+            prefix=[0],
+            chunk_predictions=60,
+        )
         evaluate(store, add_corpus(store, spec, Silent()), last, stores.ONE_CORE, Silent())

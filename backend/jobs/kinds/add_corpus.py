@@ -2,49 +2,17 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
 
-from pydantic import Field
 from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError
 from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task, as_request
 from backend.jobs.kinds.plans import sequential_plan
 from backend.schemas import names
-from backend.schemas.parameters import MAX_INTEGER, NO_NUL, File, Name, Number, Parameters
+from backend.schemas.corpora import AddCorpusParameters, CorpusParameters
 from backend.store import data_files as files
 from backend.store.database import Store
 from backend.store.lookup import tokenizer_of_suite
-
-MAX_TOKENS = 1_048_576
-
-
-class AddCorpusParameters(Parameters):
-    """A new corpus; files are below `imports` in the server's data directory."""
-
-    name: Name = Field(title="Name", description="Of the corpus, in URLs", examples=["mine"])
-    files: list[File] = Field(
-        title="Files",
-        description=".jsonl (id, source, license, text) or text, below imports",
-        min_length=1,
-        max_length=1000,
-        examples=[["mine.jsonl"]],
-    )
-    tokenizer: str = Field(
-        min_length=1,
-        max_length=300,
-        pattern=NO_NUL,
-        title="Tokenizer",
-        description="A suite, or a tokenizer.json below imports",
-        examples=["mini"],
-    )
-    max_tokens: int = Field(1024, ge=2, le=MAX_TOKENS, title="Tokens of a document at most")
-    prefix: Annotated[list[Number], Field(max_length=1)] = Field(
-        [], title="Prefix", description="Token id before every document", examples=[[0]]
-    )
-    limit: int | None = Field(
-        None, ge=1, le=MAX_INTEGER, title="Documents at most", description="All if left out"
-    )
 
 
 def _validate(store: Store, session: Session, request: AddCorpusParameters) -> JobParams:
@@ -62,14 +30,8 @@ def _validate(store: Store, session: Session, request: AddCorpusParameters) -> J
                 "Name one of `quanta suite list`, or a tokenizer.json below imports",
                 "tokenizer",
             ) from error
-    return {
-        "name": request.name,
-        "files": [files.describe_file(store, name, "files") for name in request.files],
-        "tokenizer": tokenizer,
-        "max_tokens": request.max_tokens,
-        "prefix": request.prefix,
-        "limit": request.limit,
-    }
+    described = [files.describe_file(store, name, "files") for name in request.files]
+    return {**request.model_dump(), "files": described, "tokenizer": tokenizer}
 
 
 def _as_request(params: JobParams) -> JobParams:
@@ -104,16 +66,11 @@ def _perform(task: Task) -> JobResult:
     from backend.stages.corpora import CorpusSpec, add_corpus
 
     params = task.params
-    paths = tuple(files.verify_file(task.store, file, "files") for file in params["files"])
+    paths = [files.verify_file(task.store, file, "files") for file in params["files"]]
     with TemporaryDirectory(prefix="quanta-corpus-") as folder:
-        spec = CorpusSpec(
-            name=params["name"],
-            files=paths,
-            tokenizer=_tokenizer_file(task.store, params["tokenizer"], Path(folder)),
-            max_tokens=params["max_tokens"],
-            prefix=tuple(params["prefix"]),
-            limit=params["limit"],
-        )
+        tokenizer = _tokenizer_file(task.store, params["tokenizer"], Path(folder))
+        values = {name: params[name] for name in CorpusParameters.model_fields}
+        spec = CorpusSpec.parse({**values, "files": paths, "tokenizer": tokenizer})
         corpus = add_corpus(task.store, spec, task.progress)
     return {"documents": corpus.n_documents, "predictions": corpus.n_predictions}
 

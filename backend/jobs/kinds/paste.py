@@ -164,18 +164,19 @@ def _tokenise(store: Store, params: JobParams) -> None:
     with store.session() as session:
         template = corpus_named(session, params["corpus"])
         tokenizer = bytes(tokenizer_of(template).json)
-        max_tokens, prefix = template.max_tokens, tuple(template.prefix)
     with TemporaryDirectory(prefix="quanta-paste-") as folder:
         document = {"id": "pasted text", "source": "pasted", "text": params["text"]}
         # Escaped to ASCII, so that line separators in the text do not end the JSON line.
         (Path(folder) / "paste.jsonl").write_text(json.dumps(document), encoding="ascii")
         (Path(folder) / "tokenizer.json").write_bytes(tokenizer)
-        spec = CorpusSpec(
-            name=pasted_name(params),
-            files=(Path(folder) / "paste.jsonl",),
-            tokenizer=Path(folder) / "tokenizer.json",
-            max_tokens=max_tokens,
-            prefix=prefix,
+        spec = CorpusSpec.parse(
+            {
+                "name": pasted_name(params),
+                "files": [Path(folder) / "paste.jsonl"],
+                "tokenizer": Path(folder) / "tokenizer.json",
+                "max_tokens": template.max_tokens,
+                "prefix": template.prefix,
+            }
         )
         add_corpus(store, spec, Silent())
 
