@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from backend.stages.demo import BUNDLED
-from backend.stages.evaluate_worker import quiet
+from backend.stages.evaluate_worker import silence_transformers
 from benchmarks.losses import documents
 from compute.checkpoints import load_model
 from compute.gradients import linear_blocks, prediction_contexts, prediction_gradients
@@ -46,7 +46,7 @@ def _seconds(run: Callable[[], object]) -> float:
 def main() -> None:
     """Print predictions per second and the ratio."""
     torch.set_num_threads(1)
-    quiet()
+    silence_transformers()
     texts = documents()
     total = sum(len(t) - 1 for t in texts)
     indexes = np.random.default_rng(0).choice(total, N_PREDICTIONS, replace=False)

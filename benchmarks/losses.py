@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from backend.stages.demo import BUNDLED, MAX_TOKENS, PREFIX
-from backend.stages.evaluate_worker import prepare, quiet
+from backend.stages.evaluate_worker import prepare, silence_transformers
 from compute.checkpoints import load_model, parameter_counts
 from compute.losses import document_losses
 
@@ -202,7 +202,7 @@ def main() -> None:
     """Print the results of one device."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cuda", action="store_true")
-    quiet()
+    silence_transformers()
     if parser.parse_args().cuda:
         on_gpu()
     else:

@@ -1,4 +1,4 @@
-"""Bodies of requests for jobs, one for each kind of the registry."""
+"""Request bodies of jobs, one for each kind of the registry."""
 
 from functools import reduce
 from operator import or_
@@ -13,7 +13,7 @@ from backend.read.job_views import Requires
 
 
 class KindView(BaseModel):
-    """A kind of job: what it makes, what its progress counts, and the schema of what it takes."""
+    """A kind of job: its result, the unit of its progress, and the schema of its parameters."""
 
     name: str
     title: str
@@ -46,7 +46,8 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "export": {"what": "losses", "suite": "mini", "corpus": "demo", "format": "parquet"},
 }
 RequiresField = Annotated[
-    Requires, Field(description="`cuda`: only a worker with a GPU may do it; no part of equality")
+    Requires,
+    Field(description="`cuda`: only a worker with a GPU runs it; equal jobs may differ in it"),
 ]
 
 
@@ -55,7 +56,7 @@ def _first_preset(kind: str) -> dict[str, Any] | None:
 
 
 class JobBody(BaseModel):
-    """A job to run: what is common to all kinds."""
+    """A job to run; common to all kinds."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -87,7 +88,7 @@ def _body_of(kind: JobKind) -> type[JobBody]:
 if TYPE_CHECKING:
     AnyJob = JobBody
 else:
-    # A kind that is added to the registry has its place in the documentation without another word.
+    # Made from the registry, so that a new kind is documented too.
     AnyJob = Annotated[
         reduce(or_, (_body_of(kind) for kind in KINDS.values())), Field(discriminator="kind")
     ]

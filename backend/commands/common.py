@@ -1,4 +1,4 @@
-"""What all commands share: options, progress, the opened store, number lists."""
+"""Shared by all commands: options, progress, output, the store, and lists of numbers."""
 
 import json
 from typing import Annotated, Any
@@ -11,8 +11,10 @@ from backend.progress import log_work
 from backend.settings import settings
 from backend.store.database import Store, open_store
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, no progress.")]
-Workers = Annotated[int | None, typer.Option(help="Evaluation processes; one a core if left out.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no progress.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Number of evaluation processes (default: one per core).")
+]
 
 MAX_NUMBERS = 10_000
 
@@ -28,7 +30,7 @@ def print_result(as_json: bool, text: str, **fields: Any) -> None:
 
 
 def open_default_store() -> Store:
-    """Return the store, created and migrated if it is missing."""
+    """Return the store of the settings; create it if missing, migrate it if old."""
     config = settings()
     store = open_store(config)
     log_work(config.data_dir)
@@ -37,18 +39,18 @@ def open_default_store() -> Store:
 
 def parse_numbers(text: str, parameter: str) -> tuple[int, ...]:
     """Parse "10,20,30" or "10-100:10" (from, to and including, by)."""
-    found: list[int] = []
+    parsed: list[int] = []
     try:
         for part in text.split(","):
             bounds, _, by = part.partition(":")
             first, _, last = bounds.partition("-")
-            found += range(int(first), int(last or first) + 1, int(by or 1))[:MAX_NUMBERS]
+            parsed += range(int(first), int(last or first) + 1, int(by or 1))[:MAX_NUMBERS]
     except ValueError as error:
         raise typer.BadParameter(
             f"{text!r}; write numbers such as 10,20 or 10-100:10", param_hint=parameter
         ) from error
-    if len(found) >= MAX_NUMBERS:
+    if len(parsed) >= MAX_NUMBERS:
         raise typer.BadParameter(
-            f"{text!r} are {MAX_NUMBERS} numbers or more", param_hint=parameter
+            f"{text!r} gives {MAX_NUMBERS} numbers or more", param_hint=parameter
         )
-    return tuple(found)
+    return tuple(parsed)

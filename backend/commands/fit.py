@@ -59,9 +59,9 @@ def _refuse_repeats(points: Points, used: int) -> None:
 def _json(value: Any) -> Any:
     """Return a value with null for every number that is not finite."""
     if isinstance(value, dict):
-        return {key: _json(one) for key, one in value.items()}
+        return {key: _json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_json(one) for one in value]
+        return [_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -96,7 +96,7 @@ def fit_power(
     file: File,
     fit_first: FitFirst = None,
     floor: Annotated[
-        str, typer.Option(help="L_inf: zero, free, or auto: free if that explains enough more.")
+        str, typer.Option(help="L_inf: zero, free, or auto: free if AICc prefers it.")
     ] = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -147,7 +147,8 @@ def fit_bnsl(
     file: File,
     fit_first: FitFirst = None,
     breaks: Annotated[
-        int | None, typer.Option(min=0, max=3, help="Chosen on held-out points if left out.")
+        int | None,
+        typer.Option(min=0, max=3, help="Number of breaks (default: chosen on held-out points)."),
     ] = None,
     seed: Seed = 0,
     as_json: Json = False,

@@ -19,35 +19,37 @@ def losses(
         Path, typer.Option(help="JSON: name, nonembedding_parameters and step of each column.")
     ],
     unit: Annotated[str, typer.Option(help="nats or bits.")],
-    name: Annotated[str, typer.Option(help="Of the suite; without --corpus, of the corpus too.")],
+    name: Annotated[
+        str, typer.Option(help="Name of the suite, and of the corpus if --corpus is not given.")
+    ],
     corpus: Annotated[
-        str | None, typer.Option(help="The stored corpus whose predictions the rows are.")
+        str | None, typer.Option(help="Stored corpus that the rows are predictions of.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Import losses of models that are not here; `quanta classify` then works on them."""
+    """Import losses of models that are not here; `quanta classify` can use them."""
     from backend.exchange.losses import LossesSpec, import_losses
 
     spec = LossesSpec(file, models, unit, name, corpus)
-    found = import_losses(open_default_store(), spec, bars(as_json))
-    state = "imported" if found.created else "stored already"
+    imported = import_losses(open_default_store(), spec, bars(as_json))
+    state = "imported" if imported.created else "stored already"
     print_result(
         as_json,
-        f"{state}: {len(found.evaluations)} columns of {found.n_predictions:,} losses as suite "
-        f"{found.suite} on corpus {found.corpus}\n"
-        f"next: quanta classify {found.suite} {found.corpus}",
-        suite=found.suite,
-        corpus=found.corpus,
-        predictions=found.n_predictions,
-        evaluations=list(found.evaluations),
-        created=found.created,
+        f"{state}: {len(imported.evaluations)} columns of {imported.n_predictions:,} losses "
+        f"as suite {imported.suite} on corpus {imported.corpus}\n"
+        f"next: quanta classify {imported.suite} {imported.corpus}",
+        suite=imported.suite,
+        corpus=imported.corpus,
+        predictions=imported.n_predictions,
+        evaluations=list(imported.evaluations),
+        created=imported.created,
     )
 
 
 @import_cli.command("labels")
 def labels(
     file: Annotated[Path, typer.Argument(help='JSON: {"400": [[label of each sample], …], …}.')],
-    name: Annotated[str, typer.Option(help="Of the clusterings, and of their corpus.")],
+    name: Annotated[str, typer.Option(help="Name of the clusterings and of their corpus.")],
     contexts: Annotated[
         Path | None,
         typer.Option(help='JSON: {"7": {"context": […], "answer": …}, …}, in sample order.'),
@@ -57,23 +59,27 @@ def labels(
     """Import published cluster labels; without contexts, members are known by index only."""
     from backend.exchange.label_store import LabelsSpec, import_labels
 
-    found = import_labels(open_default_store(), LabelsSpec(file, name, contexts), bars(as_json))
-    state = "imported" if found.created else "stored already"
-    window = [found.fit["first_rank"], found.fit["last_rank"]] if found.fit else None
-    slope = f"{found.fit['slope']:.3f} over ranks {window}" if found.fit else "none: too few ranks"
+    imported = import_labels(open_default_store(), LabelsSpec(file, name, contexts), bars(as_json))
+    state = "imported" if imported.created else "stored already"
+    window = [imported.fit["first_rank"], imported.fit["last_rank"]] if imported.fit else None
+    slope = (
+        f"{imported.fit['slope']:.3f} over ranks {window}"
+        if imported.fit
+        else "none: too few ranks"
+    )
     print_result(
         as_json,
-        f"{state}: {len(found.clusterings)} clusterings of {found.n_samples:,} samples as "
-        f"{found.corpus}; envelope slope {slope}",
-        discovery=found.discovery,
-        corpus=found.corpus,
-        samples=found.n_samples,
+        f"{state}: {len(imported.clusterings)} clusterings of {imported.n_samples:,} samples as "
+        f"{imported.corpus}; envelope slope {slope}",
+        discovery=imported.discovery,
+        corpus=imported.corpus,
+        samples=imported.n_samples,
         clusterings={
-            n: {"id": number, "sizes": sizes} for n, (number, sizes) in found.clusterings.items()
+            n: {"id": number, "sizes": sizes} for n, (number, sizes) in imported.clusterings.items()
         },
-        envelope_slope=found.fit["slope"] if found.fit else None,
+        envelope_slope=imported.fit["slope"] if imported.fit else None,
         slope_window=window,
-        created=found.created,
+        created=imported.created,
     )
 
 
@@ -91,15 +97,15 @@ def steps(
     from backend.exchange.step_grids import read_step_grids
     from compute.grokking.phases import PHASE_NAMES
 
-    found = read_step_grids(train, test, budget, gap)
-    counts = found.labels.counts()
-    rows = "\n".join(" ".join(row) for row in found.labels.phases.tolist())
+    grids = read_step_grids(train, test, budget, gap)
+    counts = grids.labels.counts()
+    rows = "\n".join(" ".join(row) for row in grids.labels.phases.tolist())
     names = ", ".join(f"{counts[letter]} {name} ({letter})" for letter, name in PHASE_NAMES.items())
     print_result(
         as_json,
-        f"{rows}\n{names}; of the last, {counts['test_only']} reached the test accuracy alone",
+        f"{rows}\n{names}; {counts['test_only']} of the last reached only the test accuracy",
         counts=counts,
-        phases=found.labels.phases.tolist(),
+        phases=grids.labels.phases.tolist(),
         budget=budget,
         gap=gap,
     )

@@ -15,7 +15,7 @@ MAX_POINTS = 100_000
 
 @dataclass(frozen=True)
 class Points:
-    """x and y of a file, in its order; `lines` are the lines they stand on."""
+    """x and y in the order of a file, and their line numbers."""
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -26,7 +26,7 @@ def read_points(path: Path) -> Points:
     """Return the points of a CSV file whose header names x and y.
 
     Raises:
-        InvalidInputError: the file, a column or a value cannot be used; it names the line.
+        InvalidInputError: the file, a column or a value cannot be used; the message names the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -50,26 +50,28 @@ def read_points(path: Path) -> Points:
 
 
 def _check_header(path: Path, names: object) -> None:
-    known = [str(name).strip() for name in names] if isinstance(names, list) else []
-    for wanted in ("x", "y"):
-        if known.count(wanted) != 1:
-            found = ", ".join(known) or "nothing"
+    columns = [str(name).strip() for name in names] if isinstance(names, list) else []
+    for column in ("x", "y"):
+        if columns.count(column) != 1:
+            present = ", ".join(columns) or "nothing"
             raise InvalidInputError(
-                f"{path}, line 1: want one column {wanted}, the header has {found}",
+                f"{path}, line 1: expected one column {column}, the header has {present}",
                 "Name the columns x and y in the first line",
             )
 
 
 def _number(row: dict[str, str], column: str, reader: "csv.DictReader[str]") -> float:
-    # The header may be padded with blanks; a value that is missing altogether is None.
+    # The header may be padded with blanks; a missing value is None.
     text = next((v for k, v in row.items() if k is not None and k.strip() == column), None)
-    place = f"line {reader.line_num}: {column} is {text!r}"
+    location = f"line {reader.line_num}: {column} is {text!r}"
     try:
         value = float(text) if text is not None else math.nan
     except ValueError as error:
-        raise InvalidInputError(place, "Write a number such as 3.1e8 or drop the line") from error
+        raise InvalidInputError(
+            location, "Write a number such as 3.1e8 or drop the line"
+        ) from error
     if not (math.isfinite(value) and value > 0):
         raise InvalidInputError(
-            place, "Fits are made in logarithms: give a finite number above 0 or drop the line"
+            location, "Fits are made in logarithms: give a finite number above 0 or drop the line"
         )
     return value

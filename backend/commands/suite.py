@@ -15,8 +15,8 @@ suite_cli = typer.Typer(no_args_is_help=True, help="Suites of models.")
 CATALOGUE_PREFIX = "hub:"
 
 
-def _source(text: str) -> Path | tuple[catalogue.Family, ...]:
-    """Return the folder or the suites of the catalogue that an argument stands for."""
+def _parse_source(text: str) -> Path | tuple[catalogue.Family, ...]:
+    """Return the folder or the suites of the catalogue that an argument names."""
     families = catalogue.find_families(text.removeprefix(CATALOGUE_PREFIX))
     folder = Path(text)
     if families and text.startswith(CATALOGUE_PREFIX):
@@ -39,8 +39,10 @@ def _source(text: str) -> Path | tuple[catalogue.Family, ...]:
 @suite_cli.command("add")
 def suite_add(
     source: Annotated[str, typer.Argument(help="A folder of models, or a name such as pythia.")],
-    name: Annotated[str | None, typer.Option(help="Its name; the source's if left out.")] = None,
-    description: Annotated[str, typer.Option(help="One sentence for people.")] = "",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the suite (default: that of the source).")
+    ] = None,
+    description: Annotated[str, typer.Option(help="One sentence about the suite.")] = "",
     model: Annotated[
         list[str] | None, typer.Option(help="Catalogue: only these models, such as 70m.")
     ] = None,
@@ -48,18 +50,18 @@ def suite_add(
         str | None, typer.Option(help="Catalogue: only these steps, as 0,1,1000-143000:1000.")
     ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(help="Catalogue: the hub; HF_ENDPOINT if left out.")
+        str | None, typer.Option(help="Catalogue: address of the hub (default: HF_ENDPOINT).")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Register a suite: of the catalogue by name, or a folder of checkpoints.
+    """Register a suite of the catalogue by name, or a folder of checkpoints.
 
-    Of the catalogue only configurations and the list of steps are fetched; weights come when a
-    checkpoint is evaluated.
+    Only configurations and the list of steps are fetched for a suite of the catalogue; weights are
+    fetched when a checkpoint is evaluated.
     """
-    found = _source(source)
-    if not isinstance(found, Path):
-        _add_families(found, name, description, model, step, endpoint, as_json)
+    parsed = _parse_source(source)
+    if not isinstance(parsed, Path):
+        _add_families(parsed, name, description, model, step, endpoint, as_json)
         return
     for option, value in {"--model": model, "--step": step, "--endpoint": endpoint}.items():
         if value:
@@ -69,13 +71,13 @@ def suite_add(
     from backend.stages.suites import add_suite
 
     suite = add_suite(
-        open_default_store(), found, name or found.resolve().name, description, bars(as_json)
+        open_default_store(), parsed, name or parsed.resolve().name, description, bars(as_json)
     )
     print_result(as_json, f"suite {suite.name} is registered", suite=suite.name)
 
 
 def _required(step: str | None) -> frozenset[int]:
-    """Return the steps that are named one by one: they must be there; of a range some may not."""
+    """Return the steps that are not given as ranges: the hub must have them."""
     parts = step.split(",") if step else []
     return frozenset(int(part) for part in parts if part.strip().isdigit())
 
@@ -94,7 +96,7 @@ def _add_families(
 
     if name and len(families) > 1:
         raise InvalidInputError(
-            f"--name {name} would stand for {len(families)} suites", "Leave it out", "name"
+            f"--name {name} would name {len(families)} suites", "Leave it out", "name"
         )
     steps = frozenset(parse_numbers(step, "--step")) if step else None
     store, progress = open_default_store(), bars(as_json)

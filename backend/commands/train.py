@@ -1,4 +1,4 @@
-"""`quanta suite train` and `pack`: a suite of one's own."""
+"""`quanta suite train` and `pack`: training of a new suite."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,13 +15,13 @@ from backend.settings import settings
 def suite_train(
     recipe: Annotated[Path, typer.Argument(help="recipe.toml: sources, sizes, schedule.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the suite; in the data directory if left out.")
+        Path | None, typer.Option(help="Folder of the suite (default: in the data directory).")
     ] = None,
-    register: Annotated[bool, typer.Option(help="Add the suite to the store when done.")] = True,
+    register: Annotated[bool, typer.Option(help="Register the suite when it is trained.")] = True,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Train a suite: fetch its text, make its tokenizer, train every size; resumes."""
+    """Train a suite: fetch its text, make its tokenizer, train every size. Resumes."""
     from backend.stages import devices
     from backend.stages.suites import add_suite
     from backend.training.recipe import read_recipe
@@ -50,20 +50,20 @@ def suite_pack(
     out: Annotated[Path, typer.Argument(help="New folder of the packed suite.")],
     keep: Annotated[
         list[str] | None,
-        typer.Option(help="Steps kept beside the last: MODEL=all or MODEL=0,64,…; repeatable."),
+        typer.Option(help="Steps to keep beside the last: MODEL=all or MODEL=0,64,…; repeatable."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Copy what of a trained suite is worth sharing: weights, held-out text, licences."""
+    """Copy the parts of a trained suite to share: weights, held-out text, licences."""
     from backend.training.packing import pack
 
-    wanted = {}
+    steps_by_model = {}
     for item in keep or []:
         model, equals, steps = item.partition("=")
         if not (model and equals and steps):
             raise InvalidInputError(f"--keep {item!r}", "Write it as s1=all or s1=0,64,500")
-        wanted[model] = steps
-    facts = pack(folder, out, wanted, settings().data_dir / "downloads", bars(as_json))
+        steps_by_model[model] = steps
+    facts = pack(folder, out, steps_by_model, settings().data_dir / "downloads", bars(as_json))
     steps_kept = {model["name"]: model["steps"] for model in facts["models"]}
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print_result(

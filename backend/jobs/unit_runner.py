@@ -87,7 +87,7 @@ def perform(
     def was_stored() -> bool | None:
         return _n_computed.n == before if KINDS[kind].is_logged else None
 
-    task = Task(store, compute.sharing(batch_share), params, unit, progress)
+    task = Task(store, compute.with_batch_share(batch_share), params, unit, progress)
     try:
         return KINDS[kind].perform(task), None, was_stored()
     except QuantaError as error:

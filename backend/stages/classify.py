@@ -47,9 +47,9 @@ class _Axis:
 def size_step(last: Mapping[int, int], common: set[int]) -> int | None:
     """Return the step at which sizes are compared.
 
-    That is the last step of the most models; the latest where several are as common. One model that
-    was interrupted early is left out rather than pulling all of them back to its step. If it is the
-    last step of too few models, the latest that all of them have.
+    It is the last step of the largest number of models; of equally frequent steps the latest. One
+    interrupted model is thus left out, and does not move all others back to its step. If fewer than
+    MIN_POINTS models end at that step, it is the latest step that all models have.
     """
     counts = Counter(last.values())
     step, n_models = max(counts.items(), key=lambda item: (item[1], item[0]))
@@ -75,7 +75,9 @@ def _by_size(evaluations: Sequence[Evaluation]) -> _Axis | None:
     for steps in by_model.values():
         if step not in steps:
             model = next(iter(steps.values())).checkpoint.model.name
-            WORK_LOG.warning("curves over size at step %d leave out %s: not there", step, model)
+            WORK_LOG.warning(
+                "curves over size at step %d leave out %s: it has no such step", step, model
+            )
     chosen.sort(key=lambda e: e.checkpoint.model.nonembedding_parameters)
     models = [e.checkpoint.model for e in chosen]
     for smaller, larger in pairwise(models):
@@ -89,7 +91,7 @@ def _by_size(evaluations: Sequence[Evaluation]) -> _Axis | None:
 
 
 def _by_step(evaluations: Sequence[Evaluation]) -> list[_Axis]:
-    """Return one axis a model; step 0 has no place on a log axis."""
+    """Return one axis per model, without step 0, which a log axis cannot show."""
     by_model: dict[int, list[Evaluation]] = {}
     for evaluation in evaluations:
         if evaluation.checkpoint.step > 0:
@@ -145,12 +147,12 @@ def _curve_set(session: Session, corpus: Corpus, suite: Suite, axis: _Axis) -> C
     return row
 
 
-def _stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+def _to_stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     if dtype == "float16":
-        # Curves of finite float16 losses have finite features; slopes can still pass float16.
+        # Features of finite losses are finite, but slopes may exceed the range of float16.
         values = np.clip(values, -6.0e4, 6.0e4)
-    stored: NDArray[Any] = values.astype(dtype)
-    return stored
+    array: NDArray[Any] = values.astype(dtype)
+    return array
 
 
 def _chunk_rows(
@@ -162,22 +164,29 @@ def _chunk_rows(
 ) -> list[CurveChunk]:
     """Return class, scores and tallies of one chunk.
 
-    `sizes` are those of its documents in predictions, `explained` what induction explains.
+    Args:
+        curve_set: gives axis and thresholds.
+        chunk: number of the chunk.
+        losses: nats, one row a prediction.
+        sizes: number of predictions of each document.
+        explained: whether induction explains a prediction; None without token ids.
     """
     from compute import curve_classes
 
     WORK_LOG.info("classify %s chunk %d", curve_set.key[:16], chunk)
     thresholds = curve_classes.CurveThresholds(**curve_set.thresholds)
     scores = curve_classes.curve_scores(losses, np.array(curve_set.axis_values), thresholds)
-    found = {name: _stored(getattr(scores, name), dtype) for name, dtype in SCORE_DTYPES.items()}
-    found |= tally_arrays(losses, scores.curve_class, sizes, explained)
+    stored = {
+        name: _to_stored(getattr(scores, name), dtype) for name, dtype in SCORE_DTYPES.items()
+    }
+    stored |= tally_arrays(losses, scores.curve_class, sizes, explained)
     return [
         CurveChunk(curve_set_id=curve_set.id, chunk=chunk, name=name, **arrays.columns(array))
-        for name, array in found.items()
+        for name, array in stored.items()
     ]
 
 
-def _classify_one(store: Store, curve_set_id: int, progress: Progress) -> None:
+def _classify_curve_set(store: Store, curve_set_id: int, progress: Progress) -> None:
     with store.session() as session:
         curve_set = session.get_one(CurveSet, curve_set_id)
         corpus = curve_set.corpus
@@ -213,7 +222,7 @@ def _classify_one(store: Store, curve_set_id: int, progress: Progress) -> None:
 
 
 def _index(store: Store, curve_set_ids: Sequence[int]) -> None:
-    """Lay the curves out for search and compile it, so that no request has to wait for either."""
+    """Build the search index of the curves and compile the search, so that no request waits."""
     with store.session() as session:
         for curve_set_id in curve_set_ids:
             curve_index(store, session, session.get_one(CurveSet, curve_set_id))
@@ -237,7 +246,7 @@ def classify(store: Store, corpus: Corpus, suite: Suite, progress: Progress) -> 
         ]
     for curve_set_id in ids:
         with store.claim(f"classify {curve_set_id}"):
-            _classify_one(store, curve_set_id, progress)
+            _classify_curve_set(store, curve_set_id, progress)
     _index(store, ids)
     fill_cluster_curves(store, progress)
     return ids

@@ -1,4 +1,4 @@
-"""Mean and band of every cluster's members along every finished curve set of their corpus."""
+"""Mean and band of each cluster's losses along every finished curve set of its corpus."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ BAND = (10, 90)  # percentiles
 
 
 def _missing(session: Session, curve_set: CurveSet) -> Sequence[int]:
-    """Return clusterings on the curve set's corpus that have no curves for it yet."""
+    """Return the clusterings on the curve set's corpus that lack curves for it."""
     has_curve = exists().where(
         ClusterCurve.cluster_id == Cluster.id, ClusterCurve.curve_set_id == curve_set.id
     )
@@ -80,7 +80,7 @@ def _curves(
 
 
 def fill_cluster_curves(store: Store, progress: Progress) -> None:
-    """Store the curves that are missing; one clustering, one curve set, one commit."""
+    """Store missing curves; each clustering of each curve set is one commit."""
     with store.claim("cluster curves"):
         _fill(store, progress)
 

@@ -1,4 +1,4 @@
-"""Adding a corpus: tokenise once, cut, chunk, store; all or nothing."""
+"""New corpora: documents are tokenised once, cut, chunked and stored in one transaction."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ class CorpusSpec(CorpusParameters):
 
 @dataclass(frozen=True)
 class TokenisedDocument:
-    """A document as it is stored; `text` and `ids` are cut, the prefix included."""
+    """A stored document; `text` and `ids` are cut to the length of the corpus, prefix included."""
 
     raw: RawDocument
     text: str
@@ -95,17 +95,17 @@ def _read_all(
     spec: CorpusSpec, tokenizer: HubTokenizer, progress: Progress
 ) -> list[TokenisedDocument]:
     raw = (document for path in spec.files for document in read_documents(path))
-    kept = []
+    tokenised = []
     with progress.task(f"tokenise {spec.name}", total=spec.limit or 0, unit="documents") as bar:
         for document in _tokenised(islice(raw, spec.limit), tokenizer, spec):
-            kept.append(document)
+            tokenised.append(document)
             bar.advance()
-    if not any(len(document.ids) > 1 for document in kept):
+    if not any(len(document.ids) > 1 for document in tokenised):
         raise InvalidInputError(
             f"no document of {', '.join(str(f) for f in spec.files)} has two tokens",
             "A prefix counts as one. A prediction needs a token before it: give longer documents",
         )
-    return kept
+    return tokenised
 
 
 def chunk_bounds(counts: Sequence[int], at_least: int) -> list[tuple[int, int]]:
@@ -113,12 +113,12 @@ def chunk_bounds(counts: Sequence[int], at_least: int) -> list[tuple[int, int]]:
 
     A chunk closes at the first document end at or after `at_least` predictions.
     """
-    bounds, first, held = [], 0, 0
+    bounds, first, size = [], 0, 0
     for index, count in enumerate(counts):
-        held += count
-        if held >= at_least:
+        size += count
+        if size >= at_least:
             bounds.append((first, index + 1))
-            first, held = index + 1, 0
+            first, size = index + 1, 0
     if first < len(counts):
         bounds.append((first, len(counts)))
     return bounds
@@ -143,7 +143,7 @@ def _corpus_key(
 
 
 def stored_tokenizer(session: Session, data: bytes, tokenizer: HubTokenizer) -> Tokenizer:
-    """Return the row of a `tokenizer.json`, made if there is none."""
+    """Return the row of a `tokenizer.json`; create it if there is none."""
     key = bytes_key(data)
     row = session.scalars(select(Tokenizer).where(Tokenizer.key == key)).one_or_none()
     if row is None:
@@ -197,12 +197,12 @@ def insert_documents(
         session.flush()
 
 
-def _existing(session: Session, name: str, key: str) -> Corpus | None:
+def _find_existing(session: Session, name: str, key: str) -> Corpus | None:
     by_key = session.scalars(select(Corpus).where(Corpus.key == key)).one_or_none()
     by_name = session.scalars(select(Corpus).where(Corpus.name == name)).one_or_none()
     if by_key is not None and by_key.name != name:
         raise InvalidInputError(
-            f"these documents are stored already, as corpus {by_key.name}",
+            f"these documents are already stored as corpus {by_key.name}",
             f"Use {by_key.name}, or change the documents or how they are cut",
             "name",
         )
@@ -219,7 +219,7 @@ def add_corpus(store: Store, spec: CorpusSpec, progress: Progress) -> Corpus:
     """Store a corpus, or return the equal one that is stored.
 
     Raises:
-        InvalidInputError: a file or parameter that cannot be used; the store is unchanged.
+        InvalidInputError: a file or parameter cannot be used; the store is unchanged.
     """
     if not spec.tokenizer.is_file():
         raise InvalidInputError(f"{spec.tokenizer} is not a file", "Give a tokenizer.json")
@@ -233,8 +233,8 @@ def add_corpus(store: Store, spec: CorpusSpec, progress: Progress) -> Corpus:
     bounds = chunk_bounds(counts, spec.chunk_predictions)
     key = _corpus_key(spec, bytes_key(data), documents)
     with store.begin() as session:
-        if (found := _existing(session, spec.name, key)) is not None:
-            return found
+        if (existing := _find_existing(session, spec.name, key)) is not None:
+            return existing
         corpus = Corpus(
             key=key,
             name=spec.name,

@@ -1,4 +1,4 @@
-"""What classification adds up beside classes and scores, and the summary made of it."""
+"""Tallies of a classification beside classes and scores, and the summary made from them."""
 
 from dataclasses import asdict
 from typing import Any
@@ -14,32 +14,32 @@ from backend.store.arrays import MAX_LOSS_NATS
 from backend.store.database import Store
 from backend.store.tables import Corpus, CurveSet, Document
 
-# The short histogram of every summary: losses in nats, the last bin takes everything beyond.
+# Coarse histogram of a summary: losses in nats; the last bin holds all larger ones.
 SUMMARY_BINS_PER_NAT, SUMMARY_NATS = 4, 12
 HISTOGRAM_EDGES = np.append(
     np.arange(0, SUMMARY_NATS + 0.01, 1 / SUMMARY_BINS_PER_NAT), MAX_LOSS_NATS
 )
-WINDOW_PREDICTIONS = 1024  # unit of the bootstrap where a corpus has no documents
+WINDOW_PREDICTIONS = 1024  # bootstrap unit of a corpus without documents
 
 
 def unit_sizes(session: Session, corpus: Corpus, chunk: int, n_predictions: int) -> NDArray[Any]:
-    """Return how many predictions each document of a chunk has; windows stand in for documents."""
-    found = session.scalars(
+    """Return the number of predictions of each document of a chunk, or of windows without them."""
+    rows = session.scalars(
         select(Document.n_predictions)
         .where(Document.corpus_id == corpus.id, Document.chunk == chunk, Document.n_predictions > 0)
         .order_by(Document.index)
     ).all()
-    sizes = np.array(found, dtype=np.int64)
+    sizes = np.array(rows, dtype=np.int64)
     if sizes.sum() == n_predictions:
         return sizes
-    whole, rest = divmod(n_predictions, WINDOW_PREDICTIONS)
-    return np.array([WINDOW_PREDICTIONS] * whole + [rest] * (rest > 0), dtype=np.int64)
+    n_windows, rest = divmod(n_predictions, WINDOW_PREDICTIONS)
+    return np.array([WINDOW_PREDICTIONS] * n_windows + [rest] * (rest > 0), dtype=np.int64)
 
 
 def explained_by_induction(
     session: Session, corpus: Corpus, chunk: int, n_predictions: int
 ) -> NDArray[np.bool_] | None:
-    """Return which predictions of a chunk plain induction explains, None without token ids."""
+    """Return a mask of a chunk's predictions that induction explains; None without token ids."""
     from compute.selection import induction_mask
 
     if not corpus.has_text:
@@ -58,14 +58,14 @@ def tally_arrays(
     from compute import tallies as sums
     from compute.curve_classes import CURVE_CLASSES
 
-    found: dict[str, NDArray[Any]] = {
+    arrays: dict[str, NDArray[Any]] = {
         tallies.HISTOGRAM: sums.loss_histogram(losses),
         tallies.CLASSES: sums.class_sums(losses, classes, len(CURVE_CLASSES)),
         tallies.UNITS: sums.unit_sums(losses, sizes),
     }
     if explained is not None:
-        found[tallies.INDUCTION] = sums.masked_sums(losses, explained)[None]
-    return found
+        arrays[tallies.INDUCTION] = sums.masked_sums(losses, explained)[None]
+    return arrays
 
 
 def _fit(store: Store, curve_set: CurveSet, mean_nats: NDArray[np.float64]) -> dict[str, Any]:
@@ -80,9 +80,9 @@ def _fit(store: Store, curve_set: CurveSet, mean_nats: NDArray[np.float64]) -> d
         return {"fit": None, "no_fit_reason": str(error)}
     if not np.isfinite([fit.exponent, fit.amplitude, fit.r_squared, *fit.interval]).all():
         return {"fit": None, "no_fit_reason": "the mean loss does not change along the axis"}
-    kept = asdict(fit)
-    del kept["amplitude_interval"], kept["floor_interval"]
-    return {"fit": kept}
+    fields = asdict(fit)
+    del fields["amplitude_interval"], fields["floor_interval"]
+    return {"fit": fields}
 
 
 def _induction(session: Session, curve_set: CurveSet) -> dict[str, Any] | None:
@@ -94,7 +94,7 @@ def _induction(session: Session, curve_set: CurveSet) -> dict[str, Any] | None:
 
 
 def summary(store: Store, session: Session, curve_set: CurveSet) -> dict[str, Any]:
-    """Return the aggregates of a curve set whose chunks are all there.
+    """Return the aggregates of a curve set of which all chunks are stored.
 
     `class_sums_nats` are sums over predictions at each point, so that differences and shares of
     the mean can be taken without rounding first.

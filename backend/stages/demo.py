@@ -1,4 +1,4 @@
-"""The demo: the bundled suite on its bundled documents, everything computed from weights."""
+"""The demo: all stages on the bundled suite and documents, computed from weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +44,11 @@ DESCRIPTION = (
 )
 # Prefix and length are those of training: <|endoftext|> first, 256 tokens with it.
 MAX_TOKENS, PREFIX = 256, (0,)
-# The smallest models get little right within the published 0.1 nats, so gradients are those of the
-# middle one; every third of its predictions makes a demo of a few minutes.
+# The smallest models predict few tokens within the published 0.1 nats, so the middle model is used;
+# every third of its predictions keeps the demo to a few minutes.
 REFERENCE_MODEL, STRIDE = "s3", 3
 # The phase diagram of the demo: with this init seed all four phases occur.
-GRID = next(one for one in PHASE_DIAGRAM.presets if one.name == "grid").parameters
+GRID = next(preset for preset in PHASE_DIAGRAM.presets if preset.name == "grid").parameters
 PART_GRID: dict[str, Any] = {
     "x": "lr_representation",
     "x_values": [1e-3, 1e-2],
@@ -63,7 +63,7 @@ N_CLUSTERS = (*range(10, 101, 10), 125, 150, 200, 250, 300, 400)
 
 @dataclass(frozen=True)
 class DemoSpec:
-    """Size of the demo; the defaults are the whole of it."""
+    """Size of the demo; the defaults are the complete demo."""
 
     n_documents: int | None = None
     n_clusters: tuple[int, ...] = N_CLUSTERS
@@ -71,23 +71,23 @@ class DemoSpec:
     chunk_predictions: int = CHUNK_PREDICTIONS
 
     @property
-    def is_whole(self) -> bool:
-        """Whether all documents are in it."""
+    def is_complete(self) -> bool:
+        """Whether the demo has all documents."""
         return self.n_documents is None or self.n_documents >= N_DOCUMENTS
 
     @property
     def corpus(self) -> str:
-        """Name of the corpus; a part of the documents is a corpus of its own."""
-        return CORPUS if self.is_whole else f"{CORPUS}-{self.n_documents}"
+        """Name of the corpus; a part of the documents is another corpus."""
+        return CORPUS if self.is_complete else f"{CORPUS}-{self.n_documents}"
 
     @property
     def grid(self) -> dict[str, Any]:
-        """Parameters of the phase diagram; part of a demo has one of a second."""
-        return GRID if self.is_whole else PART_GRID
+        """Parameters of the phase diagram; a partial demo has one that takes a second."""
+        return GRID if self.is_complete else PART_GRID
 
 
 def corpus_spec(spec: DemoSpec) -> CorpusSpec:
-    """Return how the demo's corpus is made."""
+    """Return the specification of the demo's corpus."""
     return CorpusSpec.parse(
         {
             "name": spec.corpus,
@@ -115,7 +115,7 @@ def discover_params(spec: DemoSpec) -> DiscoverParameters:
 
 
 def is_built(store: Store, spec: DemoSpec) -> bool:
-    """Whether the demo's last result is there, without importing anything heavy."""
+    """Return whether the demo's results are stored, without importing heavy modules."""
     with store.session() as session:
         if not _has_grid(store, session, spec):
             return False
@@ -126,27 +126,30 @@ def is_built(store: Store, spec: DemoSpec) -> bool:
         curve_sets = session.scalars(select(CurveSet).where(CurveSet.corpus_id == corpus.id))
         if not any("class_sums_nats" in (row.summary or {}) for row in curve_sets):
             return False
-        found = [
+        discovered = [
             (d.parameters["n_clusters"], d.similarity.selection.parameters)
             for d in session.scalars(select(Discovery).where(Discovery.completed_at.is_not(None)))
             if d.similarity.selection.corpus_id == corpus.id
         ]
     params = discover_params(spec)
-    return (sorted(params.n_clusters), params.model_dump(include=SELECTION_PARAMETERS)) in found
+    return (
+        sorted(params.n_clusters),
+        params.model_dump(include=SELECTION_PARAMETERS),
+    ) in discovered
 
 
 def _has_grid(store: Store, session: Session, spec: DemoSpec) -> bool:
-    """Whether the phase diagram is finished."""
+    """Return whether the phase diagram is finished."""
     key = PHASE_DIAGRAM.key(_grid(store, spec))
     row = session.scalars(select(Experiment).where(Experiment.key == key)).one_or_none()
     if row is None:
         return False
-    done = select(func.count()).where(ExperimentCell.experiment_id == row.id)
-    return session.scalar(done) == row.n_cells
+    n_stored = select(func.count()).where(ExperimentCell.experiment_id == row.id)
+    return session.scalar(n_stored) == row.n_cells
 
 
 def _is_measured(session: Session, corpus: Corpus) -> bool:
-    """Whether rank and entropy of each model's last step are there: older stores lack them."""
+    """Return whether each model's last step has rank and entropy, which older stores lack."""
     last: dict[int, Evaluation] = {}
     for row in session.scalars(
         select(Evaluation)
@@ -162,7 +165,7 @@ def _is_measured(session: Session, corpus: Corpus) -> bool:
 
 
 def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progress) -> int:
-    """Compute whatever of the demo is not stored yet; return the discovery's id."""
+    """Compute the missing results of the demo; return the discovery's id."""
     add_suite(store, BUNDLED, SUITE, DESCRIPTION, progress)
     corpus = add_corpus(store, corpus_spec(spec), progress)
     with store.session() as session:
@@ -176,7 +179,7 @@ def build_demo(store: Store, spec: DemoSpec, compute: Compute, progress: Progres
     last = {c.model_id: c.id for c in checkpoints}
     steps = [c.id for c in checkpoints if c.id not in last.values()]
     evaluate(store, corpus, steps, compute, progress)
-    # Rank and entropy double the time of a checkpoint: of the last steps alone.
+    # Rank and entropy double the time of a checkpoint, so only last steps have them.
     evaluate(store, corpus, list(last.values()), compute, progress, MEASURES)
     with store.session() as session:
         suite = suite_named(session, SUITE)

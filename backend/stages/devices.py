@@ -1,4 +1,4 @@
-"""Devices, and how many threads and processes to use on them."""
+"""Compute devices, and the number of threads and processes to use on them."""
 
 import os
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ MAX_WORKERS = 16
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how wide to compute.
+    """Device and parallelism of a computation.
 
     Attributes:
         device: "cpu" or "cuda".
         workers: evaluation processes of one thread each; 1 on a GPU.
-        threads: of one process where a stage is a single one.
-        batch_share: of the usual batch size, where memory is short.
+        threads: number of threads of a stage that runs in one process.
+        batch_share: share of the usual batch size; below 1 where memory is short.
     """
 
     device: str
@@ -26,8 +26,8 @@ class Compute:
     threads: int
     batch_share: float = 1.0
 
-    def sharing(self, batch_share: float) -> "Compute":
-        """Return the same with batches of this share of their usual size."""
+    def with_batch_share(self, batch_share: float) -> "Compute":
+        """Return a copy with another share of the usual batch size."""
         return replace(self, batch_share=batch_share)
 
 
@@ -37,13 +37,13 @@ def cores() -> int:
 
 
 def resolve(settings: Settings, workers: int | None = None) -> Compute:
-    """Return the device asked for, with one evaluation process a core unless told otherwise.
+    """Return the configured device, with one evaluation process a core unless `workers` is given.
 
     Several single-threaded processes beat one with as many threads on models this small, and
     do not collapse when a core is busy.
 
     Raises:
-        InvalidInputError: CUDA is asked for and not there, or `workers` is out of range.
+        InvalidInputError: CUDA is configured but not available, or `workers` is out of range.
     """
     import torch
 

@@ -43,7 +43,7 @@ N_NEIGHBOURS = 8
 
 @dataclass(frozen=True)
 class _Members:
-    """Facts of the selection's rows that scores are computed from."""
+    """Facts of a selection's predictions that cluster scores are computed from, one a row."""
 
     predictions: NDArray[np.int64]
     documents: NDArray[np.int64]
@@ -108,7 +108,7 @@ def _stored_spectrum(session: Session, discovery_id: int) -> dict[str, NDArray[A
 def _embedding(
     store: Store, discovery: Discovery, affinity: NDArray[np.float64], compute: Compute
 ) -> Any:
-    """Return the spectral embedding, decomposing at most once however often it is resumed."""
+    """Return the stored spectral embedding, or compute and store it."""
     from compute.spectral_clustering import SpectralEmbedding, spectral_embedding
 
     with store.session() as session:
@@ -144,22 +144,22 @@ def _cluster_rows(
     neighbours = scores.cluster_neighbours(cosine, labels, N_NEIGHBOURS)
     rows = []
     for label, pattern in enumerate(patterns):
-        held = np.flatnonzero(labels == label)
-        answers = Counter(members.answers[held].tolist())
+        rows_in = np.flatnonzero(labels == label)
+        answers = Counter(members.answers[rows_in].tolist())
         top, count = min(answers.items(), key=lambda item: (-item[1], item[0]))
         near = zip(neighbours.indices[label], neighbours.mean_cosines[label], strict=True)
         rows.append(
             {
                 "clustering_id": clustering_id,
                 "rank": label + 1,
-                "size": len(held),
-                "n_documents": len(set(members.documents[held].tolist())),
+                "size": len(rows_in),
+                "n_documents": len(set(members.documents[rows_in].tolist())),
                 "coherence": _finite(coherence[label]),
-                "mean_cosine": _mean_cosine(cosine, held),
-                "mean_loss_nats": float(members.losses[held].mean()),
+                "mean_cosine": _mean_cosine(cosine, rows_in),
+                "mean_loss_nats": float(members.losses[rows_in].mean()),
                 "answer_entropy_nats": float(entropy[label]),
                 "top_answer": top,
-                "top_answer_share": count / len(held),
+                "top_answer_share": count / len(rows_in),
                 "pattern_last": pattern.last_token,
                 "pattern_answer": pattern.answer,
                 "pattern_precision": pattern.precision,
@@ -170,11 +170,11 @@ def _cluster_rows(
     return rows
 
 
-def _mean_cosine(cosine: NDArray[np.float32], held: NDArray[np.intp]) -> float | None:
-    n = len(held)
+def _mean_cosine(cosine: NDArray[np.float32], rows: NDArray[np.intp]) -> float | None:
+    n = len(rows)
     if n < 2:
         return None
-    block = cosine[np.ix_(held, held)].astype(np.float64)
+    block = cosine[np.ix_(rows, rows)].astype(np.float64)
     return float((block.sum() - np.trace(block)) / (n * (n - 1)))
 
 
@@ -249,8 +249,8 @@ def _cluster_missing(
     affinity = angular_affinity(np.asarray(cosine))
     shared = {"affinity": affinity, "cosine": np.asarray(cosine)}
     parameters = discovery.parameters
-    total, left = sum(parameters["n_clusters"]), sum(missing)
-    with progress.task("cluster", total, unit="clusters", done=total - left) as bar:
+    total, n_missing = sum(parameters["n_clusters"]), sum(missing)
+    with progress.task("cluster", total, unit="clusters", done=total - n_missing) as bar:
         embedding = _embedding(store, discovery, affinity, compute)
         for n_clusters in missing:
             WORK_LOG.info("cluster %s n_clusters %d", discovery.key[:16], n_clusters)

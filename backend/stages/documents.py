@@ -7,14 +7,14 @@ from pathlib import Path
 
 from backend.errors import InvalidInputError
 
-# A longer line is a file of another kind; it is refused before it is read whole.
+# A longer line means a file of another format; it is refused before all of it is read.
 MAX_LINE_BYTES = 16 << 20
 MAX_FIELD_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
 class RawDocument:
-    """A document as read; `origin` says where, for error messages."""
+    """A document of a file; `origin` names file and line in error messages."""
 
     origin: str
     external_id: str
@@ -36,8 +36,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _checked(text: str, origin: str) -> str:
-    """Return text that both UTF-8 and every database can hold."""
+def _validate_text(text: str, origin: str) -> str:
+    """Return text that UTF-8 and every database can store."""
     if "\0" in text:
         raise InvalidInputError(
             f"{origin} holds a zero byte, so it is not text", "Give JSON lines or plain text"
@@ -54,7 +54,7 @@ def _checked(text: str, origin: str) -> str:
 
 def _decoded(data: bytes, origin: str) -> str:
     try:
-        return _checked(data.decode("utf-8"), origin)
+        return _validate_text(data.decode("utf-8"), origin)
     except UnicodeDecodeError as error:
         raise InvalidInputError(
             f"{origin} is not UTF-8 (byte 0x{data[error.start]:02x} at offset {error.start})",
@@ -64,7 +64,7 @@ def _decoded(data: bytes, origin: str) -> str:
 
 def _field(record: dict[str, object], name: str, default: str, origin: str) -> str:
     value = record.get(name)
-    return default if value is None else _checked(str(value)[:MAX_FIELD_CHARACTERS], origin)
+    return default if value is None else _validate_text(str(value)[:MAX_FIELD_CHARACTERS], origin)
 
 
 def _parsed(line: bytes, origin: str, number: int) -> RawDocument:
@@ -85,7 +85,7 @@ def _parsed(line: bytes, origin: str, number: int) -> RawDocument:
         external_id=_field(record, "id", f"line-{number}", origin),
         source=_field(record, "source", "unknown", origin),
         license=_field(record, "license", "unknown", origin),
-        text=_checked(text, origin),
+        text=_validate_text(text, origin),
     )
 
 

@@ -1,4 +1,4 @@
-"""Evaluating checkpoints on a corpus: one chunk, one unit of work, one committed row."""
+"""Evaluation of checkpoints on a corpus: a chunk is a unit of work and a committed row."""
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -38,7 +38,10 @@ Measured = tuple[Values, float]
 
 @dataclass(frozen=True)
 class _Unit:
-    """One chunk of one checkpoint: everything a process needs, apart from the tokens."""
+    """One chunk of one checkpoint: all that a process needs, apart from the tokens.
+
+    `losses` and `measures` say what of the chunk is missing.
+    """
 
     evaluation_id: int
     key: str
@@ -46,7 +49,6 @@ class _Unit:
     corpus: Corpus
     checkpoint: Checkpoint
     vocabulary_size: int
-    # What of the chunk is not stored yet.
     losses: bool
     measures: tuple[str, ...]
 
@@ -54,7 +56,7 @@ class _Unit:
 def _evaluation_row(
     session: Session, corpus: Corpus, checkpoint: Checkpoint, compute: Compute
 ) -> Evaluation:
-    # Equal weights in two suites, or at two steps, are two evaluations: each belongs to a curve.
+    # Equal weights in two suites, or at two steps, are two evaluations, of different curves.
     key = result_key(
         "evaluation",
         corpus=corpus.key,
@@ -87,24 +89,24 @@ def _missing(
         session.scalars(select(LossChunk.chunk).where(LossChunk.evaluation_id == evaluation.id))
     )
     stored = stored_chunks(session, evaluation) if measures else {}
-    found = [
+    chunks = [
         (chunk, chunk not in done, tuple(m for m in measures if m not in stored.get(chunk, ())))
         for chunk in range(evaluation.n_chunks)
     ]
-    return [(chunk, losses, names) for chunk, losses, names in found if losses or names]
+    return [(chunk, losses, names) for chunk, losses, names in chunks if losses or names]
 
 
 def check_tokenizer(corpus: Corpus, suite: Suite) -> None:
-    """Refuse a suite whose models were trained with another tokenizer than the corpus's.
+    """Check that a suite was trained with the tokenizer of a corpus.
 
     Raises:
         InvalidInputError: the tokenizers differ, or the corpus has none.
     """
-    tokenizer, wanted = tokenizer_of(corpus), suite.tokenizer_key or "none"
-    if wanted != tokenizer.key:
+    tokenizer, suite_key = tokenizer_of(corpus), suite.tokenizer_key or "none"
+    if suite_key != tokenizer.key:
         raise InvalidInputError(
             f"suite {suite.name} and corpus {corpus.name} have different tokenizers "
-            f"({wanted[:12]}, {tokenizer.key[:12]})",
+            f"({suite_key[:12]}, {tokenizer.key[:12]})",
             "Add the corpus again with the suite's tokenizer.json",
         )
 
@@ -162,7 +164,7 @@ def _executor(compute: Compute, units: int) -> Iterator[ProcessPoolExecutor | No
     try:
         yield pool
     except BaseException:
-        # Without this an interrupt would wait for the chunks in flight, half a minute each.
+        # Else an interrupt would wait for the chunks in flight, half a minute each.
         for child in active_children():
             child.terminate()
         raise
@@ -175,8 +177,8 @@ def _arguments(
 ) -> tuple[Any, ...]:
     with store.session() as session:
         documents = read_chunk(session, unit.corpus, unit.chunk).documents
-    what = "evaluate" if unit.losses else "measure"
-    WORK_LOG.info("%s %s chunk %d", what, unit.key[:16], unit.chunk)
+    action = "evaluate" if unit.losses else "measure"
+    WORK_LOG.info("%s %s chunk %d", action, unit.key[:16], unit.chunk)
     weights = (str(folder.path), folder.key, unit.vocabulary_size)
     return *weights, compute.device, documents, bool(unit.measures), compute.batch_share
 
@@ -187,7 +189,7 @@ def _groups(units: Sequence[_Unit]) -> list[list[_Unit]]:
     return [list(members) for _, members in grouped]
 
 
-def _computed(
+def _compute(
     store: Store, units: Sequence[_Unit], compute: Compute, progress: Progress
 ) -> Iterator[tuple[_Unit, Measured]]:
     groups = _groups(units)
@@ -202,10 +204,10 @@ def _computed(
                 }
                 coming = following[0].checkpoint if following else None
                 stack.enter_context(prefetch_checkpoint(store, coming, progress))
-                yield from _computed_group(store, group, folders, compute, pool)
+                yield from _compute_group(store, group, folders, compute, pool)
 
 
-def _computed_group(
+def _compute_group(
     store: Store,
     units: Sequence[_Unit],
     folders: dict[int, WeightsFolder],
@@ -245,7 +247,7 @@ def _plan(
         corpus = session.get_one(Corpus, corpus_id)
         for checkpoint_id in checkpoint_ids:
             checkpoint = session.get_one(Checkpoint, checkpoint_id)
-            weights_of(checkpoint)  # refuses one that was imported as losses
+            weights_of(checkpoint)  # raises if it was imported as losses
             check_tokenizer(corpus, checkpoint.model.suite)
             size = tokenizer_of(corpus).vocabulary_size
             row = _evaluation_row(session, corpus, checkpoint, compute)
@@ -259,7 +261,7 @@ def _plan(
 
 
 def _finish_complete(store: Store, ids: Sequence[int]) -> None:
-    """Two processes that commit the last two chunks at once each miss the other's: look again."""
+    """Finish evaluations of which two processes committed the last two chunks at once."""
     with store.begin() as session:
         for evaluation_id in ids:
             _finish_if_complete(session, session.get_one(Evaluation, evaluation_id))
@@ -274,24 +276,24 @@ def evaluate(
     measures: Sequence[str] = (),
     chunks: Collection[int] | None = None,
 ) -> list[int]:
-    """Evaluate checkpoints on a corpus; chunks that are stored are not computed again.
+    """Evaluate checkpoints on a corpus; stored chunks are not computed again.
 
     Args:
-        store: where results go.
-        corpus: whose predictions.
-        checkpoint_ids: of which weights.
-        compute: on what.
-        progress: where to report.
-        measures: "rank" and "entropy" are stored beside the loss if named.
-        chunks: only these of each evaluation; None: all.
+        store: receives the results.
+        corpus: corpus to evaluate on.
+        checkpoint_ids: ids of the checkpoints.
+        compute: device and number of processes.
+        progress: receives progress.
+        measures: of "rank" and "entropy", those to store beside the loss.
+        chunks: chunks to evaluate, None for all.
 
     Returns:
         Ids of the evaluations, in the order of `checkpoint_ids`.
 
     Raises:
-        InvalidInputError: a checkpoint cannot be used (named in the message), or has another
-            tokenizer than the corpus, or an unknown measure.
-        QuantaError: a process was killed; what it had not committed is lost, the rest kept.
+        InvalidInputError: a checkpoint cannot be used (the message names it) or has another
+            tokenizer than the corpus, or a measure is unknown.
+        QuantaError: a process was killed; its uncommitted chunks are lost.
     """
     ids, units = _plan(
         store, corpus.id, checkpoint_ids, validate_measures(measures), compute, chunks
@@ -301,7 +303,7 @@ def evaluate(
     title = f"evaluate {len(ids)} checkpoints"
     with progress.task(title, total=total, unit="predictions", done=done) as bar:
         try:
-            computed = _computed(store, units, compute, progress) if units else ()
+            computed = _compute(store, units, compute, progress) if units else ()
             for unit, (values, batch_share) in computed:
                 _commit(store, unit, values, batch_share)
                 bar.advance(len(values["loss"]))

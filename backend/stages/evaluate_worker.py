@@ -1,4 +1,4 @@
-"""The part of evaluation that runs in a child process: it knows weights and tokens, not SQL."""
+"""Evaluation in a child process, from weights and tokens; it does not use the database."""
 
 import os
 import signal
@@ -16,30 +16,30 @@ from backend.store.keys import files_key
 
 
 def start(threads: int) -> None:
-    """Prepare a child: threads, no bars, and an end with the parent however it ends."""
-    # Ctrl-C reaches the whole process group; the parent alone answers it.
+    """Prepare a child process: threads, no progress bars, and exit when the parent exits."""
+    # Ctrl-C reaches the whole process group; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     prepare(threads)
     parent = parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
 
 
 def prepare(threads: int) -> None:
-    """Fix the number of threads of this process, and keep the model library quiet."""
+    """Set the number of threads of this process, and silence the model library."""
     import torch
 
-    # The first large block that is freed teaches glibc to keep such blocks. Without it the smallest
-    # model takes fresh pages for every batch and is half as fast.
+    # Freeing one large block raises glibc's mmap threshold, so that later blocks are reused. Else
+    # the smallest model maps new pages for every batch and is half as fast.
     block = torch.empty(30 << 20, dtype=torch.uint8)
     del block
 
     torch.set_num_threads(threads)
-    quiet()
+    silence_transformers()
 
 
-def quiet() -> None:
-    """Keep the model library from drawing progress bars into ours."""
+def silence_transformers() -> None:
+    """Disable progress bars and warnings of the model library."""
     import transformers
 
     logging: Any = transformers.utils.logging  # without types
@@ -47,7 +47,7 @@ def quiet() -> None:
     logging.set_verbosity_error()
 
 
-def _end_with(sentinel: int) -> None:
+def _exit_with(sentinel: int) -> None:
     connection.wait([sentinel])
     os._exit(1)
 
@@ -118,16 +118,16 @@ def chunk_measures(
     model = _model(folder, key, vocabulary_size, device)
     sizes = scaled_batch_sizes(device, batch_share)
     try:
-        found = document_measures(model, documents, target=target, sizes=sizes)
+        measures = document_measures(model, documents, target=target, sizes=sizes)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
     values: dict[str, NDArray[Any]] = {
-        "loss": found.losses,
-        "rank": found.ranks,
-        "entropy": found.entropies,
+        "loss": measures.losses,
+        "rank": measures.ranks,
+        "entropy": measures.entropies,
     }
-    if found.target_losses is not None:
-        values["target"] = found.target_losses
+    if measures.target_losses is not None:
+        values["target"] = measures.target_losses
     return values
 
 
@@ -140,7 +140,7 @@ def chunk_values(
     with_measures: bool = False,
     batch_share: float = 1.0,
 ) -> tuple[dict[str, NDArray[Any]], float]:
-    """Return (losses of one chunk's predictions, with measures if wanted; share of a batch).
+    """Return (values of one chunk by name: losses, and measures if requested; batch share).
 
     A batch that does not fit into memory is halved until it does.
 

@@ -1,8 +1,8 @@
-"""Registering a suite of the catalogue: names, sizes, steps and commits from a hub, no weights.
+"""Registration of a suite of the catalogue: names, sizes, steps and commits from a hub, no weights.
 
-Four small requests a model: its branches, the list of files at one commit, that commit's
-`config.json` and `tokenizer.json`. N is what the configuration implies; a published N that differs
-is said, not used.
+Each model takes four small requests: its branches, the files at one commit, and that commit's
+`config.json` and `tokenizer.json`. N is computed from the configuration; a published N that differs
+is reported, not used.
 """
 
 from collections.abc import Iterable
@@ -29,13 +29,13 @@ from backend.weights.hub_locations import HubLocation
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 MAIN = "main"
-# A person waits for these requests: a hub that is not there is said within seconds.
-PATIENCE = RetryPolicy(tries=3, first_wait=0.5)
+# A person waits for these requests: report an unreachable hub within seconds.
+RETRIES = RetryPolicy(tries=3, first_wait=0.5)
 
 
 @dataclass(frozen=True)
 class HubSpec:
-    """What to register.
+    """Models and steps to register.
 
     Attributes:
         family: of the catalogue.
@@ -57,8 +57,8 @@ class HubSpec:
 
 
 @dataclass(frozen=True)
-class Registered:
-    """What was registered, and what people should know about it."""
+class RegisteredSuite:
+    """Registered models with their steps, and notes for people."""
 
     suite: Suite
     models: dict[str, list[int]]
@@ -66,8 +66,8 @@ class Registered:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """One model on the hub: its steps' commits, and the files of the last one."""
+class _HubModel:
+    """One model on the hub: the commits of its steps, and the facts of the last one."""
 
     model: CatalogueModel
     commits: dict[int, str]
@@ -77,35 +77,42 @@ class _Found:
     tokenizer: bytes
 
 
-def _some(steps: Iterable[int]) -> str:
+def _format_steps(steps: Iterable[int]) -> str:
     listed = sorted(steps)
     ends = [*listed[:3], "…", *listed[-2:]] if len(listed) > 6 else listed
     return ", ".join(str(step) for step in ends) or "none"
 
 
-def _commits(spec: HubSpec, model: CatalogueModel, branches: dict[str, str]) -> dict[int, str]:
-    """Return {step: commit} of the steps asked for."""
-    held = {
+def _select_commits(
+    spec: HubSpec, model: CatalogueModel, branches: dict[str, str]
+) -> dict[int, str]:
+    """Return {step: commit} of the requested steps."""
+    available = {
         int(name.removeprefix("step")): commit
         for name, commit in branches.items()
         if name.startswith("step") and name.removeprefix("step").isdigit()
     }
-    lacking = spec.required_steps - set(held)
-    if lacking:
+    missing = spec.required_steps - set(available)
+    if missing:
         raise NotFoundError(
-            f"{model.repository} has no revision step{min(lacking)}",
-            f"Its steps are {_some(held)}",
+            f"{model.repository} has no revision step{min(missing)}",
+            f"Its steps are {_format_steps(available)}",
         )
-    kept = {step: held[step] for step in sorted(held) if spec.steps is None or step in spec.steps}
-    if not kept:
+    selected = {
+        step: available[step]
+        for step in sorted(available)
+        if spec.steps is None or step in spec.steps
+    }
+    if not selected:
         raise NotFoundError(
-            f"{model.repository} has none of the steps asked for", f"Its steps are {_some(held)}"
+            f"{model.repository} has none of the requested steps",
+            f"Its steps are {_format_steps(available)}",
         )
-    return kept
+    return selected
 
 
-def _fetched(hub: Hub, location: HubLocation, folder: Path, *names: str) -> set[str]:
-    """Fetch the files of these names into `folder`; return the names that are there."""
+def _fetch_files(hub: Hub, location: HubLocation, folder: Path, *names: str) -> set[str]:
+    """Fetch files into `folder`; return the names of those that the hub has."""
     files = hub.files(location)
     present = {name for name in names if name in files}
     for name in present:
@@ -118,26 +125,26 @@ def _fetch_facts(
 ) -> None:
     """Fetch configuration and tokenizer of a commit into `folder`."""
     location = HubLocation(repository, commit)
-    present = _fetched(hub, location, folder, CONFIG, TOKENIZER)
+    present = _fetch_files(hub, location, folder, CONFIG, TOKENIZER)
     if CONFIG not in present:
         raise InvalidInputError(
             f"{location.short} has no {CONFIG}", "Choose another revision: --step", "step"
         )
-    # Some revisions lie without their tokenizer; it does not change during training.
+    # Some revisions have no tokenizer; it does not change during training.
     if TOKENIZER not in present and MAIN in branches:
-        present |= _fetched(hub, HubLocation(repository, branches[MAIN]), folder, TOKENIZER)
+        present |= _fetch_files(hub, HubLocation(repository, branches[MAIN]), folder, TOKENIZER)
     if TOKENIZER not in present:
         raise InvalidInputError(
             f"{repository} has no {TOKENIZER}", "Only models with one can be registered"
         )
 
 
-def _found(
+def _fetch_model(
     hub: Hub, spec: HubSpec, model: CatalogueModel, branches: dict[str, str], folder: Path
-) -> _Found:
+) -> _HubModel:
     from compute import checkpoints
 
-    commits = _commits(spec, model, branches)
+    commits = _select_commits(spec, model, branches)
     _fetch_facts(hub, model.repository, commits[max(commits)], branches, folder)
     try:
         counts = checkpoints.parameter_counts_from_config(folder)
@@ -147,7 +154,7 @@ def _found(
             f"{model.repository} step {max(commits)}: {error}", "Nothing was registered"
         ) from error
     tokenizer = (folder / TOKENIZER).read_bytes()
-    return _Found(model, commits, config, counts.total, counts.nonembedding, tokenizer)
+    return _HubModel(model, commits, config, counts.total, counts.nonembedding, tokenizer)
 
 
 def _branches(hub: Hub, spec: HubSpec, model: CatalogueModel) -> dict[str, str]:
@@ -160,43 +167,43 @@ def _branches(hub: Hub, spec: HubSpec, model: CatalogueModel) -> dict[str, str]:
         return {}
 
 
-def _all_found(hub: Hub, spec: HubSpec, progress: Progress) -> tuple[list[_Found], list[str]]:
-    """Return (models on the hub, names of those it does not have)."""
+def _fetch_models(hub: Hub, spec: HubSpec, progress: Progress) -> tuple[list[_HubModel], list[str]]:
+    """Return (models on the hub, names of those that it lacks)."""
     models = spec.family.select_models(list(spec.models) if spec.models else None)
-    found, lacking = [], []
-    with progress.task(f"ask for {spec.family.name}", len(models), unit="models") as bar:
+    hub_models, lacking = [], []
+    with progress.task(f"look up {spec.family.name}", len(models), unit="models") as bar:
         for model in models:
             if branches := _branches(hub, spec, model):
                 with TemporaryDirectory(prefix="quanta-hub-") as folder:
-                    found.append(_found(hub, spec, model, branches, Path(folder)))
+                    hub_models.append(_fetch_model(hub, spec, model, branches, Path(folder)))
             else:
                 lacking.append(model.name)
             bar.advance()
-    if not found:
+    if not hub_models:
         raise NotFoundError(
             f"{hub.address} has no model of {spec.family.name}", "Check --endpoint or HF_ENDPOINT"
         )
-    return found, lacking
+    return hub_models, lacking
 
 
 def _canonical(tokenizer: bytes) -> str:
-    """Return what a tokenizer does, however its file is written."""
+    """Return a tokenizer in a form that does not depend on how its file is written."""
     parsed = parse_tokenizer(tokenizer)
     parsed.no_truncation()
     parsed.no_padding()
     return str(parsed.to_str())
 
 
-def _tokenizer(session: Session, spec: HubSpec, found: list[_Found]) -> bytes:
-    """Return the one tokenizer of all models: that of the suite, if it is known already."""
-    known = session.scalars(
+def _shared_tokenizer(session: Session, spec: HubSpec, hub_models: list[_HubModel]) -> bytes:
+    """Return the one tokenizer of all models: that of the suite if it is registered already."""
+    registered = session.scalars(
         select(Tokenizer.json)
         .join(Suite, Suite.tokenizer_key == Tokenizer.key)
         .where(Suite.name == spec.name)
     ).one_or_none()
-    shared = known or found[0].tokenizer
+    shared = registered or hub_models[0].tokenizer
     canonical = _canonical(shared)
-    for item in found:
+    for item in hub_models:
         if item.tokenizer != shared and _canonical(item.tokenizer) != canonical:
             raise InvalidInputError(
                 f"{item.model.repository} has another tokenizer than the rest of suite {spec.name}",
@@ -205,23 +212,26 @@ def _tokenizer(session: Session, spec: HubSpec, found: list[_Found]) -> bytes:
     return shared
 
 
-def _notes(spec: HubSpec, found: list[_Found], lacking: list[str]) -> tuple[list[str], list[str]]:
-    """Return (what belongs into the suite's description, what is said once)."""
-    lasting = [
+def _notes(
+    spec: HubSpec, hub_models: list[_HubModel], lacking: list[str]
+) -> tuple[list[str], list[str]]:
+    """Return (notes for the suite's description, notes for the person who registers it)."""
+    permanent = [
         f"{f.model.name}: N is {f.nonembedding:,} by its config.json; published is "
         f"{f.model.nonembedding:,}"
-        for f in found
+        for f in hub_models
         if f.model.nonembedding is not None and f.model.nonembedding != f.nonembedding
     ]
-    passing = [f"{name} is not on the hub and was left out" for name in lacking]
-    for f in found:
-        wanted = set(spec.family.steps) if spec.steps is None else spec.steps
-        if missing := (wanted & set(spec.family.steps)) - set(f.commits):
-            passing.append(f"{f.model.name} lacks {len(missing)} steps: {_some(missing)}")
-    return lasting, passing
+    transient = [f"{name} is not on the hub and was left out" for name in lacking]
+    for f in hub_models:
+        steps = set(spec.family.steps)
+        requested = steps if spec.steps is None else spec.steps & steps
+        if missing := requested - set(f.commits):
+            transient.append(f"{f.model.name} lacks {len(missing)} steps: {_format_steps(missing)}")
+    return permanent, transient
 
 
-def _facts(item: _Found, endpoint: str | None) -> list[CheckpointFacts]:
+def _facts(item: _HubModel, endpoint: str | None) -> list[CheckpointFacts]:
     repository = item.model.repository
     return [
         CheckpointFacts(
@@ -239,49 +249,55 @@ def _facts(item: _Found, endpoint: str | None) -> list[CheckpointFacts]:
     ]
 
 
-def add_hub_suite(store: Store, spec: HubSpec, progress: Progress) -> Registered:
-    """Register models and checkpoints of a family; new ones of a known suite are added to it.
+def add_hub_suite(store: Store, spec: HubSpec, progress: Progress) -> RegisteredSuite:
+    """Register models and checkpoints of a family; a registered suite gets those that it lacks.
 
     Raises:
-        NotFoundError: the hub lacks a model or step that was asked for.
+        NotFoundError: the hub lacks a requested model or step.
         InvalidInputError: a configuration or tokenizer that cannot be used.
-        QuantaError: the hub cannot be reached. Whatever is raised, nothing is registered.
+        QuantaError: the hub cannot be reached.
+
+    Nothing is registered if an error is raised.
     """
     names.check(spec.name, "suite name")
-    hub = Hub(spec.endpoint, PATIENCE, say=progress.say)
-    found, lacking = _all_found(hub, spec, progress)
-    lasting, passing = _notes(spec, found, lacking)
+    hub = Hub(spec.endpoint, RETRIES, say=progress.say)
+    hub_models, lacking = _fetch_models(hub, spec, progress)
+    permanent, transient = _notes(spec, hub_models, lacking)
     with store.begin() as session:
-        data = _tokenizer(session, spec, found)
+        data = _shared_tokenizer(session, spec, hub_models)
         tokenizer = stored_tokenizer(session, data, parse_tokenizer(data))
-        for item in found:
+        for item in hub_models:
             rows = item.config.get("vocab_size")
             check_vocabulary(item.model.repository, rows, tokenizer.vocabulary_size)
         description = spec.description or spec.family.description
         suite = suite_row(session, spec.name, description, tokenizer.key)
-        for note in lasting:
+        for note in permanent:
             if note not in suite.description:
                 suite.description = f"{suite.description}. {note}"
-        for item in found:
-            passing += _add_checkpoints(session, suite, item, spec.endpoint)
-    return Registered(suite, {f.model.name: list(f.commits) for f in found}, (*lasting, *passing))
+        for item in hub_models:
+            transient += _add_checkpoints(session, suite, item, spec.endpoint)
+    return RegisteredSuite(
+        suite, {f.model.name: list(f.commits) for f in hub_models}, (*permanent, *transient)
+    )
 
 
 def _add_checkpoints(
-    session: Session, suite: Suite, item: _Found, endpoint: str | None
+    session: Session, suite: Suite, item: _HubModel, endpoint: str | None
 ) -> list[str]:
-    """Register one model's steps; return what is to be said.
+    """Register one model's steps; return notes.
 
-    A branch that got a new commit since (a changed README moves it too) keeps the registered one:
-    results belong to that commit, and the hub still has it.
+    A branch with a new commit (a changed README is one too) keeps the registered commit: results
+    belong to that one, and the hub still has it.
     """
-    known = {(m.name, c.step): c.key for m in suite.models for c in m.checkpoints}
+    keys = {(m.name, c.step): c.key for m in suite.models for c in m.checkpoints}
     moved = set()
     for facts in _facts(item, endpoint):
-        if known.get((facts.model, facts.step), facts.key) != facts.key:
+        if keys.get((facts.model, facts.step), facts.key) != facts.key:
             moved.add(facts.step)
         else:
             add_checkpoint(session, suite, facts)
     if not moved:
         return []
-    return [f"{item.model.name} keeps the commits registered before for steps {_some(moved)}"]
+    return [
+        f"{item.model.name} keeps the commits registered before for steps {_format_steps(moved)}"
+    ]

@@ -1,4 +1,4 @@
-"""What a result was computed with: recorded beside it, never part of its key."""
+"""Provenance of a result: versions, device and batch size; never part of its key."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -15,16 +15,16 @@ def program_version() -> str:
         return "unknown"
 
 
-class Recorded(Protocol):
+class HasProvenance(Protocol):
     """A row with a provenance."""
 
     provenance: Any
 
 
-def note_batch_share(row: Recorded, batch_share: float) -> None:
+def note_batch_share(row: HasProvenance, batch_share: float) -> None:
     """Record in a row's provenance that a batch had to be smaller than usual."""
-    least = min(batch_share, row.provenance.get("batch_share", 1.0))
-    row.provenance = {**row.provenance, "batch_share": least}
+    smallest = min(batch_share, row.provenance.get("batch_share", 1.0))
+    row.provenance = {**row.provenance, "batch_share": smallest}
 
 
 def provenance(**settings: Any) -> dict[str, Any]:

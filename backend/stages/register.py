@@ -1,4 +1,4 @@
-"""Rows of suites, models and checkpoints: what a folder and a hub have in common."""
+"""Rows of suites, models and checkpoints, for suites from folders and from hubs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +10,14 @@ from backend.errors import InvalidInputError
 from backend.schemas import names
 from backend.store.tables import Checkpoint, Model, Suite
 
-# Vocabularies are padded for speed, Pythia's to multiples of 128 or 512; more than this is
-# another tokenizer's.
+# Vocabularies are padded for speed, Pythia's to multiples of 128 or 512; more rows than this
+# belong to another tokenizer.
 PADDING_MULTIPLE = 1_024
 
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """A checkpoint that was checked and can be registered.
+    """A checked checkpoint, ready to be registered.
 
     Attributes:
         model: name of its model.
@@ -40,23 +40,23 @@ class CheckpointFacts:
     tokens_seen: int | None
 
 
-def check_vocabulary(what: str, rows: Any, size: int) -> None:
-    """Refuse a model whose vocabulary is not the tokenizer's.
+def check_vocabulary(source: str, rows: Any, size: int) -> None:
+    """Check that a model has the tokenizer's vocabulary.
 
     Raises:
         InvalidInputError: fewer rows than tokens, or more than padding explains.
     """
-    most = -(-size // PADDING_MULTIPLE) * PADDING_MULTIPLE
-    if not isinstance(rows, int) or not size <= rows <= most:
+    padded_size = -(-size // PADDING_MULTIPLE) * PADDING_MULTIPLE
+    if not isinstance(rows, int) or not size <= rows <= padded_size:
         raise InvalidInputError(
-            f"{what}: vocab_size is {rows}, the tokenizer has {size} entries "
-            f"(padded at most {most})",
+            f"{source}: vocab_size is {rows}, the tokenizer has {size} entries "
+            f"(padded at padded_size {padded_size})",
             "Use the tokenizer that the model was trained with",
         )
 
 
 def suite_row(session: Session, name: str, description: str, tokenizer_key: str) -> Suite:
-    """Return the suite of a name, made if there is none.
+    """Return the suite of a name; create it if there is none.
 
     Raises:
         InvalidInputError: it is registered with another tokenizer.
@@ -90,20 +90,20 @@ def _model_row(session: Session, suite: Suite, facts: CheckpointFacts) -> Model:
 
 
 def add_checkpoint(session: Session, suite: Suite, facts: CheckpointFacts) -> None:
-    """Register one checkpoint; a known one takes the new location.
+    """Register one checkpoint; a registered one takes the new location.
 
     Raises:
         InvalidInputError: the step is registered with other weights, or the model with another N.
     """
     model = _model_row(session, suite, facts)
-    for known in model.checkpoints:
-        if known.step == facts.step and known.key != facts.key:
+    for row in model.checkpoints:
+        if row.step == facts.step and row.key != facts.key:
             raise InvalidInputError(
                 f"{model.name} step {facts.step} is registered with other weights",
                 "Register changed weights under another suite name",
             )
-        if known.step == facts.step:
-            known.location = facts.location  # it may have moved; the weights are the same
+        if row.step == facts.step:
+            row.location = facts.location  # it may have moved; the weights are the same
             return
     if model.nonembedding_parameters != facts.nonembedding:
         raise InvalidInputError(

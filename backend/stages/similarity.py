@@ -13,7 +13,7 @@ from backend.progress import WORK_LOG, Progress
 from backend.read.documents import read_all
 from backend.read.similarities import selection_indexes
 from backend.stages.devices import Compute
-from backend.stages.evaluate_worker import load_registered, quiet
+from backend.stages.evaluate_worker import load_registered, silence_transformers
 from backend.stages.provenance import note_batch_share, provenance
 from backend.store import arrays
 from backend.store.database import Store
@@ -24,21 +24,21 @@ from backend.store.tables.base import now
 from backend.weights.checkpoint_folders import checkpoint_folder
 
 MEASURE = "cosine"
-# Unit gradients that are kept between stripes; beyond it they are computed again, never wrong.
+# Cache of unit gradients between stripes; those that do not fit are computed again.
 GRADIENT_BYTES = {"cpu": 6 << 30, "cuda": 40 << 30}
 MEMORY_SHARE = 0.5  # of the memory that is free
 
 
 def _gradient_bytes(device: str) -> int:
-    most = GRADIENT_BYTES[device]
+    limit = GRADIENT_BYTES[device]
     if device == "cuda":
         import torch
 
-        return min(most, int(MEMORY_SHARE * torch.cuda.mem_get_info()[0]))
+        return min(limit, int(MEMORY_SHARE * torch.cuda.mem_get_info()[0]))
     if "SC_AVPHYS_PAGES" not in os.sysconf_names:  # not Linux: assume a small machine
-        return most // 4
+        return limit // 4
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(most, int(MEMORY_SHARE * free))
+    return min(limit, int(MEMORY_SHARE * free))
 
 
 def _similarity_row(session: Session, selection: Selection, compute: Compute) -> Similarity:
@@ -75,14 +75,14 @@ def _similarity_row(session: Session, selection: Selection, compute: Compute) ->
 def _gradients(
     store: Store, session: Session, selection: Selection, compute: Compute, progress: Progress
 ) -> tuple[Callable[[int, int], Any], dict[str, Any], list[float]]:
-    """Return (gradient rows first..last on demand, what they are of, the share of a batch)."""
+    """Return (function of gradient rows first..last, facts of the parameters, [batch share])."""
     import torch
 
     from compute import gradients
     from compute.memory import halve_until_fits
 
     corpus, checkpoint = selection.corpus, evaluation_of(selection).checkpoint
-    quiet()
+    silence_transformers()
     size = tokenizer_of(corpus).vocabulary_size
     with checkpoint_folder(store, checkpoint, progress) as folder:
         model = load_registered(str(folder.path), folder.key, size, compute.device)
@@ -90,20 +90,20 @@ def _gradients(
         read_all(session, corpus), selection_indexes(session, selection.id)
     )
     blocks = gradients.linear_blocks(model)
-    about = {
+    facts = {
         "parameter_names": [block.name for block in blocks],
         "n_parameters": sum(block.size for block in blocks),
     }
 
     shares = [compute.batch_share]
-    usual = gradients.GRADIENT_TOKENS[compute.device]
+    usual_tokens = gradients.GRADIENT_TOKENS[compute.device]
 
     def batched(first: int, last: int, share: float) -> Any:
         return gradients.prediction_gradients(
             model,
             contexts[first:last],
             targets[first:last],
-            tokens_per_batch=max(1, int(usual * share)),
+            tokens_per_batch=max(1, int(usual_tokens * share)),
         )
 
     def rows(first: int, last: int) -> Any:
@@ -111,26 +111,26 @@ def _gradients(
         # threads wait for each other. The products of large matrices are where they pay.
         torch.set_num_threads(1)
         try:
-            # What did not fit once would not fit the next time.
-            found, shares[0] = halve_until_fits(
+            # A batch that did not fit once would not fit the next time.
+            block, shares[0] = halve_until_fits(
                 lambda share: batched(first, last, share), shares[0]
             )
-            return found
+            return block
         finally:
             torch.set_num_threads(compute.threads)
 
-    return rows, about, shares
+    return rows, facts, shares
 
 
-class _Done:
-    """Stripes that are not to be computed here: asked for one at a time, and claimed."""
+class _StoredStripes:
+    """Set of stripes that need not be computed; a stripe that is missing is claimed."""
 
-    def __init__(self, store: Store, similarity: Similarity, left: frozenset[int]) -> None:
-        self._store, self._similarity, self._left = store, similarity, left
+    def __init__(self, store: Store, similarity: Similarity, missing: frozenset[int]) -> None:
+        self._store, self._similarity, self._missing = store, similarity, missing
         self._claim = ExitStack()
 
     def __contains__(self, stripe: object) -> bool:
-        if stripe not in self._left:
+        if stripe not in self._missing:
             return True
         row = self._similarity
         self._claim.enter_context(self._store.claim(f"stripe {row.id} {stripe}"))
@@ -140,17 +140,21 @@ class _Done:
                     SimilarityStripe.similarity_id == row.id, SimilarityStripe.stripe == stripe
                 )
             )
-        if is_stored:  # by another job's worker, meanwhile
+        if is_stored:  # by a worker of another job in the meantime
             self.close()
         return bool(is_stored)
 
     def close(self) -> None:
-        """Let others begin what was claimed."""
+        """Release the claim."""
         self._claim.close()
 
 
 def _compute_stripes(
-    store: Store, similarity: Similarity, left: frozenset[int], compute: Compute, progress: Progress
+    store: Store,
+    similarity: Similarity,
+    missing: frozenset[int],
+    compute: Compute,
+    progress: Progress,
 ) -> None:
     import torch
 
@@ -159,15 +163,15 @@ def _compute_stripes(
     torch.set_num_threads(compute.threads)
     with store.session() as session:
         selection = session.get_one(Selection, similarity.selection_id)
-        rows, about, shares = _gradients(store, session, selection, compute, progress)
+        rows, facts, shares = _gradients(store, session, selection, compute, progress)
     with store.begin() as session:
-        session.get_one(Similarity, similarity.id).parameters = about
+        session.get_one(Similarity, similarity.id).parameters = facts
     size, step = similarity.size, similarity.stripe_rows
-    fit = _gradient_bytes(compute.device) // (4 * about["n_parameters"] * step)
+    fit = _gradient_bytes(compute.device) // (4 * facts["n_parameters"] * step)
     # Work is counted in pairs of rows: the first stripes are the longest.
     pairs = [(size - s * step) * min(step, size - s * step) for s in range(similarity.n_stripes)]
-    stored = sum(pairs) - sum(pairs[s] for s in left)
-    done = _Done(store, similarity, left)
+    stored = sum(pairs) - sum(pairs[s] for s in missing)
+    done = _StoredStripes(store, similarity, missing)
     with (
         closing(done),
         progress.task("gradients and cosines", sum(pairs), unit="pairs", done=stored) as bar,
@@ -199,15 +203,15 @@ def compute_similarity(
     progress: Progress,
     part: tuple[int, int] = (0, 1),
 ) -> Similarity:
-    """Store a similarity, computing only stripes that are missing.
+    """Compute and store the missing stripes of a similarity.
 
     Args:
-        store: where stripes go.
-        selection: whose gradients.
-        compute: on what.
-        progress: where to report.
-        part: (i, n): only stripes i, i + n, i + 2n, …, which share the long ones fairly; the
-            similarity is complete once every part is.
+        store: receives the stripes.
+        selection: predictions to take gradients of.
+        compute: device and threads.
+        progress: receives progress.
+        part: (i, n): only stripes i, i + n, i + 2n, …, so that parts get equal shares of the long
+            ones; the similarity is complete when every part is.
 
     Raises:
         InvalidInputError: the checkpoint cannot be used, or a gradient is zero or not finite.

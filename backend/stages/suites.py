@@ -1,4 +1,4 @@
-"""Registering a suite: a folder of checkpoints, every file checked before anything is stored.
+"""Registration of a suite from a folder of checkpoints; every file is checked before any is stored.
 
 Layout: `DIR/MODEL/stepS/` or `DIR/models/MODEL/stepS/`, each step what `save_pretrained` writes
 (`checkpoint-S`, as trainers name it, is a step too), and `DIR/tokenizer.json` for all, or one in
@@ -28,51 +28,51 @@ MAX_COUNT = 10**12  # steps, and tokens a step
 
 
 @dataclass(frozen=True)
-class _Found:
+class _CheckpointFolder:
     model: str
-    step: int | None  # None: the folder does not say
+    step: int | None  # None: the folder's name has none
     folder: Path
 
 
 @dataclass(frozen=True)
 class _SuiteFacts:
-    """What `suite.json` says: tokens a step, and the steps of models whose folder has none."""
+    """Content of `suite.json`: tokens per step, and steps of models without step folders."""
 
     batch_tokens: int | None
     steps: dict[str, int]
 
-    def step_of(self, found: _Found) -> int:
-        return self.steps.get(found.model, 0) if found.step is None else found.step
+    def step_of(self, source: _CheckpointFolder) -> int:
+        return self.steps.get(source.model, 0) if source.step is None else source.step
 
 
-def _of_model(folder: Path, name: str) -> list[_Found]:
+def _model_folders(folder: Path, name: str) -> list[_CheckpointFolder]:
     steps = [
-        _Found(name, int(match[1]), step)
+        _CheckpointFolder(name, int(match[1]), step)
         for step in sorted(folder.iterdir())
         if step.is_dir() and (match := STEP_FOLDER.fullmatch(step.name))
     ]
     if steps:
         return steps
-    return [_Found(name, None, folder)] if (folder / "config.json").is_file() else []
+    return [_CheckpointFolder(name, None, folder)] if (folder / "config.json").is_file() else []
 
 
-def _find(folder: Path) -> list[_Found]:
+def _checkpoint_folders(folder: Path) -> list[_CheckpointFolder]:
     root = folder / "models" if (folder / "models").is_dir() else folder
     # The folder of one model is a suite of one.
     models = [root] if (root / "config.json").is_file() else sorted(root.iterdir())
-    found = [
-        item
+    sources = [
+        source
         for model in models
         if model.is_dir()
-        for item in _of_model(model, model.resolve().name)
+        for source in _model_folders(model, model.resolve().name)
     ]
-    if not found:
+    if not sources:
         raise InvalidInputError(
             f"{folder} holds no MODEL/stepS folder and no MODEL folder with a config.json",
             "Put each checkpoint into DIR/MODEL/stepS, or one into DIR/MODEL, as save_pretrained "
             "writes it",
         )
-    return found
+    return sources
 
 
 def _is_count(value: Any) -> bool:
@@ -91,15 +91,15 @@ def _suite_facts(folder: Path) -> _SuiteFacts:
             f"{path} is not JSON of an object ({error})", "Correct the file, or leave it out"
         ) from error
     # Other files of that name may use `steps` for something else.
-    known = steps if isinstance(steps, dict) else {}
+    by_model = steps if isinstance(steps, dict) else {}
     return _SuiteFacts(
         batch_tokens if _is_count(batch_tokens) else None,
-        {str(model): step for model, step in known.items() if _is_count(step)},
+        {str(model): step for model, step in by_model.items() if _is_count(step)},
     )
 
 
-def _tokenizer_files(folder: Path, found: list[_Found]) -> list[Path]:
-    candidates = [folder / "tokenizer.json", *(f.folder / "tokenizer.json" for f in found)]
+def _tokenizer_files(folder: Path, sources: list[_CheckpointFolder]) -> list[Path]:
+    candidates = [folder / "tokenizer.json", *(f.folder / "tokenizer.json" for f in sources)]
     present = [path for path in candidates if path.is_file()]
     if not present:
         raise InvalidInputError(
@@ -108,9 +108,9 @@ def _tokenizer_files(folder: Path, found: list[_Found]) -> list[Path]:
     return present
 
 
-def _shared_tokenizer(folder: Path, found: list[_Found]) -> tuple[bytes, int]:
+def _shared_tokenizer(folder: Path, sources: list[_CheckpointFolder]) -> tuple[bytes, int]:
     """Return (tokenizer.json, vocabulary size) of the one tokenizer of all checkpoints."""
-    files = _tokenizer_files(folder, found)
+    files = _tokenizer_files(folder, sources)
     keys = {path: bytes_key(path.read_bytes()) for path in files}
     for path, key in keys.items():
         if key != keys[files[0]]:
@@ -122,23 +122,25 @@ def _shared_tokenizer(folder: Path, found: list[_Found]) -> tuple[bytes, int]:
     return data, parse_tokenizer(data).get_vocab_size(with_added_tokens=True)
 
 
-def _checked(found: _Found, vocabulary_size: int, facts: _SuiteFacts) -> CheckpointFacts:
+def _check_checkpoint(
+    source: _CheckpointFolder, vocabulary_size: int, facts: _SuiteFacts
+) -> CheckpointFacts:
     from compute import checkpoints
 
     try:
-        config = checkpoints.read_config(found.folder)
-        check_vocabulary(str(found.folder), config.get("vocab_size"), vocabulary_size)
-        checkpoints.check_weights(found.folder)
-        counts = checkpoints.parameter_counts_from_config(found.folder)
+        config = checkpoints.read_config(source.folder)
+        check_vocabulary(str(source.folder), config.get("vocab_size"), vocabulary_size)
+        checkpoints.check_weights(source.folder)
+        counts = checkpoints.parameter_counts_from_config(source.folder)
     except checkpoints.CheckpointError as error:
         raise InvalidInputError(str(error), "Nothing was registered") from error
-    files = [found.folder / "config.json", *checkpoints.weight_files(found.folder)]
-    step = facts.step_of(found)
-    is_known = found.step is not None or found.model in facts.steps
+    files = [source.folder / "config.json", *checkpoints.weight_files(source.folder)]
+    step = facts.step_of(source)
+    is_known = source.step is not None or source.model in facts.steps
     return CheckpointFacts(
-        model=found.model,
+        model=source.model,
         step=step,
-        location=str(found.folder.resolve()),
+        location=str(source.folder.resolve()),
         key=files_key(files),
         config=config,
         parameters=counts.total,
@@ -148,7 +150,7 @@ def _checked(found: _Found, vocabulary_size: int, facts: _SuiteFacts) -> Checkpo
 
 
 def add_suite(store: Store, folder: Path, name: str, description: str, progress: Progress) -> Suite:
-    """Register all checkpoints of a folder; new steps of a known suite are added to it.
+    """Register all checkpoints of a folder; a registered suite gets the steps that it lacks.
 
     Raises:
         InvalidInputError: a file is missing or damaged, weights are not finite, or a checkpoint
@@ -157,17 +159,17 @@ def add_suite(store: Store, folder: Path, name: str, description: str, progress:
     names.check(name, "suite name")
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is not a folder", "Give the folder of the suite")
-    found = _find(folder)
-    data, size = _shared_tokenizer(folder, found)
+    sources = _checkpoint_folders(folder)
+    data, size = _shared_tokenizer(folder, sources)
     facts = _suite_facts(folder)
-    checked = []
-    with progress.task(f"check {name}", total=len(found), unit="checkpoints") as bar:
-        for item in found:
-            checked.append(_checked(item, size, facts))
+    checkpoints = []
+    with progress.task(f"check {name}", total=len(sources), unit="checkpoints") as bar:
+        for source in sources:
+            checkpoints.append(_check_checkpoint(source, size, facts))
             bar.advance()
     with store.begin() as session:
         tokenizer = stored_tokenizer(session, data, parse_tokenizer(data))
         suite = suite_row(session, name, description, tokenizer.key)
-        for checkpoint in checked:
+        for checkpoint in checkpoints:
             add_checkpoint(session, suite, checkpoint)
     return suite

@@ -1,4 +1,4 @@
-"""p(chosen token) over one document: −ln p(target) in the place of every predicted token."""
+"""p(chosen token) over one document: −ln p(target) at every predicted position."""
 
 from sqlalchemy.exc import IntegrityError
 
@@ -18,7 +18,7 @@ from backend.weights.checkpoint_folders import checkpoint_folder
 def measure_target(
     store: Store, corpus_id: int, document: int, token: int, checkpoint_id: int, device: str
 ) -> None:
-    """Compute and store p(`token`) over a document; what is stored is kept.
+    """Compute and store p(`token`) over a document, unless it is stored.
 
     Raises:
         InvalidInputError: the checkpoint cannot be used, or has another tokenizer.
@@ -45,7 +45,9 @@ def measure_target(
             )
             stored = arrays.stored_losses(values["target"])
         except ValueError as error:
-            raise InvalidInputError(str(error), "Restore the checkpoint, then ask again") from error
+            raise InvalidInputError(
+                str(error), "Restore the checkpoint, then submit the job again"
+            ) from error
     try:
         with store.begin() as session:
             session.add(

@@ -1,7 +1,7 @@
-"""Files that jobs read and write: below `imports` and `exports` of the data directory, only.
+"""Files that jobs read and write, only below `imports` and `exports` of the data directory.
 
-A job reads files that somebody who may write there has put there; a request names them, and they
-are part of the job's content by their digests.
+A request names files that a person with access to the directory has put there; their digests are
+part of the job's key.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class DataFile(TypedDict):
 
 
 def imports_folder(store: Store) -> Path:
-    """Return the folder that jobs may read files of."""
+    """Return the folder that jobs read files from."""
     return store.settings.data_dir / "imports"
 
 
@@ -36,9 +36,9 @@ def exports_folder(store: Store) -> Path:
     return store.settings.data_dir / "exports"
 
 
-def _refused(name: str, parameter: str, why: str) -> InvalidInputError:
+def _invalid_file(name: str, parameter: str, reason: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{parameter} {name!r} {why}",
+        f"{parameter} {name!r} {reason}",
         "Put the file below `imports` in the server's data directory and name it from there",
         parameter,
     )
@@ -48,19 +48,19 @@ def file_path(store: Store, name: str, parameter: str) -> Path:
     """Return the path of a file below `imports`.
 
     Raises:
-        InvalidInputError: it leads out of that folder, or there is no such file.
+        InvalidInputError: the path leads out of that folder, or there is no such file.
     """
     root = imports_folder(store).resolve()
     if "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise _refused(name, parameter, "does not lie below imports")
+        raise _invalid_file(name, parameter, "is not below imports")
     try:
-        # Links are followed before the place is judged.
+        # Follow links before the location is checked.
         path = (root / name).resolve(strict=True)
         is_file = stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError, RuntimeError) as error:
-        raise _refused(name, parameter, "is not there") from error
+        raise _invalid_file(name, parameter, "does not exist") from error
     if not path.is_relative_to(root) or not is_file:
-        raise _refused(name, parameter, "is no file below imports")
+        raise _invalid_file(name, parameter, "is not a file below imports")
     return path
 
 
@@ -68,29 +68,29 @@ def folder_path(store: Store, name: str, parameter: str) -> Path:
     """Return the path of a folder below `imports`.
 
     Raises:
-        InvalidInputError: it leads out of that folder, or there is no such folder.
+        InvalidInputError: the path leads out of that folder, or there is no such folder.
     """
     root = imports_folder(store).resolve()
     if "\0" in name:
-        raise _refused(name, parameter, "is no folder below imports")
+        raise _invalid_file(name, parameter, "is not a folder below imports")
     path = (root / name).resolve()
     if not path.is_relative_to(root) or not path.is_dir():
-        raise _refused(name, parameter, "is no folder below imports")
+        raise _invalid_file(name, parameter, "is not a folder below imports")
     return path
 
 
-# One file at a time: requests that name large files must not keep all of a server's threads.
+# One file at a time: requests that name large files must not occupy all threads of a server.
 _reading = threading.Lock()
 _digests: OrderedDict[tuple[Path, int, int, int], str] = OrderedDict()
 
 
 def _digest(path: Path, size: int, changed_ns: int, inode: int) -> str:
     key = (path, size, changed_ns, inode)
-    if (found := _digests.get(key)) is not None:
-        return found
+    if (digest := _digests.get(key)) is not None:
+        return digest
     if not _reading.acquire(timeout=MAX_WAIT_SECONDS):
         raise StoreBusyError(
-            f"another file is being read; {path.name} has to wait", "Ask again in a minute"
+            f"another file is being read; {path.name} has to wait", "Try again in a minute"
         )
     try:
         with path.open("rb") as file:
@@ -103,40 +103,40 @@ def _digest(path: Path, size: int, changed_ns: int, inode: int) -> str:
 
 
 def describe_file(store: Store, name: str, parameter: str) -> DataFile:
-    """Return a file's name and digest; a file that did not change is read once.
+    """Return a file's name and digest; an unchanged file is read once.
 
     Raises:
-        InvalidInputError: it is not there, or cannot be read.
+        InvalidInputError: the file does not exist, or cannot be read.
     """
     path = file_path(store, name, parameter)
     facts = path.stat()
     try:
         digest = _digest(path, facts.st_size, facts.st_mtime_ns, facts.st_ino)
     except OSError as error:
-        raise _refused(name, parameter, f"cannot be read ({error.strerror})") from error
+        raise _invalid_file(name, parameter, f"cannot be read ({error.strerror})") from error
     return {"file": name, "sha256": digest}
 
 
-def verify_file(store: Store, wanted: DataFile, parameter: str) -> Path:
-    """Return the path of a file that is as it was when the job was asked for.
+def verify_file(store: Store, file: DataFile, parameter: str) -> Path:
+    """Return the path of a file whose content is that of a description.
 
     Raises:
-        InvalidInputError: it changed, or is not there.
+        InvalidInputError: the file has changed, or does not exist.
     """
-    if describe_file(store, wanted["file"], parameter) != wanted:
+    if describe_file(store, file["file"], parameter) != file:
         raise InvalidInputError(
-            f"{parameter} {wanted['file']} has changed since the job was submitted",
+            f"{parameter} {file['file']} has changed since the job was submitted",
             "Submit the job again: the content of the file is part of it",
             parameter,
         )
-    return file_path(store, wanted["file"], parameter)
+    return file_path(store, file["file"], parameter)
 
 
 def folder_digest(folder: Path) -> str:
     """Return one sha256 over the paths and contents of a folder's files.
 
     Raises:
-        InvalidInputError: there are too many of them for a request to read.
+        InvalidInputError: they hold too many bytes for a request to read.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     sizes = [path.stat().st_size for path in paths]
@@ -153,10 +153,10 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def file_size(store: Store, wanted: DataFile) -> int:
-    """Return a file's size in bytes, 0 if it is not there any more."""
+def file_size(store: Store, file: DataFile) -> int:
+    """Return a file's size in bytes; 0 if it no longer exists."""
     try:
-        return file_path(store, wanted["file"], "file").stat().st_size
+        return file_path(store, file["file"], "file").stat().st_size
     except InvalidInputError:
         return 0
 
@@ -166,5 +166,5 @@ def list_import_files(store: Store) -> tuple[str, ...]:
     root = imports_folder(store)
     if not root.is_dir():
         return ()
-    found = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
-    return tuple(found[:MAX_LISTED])
+    names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+    return tuple(names[:MAX_LISTED])

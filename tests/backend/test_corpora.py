@@ -148,7 +148,7 @@ def test_equal_documents_under_another_name_are_refused(store: Store, tmp_path: 
     file = written(tmp_path, ["some words here", "and more"])
     add_corpus(store, spec_of(file, "one"), Silent())
     before = dump(store)
-    with pytest.raises(InvalidInputError, match="stored already, as corpus one"):
+    with pytest.raises(InvalidInputError, match="already stored as corpus one"):
         add_corpus(store, spec_of(file, "two"), Silent())
     assert dump(store) == before
 

@@ -71,7 +71,7 @@ def test_the_floor_can_be_asked_for_and_refused(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "line 1.*nothing"),
-        ("a,y\n1,2\n", "line 1: want one column x, the header has a, y"),
+        ("a,y\n1,2\n", "line 1: expected one column x, the header has a, y"),
         ("x,x,y\n1,2,3\n", "one column x"),
         ("x,y\n1,2\n2,one\n", "line 3: y is 'one'"),
         ("x,y\n1,2\n0,1\n", "line 3: x is '0'"),

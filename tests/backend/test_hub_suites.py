@@ -292,7 +292,7 @@ def test_seeds_are_registered_as_a_suite_each(hub: StandInHub, run: Run, store: 
     added = parsed(run("suite", "add", "pythia-seeds", "--endpoint", hub.url, "--json"))
     assert [s["suite"] for s in added["suites"]] == [f"pythia-seed{k}" for k in range(1, 10)]
     code, _, err = run("suite", "add", "pythia-seeds", "--name", "x", "--endpoint", hub.url)
-    assert (code, "would stand for 9 suites" in err) == (2, True)
+    assert (code, "would name 9 suites" in err) == (2, True)
 
 
 def test_a_name_that_is_both_or_neither_says_so(hub: StandInHub, run: Run, tmp_path: Path) -> None:
