@@ -1,9 +1,8 @@
 """Parameters of a discovery: selection of predictions, checkpoint, and clustering."""
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from backend.schemas.parameters import (
     MAX_INTEGER,
@@ -19,9 +18,6 @@ from backend.schemas.parameters import (
 class DiscoverParameters(Parameters):
     """A discovery; defaults are the published settings where they are not a corpus's size."""
 
-    # arXiv:2303.13506, section 5, has stride 50, 10,000 predictions, 30 starts.
-    FORMER_NAMES: ClassVar[Mapping[str, str]] = {"threshold_nats": "max_loss_nats"}
-
     suite: SuiteName = Field(title="Suite")
     corpus: CorpusName = Field(title="Corpus", description="Evaluated under the checkpoint")
     model: ModelName | None = Field(
@@ -33,6 +29,8 @@ class DiscoverParameters(Parameters):
         gt=0,
         le=100,
         allow_inf_nan=False,
+        # The name before it was renamed: in old requests.
+        validation_alias=AliasChoices("max_loss_nats", "threshold_nats"),
         title="Maximum loss",
         description="Keep predictions with a loss below it",
         json_schema_extra=with_unit("nats"),

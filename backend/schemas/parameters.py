@@ -6,9 +6,9 @@ bodies, OpenAPI, command-line options and the keys of jobs are made from the dec
 
 from collections.abc import Mapping
 from reprlib import Repr
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backend.errors import InvalidInputError
 from backend.schemas.json_numbers import number_check
@@ -51,22 +51,9 @@ File = Annotated[
 class Parameters(BaseModel):
     """Parameters of a kind of job, or of a stage."""
 
-    FORMER_NAMES: ClassVar[Mapping[str, str]] = {}
-    """Former name -> name; accepted in requests, and part of content keys."""
-
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     _numbers = number_check(allows_text=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_former_names(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or not cls.FORMER_NAMES.keys() & values.keys():
-            return values
-        for old, new in cls.FORMER_NAMES.items():
-            if {old, new} <= values.keys():
-                raise ValueError(f"{old} is the former name of {new}; give one of them")
-        return {cls.FORMER_NAMES.get(name, name): value for name, value in values.items()}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
@@ -80,12 +67,6 @@ class Parameters(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise _invalid_input(error.errors()[0], values) from error
-
-    @classmethod
-    def key_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return values by the names in content keys: a renamed parameter keeps its old keys."""
-        former = {name: old for old, name in cls.FORMER_NAMES.items()}
-        return {former.get(name, name): value for name, value in values.items()}
 
 
 def _invalid_input(fault: Any, values: Mapping[str, Any]) -> InvalidInputError:

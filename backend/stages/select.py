@@ -27,7 +27,7 @@ def select_predictions(store: Store, evaluation_id: int, params: DiscoverParamet
     values = params.model_dump(include=SELECTION_PARAMETERS)
     with store.session() as session:
         evaluation = session.get_one(Evaluation, evaluation_id)
-        key = result_key("selection", evaluation=evaluation.key, **params.key_values(values))
+        key = result_key("selection", evaluation=evaluation.key, **values)
         row = session.scalars(sql_select(Selection).where(Selection.key == key)).one_or_none()
         if row is not None:
             return row

@@ -23,7 +23,7 @@ VERSIONS = {
     "experiment": 1,
 }
 # Parameters that were renamed: new name -> name in the key, so that stored results stay valid.
-_NAMES_IN_KEYS = {"eval_every": "look_every"}
+_NAMES_IN_KEYS = {"eval_every": "look_every", "max_loss_nats": "threshold_nats"}
 _BLOCK = 1 << 20
 
 

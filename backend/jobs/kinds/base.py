@@ -101,4 +101,4 @@ class JobKind:
 
     def key(self, params: JobParams) -> str:
         """Return the content key of a job of this kind."""
-        return result_key("job", kind=self.name, parameters=self.schema.key_values(params))
+        return result_key("job", kind=self.name, parameters=params)
