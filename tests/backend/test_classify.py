@@ -24,16 +24,16 @@ from tests.stores import Pipeline, small_corpus, small_suite
 Made = tuple[Store, Pipeline]
 
 
-def curve_sets(made: Made) -> list[CurveSet]:
-    store, pipeline = made
+def curve_sets(built: Made) -> list[CurveSet]:
+    store, pipeline = built
     with store.session() as session:
         rows = [session.get_one(CurveSet, i) for i in pipeline.curve_sets]
         assert all(row.corpus.name for row in rows)  # loaded for use after the session
         return rows
 
 
-def losses_of(made: Made, curve_set: CurveSet) -> NDArray[np.float16]:
-    store, _ = made
+def losses_of(built: Made, curve_set: CurveSet) -> NDArray[np.float16]:
+    store, _ = built
     with store.session() as session:
         columns = [
             evaluation_losses(session, session.get_one(Evaluation, i))
@@ -109,9 +109,9 @@ def test_units_of_the_bootstrap_are_documents(pipeline_store: Made) -> None:
                 .order_by(Document.index)
             ).all()
         assert len(sums) == len(rows)
-        for found, row in zip(sums, rows, strict=True):
+        for row_sums, row in zip(sums, rows, strict=True):
             part = losses[row.first_prediction : row.first_prediction + row.n_predictions]
-            assert found.tolist() == [len(part), *part.astype(np.float64).sum(0)]
+            assert row_sums.tolist() == [len(part), *part.astype(np.float64).sum(0)]
 
 
 @pytest.mark.parametrize("fall", [1, 127, 128, 152])
@@ -136,13 +136,13 @@ def test_an_interrupted_classification_computes_only_what_is_missing(
     with writable_store.begin() as session:
         corpus, suite = session.scalars(select(Corpus)).one(), session.scalars(select(Suite)).one()
         curve_set = session.scalars(select(CurveSet).where(CurveSet.axis == "N")).one()
-        wanted, n_chunks = curve_set.summary, curve_set.n_chunks
+        old_summary, n_chunks = curve_set.summary, curve_set.n_chunks
         curve_set.completed_at = curve_set.summary = None
     stage.classify(writable_store, corpus, suite, Silent())
     assert work_log == []  # every chunk was there
     with writable_store.begin() as session:
         row = session.get_one(CurveSet, curve_set.id)
-        assert row.summary == wanted
+        assert row.summary == old_summary
         assert row.completed_at is not None
         from backend.store.tables import CurveChunk
 

@@ -170,11 +170,11 @@ UNKNOWN: dict[str, tuple[list[str], str]] = {
 
 @pytest.mark.parametrize(("arguments", "known"), UNKNOWN.values(), ids=UNKNOWN.keys())
 def test_an_unknown_name_exits_with_2_and_says_what_there_is(
-    run: Run, copy: Path, arguments: list[str], known: str
+    run: Run, copy: Path, arguments: list[str], expected: str
 ) -> None:
     code, out, err = run(*arguments, "--json")
     assert (code, out) == (2, "")
-    assert known in err
+    assert expected in err
     assert "Traceback" not in err
 
 
@@ -267,11 +267,11 @@ def test_an_export_says_what_it_wrote_and_keeps_what_is_there(
     out = tmp_path / "curves.csv"
     arguments = ["export", "curves", "mini", "mini-held-out-60", "--out", str(out), "--limit", "9"]
     code, printed, _ = run(*arguments, "--json")
-    made = only_object(printed)
-    assert (code, made["format"], made["rows"], made["file"]) == (0, "csv", 9, str(out))
-    assert made["bytes"] == out.stat().st_size
-    assert out.read_text().splitlines()[0] == ",".join(f'"{n}"' for n in made["columns"])
-    assert (made["metadata"]["unit"], made["metadata"]["axis"]) == ("nats", "N")
+    exported = only_object(printed)
+    assert (code, exported["format"], exported["rows"], exported["file"]) == (0, "csv", 9, str(out))
+    assert exported["bytes"] == out.stat().st_size
+    assert out.read_text().splitlines()[0] == ",".join(f'"{n}"' for n in exported["columns"])
+    assert (exported["metadata"]["unit"], exported["metadata"]["axis"]) == ("nats", "N")
     code, printed, err = run(*arguments, "--json")
     assert (code, printed) == (2, "")
     assert "--force" in err
@@ -352,6 +352,6 @@ def test_an_interrupted_command_says_how_to_go_on_and_does(tmp_path: Path) -> No
     assert process.returncode == 130
     assert "run the same command again" in err
     assert "Traceback" not in err
-    again = quanta(tmp_path, *arguments, "--json")
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["size"] > 2
+    resumed = quanta(tmp_path, *arguments, "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads(resumed.stdout)["size"] > 2

@@ -72,23 +72,23 @@ def test_predictions_are_numbered_in_document_order_and_chunks_close_at_document
         documents = read_all(session, corpus)
         parts = [read_chunk(session, corpus, c.chunk) for c in chunks]
 
-    kept = [min(n, max_tokens) for n in lengths]
-    assert [len(d) for d in documents] == kept == [row.n_tokens for row in rows]
+    n_tokens = [min(n, max_tokens) for n in lengths]
+    assert [len(d) for d in documents] == n_tokens == [row.n_tokens for row in rows]
     assert [row.is_cut for row in rows] == [n > max_tokens for n in lengths]
     # index = sum over earlier documents of max(len - 1, 0), plus position - 1
-    naive = [(d, p) for d, n in enumerate(kept) for p in range(1, n)]
+    naive = [(d, p) for d, n in enumerate(n_tokens) for p in range(1, n)]
     for index, (d, p) in enumerate(naive):
         assert rows[d].first_prediction + p - 1 == index
     assert corpus.n_predictions == len(naive) == sum(row.n_predictions for row in rows)
-    assert corpus.n_tokens == sum(kept)
+    assert corpus.n_tokens == sum(n_tokens)
 
     # A chunk closes at the first document end at or after chunk_predictions.
-    held, chunk, expected = 0, 0, []
-    for n in kept:
+    n_in_chunk, chunk, expected = 0, 0, []
+    for n in n_tokens:
         expected.append(chunk)
-        held += max(n - 1, 0)
-        if held >= chunk_predictions:
-            held, chunk = 0, chunk + 1
+        n_in_chunk += max(n - 1, 0)
+        if n_in_chunk >= chunk_predictions:
+            n_in_chunk, chunk = 0, chunk + 1
     assert [row.chunk for row in rows] == expected
     assert corpus.n_chunks == len(chunks) == expected[-1] + 1
     for part, row in zip(parts, chunks, strict=True):
@@ -208,10 +208,10 @@ def test_an_error_in_the_last_line_leaves_the_store_as_it_was(store: Store, tmp_
 
 def test_corpora_share_one_row_of_their_tokenizer(store: Store, tmp_path: Path) -> None:
     file = written(tmp_path, ["many words of text"])
-    one = add_corpus(store, spec_of(file, "one"), Silent())
-    two = add_corpus(store, spec_of(file, "two", prefix=(0,)), Silent())
-    assert one.tokenizer_id == two.tokenizer_id
+    plain_corpus = add_corpus(store, spec_of(file, "one"), Silent())
+    prefixed_corpus = add_corpus(store, spec_of(file, "two", prefix=(0,)), Silent())
+    assert plain_corpus.tokenizer_id == prefixed_corpus.tokenizer_id
     with store.session() as session:
-        row = session.get_one(Corpus, one.id).tokenizer
+        row = session.get_one(Corpus, plain_corpus.id).tokenizer
         assert row.json == TOKENIZER.read_bytes()
         assert row.vocabulary_size == 2048

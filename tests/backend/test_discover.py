@@ -139,9 +139,9 @@ def test_clusters_are_those_of_scikit_learn_on_the_same_affinity(mini_store: Sto
         )
         # k-means has several nearly equal optima, between which scikit-learn's seeds differ too:
         # ours is as good as their best, and as close to one of theirs as they are to each other.
-        best = min(inertia(found, embedding) for found in theirs)
+        best = min(inertia(reference, embedding) for reference in theirs)
         assert inertia(labels, embedding) <= 1.015 * best
-        agreement[n_clusters] = max(adjusted_rand_score(found, labels) for found in theirs)
+        agreement[n_clusters] = max(adjusted_rand_score(reference, labels) for reference in theirs)
         pairs = [adjusted_rand_score(x, y) for x, y in combinations(theirs, 2)]
         assert agreement[n_clusters] >= min(pairs) - 0.02
     assert agreement[5] == 1
@@ -168,10 +168,12 @@ def test_every_cluster_has_the_curves_of_its_members_on_every_axis(mini_store: S
                 members = session.scalars(
                     select(ClusterMember.prediction).where(ClusterMember.cluster_id == cluster)
                 ).all()
-                held = losses[list(members)].astype(np.float64)
-                np.testing.assert_allclose(curve.mean_nats, held.mean(0), rtol=1e-12)
-                np.testing.assert_allclose(curve.low_nats, np.percentile(held, 10, axis=0))
-                np.testing.assert_allclose(curve.high_nats, np.percentile(held, 90, axis=0))
+                member_losses = losses[list(members)].astype(np.float64)
+                np.testing.assert_allclose(curve.mean_nats, member_losses.mean(0), rtol=1e-12)
+                np.testing.assert_allclose(curve.low_nats, np.percentile(member_losses, 10, axis=0))
+                np.testing.assert_allclose(
+                    curve.high_nats, np.percentile(member_losses, 90, axis=0)
+                )
 
 
 def test_building_again_computes_nothing(writable_store: Store, work_log: list[str]) -> None:

@@ -28,18 +28,18 @@ def written(folder: Path, x: Any, y: Any) -> Path:
 def fitted(*arguments: Any) -> dict[str, Any]:
     answer = CliRunner().invoke(cli, ["fit", *map(str, arguments), "--json"])
     assert answer.exception is None, answer.exception
-    found: dict[str, Any] = json.loads(answer.stdout)
-    return found
+    fit: dict[str, Any] = json.loads(answer.stdout)
+    return fit
 
 
 def test_published_means_give_the_published_exponent(tmp_path: Path) -> None:
-    found = fitted("power", written(tmp_path, SIZES, BITS), "--fit-first", 6)
-    assert found["parameters"]["alpha"] == pytest.approx(0.083, abs=0.001)
-    low, high = found["interval"]["alpha"]
+    fit = fitted("power", written(tmp_path, SIZES, BITS), "--fit-first", 6)
+    assert fit["parameters"]["alpha"] == pytest.approx(0.083, abs=0.001)
+    low, high = fit["interval"]["alpha"]
     assert low < 0.083 < high
-    assert found["n_held_out"] == 1
-    assert found["held_out_rmsle"] == pytest.approx(
-        abs(np.log(found["parameters"]["A"] * SIZES[-1] ** -found["parameters"]["alpha"] / 2.70))
+    assert fit["n_held_out"] == 1
+    assert fit["held_out_rmsle"] == pytest.approx(
+        abs(np.log(fit["parameters"]["A"] * SIZES[-1] ** -fit["parameters"]["alpha"] / 2.70))
     )
 
 
@@ -47,14 +47,14 @@ def test_published_means_give_the_published_exponent(tmp_path: Path) -> None:
 def test_a_power_law_above_a_floor_is_continued(law: str, tmp_path: Path) -> None:
     x = 1e7 * 2.5 ** np.arange(14)
     file = written(tmp_path, x.tolist(), (1.7 + 30 * x**-0.3).tolist())
-    found = fitted(law, file, "--fit-first", 10)
+    fit = fitted(law, file, "--fit-first", 10)
     names = {"power": ("L_inf", "A", "alpha"), "bnsl": ("a", "b", "c0")}[law]
-    values = [found["parameters"][name] for name in names]
+    values = [fit["parameters"][name] for name in names]
     assert values == pytest.approx([1.7, 30, 0.3], rel=1e-4)
-    assert found["train_rmsle"] < 1e-6
-    assert found["held_out_rmsle"] < 1e-6
-    assert set(found["interval"]) == set(found["parameters"])
-    assert fitted(law, file, "--fit-first", 10) == found  # by the seed
+    assert fit["train_rmsle"] < 1e-6
+    assert fit["held_out_rmsle"] < 1e-6
+    assert set(fit["interval"]) == set(fit["parameters"])
+    assert fitted(law, file, "--fit-first", 10) == fit  # by the seed
     assert fitted(law, file)["held_out_rmsle"] is None
 
 

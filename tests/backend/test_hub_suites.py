@@ -118,15 +118,15 @@ def test_the_whole_main_job_runs_on_pythia_by_name(
     losses = parsed(run("evaluate", "pythia", "t", "--workers", "1", "--json"))["evaluations"]
     assert len(losses) == len(SIZES) * len(STEPS)
     assert set(hub.count_downloads("model.safetensors").values()) == {1}
-    kept = [p for p in (tmp_path / "data/hub").glob("*/*/model.safetensors")]
-    assert 1 <= len(kept) < len(losses)
+    cached_files = [p for p in (tmp_path / "data/hub").glob("*/*/model.safetensors")]
+    assert 1 <= len(cached_files) < len(losses)
     sets = parsed(run("classify", "pythia", "t", "--json"))["curve_sets"]
     assert [s["axis"] for s in sets] == ["N", "S", "S", "S"]
-    found = parsed(
+    discovered = parsed(
         run("discover", "pythia", "t", "--model", "pythia-70m", "--threshold", "20", "--limit",
             "40", "--n-clusters", "3,5", "--json")
     )  # fmt: skip
-    assert set(found["clusterings"]) == {"3", "5"}
+    assert set(discovered["clusterings"]) == {"3", "5"}
     _assert_losses_are_the_models(store)
 
 
@@ -220,7 +220,7 @@ def test_a_branch_that_moved_keeps_the_commit_that_results_belong_to(
 
 REFUSED: dict[str, tuple[list[str], str]] = {
     "a step that is not there": (["--step", "0,5"], "has no revision step5"),
-    "a range without steps": (["--step", "3-900:3"], "has none of the steps asked for"),
+    "a range without steps": (["--step", "3-900:3"], "has none of the requested steps"),
     "a model that is not on the hub": (["--model", "12b"], "pythia-12b.* does not have it"),
     "an unknown model": (["--model", "13b"], "suite pythia has no model '13b'"),
     "an address that is none": (["--endpoint", "hub"], "the endpoint is"),
@@ -339,11 +339,11 @@ def test_a_command_that_ends_in_the_middle_of_a_file_is_continued_there(
     hub.resume.set()
     hub.requests.clear()
     assert len(parsed(run("evaluate", "pythia", "t", "--workers", "1", "--json"))) == 1
-    sent = [asked for path, asked in hub.requests if path.endswith("/model.safetensors")]
+    sent = [params for path, params in hub.requests if path.endswith("/model.safetensors")]
     assert set(sent) == {"bytes=20000-"}
-    (held,) = (tmp_path / "data/hub").glob("*/*/model.safetensors")
+    (cached,) = (tmp_path / "data/hub").glob("*/*/model.safetensors")
     commit = hub.branches[REPOSITORY]["step1000"]
-    assert held.read_bytes() == hub.commits[REPOSITORY, commit]["model.safetensors"]
+    assert cached.read_bytes() == hub.commits[REPOSITORY, commit]["model.safetensors"]
 
 
 def test_jobs_fetch_weights_only_if_they_may(
@@ -356,8 +356,8 @@ def test_jobs_fetch_weights_only_if_they_may(
     parsed(run("corpus", "add", str(texts), "--name", "t", "--tokenizer", "pythia", "--json"))
     parsed(run("evaluate", "pythia", "t", "--workers", "1", "--json"))
     unit = ["checkpoint", "pythia-70m", 1000]
-    asked = {"corpus": "t", "document": 1, "token": 5, "suite": "pythia"}
-    asked |= {"checkpoints": [unit[1:]]}
+    params = {"corpus": "t", "document": 1, "token": 5, "suite": "pythia"}
+    params |= {"checkpoints": [unit[1:]]}
 
     worker = leases.register_worker(store, "cpu")
     job = submit(store, "measure", {"corpus": "t", "document": 1, "target": "id:5"})
@@ -365,7 +365,7 @@ def test_jobs_fetch_weights_only_if_they_may(
     def performed(**changes: Any) -> list[str] | None:
         config = Settings(data_dir=tmp_path / "data", device="cpu", **changes).model_dump_json()
         try:
-            return unit_runner.perform(config, worker, job.id, "measure", asked, unit)[1]
+            return unit_runner.perform(config, worker, job.id, "measure", params, unit)[1]
         finally:
             unit_runner._open_store(config, worker)[0].engine.dispose()
 
