@@ -102,7 +102,7 @@ def _shares_line(curve_set: dict[str, Any]) -> str:
 @parameter_options(
     DiscoverParameters,
     arguments=PLACE,
-    former={"--threshold": "max_loss_nats"},
+    former={"threshold": "max_loss_nats"},
     defaults={"n_clusters": "10-100:10"},
 )
 def discover(params: DiscoverParameters, as_json: Json = False) -> None:

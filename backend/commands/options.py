@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from functools import wraps
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -19,9 +20,9 @@ def parameter_options(
     model: type[Parameters],
     *,
     arguments: Collection[str] = (),
-    names: Mapping[str, str] | None = None,
-    former: Mapping[str, str] | None = None,
-    defaults: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
+    former: Mapping[str, str] = MappingProxyType({}),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[[Command], Command]:
     """Give a command an option for every field of a model, and pass it the validated model.
 
@@ -32,39 +33,33 @@ def parameter_options(
         model: the parameters.
         arguments: fields that are arguments instead of options.
         names: option of a field, where it is not the field's name.
-        former: hidden option -> field.
+        former: name of a hidden former option -> field.
         defaults: default of a field that a request must give.
     """
-    names, former, defaults = names or {}, former or {}, defaults or {}
-    schemas = field_schemas(model)
-    types = {name: _type(schema) for name, schema in schemas.items()}
+    schemas, options = field_schemas(model), []
+    for name, schema in schemas.items():
+        default = defaults.get(name, model.model_fields[name].get_default())
+        is_argument, text = name in arguments, _help(schema)
+        declared = [names[name]] if name in names else []
+        info = typer.Argument(help=text) if is_argument else typer.Option(*declared, help=text)
+        options.append(_option(name, schema, info, default))
+    options += [
+        _option(old, schemas[name], typer.Option(hidden=True), None) for old, name in former.items()
+    ]
 
     def decorate(command: Command) -> Command:
-        own = [p for p in inspect.signature(command).parameters.values() if p.name != "params"]
-        fields = []
-        for name, schema in schemas.items():
-            default = defaults.get(name, model.model_fields[name].get_default())
-            words = _help(schema)
-            info = (
-                typer.Argument(help=words)
-                if name in arguments
-                else typer.Option(*filter(None, [names.get(name)]), help=words)
-            )
-            fields.append(_parameter(name, types[name], info, default))
-        for option, name in former.items():
-            info = typer.Option(option, hidden=True)
-            fields.append(_parameter(_variable(option), types[name], info, None))
-
         @wraps(command)
         def run(**values: Any) -> None:
-            request = {name: _value(values.pop(name), schemas[name], name) for name in schemas}
-            for option, name in former.items():
-                if (value := values.pop(_variable(option))) is not None:
-                    request[name] = _value(value, schemas[name], name)
-            present = {name: value for name, value in request.items() if value is not None}
-            command(params=model.parse(present), **values)
+            present = {name: values.pop(name) for name in (*schemas, *former)}
+            request = {
+                former.get(name, name): _parse(value, schemas[former.get(name, name)], name)
+                for name, value in present.items()
+                if value is not None
+            }
+            command(params=model.parse(request), **values)
 
-        signature = inspect.Signature(fields + [p.replace(kind=p.KEYWORD_ONLY) for p in own])
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "params"]
+        signature = inspect.Signature([*options, *(p.replace(kind=p.KEYWORD_ONLY) for p in own)])
         run.__signature__ = signature  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
         return run
@@ -72,16 +67,9 @@ def parameter_options(
     return decorate
 
 
-def _variable(option: str) -> str:
-    return option.lstrip("-").replace("-", "_")
-
-
-def _type(schema: Mapping[str, Any]) -> Any:
-    return list[str] if schema["type"] == "array" else _TYPES[schema["type"]]
-
-
-def _parameter(name: str, kind: Any, info: Any, default: Any) -> inspect.Parameter:
-    """Return a keyword of the command; without a default the option must be given."""
+def _option(name: str, schema: Mapping[str, Any], info: Any, default: Any) -> inspect.Parameter:
+    """Return a keyword of the command; without a default the option is required."""
+    kind: Any = list[str] if schema["type"] == "array" else _TYPES[schema["type"]]
     if default is None or isinstance(default, list):
         kind, default = kind | None, None
     elif kind == list[str]:
@@ -93,8 +81,8 @@ def _parameter(name: str, kind: Any, info: Any, default: Any) -> inspect.Paramet
     )
 
 
-def _value(value: Any, schema: Mapping[str, Any], name: str) -> Any:
-    if schema["type"] != "array" or value is None:
+def _parse(value: Any, schema: Mapping[str, Any], name: str) -> Any:
+    if schema["type"] != "array":
         return value
     if schema["items"].get("type") == "integer":
         return [n for text in value if text for n in parse_numbers(text, name)]

@@ -187,7 +187,7 @@ BAD: dict[str, list[str]] = {
     "too many": [*DISCOVER, "--n-clusters", "1-99999999999999999999"],
     "too large": [*DISCOVER, "--n-clusters", "100000"],
     "one cluster": [*DISCOVER, "--n-clusters", "1"],
-    "threshold 0": [*DISCOVER, "--threshold", "0"],
+    "maximum loss 0": [*DISCOVER, "--max-loss-nats", "0"],
     "threshold nan": [*DISCOVER, "--threshold", "nan"],
     "threshold inf": [*DISCOVER, "--threshold", "inf"],
     "stride": [*DISCOVER, "--stride", "0"],
