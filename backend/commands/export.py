@@ -17,22 +17,23 @@ export_cli = typer.Typer(
     help="Losses, curves, predictions and clusters as Parquet, Arrow, CSV or JSON.",
 )
 
-Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
+Out = Annotated[Path, typer.Option("--out", help="File to write.")]
 Format = Annotated[
-    str | None, typer.Option("--format", help="parquet, arrow, csv or json; by --out's ending.")
+    str | None,
+    typer.Option("--format", help="parquet, arrow, csv or json (default: the ending of --out)."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
 First = Annotated[int, typer.Option(help="Index of the first prediction.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many; all if left out.")]
-Axis = Annotated[str, typer.Option(help="N, over sizes, or S, over the steps of one model.")]
-Model = Annotated[str | None, typer.Option(help="Of axis S; the largest if left out.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Maximum predictions (default: all).")]
+Axis = Annotated[str, typer.Option(help="N, model sizes, or S, steps of one model.")]
+Model = Annotated[str | None, typer.Option(help="Model of axis S (default: the largest).")]
 Context = Annotated[int, typer.Option(help="Tokens before each answer.")]
 
 
 def write_export(
     table_of: "Callable[[Store], Table]", out: Path, format: str | None, force: bool, as_json: bool
 ) -> None:
-    """Write a table that a command exports, and say what was written."""
+    """Write the table of an export command, and print a summary."""
     from backend.exchange.table_files import resolve_format, write_table
 
     chosen = resolve_format(out, format)
@@ -65,8 +66,8 @@ def export_losses(
     """Losses of predictions under every evaluated checkpoint, a column each."""
     from backend.exchange.exports import Range, losses_table
 
-    wanted = Range(first, limit)
-    write_export(lambda s: losses_table(s, suite, corpus, wanted), out, format, force, as_json)
+    rows = Range(first, limit)
+    write_export(lambda s: losses_table(s, suite, corpus, rows), out, format, force, as_json)
 
 
 @export_cli.command("curves")
@@ -85,9 +86,9 @@ def export_curves(
     """Every prediction's curve with its class and scores."""
     from backend.exchange.exports import Range, curves_table, named_curve_set
 
-    wanted = Range(first, limit)
+    rows = Range(first, limit)
     write_export(
-        lambda s: curves_table(s, named_curve_set(s, suite, corpus, axis, model), wanted),
+        lambda s: curves_table(s, named_curve_set(s, suite, corpus, axis, model), rows),
         *(out, format, force, as_json),
     )
 

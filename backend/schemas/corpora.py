@@ -45,7 +45,7 @@ class CorpusParameters(_CorpusName):
         [], title="Prefix", description="Token id before every document", examples=[[0]]
     )
     limit: int | None = Field(
-        None, ge=1, le=MAX_INTEGER, title="Maximum documents", description="All if left out"
+        None, ge=1, le=MAX_INTEGER, title="Maximum documents", description="All by default"
     )
 
 

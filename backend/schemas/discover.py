@@ -21,9 +21,9 @@ class DiscoverParameters(Parameters):
     suite: SuiteName = Field(title="Suite")
     corpus: CorpusName = Field(title="Corpus", description="Evaluated under the checkpoint")
     model: ModelName | None = Field(
-        None, title="Model", description="The largest if left out", examples=["s3"]
+        None, title="Model", description="Largest by default", examples=["s3"]
     )
-    step: Number | None = Field(None, title="Step", description="The last if left out")
+    step: Number | None = Field(None, title="Step", description="Last by default")
     max_loss_nats: float = Field(
         0.1,
         gt=0,

@@ -13,10 +13,10 @@ class EvaluateParameters(Parameters):
     suite: SuiteName = Field(title="Suite")
     corpus: CorpusName = Field(title="Corpus", description="With the suite's tokenizer")
     models: Annotated[list[ModelName], Field(max_length=100)] | None = Field(
-        None, title="Models", description="All if left out", examples=[["s1", "s2"]]
+        None, title="Models", description="All by default", examples=[["s1", "s2"]]
     )
     steps: Annotated[list[Number], Field(max_length=1000)] | None = Field(
-        None, title="Steps", description="All of each model if left out", examples=[[0, 2000]]
+        None, title="Steps", description="All of each model by default", examples=[[0, 2000]]
     )
     measures: Annotated[list[Literal["rank", "entropy"]], Field(max_length=2)] | None = Field(
         None, title="Measures", description="Stored beside the losses", examples=[["rank"]]

@@ -195,7 +195,7 @@ def _canonical(tokenizer: bytes) -> str:
 
 
 def _shared_tokenizer(session: Session, spec: HubSpec, hub_models: list[_HubModel]) -> bytes:
-    """Return the one tokenizer of all models: that of the suite if it is registered already."""
+    """Return the tokenizer that all models share; a registered suite keeps its own."""
     registered = session.scalars(
         select(Tokenizer.json)
         .join(Suite, Suite.tokenizer_key == Tokenizer.key)

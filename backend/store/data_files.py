@@ -118,7 +118,7 @@ def describe_file(store: Store, name: str, parameter: str) -> DataFile:
 
 
 def verify_file(store: Store, file: DataFile, parameter: str) -> Path:
-    """Return the path of a file whose content is that of a description.
+    """Return the path of a file that still has the described content.
 
     Raises:
         InvalidInputError: the file has changed, or does not exist.

@@ -18,7 +18,7 @@ def model_steps(checkpoints: Sequence[Checkpoint]) -> list[list[str | int]]:
 
 
 def find_checkpoints(suite: Suite, pairs: Sequence[Sequence[Any]]) -> list[Checkpoint]:
-    """Return the checkpoints at [model, step]; pairs that the suite no longer has are left out."""
+    """Return the checkpoints at [model, step]; pairs that the suite no longer has are skipped."""
     stored = {(m.name, c.step): c for m in suite.models for c in m.checkpoints}
     return [stored[model, step] for model, step in pairs if (model, step) in stored]
 

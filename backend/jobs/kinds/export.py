@@ -41,12 +41,12 @@ class ExportParameters(Parameters):
     corpus: CorpusName | None = Field(None, title="Corpus", description="Of losses and curves")
     axis: Literal["N", "S"] = Field("N", title="Axis of curves")
     model: ModelName | None = Field(
-        None, title="Model", description="Of curves over steps; the largest if left out"
+        None, title="Model", description="Of curves over steps; largest by default"
     )
     clustering: Number | None = Field(None, title="Clustering", description="Of clusters: its id")
     first: Number = Field(0, title="First prediction")
     limit: int | None = Field(
-        None, ge=1, le=MAX_INTEGER, title="Predictions at most", description="All if left out"
+        None, ge=1, le=MAX_INTEGER, title="Maximum predictions", description="All by default"
     )
     context: int = Field(64, ge=0, le=MAX_CONTEXT, title="Tokens before each answer, of clusters")
 

@@ -56,10 +56,10 @@ class MeasureParameters(Parameters):
         examples=["⏎"],
     )
     suite: str | None = Field(
-        None, pattern=NAME_PATTERN, title="Suite", description="The first that is evaluated"
+        None, pattern=NAME_PATTERN, title="Suite", description="First evaluated one by default"
     )
-    model: ModelName | None = Field(None, title="Model", description="The largest if left out")
-    step: Number | None = Field(None, title="Step", description="The last if left out")
+    model: ModelName | None = Field(None, title="Model", description="Largest by default")
+    step: Number | None = Field(None, title="Step", description="Last by default")
     checkpoints: Which = Field(
         "one",
         title="Checkpoints",
