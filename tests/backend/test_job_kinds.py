@@ -1,4 +1,4 @@
-"""Kinds of jobs that read and write files: what is refused, and that they do what commands do."""
+"""Kinds of jobs that read and write files: validation, and results equal to the commands'."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ def own_log() -> Any:
 
 @pytest.fixture
 def done(own_log: None) -> Callable[..., job_table.JobView]:
-    """Do a job's units one after the other, as a worker does."""
+    """Execute the units of a job in order, as a worker does."""
 
     def run(
         store: Store, kind: str, params: dict[str, Any], n_workers: int = 1
@@ -326,7 +326,7 @@ def test_a_log_has_the_changes_of_state(writable_store: Store, done: Callable[..
 
 
 def test_numbers_are_sought_in_values_of_any_depth() -> None:
-    """A body may be nested as deep as its parser allows: no recursion of ours."""
+    """JSON bodies are checked without recursion, however deep they are nested."""
     nested: list[Any] = []
     for _ in range(100_000):
         nested = [nested]

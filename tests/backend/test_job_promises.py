@@ -1,4 +1,4 @@
-"""What jobs promise to those who ask at once, again, later, or of a machine without a GPU."""
+"""Guarantees of jobs: idempotency, retries, attempts, crash counts, leases and estimates."""
 
 import threading
 import time
@@ -64,7 +64,7 @@ def test_of_two_equal_jobs_resumed_at_once_one_is_queued(
 
     def lock_and_wait(*arguments: Any) -> Job:
         row = real(*arguments)
-        with suppress(threading.BrokenBarrierError):  # SQLite lets nobody else in
+        with suppress(threading.BrokenBarrierError):  # SQLite has one writer
             meeting.wait(0.5)
         return row
 

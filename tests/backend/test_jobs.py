@@ -1,4 +1,4 @@
-"""Jobs: asked once, done once, by real worker processes that are killed in between."""
+"""Submission of jobs, and execution by worker processes that are killed."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def test_the_next_worker_continues_a_killed_one_and_computes_nothing_twice(
     jobs_store: Store,
 ) -> None:
     folder = jobs_store.settings.data_dir
-    job = submit(jobs_store, "measure", NEWLINE)  # no worker has ever run here
+    job = submit(jobs_store, "measure", NEWLINE)  # before the first worker
     assert job.state == "queued"
     with running_worker(folder) as first:
         wait_until(lambda: job_table.get_job(jobs_store, job.id).done >= 3, "three units")
@@ -53,7 +53,7 @@ def test_the_next_worker_continues_a_killed_one_and_computes_nothing_twice(
     done = job_table.get_job(jobs_store, job.id)
     assert done.done == done.total == half.total
     lines = computed_units(folder)
-    # The unit in flight may have been begun twice; what was committed never is.
+    # The unit in flight may be computed twice, a committed one never.
     assert half.total <= len(lines) <= half.total + 1
     assert len(set(lines)) == half.total
     frame = heat(jobs_store, CORPUS, 0, HeatRequest(measure="p_token", model="s1", step=0))

@@ -1,4 +1,4 @@
-"""A server and workers as a person starts them, which are killed and started again."""
+"""A server and workers that are killed and restarted."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from tests.workers import wait_until
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
-    """State and parent of a process, None if there is none."""
+    """State and parent of a process, None if there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -35,12 +35,12 @@ def is_alive(pid: int) -> bool:
 def _read(pid: int, name: str) -> bytes:
     try:
         return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:  # it ended while we looked
+    except OSError:  # the process ended meanwhile
         return b""
 
 
 def children(pid: int, word: str) -> list[int]:
-    """Living children of a process whose command line has a word."""
+    """Running children of a process with a word in their command line."""
     return [
         child
         for child in _pids()
@@ -52,12 +52,12 @@ def children(pid: int, word: str) -> list[int]:
 
 
 def computing(worker: int) -> list[int]:
-    """The process that computes for a worker, if there is one now."""
+    """The child process that computes for a worker, if there is one."""
     return children(worker, "spawn_main")
 
 
 def users(folder: Path) -> list[int]:
-    """Living processes of the program over a data directory, however they came to be."""
+    """Running processes of the program over a data directory."""
     mark = f"QUANTA_DATA_DIR={folder}\0".encode()
     return [
         pid
@@ -67,7 +67,7 @@ def users(folder: Path) -> list[int]:
 
 
 class Fleet:
-    """A server with its own worker, and one worker more, over one store.
+    """A server with its worker, and one more worker, over one store.
 
     Attributes:
         kills: how many workers, or computing processes alone, were killed: each may have had one
@@ -83,7 +83,7 @@ class Fleet:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Start what does not run."""
+        """Start the processes that do not run."""
         for name, arguments in {
             "server": ("serve", "--port", str(self.port)),
             "worker": ("worker",),
@@ -101,12 +101,12 @@ class Fleet:
                     )
 
     def workers(self) -> list[int]:
-        """The worker beside the server, and the other one."""
+        """The worker beside the server, and the other worker."""
         server, worker = (self._running[name].pid for name in ("server", "worker"))
         return [*children(server, "--with-parent"), worker]
 
     def kill(self, what: str, rng: random.Random) -> None:
-        """Kill some of it: `server`, `worker`, `both`, or `child` (what computes, alone)."""
+        """Kill processes: `server`, `worker`, `both`, or `child` (only the computing process)."""
         workers = self.workers()
         if what == "child":
             targets = [child for worker in workers for child in computing(worker)]
@@ -114,7 +114,7 @@ class Fleet:
             self.kills += len(targets)
         else:
             chosen = workers if what == "both" else [rng.choice(workers)]
-            # The server's own worker ends with it, in the middle of what it does.
+            # The server's worker ends with it, during a unit.
             chosen = workers[:-1] if what == "server" else chosen
             self.kills += len(chosen)
             servers = [self._running["server"].pid] if what in {"server", "both"} else []
@@ -124,7 +124,7 @@ class Fleet:
         for target in targets:
             try:
                 os.kill(target, signal.SIGKILL)
-            except ProcessLookupError:  # it was the child of one that is dead by now
+            except ProcessLookupError:  # its parent was killed before
                 continue
         wait_until(lambda: not any(is_alive(target) for target in targets), "the end of the killed")
         # A process is a zombie before its last thread has ended: only then is it seen as ended, and
@@ -134,7 +134,7 @@ class Fleet:
                 process.wait(timeout=240)
 
     def end(self) -> None:
-        """End everything as a person does, and wait for that."""
+        """End all processes in order and wait for them."""
         for process in self._running.values():
             if process.poll() is None:
                 process.terminate()
@@ -144,7 +144,7 @@ class Fleet:
 
 @contextmanager
 def fleet(folder: Path, **settings: str) -> Iterator[Fleet]:
-    """Run a fleet that is ended with the block, whatever happens in it."""
+    """Run a fleet until the end of the block."""
     processes = Fleet(folder, settings)
     try:
         yield processes

@@ -1,4 +1,4 @@
-"""A queue of small jobs of every kind, all different, over a miniature store."""
+"""A queue of small, different jobs of each kind, over a miniature store."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Request = tuple[str, dict[str, Any]]
 
 
 def _evaluate(number: int) -> Request:
-    # Every place without measures, then each again with them: never the same job.
+    # All checkpoints without measures, then with them: never the same job.
     step = (*FIRST_STEPS, 2000)[number // len(MODELS) % 9]
     measures = ("rank", "entropy") if number // len(MODELS) // 9 % 2 else ()
     return "evaluate", {
@@ -83,7 +83,7 @@ def _phase_diagram(number: int) -> Request:
 
 
 Kinds = tuple[Callable[[int], Request], ...]
-# One request of each kind for every number; a further kind is one more line.
+# One request of each kind for every number.
 QUICK: Kinds = (
     _evaluate,
     _discover,
@@ -91,13 +91,13 @@ QUICK: Kinds = (
     _import,
     _phase_diagram,
 )
-# Those that compile the search for curves, which takes a process ten seconds.
+# Kinds that compile the curve search, which takes a process ten seconds.
 ALL: Kinds = (*QUICK, _paste, _classify)
 
 
 @dataclass(frozen=True)
 class Queue:
-    """So many jobs, one kind after the other."""
+    """A number of jobs, of one kind after the other."""
 
     count: int
     kinds: Kinds
@@ -112,7 +112,7 @@ def _classified(number: int) -> str:
 
 
 def _write_losses(store: Store, queue: Queue) -> None:
-    """Put files where import jobs read them: losses of random models, a file for each job."""
+    """Write files to import: losses of random models, one file for each job."""
     folder = files.imports_folder(store)
     folder.mkdir(parents=True, exist_ok=True)
     columns = [
@@ -126,7 +126,7 @@ def _write_losses(store: Store, queue: Queue) -> None:
 
 
 def build(store: Store, folder: Path, queue: Queue) -> None:
-    """Make what a queue needs: a suite, corpora, and evaluations on some.
+    """Build the inputs of a queue: a suite, corpora, and some evaluations.
 
     Args:
         store: an empty store.

