@@ -1,8 +1,8 @@
-"""Errors that a person can act on; app/ maps each to an HTTP status, the CLI to exit code 2."""
+"""Errors with a remedy; app/ maps each to an HTTP status, the CLI to exit code 2."""
 
 
 class QuantaError(Exception):
-    """Something a person can repair: `problem` names the value, `remedy` what to do next."""
+    """An error that the user can fix: `problem` names the value, `remedy` the next step."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}. {remedy}")
@@ -11,7 +11,7 @@ class QuantaError(Exception):
 
 
 class NotFoundError(QuantaError):
-    """An id or name that the store does not hold."""
+    """An id or name that is not in the store."""
 
 
 class InvalidInputError(QuantaError):
@@ -23,7 +23,7 @@ class InvalidInputError(QuantaError):
 
 
 class ConflictError(QuantaError):
-    """A request that contradicts what is stored: another use of a key, or a state that forbids."""
+    """A request that conflicts with the store: a key in use, or a state that forbids it."""
 
 
 class NotReadyError(QuantaError):
@@ -35,8 +35,8 @@ class StoreError(QuantaError):
 
 
 class StoreBusyError(StoreError):
-    """The database is locked by another program, or does not answer: it passes."""
+    """The database is locked by another program or does not answer; retry later."""
 
 
 class StoreFullError(StoreError):
-    """There is no room on the disk for what was to be written; nothing of it was."""
+    """The disk is full; nothing was written."""

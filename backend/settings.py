@@ -11,7 +11,7 @@ from backend.errors import InvalidInputError
 
 
 class Settings(BaseSettings):
-    """What a person may set; every field is documented in the README."""
+    """Settings of the program; the README documents each."""
 
     model_config = SettingsConfigDict(env_prefix="QUANTA_", extra="ignore")
 
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
         """SQLAlchemy URL of the store: the embedded SQLite file unless one is set."""
         if not self.database_url:
             return f"sqlite:///{(self.data_dir / 'quanta.sqlite').resolve()}"
-        # Plain postgresql:// would pick a driver that is not shipped.
+        # Plain postgresql:// would select a driver that is not installed.
         for scheme in ("postgresql://", "postgres://"):
             if self.database_url.startswith(scheme):
                 return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
@@ -39,12 +39,12 @@ class Settings(BaseSettings):
 
     @property
     def cache_dir(self) -> Path:
-        """Where rebuildable, memory-mapped caches live."""
+        """Folder of memory-mapped caches, which can be rebuilt."""
         return self.data_dir / "cache"
 
     @property
     def hub_dir(self) -> Path:
-        """Where weights fetched from a hub are kept, `hub_cache_gb` of them."""
+        """Folder of weights downloaded from a hub, at most `hub_cache_gb`."""
         return self.data_dir / "hub"
 
 
@@ -53,7 +53,7 @@ def settings() -> Settings:
     """Return the process's settings, read once.
 
     Raises:
-        InvalidInputError: a variable has a value that it cannot take.
+        InvalidInputError: a variable has an invalid value.
     """
     try:
         return Settings()

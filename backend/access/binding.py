@@ -1,4 +1,4 @@
-"""Which addresses are this machine's own, and which a server may bind without a token."""
+"""Loopback addresses, and addresses that a server may bind without a token."""
 
 from ipaddress import IPv6Address, ip_address
 
@@ -23,11 +23,11 @@ def is_loopback(host: str) -> bool:
 
 
 def check_bind(settings: Settings, has_admin_token: bool = False) -> None:
-    """Refuse an address that others can reach while no token protects the server.
+    """Check that an address that other machines can reach is protected by a token.
 
     Args:
-        settings: where to bind, and QUANTA_TOKEN.
-        has_admin_token: whether the store holds a live token that may do everything.
+        settings: the host to bind, and QUANTA_TOKEN.
+        has_admin_token: whether the store holds an active admin token.
 
     Raises:
         InvalidInputError: `settings.host` is not loopback and there is no admin token.

@@ -1,8 +1,7 @@
-"""Random secrets that are shown once, stored as digests, and compared in constant time.
+"""Random secrets that are shown once, stored as digests and compared in constant time.
 
-A credential reads `qx_SELECTOR_SECRET`. The selector is public: rows are found by it, so that no
-database index ever compares a secret. The secret has 256 random bits; a plain SHA-256 is enough
-for it, as there is nothing to guess.
+A credential has the form `qx_SELECTOR_SECRET`. Rows are looked up by the public selector, so that
+no database index compares secrets. The secret has 256 random bits, so a plain SHA-256 is enough.
 """
 
 import hashlib
@@ -17,9 +16,9 @@ LINK_PREFIX = "ql"
 MAX_SECRET_BYTES = 1024
 _SECRET_BYTES = 32
 _SELECTOR_BYTES = 6
-_FORM = re.compile(rb"(?P<prefix>q[xsl])_(?P<selector>[0-9a-f]{12})_[A-Za-z0-9_-]{43}")
-# What a sent secret is compared with when there is no row, so that both take as long.
-_NOBODY = "0" * 64
+_FORMAT = re.compile(rb"(?P<prefix>q[xsl])_(?P<selector>[0-9a-f]{12})_[A-Za-z0-9_-]{43}")
+# Compared with a secret when there is no row, so that both cases take the same time.
+_NO_DIGEST = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,9 @@ def new_credential(prefix: str) -> Credential:
     return Credential(selector, f"{prefix}_{selector}_{secrets.token_urlsafe(_SECRET_BYTES)}")
 
 
-def parse_selector(sent: bytes, prefix: str) -> str | None:
-    """Return the public part of a credential, None if it is none with this prefix."""
-    match = _FORM.fullmatch(sent) if len(sent) <= MAX_SECRET_BYTES else None
+def parse_selector(secret: bytes, prefix: str) -> str | None:
+    """Return the selector of a credential, None if it has another form or prefix."""
+    match = _FORMAT.fullmatch(secret) if len(secret) <= MAX_SECRET_BYTES else None
     if match is None or match["prefix"].decode() != prefix:
         return None
     return match["selector"].decode()
@@ -50,21 +49,21 @@ def digest(secret: bytes) -> str:
 
 
 def bound_digest(secret: bytes, key: bytes) -> str:
-    """Return the HMAC-SHA-256 of a secret under the token that it stands for."""
+    """Return the HMAC-SHA-256 of a secret under its token's key."""
     return hmac.new(key, secret, hashlib.sha256).hexdigest()
 
 
-def is_same_digest(found: str, stored: str | None) -> bool:
+def is_same_digest(computed: str, stored: str | None) -> bool:
     """Compare two digests in constant time; `stored` is None where there is no row."""
-    is_equal = hmac.compare_digest(found.encode(), (stored or _NOBODY).encode())
+    is_equal = hmac.compare_digest(computed.encode(), (stored or _NO_DIGEST).encode())
     return is_equal and stored is not None
 
 
-def is_expected_secret(sent: bytes, expected: str) -> bool:
-    """Compare a sent secret with a configured one, in a time that tells nothing of either.
+def is_expected_secret(secret: bytes, expected: str) -> bool:
+    """Compare a secret with a configured one in constant time.
 
-    Digests are compared, because comparing two strings of different length shows that length.
+    Digests are compared, because comparing strings of different lengths reveals the length.
     """
-    if not expected or len(sent) > max(MAX_SECRET_BYTES, len(expected.encode())):
+    if not expected or len(secret) > max(MAX_SECRET_BYTES, len(expected.encode())):
         return False
-    return is_same_digest(digest(sent), digest(expected.encode()))
+    return is_same_digest(digest(secret), digest(expected.encode()))

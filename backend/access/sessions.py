@@ -1,7 +1,7 @@
-"""Login sessions and one-time login links: a cookie's or a link's secret for a token.
+"""Login sessions and one-time login links.
 
-The store keeps only an HMAC of the secret under the token that it stands for. Nobody who reads
-the database can make a cookie from it, and what a token opened ends with it.
+The store holds only an HMAC of the cookie's or link's secret under its token. The database does not
+reveal valid cookies, and the sessions of a token end with the token.
 """
 
 from datetime import datetime, timedelta
@@ -20,8 +20,8 @@ SESSION_LIFE = timedelta(days=7)
 LINK_LIFE = timedelta(minutes=10)
 
 
-def _binding(store: Store, token: AccessToken | None) -> bytes | None:
-    """Return the key of a token's sessions; None: no key, so that nothing can match."""
+def _hmac_key(store: Store, token: AccessToken | None) -> bytes | None:
+    """Return the HMAC key of a token's sessions; None if there is no token to match."""
     if token is not None:
         return token.digest.encode()
     return store.settings.token.encode() or None
@@ -31,34 +31,34 @@ def _insert(
     store: Store, session: Session, holder: Holder, prefix: str, expires_at: datetime
 ) -> str:
     token = session.get_one(AccessToken, holder.token_id) if holder.token_id else None
-    key = _binding(store, token)
+    key = _hmac_key(store, token)
     assert key is not None, "a holder has a token"
-    made = credentials.new_credential(prefix)
+    credential = credentials.new_credential(prefix)
     row = LoginSession(
-        selector=made.selector,
-        digest=credentials.bound_digest(made.text.encode(), key),
+        selector=credential.selector,
+        digest=credentials.bound_digest(credential.text.encode(), key),
         token_id=holder.token_id,
         is_link=prefix == credentials.LINK_PREFIX,
         expires_at=min(expires_at, holder.expires_at or expires_at),
     )
     session.add(row)
-    return made.text
+    return credential.text
 
 
 def create_session(store: Store, holder: Holder) -> str:
-    """Start a session for a token's holder; return what the cookie carries.
+    """Start a session for a token's holder; return the cookie's secret.
 
-    The value is always new: one that a browser brought along, perhaps planted, is never taken.
+    The secret is always new, so that a planted cookie (session fixation) is never used.
     """
     with store.begin() as session:
         session.execute(delete(LoginSession).where(LoginSession.expires_at <= now()))
         return _insert(store, session, holder, credentials.SESSION_PREFIX, now() + SESSION_LIFE)
 
 
-def _found(
-    store: Store, session: Session, sent: bytes, prefix: str
+def _find_session(
+    store: Store, session: Session, secret: bytes, prefix: str
 ) -> tuple[LoginSession, Holder] | None:
-    selector = credentials.parse_selector(sent, prefix)
+    selector = credentials.parse_selector(secret, prefix)
     if selector is None:
         return None
     row = session.scalar(
@@ -68,61 +68,65 @@ def _found(
         )
     )
     token = session.get(AccessToken, row.token_id) if row and row.token_id else None
-    key = _binding(store, token)
-    found = credentials.bound_digest(sent, key or b"none")
+    key = _hmac_key(store, token)
+    computed = credentials.bound_digest(secret, key or b"none")
     stored = row.digest if row and key else None
-    if not credentials.is_same_digest(found, stored) or row is None or utc(row.expires_at) <= now():
+    if (
+        not credentials.is_same_digest(computed, stored)
+        or row is None
+        or utc(row.expires_at) <= now()
+    ):
         return None
     holder = active_holder(token) if row.token_id else ADMIN_OF_SETTINGS
     return None if holder is None else (row, holder)
 
 
-def authenticate_session(store: Store, sent: bytes) -> Holder | None:
-    """Return whose session a cookie is, None if it is none, has expired or its token ended."""
+def authenticate_session(store: Store, secret: bytes) -> Holder | None:
+    """Return the holder of a cookie's session, None if it is invalid or has expired."""
     with store.session() as session:
-        found = _found(store, session, sent, credentials.SESSION_PREFIX)
-    return found[1] if found else None
+        match = _find_session(store, session, secret, credentials.SESSION_PREFIX)
+    return match[1] if match else None
 
 
-def delete_session(store: Store, sent: bytes) -> None:
-    """End the session of a cookie; one that is unknown is no fault."""
+def delete_session(store: Store, secret: bytes) -> None:
+    """End the session of a cookie; an unknown cookie is ignored."""
     with store.begin() as session:
-        found = _found(store, session, sent, credentials.SESSION_PREFIX)
-        if found:
-            session.delete(found[0])
+        match = _find_session(store, session, secret, credentials.SESSION_PREFIX)
+        if match:
+            session.delete(match[0])
 
 
 def create_login_link(store: Store) -> str:
-    """Return the secret of a link that logs in once, as the holder of QUANTA_TOKEN.
+    """Return the secret of a one-time login link for QUANTA_TOKEN.
 
     Raises:
-        InvalidInputError: there is no QUANTA_TOKEN.
+        InvalidInputError: QUANTA_TOKEN is not set.
     """
     if not store.settings.token:
-        raise InvalidInputError("there is no QUANTA_TOKEN to log in with", "Set it", "token")
+        raise InvalidInputError("QUANTA_TOKEN is not set", "Set it to use login links", "token")
     with store.begin() as session:
         return _insert(
             store, session, ADMIN_OF_SETTINGS, credentials.LINK_PREFIX, now() + LINK_LIFE
         )
 
 
-def redeem_login_link(store: Store, sent: bytes) -> Holder | None:
-    """Use up a one-time link; None if it is unknown, has expired or was used."""
+def redeem_login_link(store: Store, secret: bytes) -> Holder | None:
+    """Use a one-time link and return its holder; None if it is unknown, expired or used."""
     with store.begin() as session:
-        found = _found(store, session, sent, credentials.LINK_PREFIX)
-        if found is None:
+        match = _find_session(store, session, secret, credentials.LINK_PREFIX)
+        if match is None:
             return None
-        # Of two at the same moment one deletes the row, and the other one deletes none.
-        used = delete(LoginSession).where(LoginSession.id == found[0].id)
+        # Of two concurrent requests only one deletes the row.
+        statement = delete(LoginSession).where(LoginSession.id == match[0].id)
         connection = session.connection()
-        return found[1] if connection.execute(used).rowcount == 1 else None
+        return match[1] if connection.execute(statement).rowcount == 1 else None
 
 
-def csrf_token(sent: bytes) -> str:
-    """Return what forms of a session must send back: made from the cookie, of no use as one."""
-    return credentials.bound_digest(b"csrf", sent)
+def csrf_token(cookie: bytes) -> str:
+    """Return the CSRF token of a session's forms, derived from its cookie by an HMAC."""
+    return credentials.bound_digest(b"csrf", cookie)
 
 
-def is_valid_csrf_token(sent: str, cookie: bytes) -> bool:
-    """Compare a form's token with its session's, in constant time."""
-    return credentials.is_same_digest(sent, csrf_token(cookie))
+def is_valid_csrf_token(token: str, cookie: bytes) -> bool:
+    """Compare a form's CSRF token with its session's in constant time."""
+    return credentials.is_same_digest(token, csrf_token(cookie))

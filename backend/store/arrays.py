@@ -1,7 +1,6 @@
-"""Arrays in SQL: one array, one row, little-endian and checksummed.
+"""Arrays in SQL: one array per row, little-endian, with a checksum.
 
-The checksum covers dtype, shape and bytes, so that a row that was cut short, or read with the
-wrong type, is refused instead of shown.
+The checksum covers dtype, shape and bytes, so that truncated or corrupt rows are refused.
 """
 
 import hashlib
@@ -26,7 +25,7 @@ STORED_DTYPES = frozenset(
         "float64",
     }
 )
-# float16 tops out at 65,504 nats; a loss beyond this bound is a broken model, not a measurement.
+# The largest float16 is 65,504; a loss beyond this bound comes from a broken model.
 MAX_LOSS_NATS = 60_000.0
 
 
@@ -46,10 +45,10 @@ def _checksum(dtype: str, shape: list[int], data: bytes) -> str:
 
 
 def columns(array: NDArray[Any]) -> dict[str, Any]:
-    """Return the column values that hold `array`.
+    """Return the column values of `array`.
 
     Raises:
-        ValueError: a dtype that the store does not use.
+        ValueError: the store does not support its dtype.
     """
     dtype = array.dtype.name
     if dtype not in STORED_DTYPES:
@@ -68,22 +67,22 @@ def read(row: ArrayRow, what: str) -> NDArray[Any]:
     """Return the array of a row, read-only.
 
     Raises:
-        StoreError: the bytes are not those that were stored.
+        StoreError: the bytes do not match the checksum.
     """
     if _checksum(row.dtype, row.shape, row.data) != row.checksum:
         raise StoreError(
             f"the stored array of {what} does not match its checksum",
-            "The database file is damaged: restore it from a backup",
+            "The database is damaged; restore a backup",
         )
     flat = np.frombuffer(row.data, np.dtype(row.dtype).newbyteorder("<"))
     return flat.reshape(row.shape)
 
 
 def stored_losses(losses_nats: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Return losses as the store keeps them: float16, |error| <= max(1e-3 nats, 5e-4 x loss).
+    """Return losses as float16, with |error| <= max(1e-3 nats, 5e-4 x loss).
 
     Raises:
-        ValueError: a loss is not finite, negative, or beyond what float16 holds.
+        ValueError: a loss is not finite, negative, or too large for float16.
     """
     bad = ~(np.isfinite(losses_nats) & (losses_nats >= 0) & (losses_nats < MAX_LOSS_NATS))
     if bad.any():
@@ -92,4 +91,4 @@ def stored_losses(losses_nats: NDArray[np.float32]) -> NDArray[np.float16]:
             f"loss {index} is {losses_nats.flat[index]}, want finite, >= 0 and < {MAX_LOSS_NATS:g} "
             "nats; check the checkpoint's weights"
         )
-    return np.abs(losses_nats.astype(np.float16))  # zeros have no sign
+    return np.abs(losses_nats.astype(np.float16))  # -0.0 becomes 0.0

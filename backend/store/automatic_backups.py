@@ -1,4 +1,4 @@
-"""The backup that is taken of an embedded store before its schema changes."""
+"""Automatic backups of an embedded store before its schema changes."""
 
 import os
 from datetime import UTC, datetime
@@ -13,18 +13,18 @@ _MARK = ".backup-"
 
 
 def timestamp() -> str:
-    """Return the present time as it stands in file names; names sort as times do."""
+    """Return the current time for file names, which sort by time."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 def automatic_backups(store_file: Path) -> list[Path]:
     """Return the automatic backups of a store, oldest first."""
-    found = store_file.parent.glob(f"{store_file.name}{_MARK}*-*Z")
-    return sorted(found, key=lambda path: path.name.rpartition("-")[2])
+    paths = store_file.parent.glob(f"{store_file.name}{_MARK}*-*Z")
+    return sorted(paths, key=lambda path: path.name.rpartition("-")[2])
 
 
 def embedded_file(engine: Engine) -> Path | None:
-    """Return the file of an embedded store; None for a server, or a store in memory."""
+    """Return the file of an embedded store; None for a server or an in-memory store."""
     name = engine.url.database
     if engine.dialect.name != "sqlite" or not name or name == ":memory:":
         return None
@@ -32,17 +32,17 @@ def embedded_file(engine: Engine) -> Path | None:
 
 
 def back_up_before_migration(engine: Engine, newest: str) -> Path | None:
-    """Copy an embedded store that is about to be migrated; keep the newest few copies.
+    """Copy an embedded store before a migration; keep the newest copies.
 
     Args:
-        engine: of the store.
-        newest: the revision that it is migrated to.
+        engine: engine of the store.
+        newest: target revision of the migration.
 
     Returns:
-        The copy; None if there is nothing to lose: no file, no schema yet, or migrated meanwhile.
+        The copy; None without a file or a schema, or if another process has migrated it.
 
     Raises:
-        StoreFullError: there is no room for it, so that nothing was migrated.
+        StoreFullError: there is no disk space for the copy.
     """
     path = embedded_file(engine)
     if path is None or not path.is_file() or path.stat().st_size == 0:
@@ -53,7 +53,7 @@ def back_up_before_migration(engine: Engine, newest: str) -> Path | None:
             return None
         check_room(path.parent, snapshot.n_bytes)
         target = path.with_name(f"{path.name}{_MARK}{revision}-{timestamp()}")
-        # Under its own name it is whole, whatever ends in between.
+        # Renamed when complete, so that an interruption leaves no partial backup.
         part = path.with_name(f".quanta-{target.name}.part")
         snapshot.write(part)
         os.replace(part, target)

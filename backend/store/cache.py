@@ -1,9 +1,8 @@
-"""Prediction-major, memory-mapped caches under the data directory.
+"""Prediction-major, memory-mapped caches in the data directory.
 
-Never the truth: each file is named by the hash of what it holds, rebuilt from SQL if it is
-missing, and written beside its name and then moved, so that a half-written file is never read. A
-suite that is still being evaluated makes a new file for every view in between: beyond
-`QUANTA_CACHE_GB`, what no process has opened for longest is removed.
+Each file is named by the hash of its contents, rebuilt from SQL if missing, and renamed when
+complete, so that a partial file is never read. A suite that is being evaluated makes a new file
+for each view; beyond `QUANTA_CACHE_GB` the least recently opened files are removed.
 """
 
 import fcntl
@@ -26,34 +25,34 @@ from backend.store.keys import bytes_key
 
 _log = logging.getLogger("quanta.cache")
 MAX_OPEN = 512
-# A page looks at dozens of them: that each is still there is asked now and then.
-SEEN_SECONDS = 2.0
-_seen: dict[tuple[str, str], tuple[float, NDArray[Any]]] = {}
+# A page opens dozens of caches; check at most this often that a file still exists.
+RECHECK_SECONDS = 2.0
+_open_arrays: dict[tuple[str, str], tuple[float, NDArray[Any]]] = {}
 Fill = Callable[[NDArray[Any]], None]
 
 
 def cache_name(kind: str, *keys: str) -> str:
-    """Return the file name of a cache that holds the results named by `keys`, in that order."""
+    """Return the file name of a cache of the results named by `keys`, in this order."""
     return f"{kind}-{bytes_key('|'.join(keys).encode())[:32]}.npy"
 
 
 def memory_map(
     store: Store, name: str, shape: tuple[int, ...], dtype: str, fill: Fill
 ) -> NDArray[Any]:
-    """Return a read-only memory map, built by `fill` (which writes into the array) if missing."""
+    """Return a read-only memory map; `fill` writes the array if the file is missing."""
     folder = store.settings.cache_dir
-    place = (str(folder), name)
-    seen, array = _seen.get(place, (-math.inf, None))
-    if array is not None and time.monotonic() - seen < SEEN_SECONDS:
+    key = (str(folder), name)
+    checked_at, array = _open_arrays.get(key, (-math.inf, None))
+    if array is not None and time.monotonic() - checked_at < RECHECK_SECONDS:
         return array
-    array = _mapped(store, folder, name, shape, dtype, fill)
-    if len(_seen) >= MAX_OPEN:
-        _seen.clear()
-    _seen[place] = (time.monotonic(), array)
+    array = _open_or_build(store, folder, name, shape, dtype, fill)
+    if len(_open_arrays) >= MAX_OPEN:
+        _open_arrays.clear()
+    _open_arrays[key] = (time.monotonic(), array)
     return array
 
 
-def _mapped(
+def _open_or_build(
     store: Store, folder: Path, name: str, shape: tuple[int, ...], dtype: str, fill: Fill
 ) -> NDArray[Any]:
     path = folder / name
@@ -63,22 +62,22 @@ def _mapped(
             remove_orphan_parts(folder)
             _build(path, shape, dtype, fill)
             _evict(folder, path, int(store.settings.cache_gb * 1e9))
-        with suppress(FileNotFoundError):  # another process made room just now
-            return _opened(os.path.abspath(path))
+        with suppress(FileNotFoundError):  # another process evicted it
+            return _open(os.path.abspath(path))
 
 
 def _evict(folder: Path, newest: Path, budget: int) -> None:
-    """Remove the files opened longest ago until the others take no more than `budget` bytes.
+    """Remove the least recently opened files until at most `budget` bytes are left.
 
-    A process that has one mapped goes on reading it; the disk gets its bytes back afterwards.
+    Processes that have mapped a removed file can still read it.
     """
-    found = []
+    files = []
     for path in folder.glob("*.npy"):
         with suppress(FileNotFoundError):  # another process evicts too
-            facts = path.stat()
-            found.append((facts.st_mtime_ns, facts.st_size, path))
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found, key=lambda item: item[0]):
+            status = path.stat()
+            files.append((status.st_mtime_ns, status.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files, key=lambda item: item[0]):
         if total <= budget:
             break
         if path != newest:
@@ -88,17 +87,17 @@ def _evict(folder: Path, newest: Path, budget: int) -> None:
 
 
 @lru_cache(maxsize=MAX_OPEN)
-def _opened(path: str) -> NDArray[Any]:
-    with suppress(OSError):  # a read-only disk: then nothing is evicted either
+def _open(path: str) -> NDArray[Any]:
+    with suppress(OSError):  # a read-only disk, where nothing is evicted
         os.utime(path)
-    # A plain view: indexing numpy's memmap subclass costs microseconds an element.
+    # A plain array: indexing numpy's memmap subclass costs microseconds for each element.
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def remove_orphan_parts(folder: Path) -> None:
-    """Remove parts of caches whose program has ended; one that is being written is locked."""
+    """Remove partial caches of ended programs; those being written are locked."""
     for part in folder.glob("*.part"):
-        with suppress(OSError):  # another removes it too, or its program has just moved it
+        with suppress(OSError):  # removed or renamed meanwhile
             descriptor = os.open(part, os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,19 +106,19 @@ def remove_orphan_parts(folder: Path) -> None:
                 os.close(descriptor)
 
 
-def _part(path: Path) -> tuple[int, str]:
-    """Return a new file beside a path, and the lock that says that it is being written."""
+def _create_part(path: Path) -> tuple[int, str]:
+    """Return (locked descriptor, path) of a new temporary file beside a path."""
     while True:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
         fcntl.flock(handle, fcntl.LOCK_EX)
-        # Another may have found it between its making and its lock.
+        # Another process may have removed it before it was locked.
         if os.fstat(handle).st_nlink:
             return handle, temporary
         os.close(handle)
 
 
 def _build(path: Path, shape: tuple[int, ...], dtype: str, fill: Fill) -> None:
-    handle, temporary = _part(path)
+    handle, temporary = _create_part(path)
     try:
         array = np.lib.format.open_memmap(temporary, "w+", dtype=np.dtype(dtype), shape=shape)
         fill(array)

@@ -1,4 +1,4 @@
-"""One hash over everything that was computed: arrays, labels, scores; no ids, no times."""
+"""Hash of all results: arrays, labels and scores, without ids and times."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ _CLUSTER_SCORES = (
 
 
 def _array_rows(session: Session) -> Iterator[tuple[str, Any]]:
-    """Yield (name without ids, row with its array) of every stored array."""
+    """Yield (name without ids, row) of every stored array."""
     joined: list[tuple[str, Any, Any]] = [
         ("tokens", TokenChunk, (Corpus, Corpus.id == TokenChunk.corpus_id)),
         ("losses", LossChunk, (Evaluation, Evaluation.id == LossChunk.evaluation_id)),

@@ -1,6 +1,6 @@
-"""What a database or a disk refused, in words: full, locked, or gone.
+"""Database and disk errors as errors with a remedy: full, locked or disconnected.
 
-A write that meets one of these is rolled back whole: what was committed before stays.
+The failed write is rolled back; earlier commits remain.
 """
 
 import errno
@@ -19,18 +19,18 @@ _FULL_STATES = frozenset({"53100"})
 
 
 def disk_full(what: str) -> StoreFullError:
-    """Return the error of a disk without room."""
+    """Return the error of a full disk."""
     return StoreFullError(
-        f"there is no room left on the disk ({what})",
-        "Free some space (`quanta prune` shows what nothing refers to), then run this again; "
-        "what was finished is kept",
+        f"the disk is full ({what})",
+        "Free some space (`quanta prune` lists unused objects), then run this again; finished "
+        "work is kept",
     )
 
 
 def _locked(what: str) -> StoreBusyError:
     return StoreBusyError(
         f"another program is writing to the database ({what})",
-        "Wait for that one, then run this again; what is finished is kept",
+        "Wait for it, then run this again; finished work is kept",
     )
 
 
@@ -41,10 +41,10 @@ def _of_sqlite(error: sqlite3.Error) -> StoreError | None:
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return _locked(str(error))
     if name.startswith("SQLITE_IOERR"):
-        # A full disk can show as a failed write, sync or growth of a mapped file.
+        # A full disk can appear as a failed write, sync or growth of a mapped file.
         return StoreFullError(
             f"the disk refused to read or write the database ({error}, {name})",
-            "See that the disk has room and is in order, run `quanta check`, then try again",
+            "Check the disk and its free space, run `quanta check`, then try again",
         )
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return StoreError(
@@ -63,17 +63,13 @@ def _of_postgresql(error: DBAPIError) -> StoreError | None:
     if state in _BUSY_STATES or (state or "").startswith("08") or (state is None and lost):
         return StoreBusyError(
             f"the connection to the database was lost ({str(error.orig).strip()})",
-            "See that the database server runs, then run this again; what is finished is kept",
+            "Check that the database server is running, then run this again; finished work is kept",
         )
     return None
 
 
 def as_store_error(error: BaseException) -> StoreError | None:
-    """Return a full disk, a lock or a lost connection as an error with a remedy.
-
-    Returns:
-        None for any other error.
-    """
+    """Return the `StoreError` of a full disk, a lock or a lost connection, else None."""
     if isinstance(error, StoreBusyError | StoreFullError):
         return error
     if isinstance(error, DBAPIError):

@@ -1,6 +1,6 @@
-"""Who uses a data directory: every program that opened the store, or a restore alone.
+"""Lock of a data directory: shared by programs that open the store, exclusive for a restore.
 
-The operating system lets go of a lock however its program ends.
+The operating system releases the lock when the program ends.
 """
 
 import fcntl
@@ -15,17 +15,17 @@ LOCK = "store.lock"
 
 
 def lock_shared(folder: Path) -> int | None:
-    """Note that this process uses the store; returns what to close when it no longer does.
+    """Lock the store for use; return the descriptor to close when it is no longer used.
 
     Returns:
-        None where no file can be made.
+        None where the lock file cannot be created.
 
     Raises:
-        StoreBusyError: a restore is going on.
+        StoreBusyError: a restore is running.
     """
     try:
         descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError:  # a read-only disk: nobody restores there
+    except OSError:  # a read-only disk, where no restore can run
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -39,7 +39,7 @@ def lock_shared(folder: Path) -> int | None:
 
 @contextmanager
 def lock_exclusive(folder: Path) -> Iterator[None]:
-    """Keep every other program out until the end of the block.
+    """Lock out every other program until the end of the block.
 
     Raises:
         StoreBusyError: a server, a worker or another command uses the store.
@@ -56,8 +56,8 @@ def lock_exclusive(folder: Path) -> Iterator[None]:
 
 
 def store_in_use(folder: Path | str) -> StoreBusyError:
-    """Return the refusal of what cannot be done while others use the store."""
+    """Return the error of an operation that needs exclusive use of the store."""
     return StoreBusyError(
         f"a server, a worker or another quanta command uses {folder}",
-        "End `quanta serve`, `quanta worker` and other commands on it, then run this again",
+        "Stop `quanta serve`, `quanta worker` and other commands on it, then run this again",
     )

@@ -1,4 +1,4 @@
-"""Content keys: a result is named by the hash of its inputs, parameters and code version."""
+"""Content keys: the hash of a result's inputs, parameters and code version."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# One version per stage: raise it when the stage's numbers change, and old results stay as they are.
+# Increase a stage's version when its numbers change; old results are kept under their old keys.
 VERSIONS = {
     "corpus": 1,
     "evaluation": 1,

@@ -1,4 +1,4 @@
-"""Copies of SQLite files that are in use: consistent, checked, on disk, or not there at all."""
+"""Consistent, checked and synced copies of SQLite files that are in use."""
 
 import os
 import shutil
@@ -18,10 +18,10 @@ MARGIN_BYTES = 16 << 20
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Refuse to begin what would fill the disk.
+    """Check that a folder has room for `needed` bytes.
 
     Raises:
-        StoreFullError: names the bytes needed and available.
+        StoreFullError: it has not; the message gives the needed and available bytes.
     """
     available = shutil.disk_usage(folder).free
     if needed + MARGIN_BYTES > available:
@@ -31,7 +31,7 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file or a folder's list of names is on the disk."""
+    """Flush a file or a folder's entries to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -40,19 +40,19 @@ def sync(path: Path) -> None:
 
 
 def private_file(path: Path) -> None:
-    """Create an empty file that its owner alone can read.
+    """Create an empty file that only its owner can read.
 
     Raises:
-        FileExistsError: there is one.
+        FileExistsError: the file exists.
     """
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
 
 
 def quick_check(connection: sqlite3.Connection, what: str) -> None:
-    """Refuse a damaged file.
+    """Check a file with SQLite's quick_check.
 
     Raises:
-        StoreError: says what SQLite found.
+        StoreError: the file is damaged.
     """
     try:
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -71,10 +71,10 @@ def schema_revision(connection: sqlite3.Connection) -> str | None:
 
 
 class Snapshot:
-    """A SQLite file as it was at one moment, however much is written to it meanwhile.
+    """A consistent snapshot of a SQLite file.
 
-    It is read inside one transaction, so that a writer in between neither shows in the copy nor
-    makes the copying begin again.
+    It is read in one transaction, so that concurrent writers neither appear in the copy nor restart
+    it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,11 +113,11 @@ class Snapshot:
         return schema_revision(self._connection)
 
     def write(self, target: Path, advance: Advance = lambda _: None) -> None:
-        """Write the copy: one file, mode 0600, checked and on the disk, or none.
+        """Write the copy atomically: one checked and synced file of mode 0600.
 
         Args:
-            target: a name that is free.
-            advance: told how many more bytes are copied.
+            target: path of a file that does not exist.
+            advance: receives the number of newly copied bytes.
 
         Raises:
             StoreError: the copy is damaged.
@@ -130,8 +130,8 @@ class Snapshot:
             sync(target.parent)
         except BaseException as error:
             target.unlink(missing_ok=True)
-            if (fault := as_store_error(error)) is not None:
-                raise fault from error
+            if (store_error := as_store_error(error)) is not None:
+                raise store_error from error
             raise
 
     def _copy(self, target: Path, advance: Advance) -> None:
@@ -150,7 +150,7 @@ class Snapshot:
 
 
 def settle(connection: sqlite3.Connection) -> None:
-    """Bring everything into the one file: no log stays beside it.
+    """Merge the write-ahead log into the file.
 
     Raises:
         sqlite3.OperationalError: another connection uses the file.

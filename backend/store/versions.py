@@ -1,9 +1,8 @@
-"""One name for everything that read-only pages show: it changes when any of that does.
+"""Version of the data behind read-only pages; it changes whenever the data does.
 
-Results are immutable, so that a few numbers of the tables that name them tell of any change;
-annotations and the words on suites, which people change, are among them. Jobs, workers, tokens and
-sessions are not, nor what is stored a document at a time (measures), nor experiments: what shows
-those must not be remembered under this name.
+Results are immutable, so a few counts and maxima of their tables detect any change; annotations and
+descriptions of suites, which people edit, are included. Jobs, workers, tokens, sessions, measures
+and experiments are not tracked: responses that show them must not be cached by version.
 """
 
 import threading
@@ -29,13 +28,13 @@ from backend.store.tables import (
     Tokenizer,
 )
 
-# A row that was deleted and made again has another time even where it has the same id.
-_MADE: tuple[Any, ...] = (Suite, Tokenizer, Checkpoint, Corpus, Selection, Clustering)
+# A row that was deleted and recreated has another time, even with the same id.
+_CREATED: tuple[Any, ...] = (Suite, Tokenizer, Checkpoint, Corpus, Selection, Clustering)
 _COMPLETED: tuple[Any, ...] = (Evaluation, CurveSet, Similarity, Discovery)
 TRACKED = frozenset(
-    one.__tablename__ for one in (*_MADE, *_COMPLETED, Model, Annotation, ClusterCurve)
+    table.__tablename__ for table in (*_CREATED, *_COMPLETED, Model, Annotation, ClusterCurve)
 )
-# Rows of these are written with, or before, a row of those that are seen.
+# Rows of these tables are committed with, or before, a row of a tracked table.
 TRACKED_WITH_PARENT = frozenset(
     {
         *("document", "token_chunk", "loss_chunk", "curve_chunk", "similarity_stripe"),
@@ -55,7 +54,7 @@ UNTRACKED = frozenset(
             "login_session",
         ),
         *("measure_chunk", "target_loss"),
-        # Their pages follow runs that go on.
+        # Their pages show runs in progress.
         *("experiment", "experiment_cell", "experiment_array"),
     }
 )
@@ -65,19 +64,19 @@ _SNAPSHOT = text("SELECT pg_current_snapshot()::text")
 
 
 def _numbers() -> Select[Any]:
-    asked: list[Any] = []
-    for one in (*_MADE, *_COMPLETED):
-        asked.append(select(func.count(), func.max(one.id), func.max(one.created_at)))
-    for one in _COMPLETED:
-        asked.append(select(func.count(one.completed_at), func.max(one.completed_at)))
-    asked += [
+    queries: list[Any] = []
+    for table in (*_CREATED, *_COMPLETED):
+        queries.append(select(func.count(), func.max(table.id), func.max(table.created_at)))
+    for table in _COMPLETED:
+        queries.append(select(func.count(table.completed_at), func.max(table.completed_at)))
+    queries += [
         select(func.count(Checkpoint.location)),
         select(func.sum(func.length(Suite.description))),
         select(func.count(), func.max(Model.id)),
         select(func.count(), func.max(ClusterCurve.cluster_id)),
     ]
     columns: list[Any] = []
-    for query in asked:
+    for query in queries:
         froms = query.get_final_froms()
         for column in query.selected_columns:
             columns.append(select(column).select_from(*froms).scalar_subquery())
@@ -85,10 +84,10 @@ def _numbers() -> Select[Any]:
 
 
 class Versions:
-    """Names the present state of a store.
+    """Current version of a store.
 
-    A database says for little whether anybody has committed since it was last asked; only then the
-    tables are looked at. Jobs commit often, which does not change the name.
+    A cheap query detects commits since the last call; only then the tables are read. Jobs commit
+    often without changing the version.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -96,10 +95,10 @@ class Versions:
         self._numbers = _numbers()
         self._lock = threading.Lock()
         self._watch: PoolProxiedConnection | None = None
-        self._seen: tuple[int | str, str] | None = None
+        self._latest: tuple[int | str, str] | None = None
 
     def current(self) -> str:
-        """Return the name of what the store holds now.
+        """Return the version of the store.
 
         Raises:
             DBAPIError: the database does not answer.
@@ -107,24 +106,24 @@ class Versions:
         if self._engine.dialect.name != "sqlite":
             return self._current(
                 self._snapshot()
-            )  # a server that is away keeps nobody else waiting
+            )  # no lock: an unreachable server must not block other threads
         with self._lock:
             return self._current(self._commits())
 
     def _current(self, mark: int | str) -> str:
-        # The mark was asked for before the tables are: a commit in between is seen the next time.
-        seen = self._seen
-        if seen is None or seen[0] != mark:
-            seen = self._seen = (mark, self._read())
-        return seen[1]
+        # The mark is older than the tables: a commit in between is detected at the next call.
+        latest = self._latest
+        if latest is None or latest[0] != mark:
+            latest = self._latest = (mark, self._read())
+        return latest[1]
 
     def _snapshot(self) -> str:
-        """Return which transactions of a PostgreSQL server are visible: the same, the same rows."""
+        """Return the visible transactions of a PostgreSQL server, which determine the rows."""
         with self._engine.connect() as connection:
             return str(connection.scalar(_SNAPSHOT))
 
     def _commits(self) -> int:
-        # A connection of its own: the number counts what others have committed.
+        # A separate connection: data_version counts commits of other connections.
         if self._watch is None:
             self._watch = self._engine.raw_connection()
         cursor = self._watch.cursor()

@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_room_repairs_it(store: Stor
     limited(store)
     fault = as_store_error(raised(lambda: small_corpus(store)))
     assert isinstance(fault, StoreFullError)
-    assert "no room left" in fault.problem
+    assert "disk is full" in fault.problem
     assert "quanta prune" in fault.remedy
     with store.session() as session:
         assert session.scalars(select(Corpus)).all() == []
@@ -188,7 +188,7 @@ def run(monkeypatch: pytest.MonkeyPatch, error: Exception) -> int:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("SQLITE_FULL", "no room left on the disk"),
+        ("SQLITE_FULL", "the disk is full"),
         ("SQLITE_IOERR_WRITE", "disk refused"),
         ("SQLITE_BUSY", "another program is writing"),
     ],
@@ -303,4 +303,4 @@ def test_a_job_on_a_full_disk_says_so(store: Store, monkeypatch: pytest.MonkeyPa
     unit = ["checkpoint", "m", 0]
     _, failure, _ = unit_runner.perform("{}", "a-worker", "a-job", "measure", {}, unit)
     assert failure is not None
-    assert "no room left" in failure[0]
+    assert "disk is full" in failure[0]

@@ -156,7 +156,7 @@ def test_a_backup_that_fails_leaves_the_old_file_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", failing)
-    with pytest.raises(StoreFullError, match="no room left"):
+    with pytest.raises(StoreFullError, match="disk is full"):
         make_backup(embedded, folder / "a.quanta", NOTHING, force=True)
     assert [p.name for p in folder.iterdir()] == ["a.quanta"]
     assert (folder / "a.quanta").read_text() == "mine"
@@ -362,7 +362,7 @@ def test_a_served_store_is_backed_up_and_not_restored(embedded: Settings, tmp_pa
         assert json.loads(made.stdout)["manifest"]["database"] == "sqlite"
         refused = quanta(embedded.data_dir, "restore", str(file), "--json")
         assert refused.returncode == 2
-        assert "End `quanta serve`" in refused.stderr
+        assert "Stop `quanta serve`" in refused.stderr
     done = quanta(embedded.data_dir, "restore", str(file), "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["migrated"] is False

@@ -129,7 +129,7 @@ def test_a_job_on_a_full_disk_reports_it_and_continues_with_space(
         print(f"full disk: {view.state} while full ({view.problem}), then {ended.state}")
         assert ended.done >= view.done
         if ended.state == "failed":
-            assert "no room left" in str(ended.problem)
+            assert "disk is full" in str(ended.problem)
             assert "prune" in str(ended.remedy)
             resume(store, job)
             wait_until(lambda: has_ended(store, job), "the rest")
