@@ -26,7 +26,7 @@ class DocumentChunk:
 
 @dataclass(frozen=True)
 class ChunkSpan:
-    """Which predictions one chunk holds."""
+    """Range of the predictions of one chunk."""
 
     chunk: int
     first_prediction: int
@@ -34,7 +34,7 @@ class ChunkSpan:
 
 
 def chunk_spans(session: Session, corpus: Corpus) -> list[ChunkSpan]:
-    """Return the spans of all chunks; without text, each has `chunk_predictions` but the last."""
+    """Return the spans of all chunks; without text all but the last have `chunk_predictions`."""
     if not corpus.has_text:
         starts = range(0, corpus.n_predictions, corpus.chunk_predictions)
         return [

@@ -29,7 +29,7 @@ class LossBlock:
 
 @dataclass(frozen=True)
 class SuiteLosses:
-    """All finished evaluations of a suite on a corpus, with their losses, mapped."""
+    """All finished evaluations of a suite on a corpus, with their memory-mapped losses."""
 
     evaluations: Sequence[Evaluation]
     values: NDArray[np.float16]
@@ -49,7 +49,7 @@ def suite_losses(store: Store, session: Session, corpus: Corpus, suite: Suite) -
     """Return the losses of a suite on a corpus.
 
     Raises:
-        NotReadyError: nothing is evaluated there yet.
+        NotReadyError: the suite is not evaluated on the corpus.
     """
     return losses_of(store, corpus, suite, list_evaluations(session, corpus, suite))
 
@@ -74,12 +74,13 @@ def losses(store: Store, corpus: str, suite: str, first: int, limit: int) -> Los
     """Return losses of predictions first … first + limit - 1.
 
     Raises:
-        NotFoundError, NotReadyError: an unknown name, or nothing evaluated.
-        InvalidInputError: a limit out of range.
+        NotFoundError: an unknown corpus or suite.
+        NotReadyError: the suite is not evaluated on the corpus.
+        InvalidInputError: the limit is out of range.
     """
     check_limit(limit, MAX_ROWS)
     with store.session() as session:
-        home = corpus_named(session, corpus)
-        found = suite_losses(store, session, home, suite_named(session, suite))
-        columns = tuple((e.checkpoint.model.name, e.checkpoint.step) for e in found.evaluations)
-    return LossBlock(first, columns, np.array(found.values[first : first + limit]))
+        corpus_row = corpus_named(session, corpus)
+        block = suite_losses(store, session, corpus_row, suite_named(session, suite))
+        columns = tuple((e.checkpoint.model.name, e.checkpoint.step) for e in block.evaluations)
+    return LossBlock(first, columns, np.array(block.values[first : first + limit]))

@@ -1,4 +1,4 @@
-"""Stored losses: from chunks, or prediction-major through the cache."""
+"""Stored losses, from chunks or from the prediction-major cache."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from backend.store.cache import cache_name, memory_map
 from backend.store.database import Store
 from backend.store.tables import Corpus, CurveChunk, CurveSet, Evaluation, LossChunk
 
-# What each score is stored as; classes and flags are small integers.
+# Stored dtype of each score; classes and flags are small integers.
 SCORE_DTYPES = {
     "curve_class": "uint8",
     "total_drop": "float16",
@@ -54,11 +54,11 @@ def _chunk_losses(session: Session, evaluation: Evaluation, chunk: int) -> NDArr
 def loss_matrix(
     store: Store, corpus: Corpus, evaluations: Sequence[Evaluation]
 ) -> NDArray[np.float16]:
-    """Return losses (nats) of finished evaluations, shape (predictions, evaluations), mapped."""
+    """Return memory-mapped losses (nats), shape (predictions, evaluations)."""
 
     def fill(array: NDArray[Any]) -> None:
         first = 0
-        # Chunk by chunk: each page of the file is written once, not once a checkpoint.
+        # Chunk by chunk, so that each page of the file is written once.
         for chunk in range(corpus.n_chunks):
             with store.session() as session:
                 parts = [_chunk_losses(session, e, chunk) for e in evaluations]
@@ -72,7 +72,7 @@ def loss_matrix(
 
 
 def curve_scores(store: Store, curve_set: CurveSet, name: str) -> NDArray[Any]:
-    """Return one score (or the class) of all predictions of a finished curve set, mapped."""
+    """Return one score (or the class) of all predictions of a finished curve set."""
 
     def fill(array: NDArray[Any]) -> None:
         first = 0

@@ -20,12 +20,12 @@ def validate_measures(names: Sequence[str]) -> tuple[str, ...]:
     """Return measure names without repeats, in their canonical order.
 
     Raises:
-        InvalidInputError: a name that is not a stored measure.
+        InvalidInputError: a name is not a stored measure.
     """
     for name in names:
         if name not in MEASURES:
             raise InvalidInputError(
-                f"measure {name!r} is not one that can be stored",
+                f"measure {name!r} cannot be stored",
                 f"Choose from {', '.join(MEASURES)}; the loss is always stored",
                 "measures",
             )
@@ -33,23 +33,23 @@ def validate_measures(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def stored_measure(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Return a measure as the store keeps it: ranks as uint16, entropies as float16 nats."""
+    """Return a measure in its stored dtype: ranks as uint16, entropies as float16 nats."""
     assert name in MEASURES, name
     return values.astype(np.uint16 if name == "rank" else np.float16)
 
 
 def stored_chunks(session: Session, evaluation: Evaluation) -> dict[int, set[str]]:
-    """Return the measures that each chunk of an evaluation has, by the present code."""
+    """Return the measures of each chunk of an evaluation, at the current code version."""
     rows = session.execute(
         select(MeasureChunk.chunk, MeasureChunk.name).where(
             MeasureChunk.evaluation_id == evaluation.id,
             MeasureChunk.version == VERSIONS["measures"],
         )
     )
-    found: dict[int, set[str]] = {}
+    measures: dict[int, set[str]] = {}
     for chunk, name in rows:
-        found.setdefault(chunk, set()).add(name)
-    return found
+        measures.setdefault(chunk, set()).add(name)
+    return measures
 
 
 def chunk_measure(

@@ -7,50 +7,50 @@ from backend.errors import InvalidInputError
 
 
 def parse_cursor(cursor: str | None) -> int:
-    """Return the offset that a cursor stands for.
+    """Return the offset of a cursor, 0 for None.
 
     Raises:
-        InvalidInputError: it is not one that this program gave.
+        InvalidInputError: the cursor is not valid.
     """
     if cursor is None:
         return 0
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
         raise InvalidInputError(
-            f"cursor {cursor!r} is not valid", "Leave it out to begin at the start", "cursor"
+            f"cursor {cursor!r} is not valid", "Omit it to start from the first page", "cursor"
         )
     return int(cursor)
 
 
 def parse_tail_cursor(cursor: str | None) -> int | None:
-    """Return how many rows a cursor into a growing list says are left, None for the first page.
+    """Return the number of rows from a tail cursor to the end, None for the first page.
 
     Raises:
-        InvalidInputError: it is not one that this program gave.
+        InvalidInputError: the cursor is not valid.
     """
     return None if cursor is None else parse_cursor(cursor)
 
 
-def tail_page(n_rows: int, left: int | None, limit: int) -> tuple[int, str | None]:
-    """Return (offset of a page of a list to which rows are added in front, cursor of the next).
+def tail_page(n_rows: int, n_left: int | None, limit: int) -> tuple[int, str | None]:
+    """Return (offset of a page, cursor of the next page) of a list with new rows in front.
 
-    A cursor counts from the end, so that a row that comes meanwhile shows no other one twice.
+    The cursor counts from the end, so that new rows neither repeat nor shift others.
     """
-    here = n_rows if left is None else min(left, n_rows)
-    return n_rows - here, str(here - limit) if here > limit else None
+    remaining = n_rows if n_left is None else min(n_left, n_rows)
+    return n_rows - remaining, str(remaining - limit) if remaining > limit else None
 
 
-def check_limit(limit: int, most: int) -> int:
-    """Return `limit` if it is 1..most.
+def check_limit(limit: int, maximum: int) -> int:
+    """Return `limit` if it is from 1 to `maximum`.
 
     Raises:
-        InvalidInputError: it is not.
+        InvalidInputError: it is out of range.
     """
-    if not 1 <= limit <= most:
-        raise InvalidInputError(f"limit is {limit}", f"Choose 1 to {most}", "limit")
+    if not 1 <= limit <= maximum:
+        raise InvalidInputError(f"limit is {limit}", f"Choose 1 to {maximum}", "limit")
     return limit
 
 
 def paginate(rows: Sequence[Any], offset: int, limit: int) -> tuple[Sequence[Any], str | None]:
-    """Return (rows of this page, cursor of the next)."""
+    """Return (rows of the page, cursor of the next page)."""
     end = offset + limit
     return rows[offset:end], str(end) if end < len(rows) else None

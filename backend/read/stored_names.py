@@ -1,4 +1,4 @@
-"""Names of what is stored, for forms."""
+"""Names of stored suites, corpora and models, for forms."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from backend.store.tables import Corpus, Model, Suite
 
 @dataclass(frozen=True)
 class StoredNames:
-    """Names of suites, corpora and models, oldest first, each once."""
+    """Unique names of suites, corpora and models, oldest first."""
 
     suites: tuple[str, ...]
     corpora: tuple[str, ...]
@@ -18,7 +18,7 @@ class StoredNames:
 
 
 def stored_names(store: Store) -> StoredNames:
-    """Return the names of what is stored."""
+    """Return the names of stored suites, corpora and models."""
     with store.session() as session:
         return StoredNames(
             suites=tuple(session.scalars(select(Suite.name).order_by(Suite.id))),

@@ -1,4 +1,4 @@
-"""Stored sums of curve sets: one array a chunk, added up to exact aggregates.
+"""Stored sums of curve sets: one array per chunk, added up to exact aggregates.
 
 In arrays of sums the first column is a number of predictions, the others are sums of losses (nats)
 at the points of the axis.
@@ -20,14 +20,14 @@ from backend.store.tables import CurveChunk, CurveSet
 HISTOGRAM = "tally_histogram"  # uint32 (points, bins)
 CLASSES = "tally_classes"  # float64 (classes, 1 + points)
 UNITS = "tally_units"  # float64 (documents, 1 + points)
-INDUCTION = "tally_induction"  # float64 (1, 1 + points), no row where there are no tokens
+INDUCTION = "tally_induction"  # float64 (1, 1 + points), absent without tokens
 TALLIES = (HISTOGRAM, CLASSES, UNITS, INDUCTION)
 
 N_RESAMPLES = 1000
 
 
 def parts(session: Session, curve_set: CurveSet, name: str) -> Iterator[NDArray[Any]]:
-    """Yield one tally of every chunk, in order."""
+    """Yield the tally `name` of every chunk, in order."""
     rows = session.scalars(
         select(CurveChunk)
         .where(CurveChunk.curve_set_id == curve_set.id, CurveChunk.name == name)
@@ -41,17 +41,17 @@ def parts(session: Session, curve_set: CurveSet, name: str) -> Iterator[NDArray[
 
 
 def total(session: Session, curve_set: CurveSet, name: str) -> NDArray[Any]:
-    """Return the sum of one tally over all chunks; counts in int64."""
-    found: NDArray[Any] | None = None
+    """Return the sum of the tally `name` over all chunks; counts in int64."""
+    result: NDArray[Any] | None = None
     for part in parts(session, curve_set, name):
         wide = part.astype(np.int64 if part.dtype.kind == "u" else np.float64)
-        found = wide if found is None else found + wide
-    assert found is not None, (curve_set.key, name)
-    return found
+        result = wide if result is None else result + wide
+    assert result is not None, (curve_set.key, name)
+    return result
 
 
 def has_tallies(session: Session, curve_set: CurveSet) -> bool:
-    """Whether a curve set was made by a version that keeps tallies."""
+    """Return whether a curve set has tallies; older versions stored none."""
     first = select(CurveChunk.chunk).where(
         CurveChunk.curve_set_id == curve_set.id, CurveChunk.name == HISTOGRAM
     )
@@ -59,7 +59,7 @@ def has_tallies(session: Session, curve_set: CurveSet) -> bool:
 
 
 def histogram(store: Store, curve_set: CurveSet, n_bins: int) -> NDArray[np.int64]:
-    """Return how many predictions have a loss in each fine bin, shape (points, n_bins), mapped."""
+    """Return the number of predictions in each loss bin, shape (points, n_bins)."""
 
     def fill(array: NDArray[Any]) -> None:
         with store.session() as session:
@@ -70,12 +70,12 @@ def histogram(store: Store, curve_set: CurveSet, n_bins: int) -> NDArray[np.int6
 
 
 def units(session: Session, curve_set: CurveSet) -> NDArray[np.float64]:
-    """Return the sums of every unit of the bootstrap: documents, in order."""
+    """Return the sums of every bootstrap unit (document), in order."""
     return np.concatenate(list(parts(session, curve_set, UNITS)))
 
 
 def resampled_means(store: Store, curve_set: CurveSet) -> NDArray[np.float64]:
-    """Return mean losses of documents drawn with replacement (nats), seed 0, mapped.
+    """Return bootstrap means over documents (nats), seed 0.
 
     Rows are resamples, columns points of the axis.
     """
@@ -86,7 +86,7 @@ def resampled_means(store: Store, curve_set: CurveSet) -> NDArray[np.float64]:
         with store.session() as session:
             sums = units(session, curve_set)
         means = sums[:, 1:] / sums[:, :1]
-        # A mean of 0 cannot be resampled to a positive one; NaN marks what is missing.
+        # Resamples with a mean of 0 are left out; NaN marks their rows.
         drawn = resampled(means, sums[:, 0], n_bootstrap=len(array), seed=0)
         array[:] = np.nan
         array[: len(drawn)] = drawn

@@ -1,7 +1,7 @@
-"""Which bytes of a document's text each of its tokens stands for.
+"""Byte spans of tokens in the text of a document.
 
-Tokens of a byte-level tokenizer are the text itself, cut into pieces, and so their lengths are
-their places. Others (SentencePiece's first space, normalised text) are asked of the tokenizer.
+Tokens of a byte-level tokenizer concatenate to the text, so their lengths give their spans. For
+others (SentencePiece's first space, normalised text) the tokenizer gives the offsets.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from backend.store.tables import Tokenizer
 
 @dataclass(frozen=True)
 class Spans:
-    """Bytes `starts[i]` … `ends[i] - 1` of a text are token i; both never fall.
+    """Token i is bytes `starts[i]` … `ends[i] - 1` of a text; both are non-decreasing.
 
     Tokens that share a character may share bytes; a token without text has none.
     """
@@ -45,12 +45,12 @@ def _clipped(starts: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> S
 
 
 class TokenPlaces:
-    """Finds the places of tokens in texts of one tokenizer."""
+    """Finder of token spans in texts of one tokenizer."""
 
     def __init__(self, data: bytes, words: Vocabulary) -> None:
         self._data = data
-        # All entries in one array: a document's tokens are joined without a loop over them. The
-        # last, empty entry stands for every id that the vocabulary does not have.
+        # One array of all entries, so that a document's tokens are joined without a loop. The last,
+        # empty entry is for ids that are not in the vocabulary.
         self._bytes = np.frombuffer(b"".join(words.bytes), np.uint8)
         self._lengths = np.array([*map(len, words.bytes), 0], np.int64)
         self._starts = np.cumsum(self._lengths) - self._lengths
@@ -63,9 +63,9 @@ class TokenPlaces:
         return tokenizer
 
     def spans(self, ids: NDArray[Any], text: bytes) -> Spans:
-        """Return the places of `ids` in `text`, the UTF-8 that they were made from.
+        """Return the spans of `ids` in `text`, the UTF-8 from which they were tokenized.
 
-        The text may end before the tokens do (spaces cut off) or after them (inside a character).
+        The text may be shorter than the tokens (stripped spaces) or longer (a cut character).
         """
         entries = np.minimum(ids, len(self._lengths) - 1).astype(np.int64)
         lengths = self._lengths[entries]
@@ -76,20 +76,19 @@ class TokenPlaces:
         common = min(size, len(text))
         if np.array_equal(joined[:common], np.frombuffer(text, np.uint8)[:common]):
             return _clipped(starts, ends, len(text))
-        return self._asked(ids, lengths, text)
+        return self._tokenizer_spans(ids, lengths, text)
 
-    def _asked(self, ids: NDArray[Any], lengths: NDArray[np.int64], text: bytes) -> Spans:
+    def _tokenizer_spans(self, ids: NDArray[Any], lengths: NDArray[np.int64], text: bytes) -> Spans:
         encoding = self._tokenizer.encode(text.decode(), add_special_tokens=False)
         places = _byte_offsets(text)
         same = _common_length(ids.tolist(), encoding.ids)
         chars = np.array(encoding.offsets[:same], np.int64).reshape(same, 2)
-        # A byte that is a token of its own may be given no width in characters: it is there for
-        # the whole of its character.
+        # A single-byte token may have width 0 in characters: it spans its whole character.
         narrow = (chars[:, 0] == chars[:, 1]) & (lengths[:same] > 0)
         last = np.minimum(chars[:, 1] + narrow, len(places) - 1)
         starts, ends = places[chars[:, 0]], places[last]
-        # The end of a text that was cut may be tokenised otherwise than before: what is left
-        # follows, each token as long as its own text.
+        # The end of a cut text may be tokenized differently: append the remaining tokens by their
+        # lengths.
         after = np.cumsum(lengths[same:]) + (ends[-1] if same else 0)
         return _clipped(
             np.concatenate([starts, after - lengths[same:]]),
@@ -113,8 +112,8 @@ _by_vocabulary: dict[int, TokenPlaces] = {}
 
 
 def token_places(session: Session, tokenizer_id: int) -> TokenPlaces:
-    """Return the finder of places of a stored tokenizer's tokens, one a process."""
-    words = vocabulary(session, tokenizer_id)  # kept for the life of the process
+    """Return the span finder of a stored tokenizer, one per process."""
+    words = vocabulary(session, tokenizer_id)  # cached for the life of the process
     if id(words) not in _by_vocabulary:
         data = session.scalars(select(Tokenizer.json).where(Tokenizer.id == tokenizer_id)).one()
         _by_vocabulary[id(words)] = TokenPlaces(data, words)

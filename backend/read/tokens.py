@@ -1,8 +1,7 @@
-"""Token ids as text for people: bytes, split characters, and what to print for each.
+"""Token ids as text: bytes, characters split over tokens, and the text to show for each.
 
-A byte-level token may hold only part of a character. Its bytes are then joined with its
-neighbours': the character is printed once, at the first of its tokens, and every token of it
-names the others.
+A byte-level token may hold only part of a character. Its bytes are then joined with those of its
+neighbours: the first token shows the character, and each of them lists all of them.
 """
 
 import json
@@ -23,7 +22,7 @@ BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """Return the printable stand-ins for bytes that byte-level BPE uses (GPT-2's table)."""
+    """Return GPT-2's map of printable characters to bytes, used by byte-level BPE."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in printable]
     return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
@@ -65,7 +64,7 @@ class Vocabulary:
     """The bytes of every token id of one tokenizer."""
 
     def __init__(self, tokenizer: HubTokenizer) -> None:
-        added = tokenizer.get_added_tokens_decoder()  # these are written as they are
+        added = tokenizer.get_added_tokens_decoder()  # stored as plain text
         size = tokenizer.get_vocab_size(with_added_tokens=True)
         texts = [tokenizer.id_to_token(i) or "" for i in range(size)]
         byte_level = _is_byte_level(tokenizer)
@@ -73,29 +72,29 @@ class Vocabulary:
             text.encode() if i in added else _token_bytes(text, byte_level)
             for i, text in enumerate(texts)
         ]
-        self._known: dict[int, Token] = {}
+        self._tokens: dict[int, Token] = {}
 
     def text(self, token_id: int) -> str:
-        """Return a token's own text; incomplete characters show as the replacement sign."""
+        """Return a token's own text; incomplete characters become replacement characters."""
         if not 0 <= token_id < len(self.bytes):
             return REPLACEMENT
         return self.bytes[token_id].decode("utf-8", errors="replace")
 
     def token(self, token_id: int) -> Token:
-        """Return one token out of context."""
-        if token_id not in self._known:
+        """Return a token without its context."""
+        if token_id not in self._tokens:
             text = self.text(token_id)
-            self._known[token_id] = Token(text=text, id=token_id, shown=text)
-        return self._known[token_id]
+            self._tokens[token_id] = Token(text=text, id=token_id, shown=text)
+        return self._tokens[token_id]
 
     def _is_whole(self, token_id: int) -> bool:
-        # An id beyond the vocabulary has no bytes, yet shows as one sign of its own.
+        # An id beyond the vocabulary has no bytes and shows as one replacement character.
         return REPLACEMENT not in self.token(token_id).text or not self._raw(token_id)
 
     def window(self, ids: Sequence[int], first: int, last: int) -> tuple[Token, ...]:
-        """Return tokens first..last (exclusive) of a document as `tokens` shows all of it.
+        """Return tokens first..last (exclusive) of a document, as `tokens` returns them.
 
-        A whole token is never joined, so the runs that cross an end stop at the next whole one.
+        Whole tokens are never joined, so joined runs end at the next whole token.
         """
         start, end = first, last
         while start > 0 and not self._is_whole(ids[start - 1]):
@@ -105,18 +104,18 @@ class Vocabulary:
         return self.tokens(ids[start:end])[first - start : last - start]
 
     def tokens(self, ids: Sequence[int]) -> tuple[Token, ...]:
-        """Return tokens as shown next to each other, split characters joined."""
-        shown: list[Token] = []
+        """Return consecutive tokens with split characters joined."""
+        joined: list[Token] = []
         start = 0
         while start < len(ids):
             if self._is_whole(ids[start]):
-                shown.append(self.token(ids[start]))
+                joined.append(self.token(ids[start]))
                 start += 1
                 continue
             end = self._whole_until(ids, start)
-            shown += self._joined(ids[start:end])
+            joined += self._joined(ids[start:end])
             start = end
-        return tuple(shown)
+        return tuple(joined)
 
     def _raw(self, token_id: int) -> bytes:
         return self.bytes[token_id] if 0 <= token_id < len(self.bytes) else b""
@@ -129,7 +128,7 @@ class Vocabulary:
             try:
                 joined.decode()
             except UnicodeDecodeError as error:
-                # Only a character cut off at the end can be completed by what follows.
+                # Only an incomplete character at the end can be completed by later tokens.
                 if error.end != len(joined) or error.reason != "unexpected end of data":
                     return start + 1
             else:
@@ -138,7 +137,7 @@ class Vocabulary:
 
     def _joined(self, ids: Sequence[int]) -> list[Token]:
         if len(ids) == 1:
-            # Part of a character whose other tokens are not there: cut off, or never valid.
+            # An incomplete character whose other tokens are missing, or invalid UTF-8.
             return [replace(self.token(ids[0]), part_of=(ids[0],))]
         whole = b"".join(self._raw(i) for i in ids).decode()
         members = tuple(ids)
@@ -151,7 +150,7 @@ _by_key: dict[str, Vocabulary] = {}
 
 
 def vocabulary(session: Session, tokenizer_id: int) -> Vocabulary:
-    """Return the vocabulary of a stored tokenizer, parsed once a process."""
+    """Return the vocabulary of a stored tokenizer, parsed once per process."""
     key = session.scalars(select(Tokenizer.key).where(Tokenizer.id == tokenizer_id)).one()
     if key not in _by_key:
         data = session.scalars(select(Tokenizer.json).where(Tokenizer.id == tokenizer_id)).one()

@@ -1,4 +1,4 @@
-"""Stored values as results show them: times as text, numbers that JSON can hold."""
+"""Conversion of stored values for results: times as text, finite numbers."""
 
 from datetime import datetime
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def format_utc(time: datetime) -> str:
-    """Return a time as people and programs read it (UTC)."""
+    """Return a UTC time in ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def finite_or_none(value: float) -> float | None:
-    """Return a number, None if it is not finite."""
+    """Return the value as a float, None if it is not finite."""
     return float(value) if np.isfinite(value) else None

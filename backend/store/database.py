@@ -46,16 +46,16 @@ def _masked(url: str) -> str:
 
 def _from_json(text: str | bytes) -> Any:
     try:
-        return orjson.loads(text)  # several times as fast; summaries are read at most requests
+        return orjson.loads(text)  # several times faster; most requests read summaries
     except orjson.JSONDecodeError:
-        return json.loads(text)  # which also reads what Python writes beyond JSON
+        return json.loads(text)  # also reads NaN and Infinity
 
 
 def make_engine(url: str) -> Engine:
     """Return an engine for `url`, with SQLite in WAL mode and foreign keys on.
 
     Raises:
-        StoreError: the URL cannot be read.
+        StoreError: the URL is not valid.
     """
     try:
         parsed = make_url(url)
@@ -63,8 +63,8 @@ def make_engine(url: str) -> Engine:
         engine = create_engine(parsed, pool_pre_ping=not is_sqlite, json_deserializer=_from_json)
     except (ArgumentError, ImportError) as error:  # ImportError: no driver of that name
         raise StoreError(
-            # Without what stands before the host: it may be a password.
-            f"QUANTA_DATABASE_URL {_masked(url)!r} is not a database URL that can be used",
+            # Masked up to the host: it may contain a password.
+            f"QUANTA_DATABASE_URL {_masked(url)!r} is not a usable database URL",
             "Use sqlite:///path or postgresql://user@host/database",
         ) from error
     if not is_sqlite:
@@ -76,10 +76,10 @@ def make_engine(url: str) -> Engine:
 
 
 def _migrations() -> Path:
-    # In a wheel the migrations lie inside the package; in a checkout, at the top.
+    # In a wheel the migrations are inside the package; in a checkout, at the top.
     here = Path(__file__).resolve().parent.parent
-    packed = here / "alembic"
-    return packed if packed.is_dir() else here.parent / "alembic"
+    packaged = here / "alembic"
+    return packaged if packaged.is_dir() else here.parent / "alembic"
 
 
 def alembic_config(engine: Engine) -> Config:
@@ -106,17 +106,17 @@ def revisions(engine: Engine) -> tuple[str | None, str]:
 
 @dataclass(frozen=True)
 class SchemaUpgrade:
-    """Whether the schema changed, and the copy of an embedded store from before that."""
+    """Result of an upgrade; `backup` is the copy of an embedded store made before it."""
 
     changed: bool
     backup: Path | None = None
 
 
 def check_revision(engine: Engine, revision: str | None) -> None:
-    """Refuse a schema that this program does not know.
+    """Check that this program knows a schema revision.
 
     Raises:
-        StoreError: the database was made by a newer program.
+        StoreError: a newer program wrote the database.
     """
     scripts = ScriptDirectory.from_config(alembic_config(engine)).walk_revisions()
     if revision is not None and revision not in {script.revision for script in scripts}:
@@ -127,12 +127,11 @@ def check_revision(engine: Engine, revision: str | None) -> None:
 
 
 def upgrade_schema(engine: Engine, *, with_backup: bool = True) -> SchemaUpgrade:
-    """Bring the database to the newest schema; an embedded one is copied first.
+    """Migrate the database to the newest schema; back up an embedded one first.
 
     Raises:
-        StoreError: the database was made by a newer program, or the migration failed; then it is
-            as it was.
-        StoreFullError: there is no room for the copy.
+        StoreError: a newer program wrote the database, or the migration failed and was rolled back.
+        StoreFullError: there is no disk space for the backup.
     """
     current, head = revisions(engine)
     if current == head:
@@ -149,13 +148,13 @@ def upgrade_schema(engine: Engine, *, with_backup: bool = True) -> SchemaUpgrade
 def _failed_migration(
     error: Exception, current: str | None, head: str, backup: Path | None
 ) -> StoreError:
-    fault = as_store_error(error)
-    kind = StoreError if fault is None else type(fault)
-    kept = f"; a copy from before is {backup}" if backup else ""
+    store_error = as_store_error(error)
+    kind = StoreError if store_error is None else type(store_error)
+    copy = f"; a copy from before is {backup}" if backup else ""
     return kind(
         f"the migration from revision {current} to {head} failed "
-        f"({fault.problem if fault else error}); the database is as it was{kept}",
-        fault.remedy if fault else "Use the version that wrote it, and report this",
+        f"({store_error.problem if store_error else error}); the database is as it was{copy}",
+        store_error.remedy if store_error else "Use the version that wrote it, and report this",
     )
 
 
@@ -163,10 +162,10 @@ class Store:
     """An open, migrated database.
 
     Attributes:
-        fence: called first in every transaction of `begin`; what it raises undoes the transaction.
-            A worker's refuses once the worker has lost its lease.
-        claims: makes this process the only one that computes what a name stands for, for as long
-            as the context lasts; None where nobody shares the work.
+        fence: called first in every transaction of `begin`; raises to roll it back. A worker's
+            fence raises once the worker has lost its lease.
+        claims: returns a context in which only this process computes the named result; None
+            without other workers.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -175,48 +174,48 @@ class Store:
         self.fence: Callable[[Session], None] | None = None
         self.claims: Callable[[str], AbstractContextManager[None]] | None = None
         self._sessions = sessionmaker(engine, expire_on_commit=False)
-        self._let_go: weakref.finalize[[int], Store] | None = None
+        self._release_lock: weakref.finalize[[int], Store] | None = None
         self._writing = threading.local()
 
     @property
     def is_writing(self) -> bool:
-        """Whether this thread is inside `begin`: another transaction would wait for itself."""
+        """Whether this thread is inside `begin`, where another transaction would deadlock."""
         return getattr(self._writing, "depth", 0) > 0
 
     def hold_lock(self, descriptor: int | None) -> None:
-        """Hold a lock for as long as this store is open."""
+        """Keep a lock until this store is closed."""
         if descriptor is not None:
-            self._let_go = weakref.finalize(self, os.close, descriptor)
+            self._release_lock = weakref.finalize(self, os.close, descriptor)
 
     def close(self) -> None:
-        """End all connections, so that the data directory can be changed by others."""
+        """Close all connections and release the lock of the data directory."""
         self.engine.dispose()
-        if self._let_go is not None:
-            self._let_go()
+        if self._release_lock is not None:
+            self._release_lock()
 
     def claim(self, name: str) -> AbstractContextManager[None]:
-        """Wait until no other worker computes what `name` stands for, then let none begin it.
+        """Return a context in which no other worker computes the result `name`.
 
-        What it stands for may be stored by then: look once inside.
+        The result may be stored by then; check again inside.
         """
         return nullcontext() if self.claims is None else self.claims(name)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """Yield a session that is rolled back unless its user commits."""
+        """Yield a session that is rolled back unless it is committed."""
         with self._sessions() as session:
             yield session
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        """Yield a session that commits at the end, all or nothing."""
+        """Yield a session that commits at the end."""
         self._writing.depth = getattr(self._writing, "depth", 0) + 1
         try:
             with self._sessions.begin() as session:
                 if self.fence is not None:
                     self.fence(session)
                 elif self.engine.dialect.name == "sqlite":
-                    # What is read first would else be old once its turn to write has come.
+                    # Lock before reading, so that reads are current when it writes.
                     session.connection().exec_driver_sql("BEGIN IMMEDIATE")
                 yield session
         finally:
@@ -227,7 +226,7 @@ def open_store(settings: Settings) -> Store:
     """Open the store, creating and migrating it if needed.
 
     Raises:
-        StoreBusyError: a backup is being restored into it.
+        StoreBusyError: a restore is running.
         StoreError: it cannot be opened or migrated.
     """
     os.makedirs(settings.data_dir, exist_ok=True)

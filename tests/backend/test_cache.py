@@ -45,7 +45,7 @@ def test_what_was_opened_longest_ago_goes_and_is_built_again(store: Store) -> No
     assert not (store.settings.cache_dir / "kind-2.npy").exists()
     assert (first == 0).all()
     assert calls == [0, 1, 2, 3, 4]
-    cache._opened.cache_clear()
+    cache._open.cache_clear()
     cache._open_arrays.clear()
     assert (made(store, 1, calls) == 1).all()
     assert calls == [0, 1, 2, 3, 4, 1]

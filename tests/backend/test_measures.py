@@ -102,7 +102,7 @@ def test_a_demo_without_measures_is_not_built(writable_store: Store) -> None:
 
 def test_an_unknown_measure_is_named() -> None:
     assert validate_measures(["entropy", "rank", "rank"]) == ("rank", "entropy")
-    with pytest.raises(InvalidInputError, match="'loss' is not one that can be stored"):
+    with pytest.raises(InvalidInputError, match="'loss' cannot be stored"):
         validate_measures(["loss"])
 
 
