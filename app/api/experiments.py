@@ -19,12 +19,7 @@ from backend.experiments.grokking.views import (
     PhaseDiagramView,
 )
 from backend.experiments.registry import KINDS
-from backend.experiments.views import (
-    CellDetail,
-    ExperimentDetail,
-    ExperimentPage,
-    PresetView,
-)
+from backend.experiments.views import CellDetail, ExperimentDetail, ExperimentPage, PresetView
 from backend.read.paging import parse_tail_cursor
 from backend.schemas.parameters import MAX_INTEGER
 

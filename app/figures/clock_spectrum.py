@@ -33,10 +33,7 @@ def spectrum_training_figure(view: ClockCell) -> go.Figure:
         "colorbar": {"thickness": 10, "outlinewidth": 0, "ticksuffix": " %", "nticks": 5},
     }
     decades = range(int(math.log10(steps[-1])) + 1)
-    ticks: Layout = {
-        "tickvals": list(decades),
-        "ticktext": [f"{10**power:,}" for power in decades],
-    }
+    ticks: Layout = {"tickvals": list(decades), "ticktext": [f"{10**power:,}" for power in decades]}
     layout: Layout = {
         "xaxis": axis("training step", showgrid=False, **ticks),
         "yaxis": axis("frequency k", showgrid=False, **frequency_ticks(view)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from app.figures.base import Layout, Trace, axis, end_label, figure
+from app.figures.training_curves import dotted_line
 from backend.experiments.grokking.views import (
     AccuracyPrediction,
     FractionCell,
@@ -89,26 +90,13 @@ def _phase_letters(view: PhaseDiagramView, threshold: Threshold) -> Trace:
     }
 
 
-def _dotted_line(x: list[float], y: list[float], name: str) -> Trace:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": x,
-        "y": y,
-        "name": name,
-        "line": {"width": 1, "dash": "dot"},
-        "hoverinfo": "skip",
-        "meta": {"role": "muted"},
-    }
-
-
 def _place_text(place: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in place.items())
 
 
 def prediction_figure(points: Sequence[AccuracyPrediction]) -> go.Figure:
     """Return predicted against real accuracy of every cell, with the diagonal."""
-    diagonal = _dotted_line([0, 1], [0, 1], "equal")
+    diagonal = dotted_line([0, 1], [0, 1], "equal")
     dots: Trace = {
         "type": "scatter",
         "mode": "markers",
@@ -130,7 +118,7 @@ def prediction_figure(points: Sequence[AccuracyPrediction]) -> go.Figure:
 
 def fraction_figure(cells: Sequence[FractionCell]) -> go.Figure:
     """Return the share of random training sets that force a line, one curve for each p."""
-    half = _dotted_line([0, 1], [0.5, 0.5], "one half")
+    half = dotted_line([0, 1], [0.5, 0.5], "one half")
     traces = [half]
     for i, cell in enumerate(cells):
         at = i / max(len(cells) - 1, 1)

@@ -8,11 +8,7 @@ from compute.grokking.phases import PHASE_NAMES
 SIDE, LEFT, TOP, BOTTOM, KEY = 34, 86, 14, 64, 150
 # Dark text is readable on all fills.
 FILLS = {"C": "#bfe6dc", "G": "#c3d8f7", "M": "#f6d3b8", "X": "#dfe3ea"}
-HATCHES = {
-    "G": "M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4",
-    "M": "M0,4 h8",
-    "X": "M0,0 l8,8 M8,0 l-8,8",
-}
+HATCHES = {"G": "M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4", "M": "M0,4 h8", "X": "M0,0 l8,8 M8,0 l-8,8"}
 STROKE = "#1a1c20"
 FONT = 'font-family="system-ui, sans-serif"'
 

@@ -41,11 +41,16 @@ def positive_values(values: Values) -> list[float | None]:
 def threshold_line(steps: Sequence[int], value: float, name: str) -> Trace:
     """Return a dotted horizontal line across a plot."""
     positive = [step for step in steps if step > 0] or [1]
+    return dotted_line([positive[0], positive[-1]], [value, value], name)
+
+
+def dotted_line(x: Sequence[float], y: Sequence[float], name: str) -> Trace:
+    """Return a thin dotted line without hover."""
     return {
         "type": "scatter",
         "mode": "lines",
-        "x": [positive[0], positive[-1]],
-        "y": [value, value],
+        "x": list(x),
+        "y": list(y),
         "name": name,
         "line": {"width": 1, "dash": "dot"},
         "hoverinfo": "skip",

@@ -35,7 +35,7 @@ from backend.experiments.grokking.views import (
     PhaseDiagramView,
     Threshold,
 )
-from backend.experiments.queries import list_experiments, load_cell, load_cell_array
+from backend.experiments.queries import list_experiments, load_cell, load_cell_of_kind
 from backend.experiments.views import CellDetail, ExperimentRow
 from backend.store.database import Store
 from compute.grokking.phases import PHASE_NAMES, PUBLISHED_GAP
@@ -316,7 +316,7 @@ def fraction_figures(store: StoreDep, experiment: ExperimentName) -> Response:
 @router.get("/figures/grokking/{experiment}/cells/{cell}")
 def training_figures(store: StoreDep, experiment: ExperimentName, cell: Cell) -> Response:
     """Return the training curves of one cell."""
-    detail = load_cell(store, experiment, cell)
-    path = load_cell_array(store, experiment, cell, "representation")
-    figures = cell_figures(detail, path, _load_theory(store, experiment, cell))
+    _, detail, arrays = load_cell_of_kind(store, PHASE_DIAGRAM, experiment, cell)
+    theory = _load_theory(store, experiment, cell)
+    figures = cell_figures(detail, arrays["representation"], theory)
     return Response(payload(figures), media_type="application/json")

@@ -1,7 +1,7 @@
 """The page of modular addition: the training of a transformer, and its circuit at one step."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -78,15 +78,15 @@ class ModularAdditionPage(PageContext):
     section: str = "experiments"
     runs: Runs
     query: ModularAdditionQuery
-    rows: list[NetworkRow]
-    number: int | None
-    view: ClockCell | None
-    name: str
-    settings: list[tuple[str, str]]
-    training: str
-    circuit: Circuit | None
-    circuit_source: str
-    choices: dict[str, list[Option]]
+    rows: tuple[NetworkRow, ...] = ()
+    number: int | None = None
+    view: ClockCell | None = None
+    name: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+    training: str = ""
+    circuit: Circuit | None = None
+    circuit_source: str = ""
+    choices: Mapping[str, list[Option]] = field(default_factory=dict)
 
 
 def _check_choice(name: str, value: int | None, options: Collection[int]) -> None:
@@ -178,7 +178,7 @@ def modular_addition(
     query = query.model_copy(update={"run": runs.current.id if runs.current else None})
     if runs.current is None:
         api = f"/api/v1/experiments?kind={MODULAR_ADDITION.name}"
-        return render(request, _empty_page(runs, query, api))
+        return render(request, ModularAdditionPage(runs=runs, query=query, api=api))
     run = runs.current
     detail = load_experiment(store, run.id)
     names = _network_names(detail)
@@ -190,11 +190,11 @@ def modular_addition(
     page = ModularAdditionPage(
         runs=runs,
         query=query,
-        rows=[NetworkRow(c.cell, names[c.cell], c.summary) for c in detail.cells],
+        rows=tuple(NetworkRow(c.cell, names[c.cell], c.summary) for c in detail.cells),
         number=number,
         view=view,
         name=names[view.detail.cell] if view else "",
-        settings=setting_rows(run, PLACE_NAMES),
+        settings=tuple(setting_rows(run, PLACE_NAMES)),
         training=figures + query_string(n=run.n_finished),
         circuit=circuit,
         circuit_source=f"{figures}/circuit{circuit_query.changed()}",
@@ -206,23 +206,6 @@ def modular_addition(
         ),
     )
     return render(request, page)
-
-
-def _empty_page(runs: Runs, query: ModularAdditionQuery, api: str) -> ModularAdditionPage:
-    return ModularAdditionPage(
-        runs=runs,
-        query=query,
-        rows=[],
-        number=None,
-        view=None,
-        name="",
-        settings=[],
-        training="",
-        circuit=None,
-        circuit_source="",
-        choices={},
-        api=api,
-    )
 
 
 @router.get(FORMER_PAGE)
@@ -258,10 +241,7 @@ def figures_of_training(store: StoreDep, experiment: ExperimentName, cell: Cell)
 
 @router.get(f"/figures{PAGE}/{{experiment}}/cells/{{cell}}/circuit")
 def figures_of_circuit(
-    store: StoreDep,
-    experiment: ExperimentName,
-    cell: Cell,
-    query: Annotated[CircuitQuery, Query()],
+    store: StoreDep, experiment: ExperimentName, cell: Cell, query: Annotated[CircuitQuery, Query()]
 ) -> Response:
     """Return the figures of one network's circuit at one step."""
     view = load_clock_cell(store, experiment, cell)

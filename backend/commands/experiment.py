@@ -112,8 +112,7 @@ def phases(
 
 @experiment_cli.command("laws")
 def laws(
-    run: Annotated[str, typer.Argument(help="Id of a run of sparse parity.")],
-    as_json: Json = False,
+    run: Annotated[str, typer.Argument(help="Id of a run of sparse parity.")], as_json: Json = False
 ) -> None:
     """Print the slopes of a run of sparse parity over width, steps and data."""
     from backend.experiments.sparse_parity.queries import load_parity_run

@@ -216,18 +216,6 @@ def _read_arrays(
     return values
 
 
-def load_cell_arrays(store: Store, experiment: str, cell: int) -> dict[str, NDArray[Any]]:
-    """Return all arrays of a finished cell by name.
-
-    Raises:
-        NotFoundError: unknown experiment or cell.
-        NotReadyError: the cell is not finished.
-    """
-    with store.session() as session:
-        row, _ = _cell_rows(session, experiment, cell)
-        return _read_arrays(session, row, [cell]).get(cell, {})
-
-
 def load_cell_array(store: Store, experiment: str, cell: int, name: str) -> NDArray[Any]:
     """Return one array of a finished cell.
 
@@ -247,9 +235,9 @@ def load_cell_array(store: Store, experiment: str, cell: int, name: str) -> NDAr
 
 
 def load_arrays_of_cells(
-    store: Store, experiment: str, cells: Sequence[int], names: Sequence[str]
+    store: Store, experiment: str, cells: Sequence[int], names: Sequence[str] | None = None
 ) -> dict[int, dict[str, NDArray[Any]]]:
-    """Return some arrays of the finished ones among some cells, by cell and name.
+    """Return arrays of the finished ones among some cells by cell and name; None: all names.
 
     Raises:
         NotFoundError: the experiment is not stored.

@@ -123,12 +123,7 @@ def _law(
 ) -> TheoryLaw:
     """Return one law; `x` is where each of the `ranks` is learned, `loss[0]` the loss before."""
     theory = Theory(
-        request.alpha,
-        request.capacity,
-        request.tau,
-        request.first_steps,
-        request.a,
-        request.b,
+        request.alpha, request.capacity, request.tau, request.first_steps, request.a, request.b
     )
     limits = {"N": theory.parameter_law, "D": theory.data_law, "S": theory.step_law}
     points = np.concatenate([[x[0] / 2], x])

@@ -286,10 +286,7 @@ def _run_stacks(
 
 
 def _commit(
-    store: Store,
-    experiment_id: int,
-    results: "Sequence[CellResult]",
-    origin: dict[str, Any],
+    store: Store, experiment_id: int, results: "Sequence[CellResult]", origin: dict[str, Any]
 ) -> None:
     """Store the results that are not stored yet; another machine may have stored some."""
     for attempt in range(COMMIT_ATTEMPTS):

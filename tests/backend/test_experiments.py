@@ -32,7 +32,7 @@ from backend.stages.experiments import run_cells, run_experiment
 from backend.store.content_hash import content_hash
 from backend.store.database import Store, open_store
 from backend.store.tables import Experiment, ExperimentArray, ExperimentCell, Job
-from tests.backend.experimenting import KIND, Parameters, complete, empty_store
+from tests.backend.experimenting import KIND, Parameters, complete, empty_store, load_cell_arrays
 from tests.stores import ONE_CORE, SMALL_GRID
 
 
@@ -51,7 +51,7 @@ def arrays_of(store: Store, name: str) -> dict[tuple[int, str], np.ndarray[Any, 
     return {
         (cell, key): values
         for cell in range(count)
-        for key, values in experiments.load_cell_arrays(store, name, cell).items()
+        for key, values in load_cell_arrays(store, name, cell).items()
     }
 
 

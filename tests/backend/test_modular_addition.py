@@ -9,7 +9,7 @@ import pytest
 
 from backend.errors import InvalidInputError
 from backend.experiments.kind import cell_ranges
-from backend.experiments.queries import load_cell, load_cell_arrays, load_experiment
+from backend.experiments.queries import load_cell, load_experiment
 from backend.experiments.registry import experiment_kind
 from backend.jobs.kinds.registry import validate_params
 from backend.progress import Silent
@@ -18,6 +18,7 @@ from backend.stages import experiments as stage
 from backend.stages.experiments import run_experiment
 from backend.store.database import Store, open_store
 from compute.ensembles.trainer import Trainer
+from tests.backend.experimenting import load_cell_arrays
 from tests.stores import ONE_CORE
 
 KIND = experiment_kind("modular_addition")

@@ -15,7 +15,7 @@ from backend.cli import cli
 from backend.errors import InvalidInputError, NotFoundError
 from backend.experiments.cell_functions import CELL_FUNCTIONS
 from backend.experiments.cells import CellContext
-from backend.experiments.queries import load_cell, load_cell_arrays, load_experiment
+from backend.experiments.queries import load_cell, load_experiment
 from backend.experiments.registry import experiment_kind
 from backend.experiments.sparse_parity.cells import (
     STACK_BYTES,
@@ -31,6 +31,7 @@ from backend.store.database import Store, open_store
 from compute.ensembles.trainer import Trainer
 from compute.parity_fits import steps_law
 from compute.parity_problem import Problem, convergence_steps
+from tests.backend.experimenting import load_cell_arrays
 from tests.stores import ONE_CORE
 
 KIND = experiment_kind("sparse_parity")

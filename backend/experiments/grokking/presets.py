@@ -26,11 +26,7 @@ PRESETS = (
         "Slow decoders comprehend, fast ones memorise, slow representations confuse; grokking "
         "lies at the edge between them",
         _grid(
-            "lr_representation",
-            log_values(-5, -2, 5),
-            "lr_decoder",
-            log_values(-5, -2, 5),
-            seed=2,
+            "lr_representation", log_values(-5, -2, 5), "lr_decoder", log_values(-5, -2, 5), seed=2
         ),
     ),
     Preset(

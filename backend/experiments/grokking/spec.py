@@ -74,11 +74,7 @@ class PhaseDiagramParameters(Parameters):
         45 / 55, gt=0, le=1, title="Training fraction", description="Fraction of all pairs"
     )
     init_scale: float = Field(
-        1.0,
-        gt=0,
-        le=1e3,
-        title="Decoder init scale",
-        description="Factor of initial parameters",
+        1.0, gt=0, le=1e3, title="Decoder init scale", description="Factor of initial parameters"
     )
     dropout: float = Field(0.0, ge=0, lt=1, title="Dropout")
     batch_size: int = Field(0, ge=0, le=10_000, title="Batch size", description="0: full batch")

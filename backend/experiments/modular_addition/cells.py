@@ -6,12 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.experiments.cells import (
-    CellContext,
-    CellResult,
-    step_or_none,
-    stored_curve,
-)
+from backend.experiments.cells import CellContext, CellResult, step_or_none, stored_curve
 from backend.experiments.modular_addition.spec import EVAL_EVERY, ModularAdditionParameters
 from backend.read.values import finite_or_none
 from compute.ensembles.trainer import Threshold, TrainConfig, Trainer, TrainResult, log_spaced_steps

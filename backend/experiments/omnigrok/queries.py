@@ -150,7 +150,6 @@ def decay_law(cells: Sequence[OmnigrokCell], n_train: int, learning_rate: float)
             test_step=cell.test_step,
             product=None if cell.test_step is None else cell.weight_decay * cell.test_step,
             norm=cell.test_norm,
-            predicted_step=None if rate is None else rate / cell.weight_decay,
         )
         for cell in sorted(decayed, key=lambda cell: (cell.weight_decay, cell.seed))
     )

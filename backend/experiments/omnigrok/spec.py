@@ -30,12 +30,6 @@ _MNIST_REMEDY = (
 )
 AXES = {"n_train": "n_train", "seeds": "seed", "weight_decays": "weight_decay", "alphas": "alpha"}
 """Parameter of each axis -> its name in the place of a cell; the last one varies fastest."""
-AXIS_TITLES = {
-    "n_train": "training-set size",
-    "seed": "seed",
-    "weight_decay": "weight decay",
-    "alpha": "alpha",
-}
 AXIS_PLURALS = {
     "n_train": "data sizes",
     "seed": "seeds",
@@ -76,9 +70,7 @@ class OmnigrokParameters(Parameters):
         examples=["mnist"],
     )
     alphas: Alphas = Field(
-        title="Initial sizes alpha",
-        description="Factors of initial parameters",
-        examples=[[8.0]],
+        title="Initial sizes alpha", description="Factors of initial parameters", examples=[[8.0]]
     )
     weight_decays: Decays = Field([0.0], title="Weight decays", description="On the sphere: 0")
     n_train: Sizes = Field([200], title="Training-set sizes")
@@ -93,11 +85,7 @@ class OmnigrokParameters(Parameters):
     )
     batch_size: int = Field(0, ge=0, le=60_000, title="Batch size", description="0: full batch")
     data_seed: int = Field(
-        0,
-        ge=0,
-        le=MAX_INTEGER,
-        title="Data seed",
-        description="Of the split, or of the teacher",
+        0, ge=0, le=MAX_INTEGER, title="Data seed", description="Of the split, or of the teacher"
     )
     dtype: Literal["float32", "float64"] = Field("float32", title="Precision")
     train_threshold: Share = Field(0.99, title="Train accuracy to count as fitted")
@@ -192,7 +180,7 @@ class CompleteOmnigrokParameters(OmnigrokParameters, ExperimentParameters):
             if len(values) > 1:
                 axes.append(f"{len(values)} {AXIS_PLURALS[name]}")
             elif name == "alpha" or (name == "weight_decay" and values[0] > 0):
-                parts.append(f"{AXIS_TITLES[name]} {values[0]:g}")
+                parts.append(f"{name.replace('_', ' ')} {values[0]:g}")
         parts += [" × ".join(axes[::-1])] if axes else []
         return ", ".join([*parts, f"{self.steps:,} steps"])
 

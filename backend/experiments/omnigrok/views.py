@@ -60,7 +60,7 @@ class Landscape:
 
 @dataclass(frozen=True)
 class DecayPoint:
-    """One weight decay: the step of generalisation, and the one predicted from decay alone."""
+    """One weight decay of one seed: its steps, and the norm at the test step."""
 
     cell: int
     weight_decay: float
@@ -70,7 +70,6 @@ class DecayPoint:
     test_step: int | None
     product: float | None
     norm: float | None
-    predicted_step: float | None
 
 
 @dataclass(frozen=True)

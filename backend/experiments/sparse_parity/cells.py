@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.experiments.cells import (
-    CellContext,
-    CellResult,
-    count_evals,
-    stored_curve,
-)
+from backend.experiments.cells import CellContext, CellResult, count_evals, stored_curve
 from backend.experiments.kind import Place
 from backend.experiments.sparse_parity.spec import SparseParityParameters
 from backend.read.values import finite_or_none

@@ -68,10 +68,7 @@ PRESETS = (
         "full",
         "20 widths, 8 alphas, 3 seeds: exponents over parameters and steps against alpha",
         _published(
-            alphas=_ALPHAS_TENTHS,
-            widths=doubling(10, 300, 20),
-            seeds=[0, 1, 2],
-            steps=100_000,
+            alphas=_ALPHAS_TENTHS, widths=doubling(10, 300, 20), seeds=[0, 1, 2], steps=100_000
         ),
     ),
     Preset(

@@ -78,11 +78,7 @@ class SparseParityParameters(ExperimentParameters):
         4_000, ge=0, le=5_000_000, title="Patience from", description="Ignore rises up to this step"
     )
     patience_every: int = Field(
-        50,
-        ge=1,
-        le=100_000,
-        title="Patience interval",
-        description="Steps between its evaluations",
+        50, ge=1, le=100_000, title="Patience interval", description="Steps between its evaluations"
     )
 
     def problem(self, alpha: float) -> Problem:
