@@ -14,8 +14,8 @@ from app.requests.search import SearchBody, SearchQuery
 from app.web.response_cache import do_not_cache
 from backend.read.views import Axis
 from backend.search import search
-from backend.search.curve_map import CurveMap
-from backend.search.search import SearchResult
+from backend.search.curve_map import CurveMap, curve_map
+from backend.search.views import SearchResult
 
 MAP_COLUMNS = ("index", "x", "y", "curve_class", "matching")
 
@@ -69,7 +69,7 @@ def map_of_curves(
     request: Request, store: StoreDep, query: Annotated[SearchQuery, Query()], arrow: WantsArrow
 ) -> MapPoints | Response:
     """At most 20,000 sampled curves on their two principal components, with those that match."""
-    found = search.curve_map(store, query.request())
+    found = curve_map(store, query.request())
     if found.truncated:
         do_not_cache(request)
     return _stream(found) if arrow else _json(found)

@@ -1,17 +1,17 @@
-"""Curves as small inline drawings: points of SVG lines over a logarithmic axis."""
+"""The sketch pad and small inline drawings of curves: SVG lines over a logarithmic axis."""
 
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.scaling.views import ScalingPoint
+from backend.search.views import SearchAxis
 
 WIDTH, HEIGHT = 400, 236
 LEFT, TOP, RIGHT, BOTTOM = 28, 12, 388, 192
-LEAST_TOP_NATS = 10.0
+MIN_TOP_NATS = 10.0
 Y_TICKS = 5
-MIN_TICK_GAP = 40  # units of the pad; labels closer than this would touch
+MIN_TICK_GAP = 40  # units of the pad; labels closer than this touch
 MAX_DOTS = 12
 SPARK = (4.0, 4.0, 128.0, 40.0)
 ICON = (2.0, 2.0, 26.0, 14.0)
@@ -22,7 +22,7 @@ Knots = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis of the pad; an empty text has a line alone."""
+    """A tick on an axis of the pad; one without text is only a line."""
 
     at: float
     text: str
@@ -30,10 +30,10 @@ class Tick:
 
 @dataclass(frozen=True)
 class SketchPad:
-    """The sketch pad as drawn by the server; `data` (JSON) is what the script needs of it."""
+    """The sketch pad as the server draws it; `data` is the JSON that `sketch-pad.js` reads."""
 
     axis_name: str
-    axis_words: str
+    axis_title: str
     labels: tuple[str, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
@@ -51,15 +51,15 @@ class SketchPad:
 
 @dataclass(frozen=True)
 class CurveDrawing:
-    """One result's curve before the asked one, in the units of its drawing."""
+    """The curve of a match in front of the query curve, in units of the drawing."""
 
     line: str
-    asked: str
+    query: str
     dots: str
 
 
 def log_shares(x: Sequence[float]) -> list[float]:
-    """Return where each axis value (> 0) lies on the log axis, 0 the first and 1 the last."""
+    """Return the position of each axis value (> 0) on the log axis, from 0 to 1."""
     first, span = math.log(x[0]), math.log(x[-1] / x[0]) or 1.0
     return [(math.log(value) - first) / span for value in x]
 
@@ -75,9 +75,9 @@ def to_box(
     ]
 
 
-def polyline(found: Sequence[tuple[float, float]]) -> str:
+def polyline(points: Sequence[tuple[float, float]]) -> str:
     """Return points as the attribute of an SVG polyline."""
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in found)
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
 def preset_icon(nats: Sequence[float]) -> str:
@@ -87,51 +87,47 @@ def preset_icon(nats: Sequence[float]) -> str:
 
 
 def curve_drawing(
-    x: Sequence[float], nats: Sequence[float], asked: Sequence[float] | None, top: float
+    x: Sequence[float], nats: Sequence[float], query: Sequence[float] | None, top: float
 ) -> CurveDrawing:
-    """Return a result's drawing; `top` is the loss at its upper edge."""
+    """Return the drawing of a match; `top` is the loss at its upper edge."""
     shares = log_shares(x)
     line = to_box(shares, nats, top, SPARK)
     dots = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in line) if len(line) <= MAX_DOTS else ""
-    behind = polyline(to_box(shares, asked, top, SPARK)) if asked else ""
-    return CurveDrawing(polyline(line), behind, dots)
+    query_line = polyline(to_box(shares, query, top, SPARK)) if query else ""
+    return CurveDrawing(polyline(line), query_line, dots)
 
 
 def _spaced(shares: Sequence[float], labels: Sequence[str]) -> list[str]:
-    """Return the labels, those that would touch the one before them left out."""
-    kept: list[str] = []
+    """Return the labels, with an empty text for each that would touch the one before it."""
+    spaced: list[str] = []
     last = -math.inf
     for share, label in zip(shares, labels, strict=True):
         at = share * (RIGHT - LEFT)
-        is_shown = at - last >= max(MIN_TICK_GAP, 8 * len(label))
-        last = at if is_shown else last
-        kept.append(label if is_shown else "")
-    return kept
+        has_room = at - last >= max(MIN_TICK_GAP, 8 * len(label))
+        last = at if has_room else last
+        spaced.append(label if has_room else "")
+    return spaced
 
 
-def sketch_pad(
-    axis: str, model: str | None, axis_points: Sequence[ScalingPoint], knots: Knots
-) -> SketchPad:
+def sketch_pad(axis: SearchAxis, knots: Knots) -> SketchPad:
     """Return the sketch pad.
 
     Args:
-        axis: "N" or "S".
-        model: whose steps axis "S" has.
-        axis_points: points of the axis with the corpus mean at each.
-        knots: the asked curve as (axis value, nats); empty if none.
+        axis: of the curves that are searched, with the corpus mean.
+        knots: the query curve as (axis value > 0, nats); empty for none.
     """
-    x = [point.x for point in axis_points]
-    shares, box = log_shares(x), (float(LEFT), float(TOP), float(RIGHT), float(BOTTOM))
-    top = max(LEAST_TOP_NATS, math.ceil(max((nats for _, nats in knots), default=0.0)))
-    names = _spaced(shares, [point.label for point in axis_points])
-    mean = to_box(shares, [point.mean_loss_nats for point in axis_points], top, box)
+    shares, box = log_shares(axis.x), (float(LEFT), float(TOP), float(RIGHT), float(BOTTOM))
+    top = max(MIN_TOP_NATS, math.ceil(max((nats for _, nats in knots), default=0.0)))
+    labels = _spaced(shares, axis.labels)
+    mean = to_box(shares, axis.mean_nats, top, box)
+    data = {"name": axis.axis, "x": axis.x, "top": top, "box": box, "knots": list(knots)}
     return SketchPad(
-        axis_name=axis,
-        axis_words="model size N" if axis == "N" else f"training step of {model}",
-        labels=tuple(point.label for point in axis_points),
+        axis_name=axis.axis,
+        axis_title="model size N" if axis.axis == "N" else f"training step of {axis.model}",
+        labels=axis.labels,
         x_ticks=tuple(
-            Tick(round(LEFT + (RIGHT - LEFT) * share, 1), name)
-            for share, name in zip(shares, names, strict=True)
+            Tick(round(LEFT + (RIGHT - LEFT) * share, 1), label)
+            for share, label in zip(shares, labels, strict=True)
         ),
         y_ticks=tuple(
             Tick(round(BOTTOM - (BOTTOM - TOP) * i / Y_TICKS, 1), f"{top * i / Y_TICKS:g}")
@@ -139,8 +135,8 @@ def sketch_pad(
         ),
         mean=polyline(mean),
         mean_label_at=round(mean[-1][1] - 6, 1),
-        curve=polyline(to_box(*_line(x, knots), top, box)) if knots else "",
-        data=json.dumps({"name": axis, "x": x, "top": top, "box": box, "knots": list(knots)}),
+        curve=polyline(to_box(*_line(axis.x, knots), top, box)) if knots else "",
+        data=json.dumps(data),
     )
 
 

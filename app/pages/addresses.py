@@ -1,36 +1,36 @@
-"""Addresses of the search page: the one asked for, with parameters taken away and added."""
+"""Addresses of pages: the current query parameters with some of them removed or replaced."""
 
 from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import urlencode
 
-Items = Sequence[tuple[str, str]]
+Params = Sequence[tuple[str, str]]
 SHAPE = ("sketch", "preset", "at", "like")
 
 
-def non_empty_params(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the parameters that say something, without the place in the list."""
-    return [(name, value) for name, value in items if value != "" and name != "cursor"]
+def non_empty_params(params: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the parameters that have a value, without the cursor."""
+    return [(name, value) for name, value in params if value != "" and name != "cursor"]
 
 
 def address(
     path: str,
-    items: Items,
+    params: Params,
     drop: Collection[str | tuple[str, str]] = (),
     **add: str | int | float,
 ) -> str:
-    """Return `path` with parameters.
+    """Return `path` with query parameters.
 
     Args:
-        path: what comes before the question mark.
-        items: names and values, names may repeat.
-        drop: names, or single (name, value) pairs, to leave out.
-        add: what to add, in place of the same names in `items`.
+        path: part before the question mark.
+        params: names and values, names may repeat.
+        drop: names, or single (name, value) pairs, to remove.
+        add: parameters to add; each replaces all of the same name in `params`.
     """
-    kept = [
+    remaining = [
         (name, value)
-        for name, value in items
+        for name, value in params
         if name not in drop and (name, value) not in drop and name not in add
     ]
-    asked = [*kept, *((name, str(value)) for name, value in add.items())]
-    # Colons and commas of a sketch are legal in a query, and easier to read as they are.
-    return path + ("?" + urlencode(asked, safe=":,") if asked else "")
+    query = [*remaining, *((name, str(value)) for name, value in add.items())]
+    # Colons and commas of a sketch are legal in a query, and easier to read unescaped.
+    return path + ("?" + urlencode(query, safe=":,") if query else "")

@@ -27,7 +27,7 @@ from backend.corpora import predictions
 from backend.quanta import clusterings, clusters
 from backend.scaling.detail import scaling_detail
 from backend.scaling.theory import measured_exponents, theory_laws
-from backend.search import search
+from backend.search.curve_map import curve_map
 
 router = APIRouter(prefix="/figures", include_in_schema=False)
 
@@ -87,7 +87,7 @@ def curve_map_points(
     request: Request, store: StoreDep, query: Annotated[SearchQuery, Query()]
 ) -> Response:
     """Return the map of curves as bytes."""
-    view = search.curve_map(store, query.request())
+    view = curve_map(store, query.request())
     if view.truncated:
         do_not_cache(request)
     return Response(pack_curve_map(view), media_type="application/octet-stream")

@@ -13,7 +13,8 @@ from backend.corpora import predictions
 from backend.corpora.heat_scales import MEASURES
 from backend.corpora.views import PredictionView
 from backend.search import search
-from backend.search.search import SearchResult
+from backend.search.request import SearchRequest, Shape
+from backend.search.views import SearchResult
 
 router = APIRouter(include_in_schema=False)
 
@@ -120,11 +121,11 @@ def _nearest(store: StoreDep, view: PredictionView) -> SearchResult | None:
     """Return the predictions with the nearest curves, over size where curves exist."""
     if not view.curves:
         return None
-    request = search.SearchRequest(
+    request = SearchRequest(
         corpus=view.corpus,
         suite=view.suite,
         axis=view.curves[0].axis,
-        shape=search.Shape(example=view.index),
+        shape=Shape(example=view.index),
         limit=N_NEAREST + 1,
     )
     return search.search(store, request)

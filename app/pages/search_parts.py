@@ -1,19 +1,23 @@
-"""Parts of the search page: classes with their shapes, presets, and the filters in force."""
+"""Parts of the search page: the legend of curve classes, presets, and chips of active filters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.figures.curves import preset_icon
-from app.pages.addresses import SHAPE, Items, address
+from app.pages.addresses import SHAPE, Params, address
 
 PATH = "/predictions"
+API = "/api/v1/predictions"
+SCORES = ("drop", "sharpness", "emergence", "final")
+SORTS = ("distance", "index", *SCORES)
 INVARIANCES = (
     ("level", "any level", "Curves that differ by a constant count as equal"),
     ("scale", "any scale", "Curves that differ by a factor count as equal"),
     ("shift", "any shift", "Curves that differ by a move along the axis count as equal"),
 )
 LARGEST = 2
-OF_STEPS = (
+# Fields that mean nothing on the axis of model sizes.
+STEP_FIELDS = (
     *("axis", "model", "sketch", "at", "lasso", "lasso_of"),
     *("emergence_min", "emergence_max", "zoom"),
 )
@@ -21,7 +25,7 @@ OF_STEPS = (
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """A class of curves; `shape` is an SVG path around (0, 0), the second cue beside colour."""
+    """A curve class; `shape` is an SVG path around (0, 0), a second cue beside colour."""
 
     name: str
     shape: str
@@ -29,7 +33,7 @@ class LegendEntry:
     href: str = ""
 
 
-# In the order of the class codes, the same for every reader.
+# In the order of the class codes.
 CLASS_LEGEND = (
     LegendEntry("learned", "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0Z", "below 0.3 nats everywhere"),
     LegendEntry(
@@ -59,7 +63,7 @@ LEGEND_BY_CLASS = {entry.name: entry for entry in CLASS_LEGEND}
 
 @dataclass(frozen=True)
 class Preset:
-    """A link that asks for a shape or sets a filter."""
+    """A link that searches for a shape or sets a filter."""
 
     text: str
     href: str
@@ -71,7 +75,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Chip:
-    """A part of the question; `href` asks without it, that is without these fields."""
+    """A part of the query; `href` is the same search without it, that is without `fields`."""
 
     text: str
     href: str
@@ -91,33 +95,35 @@ _ICONS: dict[str, tuple[str, str, tuple[float, ...]]] = {
 _LARGEST_ICON = (0.9, 0.9, 0.9, 0.15, 0.15)
 
 
-def presets(items: Items, n_points: int) -> list[Preset]:
-    """Return the presets as links that keep every filter.
+def presets(params: Params, n_points: int) -> list[Preset]:
+    """Return the presets as links that keep all filters.
 
     Args:
-        items: the parameters asked for.
+        params: query parameters of the page.
         n_points: points of the axis; a step is offered at its middle.
     """
-    asked = dict(items)
+    query = dict(params)
     largest = Preset(
         f"Only the {LARGEST} largest get right",
-        # It compares models: what belongs to the steps of one of them is left behind.
-        address(PATH, items, OF_STEPS if asked.get("axis") == "S" else (), only_largest=LARGEST),
+        # The filter compares models, so fields of one model's steps are dropped.
+        address(
+            PATH, params, STEP_FIELDS if query.get("axis") == "S" else (), only_largest=LARGEST
+        ),
         preset_icon(_LARGEST_ICON),
         f"the {LARGEST} largest models give the answer more than half, every smaller one less",
-        asked.get("only_largest") == str(LARGEST),
+        query.get("only_largest") == str(LARGEST),
         is_filter=True,
     )
     shapes = []
     for name, (text, hint, icon) in _ICONS.items():
         at = {"at": n_points // 2 + 1} if name == "step" else {}
-        href = address(PATH, items, (*SHAPE, "sort", "order"), preset=name, **at)
-        is_current = asked.get("preset") == name
+        href = address(PATH, params, (*SHAPE, "sort", "order"), preset=name, **at)
+        is_current = query.get("preset") == name
         shapes.append(Preset(text, href, preset_icon(icon), hint, is_current))
     return [largest, *shapes]
 
 
-_WORDS = {
+_FILTER_TEXTS = {
     "text": "text “{}”",
     "regex": "text /{}/",
     "token": "answer “{}”",
@@ -138,45 +144,45 @@ _WORDS = {
     "cluster": "cluster {}",
     "lasso": "inside the lasso",
 }
-# What says nothing without the filter it belongs to.
-_WITH = {"only_largest": ("right",), "lasso": ("lasso_of",)}
-_SHAPES = {"sketch": "drawn curve", "preset": "shape {}", "like": "like prediction {}"}
+# Fields that mean nothing without the filter they belong to.
+_DEPENDENT_FIELDS = {"only_largest": ("right",), "lasso": ("lasso_of",)}
+_SHAPE_TEXTS = {"sketch": "drawn curve", "preset": "shape {}", "like": "like prediction {}"}
 
 
-def filter_chips(items: Items) -> list[Chip]:
-    """Return one chip a filter; a class chip takes away that class alone."""
+def filter_chips(params: Params) -> list[Chip]:
+    """Return one chip per filter; the chip of a class removes only that class."""
     chips = []
-    for name, value in items:
-        if name not in _WORDS:
+    for name, value in params:
+        if name not in _FILTER_TEXTS:
             continue
-        fields = (name, *_WITH.get(name, ()))
+        fields = (name, *_DEPENDENT_FIELDS.get(name, ()))
         drop = ((name, value),) if name == "cls" else fields
-        chips.append(Chip(_WORDS[name].format(value), address(PATH, items, drop), fields))
+        chips.append(Chip(_FILTER_TEXTS[name].format(value), address(PATH, params, drop), fields))
     return chips
 
 
-def shape_chips(items: Items, labels: Sequence[str]) -> list[Chip]:
-    """Return the chips of the asked curve and of what its distance ignores.
+def shape_chips(params: Params, labels: Sequence[str]) -> list[Chip]:
+    """Return the chips of the query curve.
 
     Args:
-        items: the parameters asked for.
+        params: query parameters of the page.
         labels: names of the points of the axis.
     """
-    asked = dict(items)
+    query = dict(params)
     chips = []
-    for name, words in _SHAPES.items():
-        if name in asked:
-            text = words.format(asked[name])
-            at = asked.get("at", "")
-            if asked[name] == "step" and at.isdigit() and 1 <= int(at) <= len(labels):
+    for name, template in _SHAPE_TEXTS.items():
+        if name in query:
+            text = template.format(query[name])
+            at = query.get("at", "")
+            if query[name] == "step" and at.isdigit() and 1 <= int(at) <= len(labels):
                 text += f" at {labels[int(at) - 1]}"
-            chips.append(Chip(text, address(PATH, items, (*SHAPE, "inv"))))
+            chips.append(Chip(text, address(PATH, params, (*SHAPE, "inv"))))
     return chips
 
 
-def class_legend(items: Items) -> list[LegendEntry]:
-    """Return the classes, each with the address that asks for it alone."""
+def class_legend(params: Params) -> list[LegendEntry]:
+    """Return the curve classes, each with the address that filters by it."""
     return [
-        LegendEntry(entry.name, entry.shape, entry.meaning, address(PATH, items, cls=entry.name))
+        LegendEntry(entry.name, entry.shape, entry.meaning, address(PATH, params, cls=entry.name))
         for entry in CLASS_LEGEND
     ]

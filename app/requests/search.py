@@ -15,8 +15,15 @@ from backend.errors import InvalidInputError
 from backend.read.views import Axis
 from backend.schemas.json_numbers import number_check
 from backend.schemas.parameters import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN, NO_NUL
-from backend.search.filters import RIGHT_NATS
-from backend.search.search import MAX_MATCHES, SEARCH_FORMULAS, SearchFilters, SearchRequest, Shape
+from backend.search.request import (
+    MAX_MATCHES,
+    RIGHT_NATS,
+    SEARCH_FORMULAS,
+    SearchFilters,
+    SearchRequest,
+    Shape,
+    sort_invariances,
+)
 from backend.search.text_filters import TextFilter
 from backend.search.views import Invariance, Order, Preset, Sort
 
@@ -229,17 +236,13 @@ class SearchQuery(FilterFields):
             axis=self.axis,
             model=self.model,
             shape=self.shape(),
-            invariances=_in_order(self.inv) if self.inv else None,
+            invariances=sort_invariances(self.inv) if self.inv else None,
             filters=self.filters(),
             sort=self.sort,
             order=self.order,
             limit=limit or self.limit,
             cursor=self.cursor,
         )
-
-
-def _in_order(invariances: tuple[str, ...]) -> tuple[Invariance, ...]:
-    return tuple(name for name in get_args(Invariance) if name in invariances)
 
 
 class ShapeBody(BaseModel):
@@ -318,7 +321,7 @@ class SearchBody(BaseModel):
             axis=self.axis,
             model=self.model,
             shape=Shape(shape.sketch, shape.preset, shape.at, shape.example) if shape else None,
-            invariances=None if self.invariances is None else _in_order(self.invariances),
+            invariances=None if self.invariances is None else sort_invariances(self.invariances),
             filters=self.filters.filters(),
             sort=self.sort,
             order=self.order,

@@ -139,24 +139,13 @@ def theme(request: Request) -> str:
     return name if name in THEMES else "auto"
 
 
-def render(
-    request: Request, context: PageContext | str, /, status: int = 200, **variables: Any
-) -> Response:
-    """Return a page.
-
-    Args:
-        request: the request to answer.
-        context: the page's context; or, until it has a class of its own, its template.
-        status: HTTP status.
-        variables: those of a template without a context class.
-    """
-    if isinstance(context, PageContext):
-        template = context.template
-        variables = {field.name: getattr(context, field.name) for field in fields(context)}
-    else:
-        template, variables = context, {"api": ""} | variables
-    body = environment().get_template(template).render(request_variables(request) | variables)
-    return HTMLResponse(body, status, {"Vary": "Cookie"})
+def render(request: Request, context: PageContext, status: int = 200) -> Response:
+    """Return a page: the template of its context with the variables of the request."""
+    variables = {field.name: getattr(context, field.name) for field in fields(context)}
+    template = environment().get_template(context.template)
+    return HTMLResponse(
+        template.render(request_variables(request) | variables), status, {"Vary": "Cookie"}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

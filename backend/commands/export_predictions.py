@@ -18,7 +18,7 @@ from backend.commands.export import (
 )
 
 if TYPE_CHECKING:
-    from backend.search.search import SearchRequest, Shape
+    from backend.search.request import SearchRequest, Shape
 
 __all__ = ["export_cli"]
 
@@ -111,7 +111,7 @@ def _choice(value: str | None, choices: tuple[str, ...], name: str) -> Any:
 def _shape(given: dict[str, Any]) -> "Shape | None":
     from typing import get_args
 
-    from backend.search.search import Shape
+    from backend.search.request import Shape
     from backend.search.views import Preset
 
     names = [name for name in ("sketch", "preset", "like") if given[name] is not None]
@@ -137,8 +137,7 @@ def _knots(text: str) -> tuple[tuple[float, float], ...]:
 def _search(given: dict[str, Any]) -> "SearchRequest":
     from typing import get_args
 
-    from backend.search.filters import RIGHT_NATS
-    from backend.search.search import SearchFilters, SearchRequest
+    from backend.search.request import RIGHT_NATS, SearchFilters, SearchRequest
     from backend.search.text_filters import TextFilter
     from backend.search.views import Invariance, Sort
 

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import InvalidInputError, NotReadyError
+from backend.errors import InvalidInputError
 from backend.exchange import columns
 from backend.exchange.table_files import Column, Rows, Table
 from backend.quanta.clusterings import finished_clustering
-from backend.read.curve_sets import curve_sets
+from backend.read.curve_sets import find_curve_set
 from backend.read.loss_blocks import SuiteLosses, suite_losses
 from backend.read.losses import loss_matrix
 from backend.read.reader import find_reader
 from backend.search.search import RankedRows
 from backend.stages.provenance import program_version
 from backend.store.database import Store
-from backend.store.lookup import corpus_named, model_named, suite_named
+from backend.store.lookup import corpus_named, suite_named
 from backend.store.tables import (
     Annotation,
     Cluster,
@@ -118,23 +118,10 @@ def named_curve_set(store: Store, suite: str, corpus: str, axis: str, model: str
     """Return the id of the curve set of an axis; on "S" of one model, the largest for None.
 
     Raises:
-        NotFoundError: an unknown name.
-        InvalidInputError: an unknown axis.
-        NotReadyError: curves are not classified yet.
+        QuantaError: as `find_curve_set`.
     """
-    if axis not in {"N", "S"}:
-        raise InvalidInputError(f"axis {axis!r}", "Choose N or S", "axis")
     with store.session() as session:
-        corpus_row, suite_row = corpus_named(session, corpus), suite_named(session, suite)
-        model_id = model_named(suite_row, model).id if model and axis == "S" else None
-        sets = curve_sets(session, corpus_row, suite_row)
-        rows = [row for row in sets if row.axis == axis and model_id in {None, row.model_id}]
-    if not rows:
-        raise NotReadyError(
-            f"there are no curves of {model or suite} on {corpus} over {axis}",
-            f"Run `quanta classify {suite} {corpus}`",
-        )
-    return rows[-1].id
+        return find_curve_set(session, corpus, suite, axis, model).id
 
 
 def _curve_columns(store: Store, curve_set: CurveSet, losses: SuiteLosses) -> list[Column]:

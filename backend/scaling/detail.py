@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError, NotFoundError
 from backend.read import tallies
+from backend.read.curve_sets import find_curve_set
 from backend.read.evaluations import evaluations_of
 from backend.read.losses import loss_matrix
 from backend.scaling.laws import MeanCurve, broken_law_fit, power_law_fit
-from backend.scaling.suites import find_curve_set, scaling_view
+from backend.scaling.suites import scaling_view
 from backend.scaling.views import (
     ClassPart,
     InductionMean,
@@ -53,7 +54,7 @@ def scaling_detail(store: Store, request: ScalingRequest) -> ScalingDetail:
         NotReadyError: curves are not classified yet.
     """
     with store.session() as session:
-        row = find_curve_set(session, request.suite, request.corpus, request.axis, request.model)
+        row = find_curve_set(session, request.corpus, request.suite, request.axis, request.model)
         curve, n_predictions = _mean_curve(store, session, row, request)
         power_law, law, reason = _laws(curve, request)
         base = scaling_view(session, row)

@@ -5,8 +5,6 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import InvalidInputError, NotReadyError
-from backend.read.curve_sets import curve_sets
 from backend.read.evaluations import evaluations_of, list_evaluations
 from backend.read.views import Axis
 from backend.scaling.views import (
@@ -18,7 +16,7 @@ from backend.scaling.views import (
     SuiteView,
 )
 from backend.store.database import Store
-from backend.store.lookup import corpus_named, model_named, suite_named
+from backend.store.lookup import corpus_named, suite_named
 from backend.store.memo import memoize_by_version
 from backend.store.tables import Corpus, CurveSet, Evaluation, Model, Suite
 
@@ -169,40 +167,3 @@ def scaling_view(session: Session, curve_set: CurveSet) -> ScalingView:
         histograms=tuple(tuple(row) for row in summary.get("histograms", ())),
         class_shares=summary.get("classes", {}),
     )
-
-
-def find_curve_set(
-    session: Session, suite: str, corpus: str, axis: str, model: str | None
-) -> CurveSet:
-    """Return the newest finished curve set along an axis; "S" defaults to the largest model.
-
-    Raises:
-        NotFoundError: an unknown name.
-        InvalidInputError: an unknown axis.
-        NotReadyError: curves are not classified yet.
-    """
-    if axis not in {"N", "S"}:
-        raise InvalidInputError(f"axis {axis!r}", "Choose N or S", "axis")
-    corpus_row, suite_row = corpus_named(session, corpus), suite_named(session, suite)
-    model_id = model_named(suite_row, model).id if model and axis == "S" else None
-    rows = [
-        row
-        for row in curve_sets(session, corpus_row, suite_row)
-        if row.axis == axis and model_id in {None, row.model_id}
-    ]
-    if not rows:
-        raise NotReadyError(
-            f"there are no curves of {model or suite} on {corpus} over {axis}",
-            f"Run `quanta classify {suite} {corpus}`",
-        )
-    return rows[-1]
-
-
-def scaling(store: Store, suite: str, corpus: str, axis: Axis, model: str | None) -> ScalingView:
-    """Return the mean loss of a suite along one axis, from the stored summary.
-
-    Raises:
-        QuantaError: as `find_curve_set`.
-    """
-    with store.session() as session:
-        return scaling_view(session, find_curve_set(session, suite, corpus, axis, model))

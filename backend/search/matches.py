@@ -1,18 +1,17 @@
-"""A found prediction as people read it: its curve, its scores and the text around it."""
+"""A match as pages and the API return it: its curve, its scores and the text around it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.read.curve_index import CurveIndex
 from backend.read.losses import curve_scores
 from backend.read.reader import Reader
 from backend.read.values import finite_or_none
 from backend.read.views import Token
+from backend.search.context import SearchContext
 from backend.search.views import Match, MatchScores
-from backend.store.database import Store
-from backend.store.tables import CurveSet
 
 TOKENS_BEFORE = 32
 TOKENS_AFTER = 8
@@ -21,13 +20,13 @@ MATCH_SCORES = ("total_drop", "sharpness", "emergence", "final_loss")
 
 @dataclass(frozen=True)
 class Rows:
-    """Found predictions in order.
+    """Matches in order.
 
     Attributes:
         indices: of the predictions.
-        keys: what they are sorted by, smallest first; the index breaks ties.
-        distances: to the asked curve, None if there is none.
-        shifts: points that the asked curve was shifted by.
+        keys: sort keys, smallest first; the index breaks ties.
+        distances: to the query curve, None if there is none.
+        shifts: number of points by which the query curve was shifted.
     """
 
     indices: NDArray[np.int64]
@@ -46,19 +45,22 @@ class Rows:
 
 
 def describe_matches(
-    store: Store, read: Reader | None, curve_set: CurveSet, index: CurveIndex, rows: Rows
+    context: SearchContext, reader: Reader | None, rows: Rows
 ) -> tuple[Match, ...]:
-    """Return found predictions with their curves, scores and texts."""
+    """Return matches with their curves, scores and texts."""
     from compute.curve_classes import class_name
 
-    codes = curve_scores(store, curve_set, "curve_class")[rows.indices]
-    scores = [curve_scores(store, curve_set, name)[rows.indices] for name in MATCH_SCORES]
-    curves = index.rows(rows.indices).astype(np.float64).tolist()
-    found = []
+    def score(name: str) -> NDArray[Any]:
+        values: NDArray[Any] = curve_scores(context.store, context.curve_set, name)[rows.indices]
+        return values
+
+    codes, scores = score("curve_class"), [score(name) for name in MATCH_SCORES]
+    curves = context.index.rows(rows.indices).astype(np.float64).tolist()
+    matches = []
     for i, prediction in enumerate(rows.indices.tolist()):
-        before, answer, after, document = _text(read, prediction) if read else _WITHOUT_TEXT
+        before, answer, after, document = _text(reader, prediction) if reader else _WITHOUT_TEXT
         distance = None if rows.distances is None else finite_or_none(rows.distances[i])
-        found.append(
+        matches.append(
             Match(
                 index=prediction,
                 document=document,
@@ -72,7 +74,7 @@ def describe_matches(
                 after=after,
             )
         )
-    return tuple(found)
+    return tuple(matches)
 
 
 # Tokens before, answer, tokens after, document.
@@ -80,11 +82,11 @@ _Text = tuple[tuple[Token, ...], Token | None, tuple[Token, ...], int | None]
 _WITHOUT_TEXT: _Text = ((), None, (), None)
 
 
-def _text(read: Reader, prediction: int) -> _Text:
-    place = read.locate(prediction)
-    ids = read.token_ids(place.document)
+def _text(reader: Reader, prediction: int) -> _Text:
+    place = reader.locate(prediction)
+    ids = reader.token_ids(place.document)
     first = max(0, place.position - TOKENS_BEFORE)
     last = min(len(ids), place.position + 1 + TOKENS_AFTER)
-    tokens = read.vocabulary.window(ids, first, last)
+    tokens = reader.vocabulary.window(ids, first, last)
     answer = place.position - first
     return tokens[:answer], tokens[answer], tokens[answer + 1 :], place.document

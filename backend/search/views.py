@@ -1,4 +1,4 @@
-"""Views of what a search finds: plain data without a database."""
+"""Views of search results: plain data without a database."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,8 +12,27 @@ Order = Literal["asc", "desc"]
 
 
 @dataclass(frozen=True)
+class SearchAxis:
+    """The axis of a curve set with the corpus mean along it.
+
+    Attributes:
+        axis: "N" or "S".
+        model: name of the model on axis "S".
+        x: sizes or steps, ascending.
+        labels: names of the points.
+        mean_nats: mean loss of all predictions at each point.
+    """
+
+    axis: Axis
+    model: str | None
+    x: tuple[float, ...]
+    labels: tuple[str, ...]
+    mean_nats: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class MatchScores:
-    """Scores of a curve; None where one is not defined.
+    """Scores of a curve; None where a score is undefined.
 
     Attributes:
         total_drop: nats.
@@ -30,14 +49,14 @@ class MatchScores:
 
 @dataclass(frozen=True)
 class Match:
-    """One found prediction.
+    """A prediction that matches a search.
 
     Attributes:
         index: of the prediction.
         document: index of its document; None, and no tokens, in a corpus without text.
-        distance: to the asked curve, nats² (a pure number if scale is ignored); None without a
+        distance: to the query curve, nats² (a pure number if scale is ignored); None without a
             shape, or if the curve is too flat to compare.
-        shift: points of the axis that the asked curve was shifted by, right is positive.
+        shift: points of the axis by which the query curve was shifted, right is positive.
         curve_class: name of its class.
         scores: of its curve.
         loss_nats: its curve.
@@ -60,7 +79,7 @@ class Match:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A page of found predictions, in order.
+    """A page of matches, in order.
 
     Attributes:
         corpus: name of the corpus.
@@ -69,15 +88,15 @@ class SearchResult:
         model: name of the model on axis "S".
         x: sizes or steps, ascending.
         labels: names of the points.
-        query_nats: the asked curve at these points, None without a shape.
-        invariances: what the distance ignored.
-        sort: what the matches are sorted by.
+        query_nats: the query curve at these points, None without a shape.
+        invariances: differences that the distance ignores.
+        sort: sort key of the matches.
         order: "asc" or "desc".
-        n_matching: how many predictions pass the filters, exactly.
+        n_matching: number of predictions that match the filters, exactly.
         n_predictions: of the corpus.
-        truncated: why a text filter is not whole, None if it is.
+        truncated: why a text filter is incomplete, None if it is complete.
         matches: the page.
-        next_cursor: of the next page, None on the last one.
+        next_cursor: cursor of the next page, None on the last one.
     """
 
     corpus: str

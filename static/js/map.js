@@ -113,7 +113,7 @@ function spark(curve) {
   const most = Math.max(1, ...curve.loss_nats);
   const spot = (nats, i) => `${(2 + 106 * unit(Math.log(curve.x[i]), first, last)).toFixed(1)},${(34 - 32 * (nats / most)).toFixed(1)}`;
   path.setAttribute("points", curve.loss_nats.map(spot).join(" "));
-  path.setAttribute("class", "hit-line");
+  path.setAttribute("class", "match-line");
   svg.setAttribute("viewBox", "0 0 110 36");
   svg.setAttribute("class", "map-spark");
   svg.append(path);
@@ -340,7 +340,7 @@ function countClasses() {
     counts.set(points.kind[i], [match + points.matching[i], total + 1]);
   }
   for (const row of all(".map-table [data-kind]", box)) {
-    const cells = counts.get(Number(row.dataset.kind)) ?? [0, 0];
+    const cells = counts.get(Number(row.dataset.classCode)) ?? [0, 0];
     all("td", row).forEach((cell, i) => { cell.textContent = cells[i]; });
   }
 }

@@ -1,7 +1,7 @@
 // Token search: the drawn curve goes into the form and the address, and the list follows it.
 import { all, ask, onKey, one, say } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
-import { focusPad, startSketch } from "./sketch.js";
+import { focusPad, startSketch } from "./sketch-pad.js";
 import { focusMap, startMap } from "./map.js";
 
 const WAIT_MS = 350;

@@ -19,10 +19,6 @@ def page_contexts(parent: type[PageContext] = PageContext) -> Iterator[type[Page
 
 
 CONTEXTS = sorted(page_contexts(), key=lambda context: context.template)
-# Pages that still pass their variables by keyword; remove each once it has a context.
-UNTYPED = {
-    "predictions.html",
-}
 REQUEST = Request(
     {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
 )
@@ -50,7 +46,7 @@ def context_variables(jinja: Environment, template: str) -> set[str]:
 
 
 def test_every_page_has_one_context() -> None:
-    pages = {path.name for path in templates_dir().glob("*.html")} - {"base.html"} - UNTYPED
+    pages = {path.name for path in templates_dir().glob("*.html")} - {"base.html"}
     assert sorted(context.template for context in CONTEXTS if context.template in pages) == sorted(
         pages
     )

@@ -30,7 +30,7 @@ FIELDS = (
 
 
 def _indices(page: str) -> list[int]:
-    return [int(index) for index in re.findall(r'<li class="hit" data-index="(\d+)"', page)]
+    return [int(index) for index in re.findall(r'<li class="match" data-index="(\d+)"', page)]
 
 
 def _links(page: str, inside: str) -> dict[str, str]:
@@ -130,6 +130,7 @@ def test_empty_fields_count_as_not_given(client: TestClient) -> None:
         ("preset", "zigzag"),
         ("sketch", "1:2"),
         ("sketch", "a:b,c:d"),
+        ("sketch", "0:1,1:1"),
         ("sketch", ",".join(f"{i}:1" for i in range(1, 19))),
         ("cls", "polygenetic"),
         ("final_max", "nan"),
@@ -157,7 +158,7 @@ def test_a_bad_pattern_is_named_at_its_field_and_searched_literally(
     assert page.status_code == 422
     assert f'id="error-{field}"' in page.text
     assert re.search(rf'name="{field}" value="a\(b"[^>]*aria-invalid="true"', page.text)
-    literal = re.search(r'<a href="([^"]*)">Search for these very characters', page.text)
+    literal = re.search(r'<a href="([^"]*)">Search for this as plain text', page.text)
     assert literal is not None
     query = parse_qs(urlsplit(html.unescape(literal[1])).query)
     assert query == {plain: ["a(b"], "cls": ["learned"]}
@@ -199,12 +200,12 @@ def test_every_preset_works_along_steps_too(client: TestClient) -> None:
 def test_an_empty_answer_names_the_filter_to_clear(client: TestClient) -> None:
     page = client.get("/predictions?cls=learned&final_min=5").text
     assert "No prediction matches" in page
-    offered = re.search(r"leaves? nothing\. Clear(.*?)</p>", page, re.DOTALL)
+    offered = re.search(r"excludes? everything\. Clear(.*?)</p>", page, re.DOTALL)
     assert offered is not None
     assert "class learned" in offered[1]
     assert "final loss" in offered[1]
     page = client.get("/predictions?text=zzzqqqxxx&cls=learned").text
-    offered = re.search(r"leaves? nothing\. Clear(.*?)</p>", page, re.DOTALL)
+    offered = re.search(r"excludes? everything\. Clear(.*?)</p>", page, re.DOTALL)
     assert offered is not None
     assert "zzzqqqxxx" in offered[1]
     assert "class learned" not in offered[1]

@@ -31,7 +31,8 @@ from backend.exchange.table_files import FORMATS, Column, Format, Table, iter_by
 from backend.quanta.contexts import list_contexts
 from backend.read.loss_blocks import suite_losses
 from backend.read.losses import SCORE_DTYPES, curve_scores
-from backend.search.search import SearchFilters, SearchRequest, Shape, rank_predictions, search
+from backend.search.request import SearchFilters, SearchRequest, Shape
+from backend.search.search import rank_predictions, search
 from backend.search.text_filters import TextFilter
 from backend.store.database import Store
 from backend.store.lookup import corpus_named, suite_named

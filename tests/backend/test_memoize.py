@@ -10,6 +10,7 @@ from backend.corpora.corpora import list_corpora
 from backend.errors import NotFoundError
 from backend.scaling import suites
 from backend.search import search
+from backend.search.request import SearchRequest
 from backend.settings import Settings
 from backend.store.database import Store, open_store
 from backend.store.memo import MAX_VALUES, memoize_by_version
@@ -89,7 +90,7 @@ def test_results_after_a_change_equal_those_of_a_fresh_program(
     store = open_store(Settings(data_dir=folder))
     name = list_corpora(store)[0].id
     before = predictions.prediction(store, name, 500)
-    result = search.search(store, search.SearchRequest(corpus=name, limit=3))
+    result = search.search(store, SearchRequest(corpus=name, limit=3))
     with store.begin() as session:
         session.execute(update(Corpus).values(name="renamed", created_at=OLD))
     with pytest.raises(NotFoundError):
@@ -97,6 +98,6 @@ def test_results_after_a_change_equal_those_of_a_fresh_program(
     fresh = open_store(Settings(data_dir=folder))
     for opened in (store, fresh):
         assert predictions.prediction(opened, "renamed", 500).curves == before.curves
-        assert search.search(opened, search.SearchRequest(limit=3)).matches == result.matches
+        assert search.search(opened, SearchRequest(limit=3)).matches == result.matches
     for opened in (store, fresh):
         opened.close()

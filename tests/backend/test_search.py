@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,11 +13,15 @@ from sqlalchemy import select
 from backend.corpora.predictions import prediction
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.read import curve_index as indexes
+from backend.read.curve_sets import find_curve_set
 from backend.read.losses import curve_scores, evaluation_losses
-from backend.search.curve_map import CurveMap
-from backend.search.filters import SearchFilters
-from backend.search.search import SearchRequest, SearchResult, Shape, curve_map, search
+from backend.search.context import SearchContext, search_axis
+from backend.search.curve_map import CurveMap, curve_map
+from backend.search.order import query_hash
+from backend.search.request import SearchFilters, SearchRequest, Shape
+from backend.search.search import search
 from backend.search.text_filters import TextFilter
+from backend.search.views import SearchResult
 from backend.store.database import Store
 from backend.store.tables import Cluster, ClusterMember, CurveSet, Evaluation
 from compute.curve_classes import CURVE_CLASSES
@@ -250,6 +255,16 @@ def test_a_cursor_belongs_to_one_question(mini_store: Store) -> None:
         assert caught.value.parameter == "cursor"
 
 
+def test_the_hash_in_a_cursor_outlives_a_release() -> None:
+    """The literal was computed by an older version, whose cursors must stay valid."""
+    request = SearchRequest(
+        shape=Shape(preset="step", at=2),
+        filters=SearchFilters(text=TextFilter(token="a"), drop=(0.1, None)),
+    )
+    context = SimpleNamespace(curve_set=SimpleNamespace(key="key"), request=request)
+    assert query_hash(cast(SearchContext, context)) == "1b31d90d4f0436c5"
+
+
 @pytest.mark.parametrize(
     ("wanted", "parameter"),
     [
@@ -304,6 +319,28 @@ def test_axes_without_curves_say_what_there_is(mini_store: Store) -> None:
         search(mini_store, SearchRequest(axis="S", model="s5"))
 
 
+def test_the_axis_of_a_search_has_the_corpus_mean(mini_store: Store, stored: Stored) -> None:
+    axis = search_axis(mini_store, SearchRequest())
+    assert (axis.axis, axis.model, axis.x) == ("N", None, tuple(stored.axis))
+    assert len(axis.labels) == len(axis.x)
+    expected = stored.losses.astype(np.float64).mean(axis=0)
+    assert axis.mean_nats == pytest.approx(expected, rel=1e-3)
+    with pytest.raises(NotFoundError):
+        search_axis(mini_store, SearchRequest(suite="none"))
+
+
+def test_a_curve_set_is_found_by_name_or_by_default(mini_store: Store, stored: Stored) -> None:
+    assert stored.curve_set is not None
+    with mini_store.session() as session:
+        default = find_curve_set(session, None, None, "N", None)
+        names = (default.corpus.name, default.suite.name)
+        assert default.id == stored.curve_set.id
+        assert find_curve_set(session, *names, "N", "no model of this axis").id == default.id
+        assert find_curve_set(session, *names, "S", None).axis == "S"
+        with pytest.raises(InvalidInputError, match="Choose N or S"):
+            find_curve_set(session, *names, "X", None)
+
+
 def test_the_same_on_both_databases(
     any_store: Store, mini_store: Store, suite_folder: Path
 ) -> None:
@@ -344,7 +381,9 @@ def test_a_lasso_takes_what_is_inside(mini_store: Store) -> None:
     (low, left), (high, right) = corners[0], corners[2]
     inside = (found.x > low) & (found.x < high) & (found.y > left) & (found.y < right)
     result = search(mini_store, SearchRequest(filters=SearchFilters(lasso=corners), limit=200))
-    edge = 1e-4  # the map is float32
-    near = np.abs(found.x - low) + np.abs(found.x - high) < edge
-    assert abs(result.n_matching - np.count_nonzero(inside)) <= 4 + np.count_nonzero(near)
-    assert set(indices(result)) <= set(np.flatnonzero(inside).tolist())
+    edge = 1e-4  # the map is float32: points this near to a side may be on either side of it
+    sides = [found.x - low, found.x - high, found.y - left, found.y - right]
+    near = (np.abs(sides) < edge).any(axis=0)
+    assert np.count_nonzero(inside) > 1000
+    assert abs(result.n_matching - np.count_nonzero(inside)) <= np.count_nonzero(near) <= 10
+    assert set(indices(result)) <= set(np.flatnonzero(inside | near).tolist())

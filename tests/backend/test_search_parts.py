@@ -7,20 +7,21 @@ import numpy as np
 import pytest
 
 from backend.read import curve_index as indexes
-from backend.search import curve_map as curve_map_module
 from backend.search import filters as search_filters
 from backend.search import order as search_order
-from backend.search.filters import FilterResult, SearchFilters
-from backend.search.search import SearchRequest, search
+from backend.search.filters import FilterResult
+from backend.search.plane import sample_predictions
+from backend.search.request import SearchFilters, SearchRequest
+from backend.search.search import search
 from backend.search.text_filters import TextFilter, TextMatches
 from backend.store.database import Store
 
 
 def test_a_large_corpus_is_sampled_once_and_for_all() -> None:
-    sample = curve_map_module.sample_predictions(10**6)
+    sample = sample_predictions(10**6)
     assert len(sample) == len(set(sample.tolist())) == 20_000
     assert sample.tolist() == sorted(sample.tolist())
-    assert sample.tolist() == curve_map_module.sample_predictions(10**6).tolist()
+    assert sample.tolist() == sample_predictions(10**6).tolist()
 
 
 @pytest.mark.parametrize("is_descending", [False, True])
@@ -28,7 +29,7 @@ def test_a_large_corpus_is_sampled_once_and_for_all() -> None:
 def test_pages_by_index_are_those_of_a_plain_listing(
     share: float | None, is_descending: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_order, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(search_order, "ROWS_PER_BATCH", 7)
     rng = np.random.default_rng(0)
     mask = None if share is None else rng.random(100) < share
     listed = np.arange(100) if mask is None else np.flatnonzero(mask)

@@ -9,7 +9,9 @@ from tests.browser.conftest import Visit
 
 
 def indices_of(visit: Visit) -> list[int]:
-    found = visit.page.locator(".hit").evaluate_all("hits => hits.map((h) => +h.dataset.index)")
+    found = visit.page.locator(".match").evaluate_all(
+        "rows => rows.map((row) => +row.dataset.index)"
+    )
     return [int(index) for index in found]
 
 

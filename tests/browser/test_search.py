@@ -258,7 +258,7 @@ def test_another_axis_leaves_behind_what_meant_nothing_there(
     query = parse_qs(urlsplit(page.url).query)
     query.pop("corpus", None)
     assert set(query) == left
-    assert page.locator(".hit").count() > 0
+    assert page.locator(".match").count() > 0
 
 
 def test_a_preset_keeps_the_filters(visit: Visit) -> None:
@@ -268,9 +268,9 @@ def test_a_preset_keeps_the_filters(visit: Visit) -> None:
         page.locator(".presets").get_by_role("link", name="Late").click()
     assert {"monogenic", "polygenic"} == set(parse_qs(urlsplit(page.url).query)["cls"])
     expect(page.locator(".presets [aria-current]")).to_have_text("Late")
-    kinds = set(page.locator(".hit-class").all_inner_texts())
+    kinds = set(page.locator(".match-class").all_inner_texts())
     assert {kind.strip() for kind in kinds} <= {"monogenic", "polygenic"}
-    assert page.locator(".hit-asked").count() == page.locator(".hit").count() > 0
+    assert page.locator(".match-query").count() == page.locator(".match").count() > 0
 
 
 def test_a_preset_can_be_searched_for_at_its_very_level(visit: Visit) -> None:
@@ -303,7 +303,7 @@ def test_filters_are_sent_by_the_form_and_removed_by_their_chips(visit: Visit) -
     query = parse_qs(urlsplit(page.url).query, keep_blank_values=True)
     query.pop("corpus", None)  # said only where the store holds several
     assert query == {"token": [" the"], "final_max": ["4"]}  # nothing that says nothing
-    answers = set(page.locator(".hit-text .tok").all_inner_texts())
+    answers = set(page.locator(".match-text .tok").all_inner_texts())
     assert len(answers) == 1
     with page.expect_navigation():
         page.get_by_role("link", name=re.compile("final loss")).click()
@@ -327,10 +327,10 @@ def test_back_returns_to_the_search_before(visit: Visit) -> None:
     settled(visit)
     drawn = indices_of(visit)
     page.go_back()
-    expect(page.locator(".hit").first).to_have_attribute("data-index", str(first[0]))
+    expect(page.locator(".match").first).to_have_attribute("data-index", str(first[0]))
     assert urlsplit(page.url).query == "cls=learned"
     assert indices_of(visit) == first
     page.go_forward()
     expect(page.locator(".knot")).to_have_count(2)
-    expect(page.locator(".hit")).to_have_count(len(drawn))
+    expect(page.locator(".match")).to_have_count(len(drawn))
     assert indices_of(visit) == drawn

@@ -154,10 +154,10 @@ def test_search_works_without_javascript(browser: Browser, server_url: str) -> N
     axis = json.loads(page.locator(".pad").get_attribute("data-axis") or "")["x"]
     page.locator("[name=sketch]").fill(f"{axis[0]}:9,{axis[-1]}:0.5")
     page.locator("button.primary").click()
-    assert page.locator(".hit").count() > 0
+    assert page.locator(".match").count() > 0
     assert page.locator(".pad-curve").get_attribute("points")
     page.locator(".presets").get_by_role("link", name="Inverse").click()
-    assert page.locator(".hit-asked").count() > 0
+    assert page.locator(".match-query").count() > 0
     context.close()
 
 
@@ -165,7 +165,7 @@ def test_corpus_text_is_text_in_results_and_on_the_map(hostile: Visit) -> None:
     page = hostile.page
     open_search(hostile, "/predictions?text=<script>")
     wait_for_map(hostile)
-    assert page.locator(".hit").count() > 0
+    assert page.locator(".match").count() > 0
     assert page.locator("main script, main img, [onerror]").count() == 0
     page.keyboard.press("u")
     page.keyboard.press("ArrowRight")

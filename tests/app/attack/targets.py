@@ -118,6 +118,11 @@ class Target:
     def rss(self) -> int:
         return int(self.process.memory_info().rss)
 
+    def cpu_seconds(self) -> float:
+        """CPU time of the server so far; other processes on the machine do not change it."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
     def assert_still_small(self, idle_bytes: int) -> None:
         """It answers, and needs little more memory than when it was idle."""
         assert self.ask("GET", "/healthz").status == 200
