@@ -1,4 +1,4 @@
-"""What a token search finds as a file, streamed: Parquet, Arrow, CSV or JSON."""
+"""The matches of a token search as a streamed file: Parquet, Arrow, CSV or JSON."""
 
 from typing import Annotated, Any, get_args
 
@@ -32,18 +32,18 @@ router = APIRouter(prefix="/api/v1/predictions", tags=["search"])
 
 
 class ExportedRows(BaseModel):
-    """Found predictions, a row each; `metadata` says of what they are and in which unit."""
+    """Matches, one row each; `metadata` names the corpus, the suite, the axis and the units."""
 
     metadata: dict[str, str]
     rows: tuple[dict[str, Any], ...]
 
 
 class ExportQuery(SearchQuery):
-    """A token search and the file to make of it; `limit` and `cursor` do not count."""
+    """A token search and the format of its file; `limit` and `cursor` are ignored."""
 
     format: Format = Field(default="json", description=f"One of {', '.join(get_args(Format))}")
     context: Annotated[int, Field(ge=0, le=MAX_CONTEXT)] = Field(
-        default=32, description="Tokens before each answer; 0 leaves text out"
+        default=32, description="Tokens before each answer; 0 omits all text"
     )
 
 
@@ -51,11 +51,11 @@ class ExportQuery(SearchQuery):
 def export_predictions(
     store: StoreDep, query: Annotated[ExportQuery, Query()]
 ) -> StreamingResponse:
-    """All that the search finds, at most 20,000 rows; X-Truncated says that there are more."""
-    found = rank_predictions(store, query.request(), MAX_EXPORT_ROWS, TEXT_SECONDS)
-    table = predictions_table(store, found, context=query.context)
+    """Return all matches, at most 20,000 rows; the header X-Truncated is set if there are more."""
+    ranked = rank_predictions(store, query.request(), MAX_EXPORT_ROWS, TEXT_SECONDS)
+    table = predictions_table(store, ranked, context=query.context)
     headers = {"Content-Disposition": f'attachment; filename="predictions.{query.format}"'}
-    if found.truncated or found.n_matching > table.n_rows:
+    if ranked.truncated or ranked.n_matching > table.n_rows:
         headers["X-Truncated"] = "true"
     return StreamingResponse(
         iter_bytes(table, query.format), media_type=MEDIA_TYPES[query.format], headers=headers

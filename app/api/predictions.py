@@ -1,4 +1,4 @@
-"""Token search: predictions by the shape of their curve, their text and their scores; the map."""
+"""Token search by the shape of curves, text and scores; the map of curves."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -24,10 +24,10 @@ router = APIRouter(prefix="/api/v1/predictions", tags=["search"])
 
 @dataclass(frozen=True)
 class MapPoints:
-    """The map of curves; one entry a sampled prediction in every list.
+    """The map of curves; every list has one entry per sampled prediction.
 
     `classes` names the codes in `curve_class`; `shares` is the share of variance along x and y;
-    `curves` is what a lasso drawn on this map is sent with, as `lasso_of`.
+    `curves` identifies the map: send it as `lasso_of` with a lasso drawn on it.
     """
 
     corpus: str
@@ -51,16 +51,16 @@ class MapPoints:
 def search_predictions(
     request: Request, store: StoreDep, query: Annotated[SearchQuery, Query()]
 ) -> SearchResult:
-    """Predictions with the curve, text and scores asked for, the nearest first."""
-    found = search.search(store, query.request())
-    if found.truncated:
+    """Search predictions by curve, text and scores; with a curve, the nearest come first."""
+    result = search.search(store, query.request())
+    if result.truncated:
         do_not_cache(request)
-    return found
+    return result
 
 
 @router.post("/search", responses=MUTATION_PROBLEMS)
 def search_predictions_by_body(store: StoreDep, query: SearchBody) -> SearchResult:
-    """The same search with a JSON body; nothing is stored."""
+    """Search with a JSON body; nothing is stored."""
     return search.search(store, query.request())
 
 
@@ -68,19 +68,19 @@ def search_predictions_by_body(store: StoreDep, query: SearchBody) -> SearchResu
 def map_of_curves(
     request: Request, store: StoreDep, query: Annotated[SearchQuery, Query()], arrow: WantsArrow
 ) -> MapPoints | Response:
-    """At most 20,000 sampled curves on their two principal components, with those that match."""
-    found = curve_map(store, query.request())
-    if found.truncated:
+    """Return at most 20,000 sampled curves on their two principal components, with the matches."""
+    points = curve_map(store, query.request())
+    if points.truncated:
         do_not_cache(request)
-    return _stream(found) if arrow else _json(found)
+    return _stream(points) if arrow else _json(points)
 
 
-def _json(found: CurveMap) -> MapPoints:
-    lists = {name: tuple(getattr(found, name).tolist()) for name in MAP_COLUMNS}
-    return MapPoints(**{**vars(found), **lists})
+def _json(points: CurveMap) -> MapPoints:
+    lists = {name: tuple(getattr(points, name).tolist()) for name in MAP_COLUMNS}
+    return MapPoints(**{**vars(points), **lists})
 
 
-def _stream(found: CurveMap) -> Response:
-    about = {name: value for name, value in vars(found).items() if name not in MAP_COLUMNS}
-    columns = {name: getattr(found, name) for name in MAP_COLUMNS}
+def _stream(points: CurveMap) -> Response:
+    about = {name: value for name, value in vars(points).items() if name not in MAP_COLUMNS}
+    columns = {name: getattr(points, name) for name in MAP_COLUMNS}
     return table_stream(columns, {"about": orjson.dumps(about).decode()})

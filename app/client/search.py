@@ -1,4 +1,4 @@
-"""Predictions by the shape of their curve, their text and their scores; the map; files."""
+"""Token search by the shape of curves, text and scores; the map of curves; exports."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -33,29 +33,29 @@ def _pairs(points: Points) -> str:
     return ",".join(f"{x!r}:{y!r}" for x, y in points)
 
 
-def _query_params(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search as the query of an address has it."""
+def _query_params(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a search as query parameters."""
     return {
         name: _pairs(value) if name in {"sketch", "lasso"} and value is not None else value
-        for name, value in wanted.items()
+        for name, value in fields.items()
     }
 
 
 class SearchCalls(FileCalls):
-    """Calls that find predictions."""
+    """Calls that search predictions."""
 
     def predictions(
-        self, *, page_size: int = 50, **asked: Unpack[SearchParams]
+        self, *, page_size: int = 50, **params: Unpack[SearchParams]
     ) -> Listing[Match, SearchResult]:
-        """Return predictions with the curve, text and scores asked for, the nearest first.
+        """Search predictions by curve, text and scores; with a curve, the nearest come first.
 
-        Their first page has what all of them share: the points of the curves, and how many match.
+        The first page has the points of the axis and the number of matches.
 
         Args:
             page_size: rows in a page.
-            asked: see `SearchParams`.
+            params: see `SearchParams`.
         """
-        query = {**_query_params(asked), "limit": page_size}
+        query = {**_query_params(params), "limit": page_size}
         return self._listing(Match, SearchResult, path_of("/predictions"), "matches", query)
 
     def search(
@@ -75,20 +75,20 @@ class SearchCalls(FileCalls):
         order: Order = "asc",
         page_size: int = 50,
     ) -> Listing[Match, SearchResult]:
-        """Return predictions by the shape of their curve, the nearest first.
+        """Search predictions by the shape of their curve, the nearest first.
 
         Args:
             sketch: 2 to 16 points (axis value, nats).
-            preset: a named curve.
+            preset: name of a preset curve.
             at: the first low point of preset "step", from 1.
-            example: index of a prediction whose curve is looked for.
-            invariances: what the distance ignores; default: level for a preset, else nothing.
-            filters: what a prediction must have besides.
+            example: index of a prediction; its curve is searched for.
+            invariances: differences that the distance ignores; default: level for a preset.
+            filters: conditions on a prediction.
             corpus: default: the first with curves.
             suite: default: the first with curves.
             axis: "N": model size, "S": training step of `model`.
             model: default: the largest.
-            sort: default: by distance if a curve is searched for, else by index.
+            sort: default: by distance with a curve, else by index.
             order: ascending or descending.
             page_size: rows in a page.
         """
@@ -109,31 +109,31 @@ class SearchCalls(FileCalls):
         return Listing(partial(self._fetch_page, body), "matches")
 
     def _fetch_page(self, body: dict[str, Any], cursor: str | None) -> SearchResult:
-        # Nothing is stored by this POST: it is a read with a long question.
-        sent = {**body, "cursor": cursor}
+        # This POST stores nothing: it is a read with a long query, so it may be repeated.
+        page = {**body, "cursor": cursor}
         return self._send(
-            SearchResult, "POST", path_of("/predictions/search"), sent, is_repeatable=True
+            SearchResult, "POST", path_of("/predictions/search"), page, is_repeatable=True
         )
 
-    def curve_map(self, **asked: Unpack[SearchParams]) -> CurveMap:
-        """Return the map of at most 20,000 sampled curves, with those that match."""
-        query = {**_query_params(asked), "format": "arrow"}
+    def curve_map(self, **params: Unpack[SearchParams]) -> CurveMap:
+        """Return the map of at most 20,000 sampled curves, with the matches."""
+        query = {**_query_params(params), "format": "arrow"}
         answer = self._transport.read(path_of("/predictions/map"), query, accept=STREAM)
         points = streamed_table(answer.content)
         about = json.loads(table_metadata(points)["about"])
         return replace(decode(CurveMap, {**about, "points": None}), points=points)
 
-    def predictions_table(self, *, context: int = 32, **asked: Unpack[SearchParams]) -> Any:
-        """Return all that a search finds, at most 20,000 rows, as a `pyarrow.Table`.
+    def predictions_table(self, *, context: int = 32, **params: Unpack[SearchParams]) -> Any:
+        """Return all matches of a search, at most 20,000 rows, as a `pyarrow.Table`.
 
-        Its schema's metadata says of what the rows are; `is_whole` there is "false" if there are
-        more, or if a text filter did not come to the end.
+        The metadata of its schema names the corpus, the suite and the units; its `is_whole` is
+        "false" if there are more rows, or if a text filter reached its time limit.
 
         Args:
-            context: tokens before each answer; 0 leaves text out.
-            asked: see `SearchParams`.
+            context: tokens before each answer; 0 omits all text.
+            params: see `SearchParams`.
         """
-        query = {**_query_params(asked), "format": "arrow", "context": context}
+        query = {**_query_params(params), "format": "arrow", "context": context}
         answer = self._transport.read(path_of("/predictions/export"), query, accept=FILE)
         table = file_table(answer.content)
         is_whole = str("x-truncated" not in answer.headers).lower()
@@ -145,15 +145,15 @@ class SearchCalls(FileCalls):
         *,
         format: TableFormat = "parquet",
         context: int = 32,
-        **asked: Unpack[SearchParams],
+        **params: Unpack[SearchParams],
     ) -> Download:
-        """Write all that a search finds, at most 20,000 rows, to a file.
+        """Write all matches of a search, at most 20,000 rows, to a file.
 
         Args:
-            path: of the file; replaced once the new one is whole.
+            path: of the file; replaced only by a complete download.
             format: of the file.
-            context: tokens before each answer; 0 leaves text out.
-            asked: see `SearchParams`.
+            context: tokens before each answer; 0 omits all text.
+            params: see `SearchParams`.
         """
-        query = {**_query_params(asked), "format": format, "context": context}
+        query = {**_query_params(params), "format": format, "context": context}
         return self._download(path_of("/predictions/export"), query, path)

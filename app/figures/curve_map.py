@@ -1,4 +1,4 @@
-"""The map of curves as bytes for the page's canvas: 7 bytes a point, read without a library.
+"""The map of curves as bytes for the canvas of the page: 7 bytes per point.
 
 Little-endian: the length of a JSON header (uint32), the header, padded to a multiple of 4, then
 columns: points in each block of 65,536 predictions (uint16), the lower 16 bits of each prediction
@@ -20,8 +20,8 @@ MATCHES = 128
 
 
 def pack_curve_map(points: CurveMap) -> bytes:
-    """Return the map in the form that `static/js/map-data.js` reads."""
-    bounds = [*_ends(points.x), *_ends(points.y)]
+    """Return the map in the format that `static/js/map-data.js` reads."""
+    bounds = [*_range(points.x), *_range(points.y)]
     header = json.dumps(
         {
             "n": len(points.index),
@@ -34,23 +34,23 @@ def pack_curve_map(points: CurveMap) -> bytes:
     header += b" " * (-len(header) % 4)
     n_blocks = -(-points.n_predictions // BLOCK)
     blocks = np.bincount(points.index // BLOCK, minlength=n_blocks)
-    kind = np.minimum(points.curve_class, UNDEFINED).astype(np.uint8)
+    codes = np.minimum(points.curve_class, UNDEFINED).astype(np.uint8)
     columns = (
         blocks.astype("<u2"),
         (points.index % BLOCK).astype("<u2"),
         _shares(points.x, bounds[:2]),
         _shares(points.y, bounds[2:]),
-        kind | np.where(points.matching, MATCHES, 0).astype(np.uint8),
+        codes | np.where(points.matching, MATCHES, 0).astype(np.uint8),
     )
     body = b"".join(column.tobytes() for column in columns)
     return len(header).to_bytes(4, "little") + header + body
 
 
-def _ends(values: NDArray[np.float32]) -> tuple[float, float]:
+def _range(values: NDArray[np.float32]) -> tuple[float, float]:
     return (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
 
 
-def _shares(values: NDArray[np.float32], ends: list[float]) -> NDArray[np.uint16]:
-    low, high = ends
+def _shares(values: NDArray[np.float32], bounds: list[float]) -> NDArray[np.uint16]:
+    low, high = bounds
     span = high - low or 1.0
     return np.rint((values.astype(np.float64) - low) / span * FULL).astype("<u2")

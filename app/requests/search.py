@@ -1,6 +1,6 @@
-"""What a token search is asked with: flat parameters of an address, or a JSON body.
+"""Parameters of a token search: flat query parameters, or a JSON body.
 
-Both become one `backend.search.search.Search`. An empty field of a form counts as not given.
+Both become one `SearchRequest`. An empty field of a form is treated as absent.
 """
 
 from collections.abc import Iterable
@@ -58,7 +58,7 @@ Knot = tuple[Annotated[float, Field(gt=0, le=MAX_SIZE)], Nats]
 
 
 def _names(value: object) -> object:
-    """Return repeated and comma-separated names as one list; an empty field gives none."""
+    """Return repeated and comma-separated names as one list."""
     if value is None or isinstance(value, str):
         value = [value or ""]
     if not isinstance(value, list | tuple):
@@ -68,19 +68,19 @@ def _names(value: object) -> object:
     ]
 
 
-def _filled(value: object) -> object:
+def _non_empty(value: object) -> object:
     names = _names(value)
     return [name for name in names if name != ""] if isinstance(names, list) else names
 
 
-def _words(names: Iterable[str], prefix: str = "") -> str:
+def _formulas(names: Iterable[str], prefix: str = "") -> str:
     return ". ".join(f"{name}: {SEARCH_FORMULAS[prefix + name]}" for name in names)
 
 
 class FilterFields(BaseModel):
-    """What a prediction must have to be found."""
+    """Conditions on a prediction; all of them must hold."""
 
-    text: Text = Field(default=None, description="Characters that end in the answer token")
+    text: Text = Field(default=None, description="Text that ends in the answer token")
     regex: Text = Field(
         default=None, description="RE2 expression whose match ends in the answer token"
     )
@@ -88,42 +88,48 @@ class FilterFields(BaseModel):
     token_pattern: Text = Field(
         default=None, description="RE2 expression on the answer token alone"
     )
-    source: Text = Field(default=None, description="Source of the document; * at its end: any end")
-    document: Count = Field(default=None, description="Index of the document")
-    cls: Annotated[tuple[CurveClass, ...], EmptyAllowed(_filled)] = Field(
-        default=(), description="Class of the curve; repeat it for any of several"
+    source: Text = Field(
+        default=None, description="Source of the document; * at its end matches any ending"
     )
-    drop_min: Amount = Field(default=None, description="Least total drop, nats")
-    drop_max: Amount = Field(default=None, description="Most total drop, nats")
-    sharpness_min: Amount = Field(default=None, description="Least sharpness")
-    sharpness_max: Amount = Field(default=None, description="Most sharpness")
-    emergence_min: Amount = Field(default=None, description="Least emergence, in units of the axis")
-    emergence_max: Amount = Field(default=None, description="Most emergence, in units of the axis")
-    final_min: Amount = Field(default=None, description="Least loss at the last point, nats")
-    final_max: Amount = Field(default=None, description="Most loss at the last point, nats")
+    document: Count = Field(default=None, description="Index of the document")
+    cls: Annotated[tuple[CurveClass, ...], EmptyAllowed(_non_empty)] = Field(
+        default=(), description="Class of the curve; repeat it to match any of several"
+    )
+    drop_min: Amount = Field(default=None, description="Minimum total drop, nats")
+    drop_max: Amount = Field(default=None, description="Maximum total drop, nats")
+    sharpness_min: Amount = Field(default=None, description="Minimum sharpness")
+    sharpness_max: Amount = Field(default=None, description="Maximum sharpness")
+    emergence_min: Amount = Field(
+        default=None, description="Minimum emergence, in units of the axis"
+    )
+    emergence_max: Amount = Field(
+        default=None, description="Maximum emergence, in units of the axis"
+    )
+    final_min: Amount = Field(default=None, description="Minimum loss at the last point, nats")
+    final_max: Amount = Field(default=None, description="Maximum loss at the last point, nats")
     published: Annotated[Published | None, Blank] = Field(
-        default=None, description="Holds by the published rule"
+        default=None, description="Class by the published rule"
     )
     only_largest: Number = Field(
         default=None,
-        description="Right under each of so many largest models, no smaller one",
+        description="Number k: right under each of the k largest models and no smaller one",
     )
     right: Annotated[Nats | None, Blank] = Field(
         default=None,
-        description="Right is a loss below this, nats; default ln 2 (p > 1/2)",
+        description="A model is right where its loss is below this, nats; default ln 2 (p > 1/2)",
     )
-    cluster: Count = Field(default=None, description="Id of a cluster that holds it")
+    cluster: Count = Field(default=None, description="Id of a cluster that contains the prediction")
     lasso: Pairs = Field(
         default=None,
-        description="Inside a polygon on the map: x:y of 3 to 64 corners, by commas",
+        description="Inside a polygon on the map: x:y of 3 to 64 corners, separated by commas",
     )
     lasso_of: CurvesHash = Field(
         default=None,
-        description="`curves` of the map that the lasso was drawn on; on another map it is refused",
+        description="`curves` of the map that the lasso was drawn on; any other map refuses it",
     )
 
     def filters(self) -> SearchFilters:
-        """Return the filters as the query takes them.
+        """Return the filters of the search request.
 
         Raises:
             InvalidInputError: the lasso is not a polygon.
@@ -152,32 +158,32 @@ class FilterFields(BaseModel):
 
 
 def _pairs(
-    value: str | None, parameter: str, fewest: int, most: int
+    value: str | None, parameter: str, min_points: int, max_points: int
 ) -> tuple[tuple[float, float], ...]:
     """Return the numbers of `x:y,x:y,…`."""
     if value is None:
         return ()
     try:
         pairs = [tuple(float(number) for number in part.split(":")) for part in value.split(",")]
-        found = tuple((x, y) for x, y in pairs)
+        points = tuple((x, y) for x, y in pairs)
     except ValueError as error:
         raise InvalidInputError(
-            f"{parameter} {value[:60]!r} is not a list of x:y",
-            "Write numbers as 1e6:2.5,1e7:0.1",
+            f"{parameter} {value[:60]!r} is not a list of x:y pairs",
+            "Write pairs such as 1e6:2.5,1e7:0.1",
             parameter,
         ) from error
-    finite = all(isfinite(number) for pair in found for number in pair)
-    if not finite or not fewest <= len(found) <= most:
+    is_finite = all(isfinite(number) for point in points for number in point)
+    if not is_finite or not min_points <= len(points) <= max_points:
         raise InvalidInputError(
-            f"{parameter} has {len(found)} points{'' if finite else ', not all finite'}",
-            f"Give {fewest} to {most} finite ones",
+            f"{parameter} has {len(points)} points{'' if is_finite else ', not all finite'}",
+            f"Give {min_points} to {max_points} finite points",
             parameter,
         )
-    return found
+    return points
 
 
 class SearchQuery(FilterFields):
-    """A token search as an address has it; every name is optional."""
+    """Query parameters of a token search; all are optional."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -189,20 +195,21 @@ class SearchQuery(FilterFields):
     model: ModelName = Field(default=None, description="Model of axis S; default: the largest")
     sketch: Pairs = Field(
         default=None,
-        description="Search for this curve: x:y of 2 to 16 knots; y in nats",
+        description="Search for this curve: x:y of 2 to 16 knots, y in nats",
     )
     preset: Annotated[Preset | None, Blank] = Field(
-        default=None, description=f"Search for a named curve. {_words(get_args(Preset), 'preset ')}"
+        default=None,
+        description=f"Search for a preset curve. {_formulas(get_args(Preset), 'preset ')}",
     )
     at: Number = Field(default=None, description="For preset=step: the first low point, from 1")
     like: Count = Field(default=None, description="Search for the curve of this prediction")
-    inv: Annotated[tuple[InvarianceOrNone, ...], EmptyAllowed(_filled)] = Field(
+    inv: Annotated[tuple[InvarianceOrNone, ...], EmptyAllowed(_non_empty)] = Field(
         default=(),
-        description="What the distance ignores; default: level for a preset, else none. "
-        + _words(get_args(Invariance)),
+        description="Differences that the distance ignores; default: level for a preset. "
+        + _formulas(get_args(Invariance)),
     )
     sort: Annotated[Sort | None, Blank] = Field(
-        default=None, description="Default: distance if a curve is searched for, else index"
+        default=None, description="Default: distance with a sketch, preset or like, else index"
     )
     order: Annotated[Order, EmptyAllowed(lambda value: value or "asc")] = "asc"
     limit: Limit = 50
@@ -212,23 +219,23 @@ class SearchQuery(FilterFields):
         """Return the curve to search for.
 
         Raises:
-            InvalidInputError: more than one is given, or the sketch cannot be read.
+            InvalidInputError: more than one curve, or an unreadable sketch.
         """
-        given = [name for name in ("sketch", "preset", "like") if getattr(self, name) is not None]
-        if len(given) > 1:
+        names = [name for name in ("sketch", "preset", "like") if getattr(self, name) is not None]
+        if len(names) > 1:
             raise InvalidInputError(
-                f"{' and '.join(given)} are both given", "Choose one curve to search for", given[1]
+                f"{' and '.join(names)} are both given", "Choose one curve to search for", names[1]
             )
-        if not given:
+        if not names:
             return None
         sketch = _pairs(self.sketch, "sketch", 2, MAX_KNOTS) or None
         return Shape(sketch, self.preset, self.at, self.like)
 
     def request(self, limit: int | None = None) -> SearchRequest:
-        """Return the question; `limit` stands in for the one given.
+        """Return the search request, with another `limit` if one is given.
 
         Raises:
-            InvalidInputError: parameters that do not go together, by their name.
+            InvalidInputError: parameters that contradict each other, by their name.
         """
         return SearchRequest(
             corpus=self.corpus,
@@ -255,20 +262,20 @@ class ShapeBody(BaseModel):
     sketch: Annotated[tuple[Knot, ...], Field(min_length=2, max_length=MAX_KNOTS)] | None = Field(
         default=None, description="(axis value, nats) of 2 to 16 knots"
     )
-    preset: Preset | None = Field(default=None, description="A named curve")
+    preset: Preset | None = Field(default=None, description="A preset curve")
     at: Number = Field(default=None, description="For preset step: the first low point, from 1")
     example: Count = Field(default=None, description="Index of a prediction")
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        given = [self.sketch, self.preset, self.example]
-        if sum(value is not None for value in given) != 1:
+        curves = [self.sketch, self.preset, self.example]
+        if sum(curve is not None for curve in curves) != 1:
             raise ValueError("give exactly one of sketch, preset and example")
         return self
 
 
 class FiltersBody(FilterFields):
-    """What a prediction must have to be found; names as in GET /api/v1/predictions."""
+    """Conditions on a prediction; names as in GET /api/v1/predictions."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -276,7 +283,7 @@ class FiltersBody(FilterFields):
 
 
 class SearchBody(BaseModel):
-    """A token search as JSON; every member is optional."""
+    """A token search as JSON; all members are optional."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -309,10 +316,10 @@ class SearchBody(BaseModel):
     cursor: Cursor = None
 
     def request(self) -> SearchRequest:
-        """Return the question.
+        """Return the search request.
 
         Raises:
-            InvalidInputError: parameters that do not go together, by their name.
+            InvalidInputError: parameters that contradict each other, by their name.
         """
         shape = self.shape
         return SearchRequest(

@@ -1,4 +1,4 @@
-"""`quanta export predictions`: what a token search finds, whole."""
+"""`quanta export predictions`: all matches of a token search."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,28 +22,41 @@ if TYPE_CHECKING:
 
 __all__ = ["export_cli"]
 
-# The command line may take its time; the server may not.
+# Much longer than the server's limit: a command may run for long.
 TEXT_SECONDS = 3600.0
 _RANGES = ("drop", "sharpness", "emergence", "final")
 
-Name = Annotated[str | None, typer.Option(help="The first with curves if left out.")]
-Text = Annotated[str | None, typer.Option(help="Characters that end in the answer token.")]
-Regex = Annotated[str | None, typer.Option(help="RE2; its match ends in the answer token.")]
-TokenText = Annotated[str | None, typer.Option(help="The answer, exactly, or its id as #123.")]
-TokenPattern = Annotated[str | None, typer.Option(help="RE2, on the answer token alone.")]
-Source = Annotated[str | None, typer.Option(help="Of the document; * at its end: any ending.")]
-Index = Annotated[int | None, typer.Option(min=0, help="An index or id.")]
-Classes = Annotated[list[str] | None, typer.Option("--cls", help="Class; may be repeated.")]
-Bound = Annotated[float | None, typer.Option(help="Nats; emergence: units of the axis.")]
-Published = Annotated[str | None, typer.Option(help="monogenic or polygenic.")]
-Largest = Annotated[int | None, typer.Option(min=1, help="Right under only so many models.")]
-Right = Annotated[float | None, typer.Option(help="Right is a loss below; ln 2 if left out.")]
-Sketch = Annotated[str | None, typer.Option(help="Nearest to a curve: x:nats,x:nats,…")]
-Preset = Annotated[str | None, typer.Option(help="Nearest to step, smooth, u, hump, late, …")]
-Step = Annotated[int | None, typer.Option(min=1, help="For step: the first low point.")]
-Inv = Annotated[list[str] | None, typer.Option(help="Ignore level, scale or shift.")]
-Sort = Annotated[str | None, typer.Option(help="distance, index, drop, sharpness, …")]
-Order = Annotated[str, typer.Option(help="asc or desc.")]
+Name = Annotated[str | None, typer.Option(help="Name; default: the first with curves.")]
+Text = Annotated[str | None, typer.Option(help="Text that ends in the answer token.")]
+Regex = Annotated[str | None, typer.Option(help="RE2 pattern; its match ends in the answer token.")]
+TokenText = Annotated[str | None, typer.Option(help="Exact answer token, or its id as #123.")]
+TokenPattern = Annotated[str | None, typer.Option(help="RE2 pattern on the answer token alone.")]
+Source = Annotated[
+    str | None, typer.Option(help="Source of the document; * at its end matches any ending.")
+]
+Index = Annotated[int | None, typer.Option(min=0, help="Index or id.")]
+Classes = Annotated[list[str] | None, typer.Option("--cls", help="Curve class; may be repeated.")]
+Bound = Annotated[float | None, typer.Option(help="In nats; emergence in units of the axis.")]
+Published = Annotated[
+    str | None, typer.Option(help="Class by the published rule: monogenic or polygenic.")
+]
+Largest = Annotated[int | None, typer.Option(min=1, help="Right under only the k largest models.")]
+Right = Annotated[
+    float | None, typer.Option(help="A model is right below this loss, nats (default ln 2).")
+]
+Sketch = Annotated[str | None, typer.Option(help="Search for a curve: x:nats,x:nats,…")]
+Preset = Annotated[
+    str | None, typer.Option(help="Search for a preset: step, smooth, u, hump, late, …")
+]
+Step = Annotated[
+    int | None, typer.Option(min=1, help="For the preset step: the first low point, from 1.")
+]
+Inv = Annotated[
+    list[str] | None,
+    typer.Option(help="Difference to ignore: level, scale or shift; may be repeated."),
+]
+Sort = Annotated[str | None, typer.Option(help="Sort key: distance, index, drop, sharpness, …")]
+Order = Annotated[str, typer.Option(help="asc (default) or desc.")]
 
 
 @export_cli.command("predictions")
@@ -85,43 +98,43 @@ def export_predictions(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """What a token search finds, with contexts, curves, classes and scores."""
+    """Export the matches of a token search with contexts, curves, classes and scores."""
     _export(dict(locals()))
 
 
-def _export(given: dict[str, Any]) -> None:
+def _export(options: dict[str, Any]) -> None:
     from backend.exchange.exports import predictions_table
     from backend.search.search import rank_predictions
 
-    wanted, limit = _search(given), given["limit"]
+    request, limit = _search_request(options), options["limit"]
     write_export(
         lambda store: predictions_table(
-            store, rank_predictions(store, wanted, limit, TEXT_SECONDS), context=given["context"]
+            store, rank_predictions(store, request, limit, TEXT_SECONDS), context=options["context"]
         ),
-        *(given[name] for name in ("out", "format", "force", "as_json")),
+        *(options[name] for name in ("out", "format", "force", "as_json")),
     )
 
 
 def _choice(value: str | None, choices: tuple[str, ...], name: str) -> Any:
     if value is not None and value not in choices:
-        raise typer.BadParameter(f"{value!r} is none of {', '.join(choices)}", param_hint=name)
+        raise typer.BadParameter(f"{value!r}; choose from {', '.join(choices)}", param_hint=name)
     return value
 
 
-def _shape(given: dict[str, Any]) -> "Shape | None":
+def _shape(options: dict[str, Any]) -> "Shape | None":
     from typing import get_args
 
     from backend.search.request import Shape
     from backend.search.views import Preset
 
-    names = [name for name in ("sketch", "preset", "like") if given[name] is not None]
+    names = [name for name in ("sketch", "preset", "like") if options[name] is not None]
     if not names:
         return None
     if len(names) > 1:
         raise typer.BadParameter("choose one curve to search for", param_hint=f"--{names[1]}")
-    preset = _choice(given["preset"], get_args(Preset), "--preset")
-    sketch = _knots(given["sketch"]) if given["sketch"] else None
-    return Shape(sketch, preset, given["at"], given["like"])
+    preset = _choice(options["preset"], get_args(Preset), "--preset")
+    sketch = _knots(options["sketch"]) if options["sketch"] else None
+    return Shape(sketch, preset, options["at"], options["like"])
 
 
 def _knots(text: str) -> tuple[tuple[float, float], ...]:
@@ -134,29 +147,29 @@ def _knots(text: str) -> tuple[tuple[float, float], ...]:
         ) from error
 
 
-def _search(given: dict[str, Any]) -> "SearchRequest":
+def _search_request(options: dict[str, Any]) -> "SearchRequest":
     from typing import get_args
 
     from backend.search.request import RIGHT_NATS, SearchFilters, SearchRequest
     from backend.search.text_filters import TextFilter
     from backend.search.views import Invariance, Sort
 
-    ranges: dict[str, Any] = {n: (given[f"{n}_min"], given[f"{n}_max"]) for n in _RANGES}
-    others: dict[str, Any] = {n: given[n] for n in ("published", "only_largest", "cluster")}
-    of_text = ("text", "regex", "token", "token_pattern", "source", "document")
-    invariances = [_choice(name, get_args(Invariance), "--inv") for name in given["inv"] or ()]
+    ranges: dict[str, Any] = {n: (options[f"{n}_min"], options[f"{n}_max"]) for n in _RANGES}
+    others: dict[str, Any] = {n: options[n] for n in ("published", "only_largest", "cluster")}
+    text_fields = ("text", "regex", "token", "token_pattern", "source", "document")
+    invariances = [_choice(name, get_args(Invariance), "--inv") for name in options["inv"] or ()]
     return SearchRequest(
-        **{name: given[name] for name in ("corpus", "suite", "model")},
-        axis=_choice(given["axis"], ("N", "S"), "--axis"),
-        shape=_shape(given),
-        invariances=tuple(invariances) if given["inv"] else None,
+        **{name: options[name] for name in ("corpus", "suite", "model")},
+        axis=_choice(options["axis"], ("N", "S"), "--axis"),
+        shape=_shape(options),
+        invariances=tuple(invariances) if options["inv"] else None,
         filters=SearchFilters(
-            text=TextFilter(**{name: given[name] for name in of_text}),
-            classes=tuple(given["classes"] or ()),
+            text=TextFilter(**{name: options[name] for name in text_fields}),
+            classes=tuple(options["classes"] or ()),
             **ranges,
             **others,
-            right_nats=RIGHT_NATS if given["right"] is None else given["right"],
+            right_nats=RIGHT_NATS if options["right"] is None else options["right"],
         ),
-        sort=_choice(given["sort"], get_args(Sort), "--sort"),
-        order=_choice(given["order"], ("asc", "desc"), "--order"),
+        sort=_choice(options["sort"], get_args(Sort), "--sort"),
+        order=_choice(options["order"], ("asc", "desc"), "--order"),
     )

@@ -1,4 +1,4 @@
-"""All curves of a curve set, laid out for search: built from the store, mapped from the cache."""
+"""The index of a curve set: all its curves laid out for search, built once and memory-mapped."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -20,22 +20,22 @@ from compute.curve_layout import BLOCK, block_shape, fill_blocks
 if TYPE_CHECKING:
     from compute.curve_search import NearestCurves, QueryCurve
 
-# Plain comparison of so many losses takes less time than it takes to load the compiled search.
-MAX_COMPARED = 20_000_000
-# The compiled search puts each near curve in its place among those found: quick for pages only.
-MAX_SORTED_IN = 20_000
-_BLOCKS_AT_ONCE = 8_192
+# Up to this many losses, brute force is quicker than loading the compiled search.
+MAX_BRUTE_FORCE_LOSSES = 20_000_000
+# The compiled search inserts every near curve into a sorted list: quick only for short lists.
+MAX_COMPILED_LIMIT = 20_000
+_BLOCKS_PER_BATCH = 8_192
 _log = logging.getLogger("quanta.search")
 
 
 @dataclass(frozen=True)
 class CurveIndex:
-    """Curves of all predictions of a corpus along one axis.
+    """Curves of all predictions of a corpus along one axis, for search.
 
     Attributes:
         axis: sizes or steps, ascending.
         losses: nats, (predictions, points).
-        blocks: the same losses as `compute.curve_block_search` searches them.
+        blocks: the same losses in the layout of `compute.curve_block_search`.
     """
 
     axis: NDArray[np.float64]
@@ -58,37 +58,42 @@ class CurveIndex:
 
     def nearest(
         self,
-        asked: "QueryCurve",
+        query_curve: "QueryCurve",
         limit: int,
         mask: NDArray[np.bool_] | None = None,
         after: tuple[float, int] | None = None,
     ) -> "NearestCurves":
-        """Return the nearest curves; see `compute.curve_search.nearest_by_brute_force`."""
+        """Return the nearest curves to a query curve.
+
+        Arguments as in `compute.curve_search.nearest_by_brute_force`.
+        """
         from compute.curve_search import nearest_by_brute_force
 
-        if limit > MAX_SORTED_IN:
-            return nearest_by_brute_force(self.losses, asked, limit, mask, after)
-        search = compiled_search(wait=self.losses.size > MAX_COMPARED)
+        if limit > MAX_COMPILED_LIMIT:
+            return nearest_by_brute_force(self.losses, query_curve, limit, mask, after)
+        search = compiled_search(wait=self.losses.size > MAX_BRUTE_FORCE_LOSSES)
         if search is None:
-            return nearest_by_brute_force(self.losses, asked, limit, mask, after)
-        found: NearestCurves = search(self.blocks, self.n_predictions, asked, limit, mask, after)
-        return found
+            return nearest_by_brute_force(self.losses, query_curve, limit, mask, after)
+        nearest: NearestCurves = search(
+            self.blocks, self.n_predictions, query_curve, limit, mask, after
+        )
+        return nearest
 
     def low_from(self, first: int, below: float) -> NDArray[np.bool_]:
-        """Return which curves are below a loss from point `first` on and not below it before."""
-        # Bits of float16 numbers >= 0 have the order of the numbers, filling (NaN) the last place.
+        """Return which curves are below a loss at all points from `first` on, and at no other."""
+        # The bits of float16 numbers >= 0 sort like the numbers; padding (NaN) sorts last.
         bits, edge = self.blocks.view(np.uint16), np.uint16(half_bits(below))
         mask = np.empty((len(bits), bits.shape[2]), np.bool_)
-        for start in range(0, len(bits), _BLOCKS_AT_ONCE):
-            is_low = bits[start : start + _BLOCKS_AT_ONCE] < edge
+        for start in range(0, len(bits), _BLOCKS_PER_BATCH):
+            is_low = bits[start : start + _BLOCKS_PER_BATCH] < edge
             part = is_low[:, first:].all(axis=1)
             part &= ~is_low[:, :first].any(axis=1)
-            mask[start : start + _BLOCKS_AT_ONCE] = part
+            mask[start : start + _BLOCKS_PER_BATCH] = part
         return mask.reshape(-1)[: self.n_predictions]
 
 
 def half_bits(value: float) -> int:
-    """Return the bits of the least float16 that is >= value and >= 0."""
+    """Return the bits of the smallest float16 that is >= value and >= 0."""
     if value <= 0:
         return 0
     with np.errstate(over="ignore"):
@@ -103,9 +108,13 @@ def curve_index(
     curve_set: CurveSet,
     evaluations: Sequence[Evaluation] | None = None,
 ) -> CurveIndex:
-    """Return the index of a finished curve set, built once a content.
+    """Return the index of a finished curve set, from the cache.
 
-    Its `evaluations` are read from the store unless they are known.
+    Args:
+        store: holds the caches.
+        session: reads the evaluations.
+        curve_set: the curve set.
+        evaluations: of the curve set, in the order of its axis; None to read them.
     """
     if evaluations is None:
         evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
@@ -120,12 +129,12 @@ def curve_index(
 
 
 def compiled_search(*, wait: bool) -> "Callable[..., NearestCurves] | None":
-    """Return the compiled search; None as long as it is not loaded, or if it cannot be.
+    """Return the compiled search; None until it is loaded, or if it cannot be loaded.
 
-    The first call begins to load it, compiling it where no call on this machine has done so.
+    The first call starts to load it in the background, and compiles it once per machine.
 
     Args:
-        wait: until it is loaded.
+        wait: wait until it is loaded.
     """
     loading = _loading()
     if not wait and not loading.done():
@@ -142,12 +151,12 @@ def _loading() -> "Future[Callable[..., NearestCurves] | None]":
 
 
 def load_search() -> "Callable[..., NearestCurves] | None":
-    """Return the compiled search, compiling it if need be; None if that is not possible."""
+    """Load the compiled search, and compile it if needed; return None if that fails."""
     try:
         from compute.curve_block_search import load_compiled_search
 
         return load_compiled_search()
     except Exception:
-        # No place to keep compiled code, or a processor it does not know: slow, but it works.
-        _log.exception("the compiled search is not available; searching by plain comparison")
+        # No writable cache for compiled code, or an unknown processor: brute force works too.
+        _log.exception("cannot load the compiled search; searching by brute force")
         return None

@@ -1,7 +1,7 @@
-"""Regular expressions that people send: linear time and bounded memory, whatever they hold.
+"""Regular expressions from users: linear time and bounded memory for any pattern.
 
-RE2 has no backtracking. What is left to bound is the size of the automaton: its memory, and the
-number of instructions, which is what a byte of text costs when its cache of states overflows.
+RE2 does not backtrack, so only the size of the automaton needs bounds: its memory, and its number
+of instructions, which is the cost per byte of text when its cache of states overflows.
 """
 
 from collections.abc import Iterator
@@ -18,17 +18,17 @@ _UNEXPECTED = "unexpected )"
 
 
 class Pattern:
-    """A compiled pattern, searched for in UTF-8; spans are byte offsets."""
+    """A compiled pattern that searches UTF-8; spans are byte offsets."""
 
     def __init__(self, compiled: re2._Regexp) -> None:
         self._compiled = compiled
 
-    def is_in(self, text: bytes) -> bool:
+    def matches(self, text: bytes) -> bool:
         """Return whether the pattern matches anywhere in `text`."""
         return self._compiled.search(text) is not None
 
     def spans(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Yield the matches as `finditer` finds them: leftmost first, none overlapping."""
+        """Yield the matches like `finditer`: leftmost first, without overlap."""
         for match in self._compiled.finditer(text):
             yield match.span()
 
@@ -37,7 +37,7 @@ def _options() -> re2.Options:
     options = re2.Options()
     options.max_mem = MAX_MEMORY_BYTES
     options.log_errors = False
-    options.never_capture = True  # only whole matches are asked for, and they are cheaper
+    options.never_capture = True  # groups are not needed, and cost time
     return options
 
 
@@ -51,30 +51,29 @@ def _compile_error(pattern: str) -> str | None:
 
 
 def _position(pattern: str, reason: str, part: str) -> int:
-    """Return the character (from 1) where a pattern goes wrong.
+    """Return the character (from 1) of the error in a pattern.
 
-    RE2 names the part at fault; where it names the whole pattern, a missing bracket is missing at
-    the end, and a bracket too many is the end of the shortest beginning that is refused for it.
+    RE2 names the invalid part. If that is the whole pattern, a missing bracket is reported at the
+    end, and a superfluous one at the end of the shortest prefix that RE2 rejects for it.
     """
     if reason == _UNEXPECTED:
         ends = range(1, len(pattern))
-        refused = (n for n in ends if (_compile_error(pattern[:n]) or "").startswith(_UNEXPECTED))
-        return next(refused, len(pattern))
+        rejected = (n for n in ends if (_compile_error(pattern[:n]) or "").startswith(_UNEXPECTED))
+        return next(rejected, len(pattern))
     if not part or part == pattern or part not in pattern:
         return len(pattern)
     return pattern.index(part) + 1
 
 
-def _refusal(pattern: str, message: str, field: str) -> InvalidInputError:
+def _pattern_error(pattern: str, message: str, field: str) -> InvalidInputError:
     reason, _, part = message.partition(": ")
     if reason.startswith("pattern too large"):
         return _too_large(field)
-    at = _position(pattern, reason, part)
-    named = f"{reason} {part!r}" if part and part != pattern else reason
+    position = _position(pattern, reason, part)
+    description = f"{reason} {part!r}" if part and part != pattern else reason
     return InvalidInputError(
-        f"{field} {pattern!r} is not a regular expression: {named} at character {at}",
-        "Write RE2 syntax (no look-around, no back-references), with \\ before a character that "
-        "stands for itself",
+        f"{field} {pattern!r} is not a regular expression: {description} at character {position}",
+        "Write RE2 syntax (no look-around, no back-references); escape special characters with \\",
         field,
     )
 
@@ -87,40 +86,40 @@ def _too_large(field: str) -> InvalidInputError:
     )
 
 
-def check_text(text: str, most: int, field: str) -> None:
-    """Refuse text that no document can hold, or that is empty or too long.
+def check_text(text: str, max_characters: int, field: str) -> None:
+    """Refuse text that no document can contain, or that is empty or too long.
 
     Raises:
         InvalidInputError: naming `field`.
     """
-    if not 1 <= len(text) <= most:
+    if not 1 <= len(text) <= max_characters:
         raise InvalidInputError(
-            f"{field} has {len(text)} characters", f"Give 1 to {most} characters", field
+            f"{field} has {len(text)} characters", f"Give 1 to {max_characters} characters", field
         )
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidInputError(
-            f"{field} holds a zero byte or half of a surrogate pair",
-            "Give text as documents hold it: whole characters, none of them zero",
+            f"{field} contains a zero byte or half of a surrogate pair",
+            "Give whole characters, none of them zero",
             field,
         )
 
 
 @lru_cache(maxsize=64)
 def compile_pattern(pattern: str, field: str) -> Pattern:
-    """Return a pattern that a person sent, compiled.
+    """Compile a pattern from a user.
 
     Args:
         pattern: RE2 syntax, at most `MAX_PATTERN_CHARACTERS` characters.
-        field: the name under which the person sent it.
+        field: name of its parameter, for the error.
 
     Raises:
-        InvalidInputError: it is none, or too large; with the position of the fault.
+        InvalidInputError: it is invalid, with the position of the error, or too large.
     """
     check_text(pattern, MAX_PATTERN_CHARACTERS, field)
     message = _compile_error(pattern)
     if message is not None:
-        raise _refusal(pattern, message, field)
-    found = re2.compile(pattern, _options())
-    if found.programsize > MAX_INSTRUCTIONS:
+        raise _pattern_error(pattern, message, field)
+    compiled = re2.compile(pattern, _options())
+    if compiled.programsize > MAX_INSTRUCTIONS:
         raise _too_large(field)
-    return Pattern(found)
+    return Pattern(compiled)

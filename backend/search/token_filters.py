@@ -1,7 +1,7 @@
-"""Predictions by their answer token: one lookup a prediction, whatever is asked for.
+"""Predictions by their answer token, with one table lookup per prediction.
 
-A pattern is tried once on every entry of the vocabulary; the table of its answers, indexed by
-token id, then serves all predictions.
+A pattern is tried once on each entry of the vocabulary; the resulting table, indexed by token id,
+then serves all predictions.
 """
 
 from dataclasses import dataclass
@@ -26,54 +26,54 @@ _MAX_TABLES = 64
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment (of `monotonic`) after which no more work is begun; `seconds` were allowed."""
+    """A time limit of `seconds`: no more work starts after the time `at` (of `monotonic`)."""
 
     at: float
     seconds: float
 
     def is_over(self) -> bool:
-        """Return whether the time is up."""
+        """Return whether the time limit is reached."""
         return monotonic() >= self.at
 
-    def reason(self, done: str) -> str:
-        """Return why a result is not whole; `done` says how far it got."""
-        return f"the time limit of {self.seconds:g} s was reached: {done}"
+    def reason(self, progress: str) -> str:
+        """Return why a result is incomplete; `progress` is how far the search got."""
+        return f"the time limit of {self.seconds:g} s was reached: {progress}"
 
 
-def target_ids(store: Store, read: Reader) -> NDArray[Any]:
+def target_ids(store: Store, reader: Reader) -> NDArray[Any]:
     """Return the answer's token id of every prediction, memory-mapped (uint16 if ids fit)."""
 
     def fill(array: NDArray[Any]) -> None:
-        for first in range(0, len(read.first_tokens) - 1, _DOCUMENTS):
-            last = min(first + _DOCUMENTS, len(read.first_tokens) - 1)
-            starts = read.first_tokens[first : last + 1]
-            tokens = read.tokens[starts[0] : starts[-1]]
+        for first in range(0, len(reader.first_tokens) - 1, _DOCUMENTS):
+            last = min(first + _DOCUMENTS, len(reader.first_tokens) - 1)
+            starts = reader.first_tokens[first : last + 1]
+            tokens = reader.tokens[starts[0] : starts[-1]]
             not_predicted = starts[:-1][np.diff(starts) > 0] - starts[0]
-            array[read.first_predictions[first] : read.first_predictions[last]] = np.delete(
+            array[reader.first_predictions[first] : reader.first_predictions[last]] = np.delete(
                 tokens, not_predicted
             )
 
-    dtype = "uint16" if len(read.vocabulary.bytes) <= 1 << 16 else "uint32"
-    name = cache_name("targets", read.corpus.key)
-    return memory_map(store, name, (read.corpus.n_predictions,), dtype, fill)
+    dtype = "uint16" if len(reader.vocabulary.bytes) <= 1 << 16 else "uint32"
+    name = cache_name("targets", reader.corpus.key)
+    return memory_map(store, name, (reader.corpus.n_predictions,), dtype, fill)
 
 
-def _token_ids(words: Vocabulary, token: str) -> list[int]:
+def _token_ids(vocabulary: Vocabulary, token: str) -> list[int]:
     check_text(token, MAX_TOKEN_CHARACTERS, "token")
-    size = len(words.bytes)
+    size = len(vocabulary.bytes)
     number = token[1:]
     if token[0] == "#" and number.isascii() and number.isdigit():
         if len(number) > 9 or int(number) >= size:
             raise InvalidInputError(
                 f"token {token} is not in the tokenizer's 0 … {size - 1}",
-                "Give an id of the tokenizer; for this text itself use token_pattern",
+                "Give an id of the tokenizer; for this very text use token_pattern",
                 "token",
             )
         return [int(number)]
-    wanted = token.encode()
-    ids = [i for i, held in enumerate(words.bytes) if held == wanted]
+    text = token.encode()
+    ids = [i for i, entry in enumerate(vocabulary.bytes) if entry == text]
     if not ids:
-        also = f"{' ' + token!r} is one. " if b" " + wanted in words.bytes else ""
+        also = f"{' ' + token!r} is one. " if b" " + text in vocabulary.bytes else ""
         raise InvalidInputError(
             f"no token of this corpus is exactly {token!r}",
             f"{also}Spaces count. For a part of a token use token_pattern, for longer text, text",
@@ -86,61 +86,61 @@ _tables: dict[tuple[Vocabulary, str], NDArray[np.bool_]] = {}
 
 
 def _pattern_table(
-    words: Vocabulary, pattern: str, deadline: Deadline
+    vocabulary: Vocabulary, pattern: str, deadline: Deadline
 ) -> tuple[NDArray[np.bool_], str | None]:
-    """Return (whether each token's own text matches, why some were not tried).
+    """Return (whether the text of each token matches, why some were not tried).
 
-    The last entry stands for every id that the vocabulary does not have.
+    The last entry is for all ids beyond the vocabulary.
     """
-    table = _tables.get((words, pattern))
+    table = _tables.get((vocabulary, pattern))
     if table is not None:
         return table, None
-    search = compile_pattern(pattern, "token_pattern")
-    table = np.zeros(len(words.bytes) + 1, np.bool_)
-    for token_id in range(len(words.bytes)):
+    pattern_search = compile_pattern(pattern, "token_pattern")
+    table = np.zeros(len(vocabulary.bytes) + 1, np.bool_)
+    for token_id in range(len(vocabulary.bytes)):
         if deadline.is_over():
-            tried = f"{token_id:,} of {len(words.bytes):,} vocabulary entries were tried"
-            return table, deadline.reason(tried)
-        table[token_id] = search.is_in(words.text(token_id).encode())
+            progress = f"{token_id:,} of {len(vocabulary.bytes):,} vocabulary entries were tried"
+            return table, deadline.reason(progress)
+        table[token_id] = pattern_search.matches(vocabulary.text(token_id).encode())
     if len(_tables) >= _MAX_TABLES:
         _tables.pop(next(iter(_tables)), None)
-    _tables[words, pattern] = table
+    _tables[vocabulary, pattern] = table
     return table, None
 
 
-def _looked_up(table: NDArray[np.bool_], targets: NDArray[Any]) -> NDArray[np.bool_]:
+def _look_up(table: NDArray[np.bool_], targets: NDArray[Any]) -> NDArray[np.bool_]:
     mask = np.empty(len(targets), np.bool_)
     for first in range(0, len(targets), _BLOCK):
         block = targets[first : first + _BLOCK]
-        # clip: an id beyond the table is its last entry, and nothing is copied to be checked.
+        # clip maps ids beyond the table to its last entry, without a copy for a bounds check.
         np.take(table, block, out=mask[first : first + len(block)], mode="clip")
     return mask
 
 
 def token_mask(
-    store: Store, read: Reader, token: str | None, pattern: str | None, deadline: Deadline
+    store: Store, reader: Reader, token: str | None, pattern: str | None, deadline: Deadline
 ) -> tuple[NDArray[np.bool_], str | None]:
-    """Return (which predictions have the answer asked for, why some were left out).
+    """Return (which predictions have the answer token, why some were not tried).
 
     Args:
         store: holds the caches.
-        read: the corpus.
-        token: the answer, exactly: its text, or `#` and its id; None for any.
-        pattern: found anywhere in the answer's own text; None for any.
+        reader: of the corpus.
+        token: the exact answer: its text, or `#` and its id; None for any.
+        pattern: matches anywhere in the text of the answer; None for any.
         deadline: when to stop trying vocabulary entries.
 
     Raises:
-        InvalidInputError: no such token, or a pattern that cannot be used.
+        InvalidInputError: an unknown token or an invalid pattern.
     """
-    words = read.vocabulary
+    vocabulary = reader.vocabulary
     tables, truncated = [], None
     if token is not None:
-        exactly = np.zeros(len(words.bytes) + 1, np.bool_)
-        exactly[_token_ids(words, token)] = True
-        tables.append(exactly)
+        is_token = np.zeros(len(vocabulary.bytes) + 1, np.bool_)
+        is_token[_token_ids(vocabulary, token)] = True
+        tables.append(is_token)
     if pattern is not None:
-        table, truncated = _pattern_table(words, pattern, deadline)
+        table, truncated = _pattern_table(vocabulary, pattern, deadline)
         tables.append(table)
     if not tables:
-        return np.ones(read.corpus.n_predictions, np.bool_), None
-    return _looked_up(np.logical_and.reduce(tables), target_ids(store, read)), truncated
+        return np.ones(reader.corpus.n_predictions, np.bool_), None
+    return _look_up(np.logical_and.reduce(tables), target_ids(store, reader)), truncated

@@ -1,4 +1,4 @@
-// Token search: the drawn curve goes into the form and the address, and the list follows it.
+// Token search: copies the drawn curve to the form and the address, and refreshes the list.
 import { all, ask, onKey, one, say } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
 import { focusPad, startSketch } from "./sketch-pad.js";
@@ -6,10 +6,10 @@ import { focusMap, startMap } from "./map.js";
 
 const WAIT_MS = 350;
 const SWAPPED = [".presets", "#active", "#results", "footer.site"];
-let form, asked, timer, turn = 0;
+let form, loadedAddress, timer, turn = 0;
 
-// What means nothing any more once the curves are others.
-const BOUND = {
+// Fields that belong to the curves of a choice, and are dropped when it changes.
+const DEPENDENT_FIELDS = {
   axis: ["model", "sketch", "at", "lasso", "lasso_of", "emergence_min", "emergence_max", "only_largest", "right", "zoom"],
   model: ["lasso", "lasso_of", "zoom"],
   suite: ["model", "sketch", "at", "lasso", "lasso_of", "zoom"],
@@ -23,9 +23,9 @@ function isChanged(name) {
   return field.value !== before.value;
 }
 
-/** Leave out what belongs to the curves of before; what was typed for the new ones stays. */
-function leaveBehind(data) {
-  for (const [choice, names] of Object.entries(BOUND)) {
+/** Drop fields that belong to the former curves, unless they were edited for the new ones. */
+function dropDependent(data) {
+  for (const [choice, names] of Object.entries(DEPENDENT_FIELDS)) {
     if (!isChanged(choice)) continue;
     for (const name of names) if (name === "sketch" || !isChanged(name)) data.delete(name);
   }
@@ -37,16 +37,16 @@ function leaveBehind(data) {
   }
 }
 
-/** Say what the distance ignores once, and only where it is not what it is by default. */
+/** Send invariances once, and only where they differ from the default. */
 function tidyInvariances(data) {
-  const asked = data.getAll("inv").filter((name) => name !== "none");
-  const [said, usual] = [asked.join(), data.has("preset") ? "level" : ""];
+  const names = data.getAll("inv").filter((name) => name !== "none");
+  const defaults = data.has("preset") ? "level" : "";
   data.delete("inv");
-  if (said === usual) return;
-  for (const name of asked.length ? asked : ["none"]) data.append("inv", name);
+  if (names.join() === defaults) return;
+  for (const name of names.length ? names : ["none"]) data.append("inv", name);
 }
 
-/** The address shown, for another curve: filters that are typed but not searched for stay out of it. */
+/** The current address with another curve; edited filters that were not sent stay out of it. */
 function addressWith(sketch) {
   const url = new URL(location.href);
   const query = url.searchParams;
@@ -55,37 +55,37 @@ function addressWith(sketch) {
   if (sketch) {
     query.set("sketch", sketch);
     for (const box of all("[name=inv]:checked", form)) query.append("inv", box.value);
-    // The nearest come first, whatever was sorted by before.
+    // Sorted by distance, the nearest come first.
     if ((query.get("sort") ?? "distance") === "distance") query.delete("order");
   }
   return url.pathname + (query.size ? `?${query.toString().replace(/%3A/g, ":").replace(/%2C/g, ",")}` : "");
 }
 
-/** Put the server's new list, filters and API call in place of the old ones. */
+/** Replace the list, the filters and the API call with the server's new ones. */
 async function refresh(address) {
-  const mine = ++turn;
+  const thisTurn = ++turn;
   const results = one("#results");
   results.setAttribute("aria-busy", "true");
   try {
     const reply = await ask(address).catch((error) => {
-      // A question that cannot be answered has its page: it says so at the field.
+      // A refused query has a page too, with the error at its field.
       if (error.page && one("#active", error.page)) return error;
       throw error;
     });
     const page = reply.page ?? new DOMParser().parseFromString(await reply.text(), "text/html");
-    if (mine !== turn) return;
+    if (thisTurn !== turn) return;
     clearFault(results);
     for (const part of SWAPPED) one(part).replaceWith(document.adoptNode(one(part, page)));
     say(one(".count").textContent);
   } catch (error) {
-    if (mine !== turn) return;
-    showFault(results, error, "The list is the one from before.", () => refresh(address));
+    if (thisTurn !== turn) return;
+    showFault(results, error, "The list shows the search before.", () => refresh(address));
   } finally {
     results.removeAttribute("aria-busy");
   }
 }
 
-/** A drawn curve takes the place of a preset or an example; an empty one of every shape. */
+/** Search for the drawn curve instead of a preset or an example; an empty one removes the shape. */
 function onSketch(sketch, isFinal) {
   for (const other of all("[data-shape], select[name=at]", form)) other.disabled = true;
   const field = form.elements.namedItem("sketch");
@@ -97,26 +97,26 @@ function onSketch(sketch, isFinal) {
   if (isFinal) timer = setTimeout(() => refresh(address), WAIT_MS);
 }
 
-/** A search is a new entry of the history: the one before it keeps what it asked for. */
+/** Restore the address of the history entry that a submitted form leaves. */
 function onSubmit() {
   clearTimeout(timer);
-  const before = new URL(asked, location.href);
+  const before = new URL(loadedAddress, location.href);
   const zoom = new URLSearchParams(location.search).get("zoom");
   if (zoom) before.searchParams.set("zoom", zoom);
   history.replaceState(history.state, "", before);
 }
 
-/** Bring the search page to life. */
+/** Start the search page. */
 export function start() {
   form = one("[data-search]");
-  asked = location.pathname + location.search;
+  loadedAddress = location.pathname + location.search;
   const map = one("[data-map]");
   if (one(".pad", form)) {
     startSketch(form, onSketch);
     onKey("s", focusPad);
   }
   form.addEventListener("formdata", ({ formData }) => {
-    leaveBehind(formData);
+    dropDependent(formData);
     tidyInvariances(formData);
   });
   form.addEventListener("submit", onSubmit);
@@ -125,6 +125,6 @@ export function start() {
     onKey("u", focusMap);
   }
   form.dataset.state = "ready";
-  // A page kept by the browser has the drawing of its last moment, not that of its address.
+  // A page from the browser's back/forward cache shows its last drawing, not that of its address.
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 }

@@ -104,8 +104,8 @@ def hints_of(name: str) -> dict[str, Any]:
     """A call's parameters, those of a search included, with what it returns."""
     method = getattr(Client, name)
     hints = get_type_hints(method)
-    if "asked" in inspect.signature(method).parameters:
-        del hints["asked"]
+    if "params" in inspect.signature(method).parameters:
+        del hints["params"]
         hints |= get_type_hints(SearchParams)
     return hints
 
