@@ -1,9 +1,9 @@
-"""Phase diagrams: a grid in one batch against its runs one by one in plain PyTorch.
+"""Phase diagrams: a grid in stacks against single runs in plain PyTorch.
 
-Three figures, measured in turns on the same cores, medians of paired rounds. *Ratio*: time of the
-runs one by one (`benchmarks.plain_toy`, with the number of threads that is faster for it) over
-that of the batch. *Floor*: share of the rate that batched products of exactly these shapes reach
-alone. *Agreement*: of the two ways in float64 after 100 steps, and of their labels.
+Three figures, medians of paired rounds on the same cores. *Ratio*: time of the single runs
+(`benchmarks.plain_toy`, with the faster number of threads) over that of the stacks. *Share*:
+throughput over that of batched products of the same shapes without any other work. *Agreement*:
+largest difference in float64 after 100 steps, and share of equal labels.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from benchmarks.plain_toy import grid, in_plain_order, plain_run
+from benchmarks.plain_toy import in_plain_order, learning_rate_grid, plain_run
 from compute.ensembles.trainer import TrainConfig, Trainer, TrainResult, single_threaded
 from compute.grokking.addition import AdditionNetworks
 from compute.grokking.phase_diagram import train_config
@@ -55,70 +55,70 @@ def train_grid(
         return list(threads.map(train, split_into_stacks(len(settings), CPU_STACK)))
 
 
-def settle(device: str) -> None:
-    """Wait until a GPU has done what it was given."""
+def synchronize(device: str) -> None:
+    """Wait for the GPU."""
     if device != "cpu":
         torch.cuda.synchronize()
 
 
-def seconds(what: Callable[[], object], device: str) -> float:
-    """Return how long something takes."""
+def seconds(call: Callable[[], object], device: str) -> float:
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
-    what()
-    settle(device)
+    call()
+    synchronize(device)
     return time.perf_counter() - start
 
 
 def flop(settings: list[Setting], steps: int) -> float:
-    """Return floating-point operations of all products: forward on all pairs, back on the train."""
+    """Return the FLOPs of all products: forward on all pairs, backward on training pairs."""
     shape, pairs = PROBLEM.shape(), len(PROBLEM.pairs())
     forward = shape.flop_per_row() / 3
-    return steps * sum(forward * (pairs + 2 * n_train(PROBLEM, one)) for one in settings)
+    return steps * sum(forward * (pairs + 2 * n_train(PROBLEM, setting)) for setting in settings)
 
 
-def products_alone(count: int, steps: int, n_threads: int, device: str) -> float:
-    """Return operations a second of the batch's products and nothing else."""
+def product_throughput(count: int, steps: int, n_threads: int, device: str) -> float:
+    """Return the FLOP/s of the products of stacks without any other work."""
     widths, pairs, rows = PROBLEM.shape().widths, len(PROBLEM.pairs()), 45
 
     def work(_: int) -> float:
         torch.set_num_threads(1)
-        made = []
+        products = []
         for a, b in pairwise(widths):
             x, W = (
                 torch.randn(count, pairs, a, device=device),
                 torch.randn(count, a, b, device=device),
             )
-            slope = torch.randn(count, rows, b, device=device)
+            grad = torch.randn(count, rows, b, device=device)
             outs = (
                 torch.empty(count, pairs, b, device=device),
                 torch.empty_like(W),
                 torch.empty(count, rows, a, device=device),
             )
-            made.append((x, W, slope, outs))
+            products.append((x, W, grad, outs))
         for _ in range(steps):
-            for x, W, slope, (forward, of_W, of_x) in made:
+            for x, W, grad, (forward, dW, dx) in products:
                 torch.bmm(x, W, out=forward)
-                torch.bmm(x[:, :rows].transpose(1, 2), slope, out=of_W)
-                torch.bmm(slope, W.transpose(1, 2), out=of_x)
+                torch.bmm(x[:, :rows].transpose(1, 2), grad, out=dW)
+                torch.bmm(grad, W.transpose(1, 2), out=dx)
         return steps * flop([Setting()] * count, 1)
 
     start = time.perf_counter()
     with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
         total = sum(threads.map(work, range(n_threads)))
-        settle(device)
+        synchronize(device)
     return total / (time.perf_counter() - start)
 
 
-def together(settings: list[Setting], how: TrainConfig, n_threads: int, device: str) -> None:
-    """Run all cells: in groups on a CPU, in one stack on a GPU."""
+def train_all(settings: list[Setting], config: TrainConfig, n_threads: int, device: str) -> None:
+    """Train all cells: in small stacks on a CPU, in one stack on a GPU."""
     if device == "cpu":
-        train_grid(PROBLEM, settings, how, n_threads)
+        train_grid(PROBLEM, settings, config, n_threads)
     else:
-        train_stack(PROBLEM, settings, how, device)
+        train_stack(PROBLEM, settings, config, device)
 
 
 def one_by_one(settings: list[Setting], steps: int, n_threads: int, device: str) -> None:
-    """Run every cell alone."""
+    """Train the cells one by one in plain PyTorch."""
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     for setting in settings:
@@ -126,68 +126,83 @@ def one_by_one(settings: list[Setting], steps: int, n_threads: int, device: str)
     torch.set_num_threads(before)
 
 
-def worst_difference(settings: list[Setting], steps: int) -> float:
-    """Return the largest difference of any parameter after some steps in float64."""
+def largest_difference(settings: list[Setting], steps: int) -> float:
+    """Return the largest difference of a parameter after some steps in float64."""
     networks = AdditionNetworks(PROBLEM, settings, dtype=torch.float64)
-    record = Trainer(networks, networks.optimizer(), train_config(steps, stop_early=False)).train()
-    worst = 0.0
+    result = Trainer(networks, networks.optimizer(), train_config(steps, stop_early=False)).train()
+    largest = 0.0
     for i, setting in enumerate(settings):
-        alone = plain_run(PROBLEM, setting, steps, torch.float64, keep=(steps - 1,))
-        both = zip(in_plain_order(record.params, i), alone.parameters[steps - 1], strict=True)
-        worst = max(worst, *((a - b).abs().max().item() for a, b in both))
-    return worst
+        single = plain_run(PROBLEM, setting, steps, torch.float64, record_steps=(steps - 1,))
+        both = zip(in_plain_order(result.params, i), single.params[steps - 1], strict=True)
+        largest = max(largest, *((a - b).abs().max().item() for a, b in both))
+    return largest
 
 
-def labels_that_agree(settings: list[Setting], steps: int, n_threads: int) -> None:
-    """Print the share of equal labels, and the margins of those that are not."""
-    records = train_grid(PROBLEM, settings, train_config(steps), n_threads)
-    found = {n: np.concatenate([r.threshold_steps[n] for r in records]) for n in ("train", "test")}
-    alone = [plain_run(PROBLEM, setting, steps, stops=True).reached for setting in settings]
-    plain = {n: np.array([one[n] for one in alone]) for n in ("train", "test")}
-    ours, theirs = (phase_labels(s["train"], s["test"], steps) for s in (found, plain))
-    same = ours.phases == theirs.phases
-    print(f"labels equal in {same.mean():.1%} of {len(settings)} cells, S = {steps}")
-    print("together:", ours.counts(), " alone:", theirs.counts())
-    away = margins(plain["train"], plain["test"], steps)
-    for i in np.flatnonzero(~same):
+def print_label_agreement(settings: list[Setting], steps: int, n_threads: int) -> None:
+    """Print the share of equal labels, and the margins of the others."""
+    results = train_grid(PROBLEM, settings, train_config(steps), n_threads)
+    stacked = {
+        n: np.concatenate([r.threshold_steps[n] for r in results]) for n in ("train", "test")
+    }
+    single = [
+        plain_run(PROBLEM, setting, steps, stop_early=True).threshold_steps for setting in settings
+    ]
+    plain = {n: np.array([setting[n] for setting in single]) for n in ("train", "test")}
+    ours, theirs = (phase_labels(s["train"], s["test"], steps) for s in (stacked, plain))
+    is_equal = ours.phases == theirs.phases
+    print(f"labels equal in {is_equal.mean():.1%} of {len(settings)} cells, S = {steps}")
+    print("stacked:", ours.counts(), " single:", theirs.counts())
+    margin = margins(plain["train"], plain["test"], steps)
+    for i in np.flatnonzero(~is_equal):
         print(
-            f"  cell {divmod(int(i), SIDE)}: {ours.phases[i]} together, {theirs.phases[i]} alone; "
-            f"train {found['train'][i]} / {plain['train'][i]}, "
-            f"test {found['test'][i]} / {plain['test'][i]}; margin {away[i]} steps"
+            f"  cell {divmod(int(i), SIDE)}: {ours.phases[i]} stacked, {theirs.phases[i]} single; "
+            f"train {stacked['train'][i]} / {plain['train'][i]}, "
+            f"test {stacked['test'][i]} / {plain['test'][i]}; margin {margin[i]} steps"
         )
 
 
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=200, help="of every cell, where timed")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="Steps per cell in the timed rounds (default 200)."
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--labels", type=int, default=0, help="budget S; slow: every cell alone")
-    parser.add_argument("--device", default="cpu", help="cpu, or cuda: all cells in one stack")
-    asked = parser.parse_args()
-    device, settings = asked.device, grid(SIDE)
-    threads = asked.threads if device == "cpu" else 1
-    timed = train_config(asked.steps, stop_early=False)
+    parser.add_argument(
+        "--labels",
+        type=int,
+        default=0,
+        help="Budget S of the label comparison, which is slow (default: skip).",
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="cpu or cuda (default cpu); all cells are one stack on a GPU.",
+    )
+    args = parser.parse_args()
+    device, settings = args.device, learning_rate_grid(SIDE)
+    threads = args.threads if device == "cpu" else 1
+    timed_config = train_config(args.steps, stop_early=False)
     sample = settings[:: max(1, len(settings) // 24)]
     scale = len(settings) / len(sample)
     train_grid(PROBLEM, settings[:2], train_config(20), 1)  # compiles
     ratios, shares, rates = [], [], []
-    for _ in range(asked.rounds):
-        batch = seconds(lambda: together(settings, timed, threads, device), device)
-        alone = scale * min(
-            seconds(lambda n=n: one_by_one(sample, asked.steps, n, device), device)
+    for _ in range(args.rounds):
+        batch = seconds(lambda: train_all(settings, timed_config, threads, device), device)
+        single = scale * min(
+            seconds(lambda n=n: one_by_one(sample, args.steps, n, device), device)
             for n in {1, threads}
         )
-        rate = flop(settings, asked.steps) / batch
+        rate = flop(settings, args.steps) / batch
         size = CPU_STACK if device == "cpu" else len(settings)
-        floor = products_alone(size, asked.steps, threads, device)
-        ratios.append(alone / batch)
+        floor = product_throughput(size, args.steps, threads, device)
+        ratios.append(single / batch)
         shares.append(rate / floor)
         rates.append(rate)
         print(
-            f"batch {batch:.2f} s, {rate / 1e9:.1f} GFLOP/s of {floor / 1e9:.1f}; one by one "
-            f"{alone:.2f} s, {rate / 1e9 * batch / alone:.1f} GFLOP/s; ratio {ratios[-1]:.2f}"
+            f"batch {batch:.2f} s, {rate / 1e9:.1f} GFLOP/s of {floor / 1e9:.1f}; single runs "
+            f"{single:.2f} s, {rate / 1e9 * batch / single:.1f} GFLOP/s; ratio {ratios[-1]:.2f}"
         )
     print(
         f"{SIDE} x {SIDE} grid, {len(split_into_stacks(len(settings), CPU_STACK))} stacks on "
@@ -195,9 +210,9 @@ def main() -> None:
         f"{statistics.median(rates) / 1e9:.1f} GFLOP/s, {statistics.median(shares):.0%} of the "
         "products' own rate"
     )
-    print(f"worst difference after 100 steps in float64: {worst_difference(sample, 100):.1e}")
-    if asked.labels:
-        labels_that_agree(settings, asked.labels, threads)
+    print(f"largest difference after 100 steps in float64: {largest_difference(sample, 100):.1e}")
+    if args.labels:
+        print_label_agreement(settings, args.labels, threads)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Sweeps of sparse parity and modular addition: share of the products' own rate.
+"""Stacks of sparse parity and modular addition against single networks in plain PyTorch.
 
-Each sweep trains stacks side by side, a stack a thread. *Floor*: the rate of batched products of
-exactly the shapes that a step needs, and nothing else. *Ratio*: time of the same networks one by
-one in plain PyTorch (autograd, `torch.optim.AdamW`, the faster of one thread and all) over that of
-the stacks. Medians of paired rounds.
+One stack per thread; medians of paired rounds. *Share*: throughput over that of batched products of
+the same shapes without any other work. *Ratio*: time of the same networks one by one in plain
+PyTorch (autograd, `torch.optim.AdamW`, the faster of one thread and all) over that of the stacks.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from compute.ensembles.trainer import Networks, TrainConfig, Trainer, single_threaded
 from compute.grokking.modular_addition import PUBLISHED_BETAS, ModularAdditionNetworks
 from compute.grokking.modular_setting import Architecture, n_train, pair_order
-from compute.grokking.modular_setting import Setting as AdderSetting
+from compute.grokking.modular_setting import Setting as AdditionSetting
 from compute.parity_problem import Problem, Setting
 from compute.sparse_parity import ParityNetworks
 
@@ -28,7 +27,7 @@ PARITY, WIDTH, ARCHITECTURE = Problem(), 150, Architecture(p=53)
 
 @dataclass(frozen=True)
 class Product:
-    """A layer: rows times [a, b]; the gradient of its input is needed or not."""
+    """Matrix products of a layer: rows times [a, b], with or without the input's gradient."""
 
     rows: int
     a: int
@@ -36,29 +35,29 @@ class Product:
     has_input_gradient: bool = True
 
     def flop(self) -> float:
-        """Return floating-point operations of its products for one network."""
+        """Return the FLOPs for one network."""
         return 2.0 * self.rows * self.a * self.b * (3 if self.has_input_gradient else 2)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is timed.
+    """A benchmark.
 
     Attributes:
-        products: of one network and step.
-        stack: makes so many networks.
-        alone: trains one network in plain PyTorch for so many steps.
+        products: products of one network and step.
+        stack: returns a stack of a number of networks.
+        train_single: trains one network in plain PyTorch for a number of steps.
     """
 
     name: str
     products: Sequence[Product]
     stack: Callable[[int], tuple[Networks, Trainer]]
-    alone: Callable[[int], None]
+    train_single: Callable[[int], None]
 
 
-def _training(networks: ParityNetworks | ModularAdditionNetworks, steps: int) -> Trainer:
-    train_config = TrainConfig(steps, {}, (), torch.zeros(0, dtype=torch.int64).numpy())
-    return Trainer(networks, networks.optimizer(), train_config)
+def _trainer(networks: ParityNetworks | ModularAdditionNetworks, steps: int) -> Trainer:
+    config = TrainConfig(steps, {}, (), torch.zeros(0, dtype=torch.int64).numpy())
+    return Trainer(networks, networks.optimizer(), config)
 
 
 def _parity(steps: int, device: str) -> Sweep:
@@ -67,9 +66,9 @@ def _parity(steps: int, device: str) -> Sweep:
     def stack(count: int) -> tuple[Networks, Trainer]:
         settings = [Setting(seed=seed) for seed in range(count)]
         networks = ParityNetworks(PARITY, WIDTH, settings, device=device)
-        return networks, _training(networks, steps)
+        return networks, _trainer(networks, steps)
 
-    def alone(n_steps: int) -> None:
+    def train_single(n_steps: int) -> None:
         model = nn.Sequential(nn.Linear(inputs, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 2)).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0)
         p = torch.as_tensor(PARITY.frequencies()).to(device)
@@ -84,11 +83,11 @@ def _parity(steps: int, device: str) -> Sweep:
             optimizer.step()
 
     products = (Product(rows, inputs, WIDTH, has_input_gradient=False), Product(rows, WIDTH, 2))
-    return Sweep("sparse parity", products, stack, alone)
+    return Sweep("sparse parity", products, stack, train_single)
 
 
-class PlainAdder(nn.Module):
-    """The transformer with all three positions, as one writes it."""
+class PlainTransformer(nn.Module):
+    """The transformer with all three positions, written as usual in PyTorch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,18 +113,18 @@ class PlainAdder(nn.Module):
         return x[:, -1] @ self.U
 
 
-def _adder(steps: int, device: str) -> Sweep:
-    setting = AdderSetting(train_fraction=0.5)
+def _modular_addition(steps: int, device: str) -> Sweep:
+    setting = AdditionSetting(train_fraction=0.5)
     rows, p = n_train(ARCHITECTURE.p, setting.train_fraction), ARCHITECTURE.p
     d, m = ARCHITECTURE.d_model, ARCHITECTURE.d_mlp
 
     def stack(count: int) -> tuple[Networks, Trainer]:
-        settings = [AdderSetting(train_fraction=0.5, seed=seed) for seed in range(count)]
+        settings = [AdditionSetting(train_fraction=0.5, seed=seed) for seed in range(count)]
         networks = ModularAdditionNetworks(ARCHITECTURE, settings, device)
-        return networks, _training(networks, steps)
+        return networks, _trainer(networks, steps)
 
-    def alone(n_steps: int) -> None:
-        model = PlainAdder().to(device)
+    def train_single(n_steps: int) -> None:
+        model = PlainTransformer().to(device)
         betas = (PUBLISHED_BETAS.beta1, PUBLISHED_BETAS.beta2)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1.0, betas=betas)
         codes = torch.as_tensor(pair_order(p, 0)[:rows]).to(device)
@@ -137,52 +136,53 @@ def _adder(steps: int, device: str) -> Sweep:
             optimizer.step()
 
     products = tuple(Product(rows, x, y) for x, y in ((d, d), (d, m), (m, d), (d, p)))
-    return Sweep("modular addition", products, stack, alone)
+    return Sweep("modular addition", products, stack, train_single)
 
 
-def settle(device: str) -> None:
-    """Wait until a GPU has done what it was given."""
+def synchronize(device: str) -> None:
+    """Wait for the GPU."""
     if device != "cpu":
         torch.cuda.synchronize()
 
 
-def products_alone(
+def product_throughput(
     products: Sequence[Product], count: int, steps: int, n_threads: int, device: str
 ) -> float:
-    """Return operations a second of batched products of these shapes and nothing else."""
+    """Return the FLOP/s of batched products of these shapes without any other work."""
 
     def work(_: int) -> None:
         torch.set_num_threads(1)
-        made = [
+        stacked = [
             (
-                one,
-                torch.randn(count, one.rows, one.a, device=device),
-                torch.randn(count, one.a, one.b, device=device),
-                torch.randn(count, one.rows, one.b, device=device),
+                product,
+                torch.randn(count, product.rows, product.a, device=device),
+                torch.randn(count, product.a, product.b, device=device),
+                torch.randn(count, product.rows, product.b, device=device),
             )
-            for one in products
+            for product in products
         ]
         outs = [
-            (torch.empty_like(s), torch.empty_like(W), torch.empty_like(x)) for _, x, W, s in made
+            (torch.empty_like(s), torch.empty_like(W), torch.empty_like(x))
+            for _, x, W, s in stacked
         ]
         for _ in range(steps):
-            for (one, x, W, slope), (y, of_W, of_x) in zip(made, outs, strict=True):
+            for (product, x, W, grad), (y, dW, dx) in zip(stacked, outs, strict=True):
                 torch.bmm(x, W, out=y)
-                torch.bmm(x.transpose(1, 2), slope, out=of_W)
-                if one.has_input_gradient:
-                    torch.bmm(slope, W.transpose(1, 2), out=of_x)
+                torch.bmm(x.transpose(1, 2), grad, out=dW)
+                if product.has_input_gradient:
+                    torch.bmm(grad, W.transpose(1, 2), out=dx)
 
     start = time.perf_counter()
     with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
         list(threads.map(work, range(n_threads)))
-    settle(device)
-    flop = n_threads * count * steps * sum(one.flop() for one in products)
+    synchronize(device)
+    flop = n_threads * count * steps * sum(product.flop() for product in products)
     return flop / (time.perf_counter() - start)
 
 
-def stacks(sweep: Sweep, count: int, n_threads: int, device: str) -> float:
-    """Return seconds of training so many networks on every thread."""
-    made = [sweep.stack(count)[1] for _ in range(n_threads)]
+def time_stacks(sweep: Sweep, count: int, n_threads: int, device: str) -> float:
+    """Return the seconds of training one stack per thread."""
+    stacked = [sweep.stack(count)[1] for _ in range(n_threads)]
 
     def work(training: Trainer) -> None:
         torch.set_num_threads(1)
@@ -190,53 +190,53 @@ def stacks(sweep: Sweep, count: int, n_threads: int, device: str) -> float:
 
     start = time.perf_counter()
     with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
-        list(threads.map(work, made))
-    settle(device)
+        list(threads.map(work, stacked))
+    synchronize(device)
     return time.perf_counter() - start
 
 
-def one_by_one(sweep: Sweep, steps: int, n_threads: int, device: str) -> float:
-    """Return seconds of one network in plain PyTorch."""
+def time_single(sweep: Sweep, steps: int, n_threads: int, device: str) -> float:
+    """Return the seconds of one network in plain PyTorch."""
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
-    sweep.alone(3)
+    sweep.train_single(3)
     start = time.perf_counter()
-    sweep.alone(steps)
-    settle(device)
-    spent = time.perf_counter() - start
+    sweep.train_single(steps)
+    synchronize(device)
+    seconds = time.perf_counter() - start
     torch.set_num_threads(before)
-    return spent
+    return seconds
 
 
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--stack", type=int, default=4, help="networks of a stack")
+    parser.add_argument("--stack", type=int, default=4, help="Networks per stack (default 4).")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; one stack on a GPU")
-    asked = parser.parse_args()
-    device, threads = asked.device, asked.threads if asked.device == "cpu" else 1
-    for sweep in (_parity(asked.steps, device), _adder(asked.steps, device)):
-        flop = threads * asked.stack * asked.steps * sum(p.flop() for p in sweep.products)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu).")
+    args = parser.parse_args()
+    device, threads = args.device, args.threads if args.device == "cpu" else 1
+    for sweep in (_parity(args.steps, device), _modular_addition(args.steps, device)):
+        flop = threads * args.stack * args.steps * sum(p.flop() for p in sweep.products)
         shares, ratios, rates = [], [], []
-        stacks(sweep, 1, 1, device)  # compiles
-        for _ in range(asked.rounds):
-            spent = stacks(sweep, asked.stack, threads, device)
-            floor = products_alone(sweep.products, asked.stack, asked.steps, threads, device)
-            alone = (
-                asked.stack
+        time_stacks(sweep, 1, 1, device)  # compiles
+        for _ in range(args.rounds):
+            seconds = time_stacks(sweep, args.stack, threads, device)
+            floor = product_throughput(sweep.products, args.stack, args.steps, threads, device)
+            single = (
+                args.stack
                 * threads
-                * min(one_by_one(sweep, asked.steps, n, device) for n in {1, threads})
+                * min(time_single(sweep, args.steps, n, device) for n in {1, threads})
             )
-            rates.append(flop / spent)
-            shares.append(flop / spent / floor)
-            ratios.append(alone / spent)
+            rates.append(flop / seconds)
+            shares.append(flop / seconds / floor)
+            ratios.append(single / seconds)
         print(
-            f"{sweep.name}: {threads} x {asked.stack} networks, "
+            f"{sweep.name}: {threads} x {args.stack} networks, "
             f"{statistics.median(rates) / 1e9:.1f} GFLOP/s, "
-            f"{statistics.median(shares):.0%} of the products' own rate, "
+            f"{statistics.median(shares):.0%} of the products' rate, "
             f"{statistics.median(ratios):.1f} times plain PyTorch one by one"
         )
 

@@ -59,12 +59,12 @@ def train(
 def test_a_stack_trains_as_plain_pytorch(problem: Problem) -> None:
     stack = train(problem, VARIED, 101)
     for i, setting in enumerate(VARIED):
-        single = plain_run(problem, setting, 101, torch.float64, keep=(100,))
+        single = plain_run(problem, setting, 101, torch.float64, record_steps=(100,))
         ours = in_plain_order(stack.result.params, i)
-        for a, b in zip(ours, single.parameters[100], strict=True):
+        for a, b in zip(ours, single.params[100], strict=True):
             assert (a - b).abs().max() < 1e-9
         for name in ("train", "test") if problem.task == "s3" else THRESHOLDS:
-            assert stack.result.threshold_steps[name][i] == single.reached[name]
+            assert stack.result.threshold_steps[name][i] == single.threshold_steps[name]
 
 
 def test_threshold_steps_equal_those_of_plain_pytorch() -> None:
@@ -78,8 +78,8 @@ def test_threshold_steps_equal_those_of_plain_pytorch() -> None:
     for i, setting in enumerate(settings):
         single = plain_run(problem, setting, 560, torch.float64)
         for name in THRESHOLDS:
-            assert stack.result.threshold_steps[name][i] == single.reached[name], (i, name)
-            n_reached += single.reached[name] < 559
+            assert stack.result.threshold_steps[name][i] == single.threshold_steps[name], (i, name)
+            n_reached += single.threshold_steps[name] < 559
     assert n_reached >= 6
 
 
