@@ -244,7 +244,7 @@ def test_a_recipe_may_not_read_folders_outside_imports(store: Store, tmp_path: P
     files.imports_folder(store).mkdir(parents=True)
     (tmp_path / "outside").mkdir()
     recipe_file(files.imports_folder(store), text_files(tmp_path / "outside"))
-    with pytest.raises(InvalidInputError, match="no folder below imports"):
+    with pytest.raises(InvalidInputError, match="not a folder below imports"):
         submit(store, "train_suite", {"recipe": "recipe.toml"})
 
 

@@ -232,7 +232,7 @@ def test_an_invalid_recipe_is_refused(jobs_store: Store, content: bytes) -> None
 
 
 def test_a_folder_with_a_zero_byte_is_refused(jobs_store: Store) -> None:
-    with pytest.raises(InvalidInputError, match="is no folder below imports"):
+    with pytest.raises(InvalidInputError, match="is not a folder below imports"):
         files.folder_path(jobs_store, "a\0b", "recipe")
 
 

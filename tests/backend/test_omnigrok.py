@@ -298,7 +298,7 @@ def test_mnist_comes_from_a_folder_and_is_part_of_the_key(store: Store) -> None:
     imports = store.settings.data_dir / "imports"
     folder = imports / "digits"
     request = {"data": "mnist", "mnist": "digits", "n_train": [20], "steps": 12}
-    assert "is no folder below imports" in refused(store, **request).problem
+    assert "is not a folder below imports" in refused(store, **request).problem
     write_mnist(folder)
     params = complete(store, **request)
     assert params["mnist"]["file"] == "digits"
