@@ -1,8 +1,8 @@
-"""Suites that are known by name: the Pythia models on the hub.
+"""Catalogue of suites that can be added by name: the Pythia models on the hub.
 
 Names, sizes and training steps are published: arXiv:2304.01373 (Pythia, `-deduped` and the earlier
 `-v0` series) and arXiv:2503.09543 (seeds). N is always computed from a model's `config.json`; the
-published values stand here to be compared with it.
+published values are here for comparison.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,7 @@ EARLY_STEPS = (0, *(2**k for k in range(10)))
 ALL_STEPS = EARLY_STEPS + LINEAR_STEPS
 N_SEEDS = 9
 
-# Size to (total, non-embedding) parameters, arXiv:2304.01373, table 1. 14m and 31m came later
-# and are in no table.
+# Size to (total, non-embedding) parameters, arXiv:2304.01373, table 1; 14m and 31m are not in it.
 PUBLISHED: dict[str, tuple[int, int] | None] = {
     "14m": None,
     "31m": None,
@@ -32,7 +31,7 @@ PUBLISHED: dict[str, tuple[int, int] | None] = {
     "12b": (11_846_072_320, 11_327_027_200),
 }
 SEEDED_SIZES = ("14m", "31m", "70m", "160m", "410m")
-# What arXiv:2303.13506 and the first release call models of the v0 series.
+# Names of the v0 series in arXiv:2303.13506 and the first release.
 EARLY_NAMES = {
     "19m": "70m",
     "125m": "160m",
@@ -49,10 +48,10 @@ class CatalogueModel:
     """One model of a catalogue suite.
 
     Attributes:
-        size: as people call it, such as "70m".
+        size: short name, such as "70m".
         name: name of the model and of its repository, such as "pythia-70m-deduped".
-        total: published number of parameters, None where none is.
-        nonembedding: published N, None where none is.
+        total: published number of parameters, None if not published.
+        nonembedding: published N, None if not published.
     """
 
     size: str
@@ -75,26 +74,26 @@ class Family:
     models: tuple[CatalogueModel, ...]
     steps: tuple[int, ...]
 
-    def select_models(self, wanted: list[str] | None) -> tuple[CatalogueModel, ...]:
-        """Return the models named, by size ("70m"), early name ("19m") or whole name; all for None.
+    def select_models(self, names: list[str] | None) -> tuple[CatalogueModel, ...]:
+        """Return models by size ("70m"), early name ("19m") or full name; None for all.
 
         Raises:
-            InvalidInputError: a name that the family does not have.
+            InvalidInputError: the family has no model of a name.
         """
-        if not wanted:
+        if not names:
             return self.models
         by_name = {name: m for m in self.models for name in (m.size, m.name)}
         if self.name.endswith("-v0"):
             by_name |= {early: by_name[size] for early, size in EARLY_NAMES.items()}
-        for name in wanted:
+        for name in names:
             if name not in by_name:
                 raise InvalidInputError(
                     f"suite {self.name} has no model {name!r}",
                     f"Choose from {', '.join(m.size for m in self.models)}",
                     "model",
                 )
-        picked = {by_name[name] for name in wanted}
-        return tuple(model for model in self.models if model in picked)
+        selected = {by_name[name] for name in names}
+        return tuple(model for model in self.models if model in selected)
 
 
 def _family(
@@ -134,21 +133,21 @@ def _families() -> list[Family]:
 
 
 FAMILIES: dict[str, Family] = {family.name: family for family in _families()}
-# A seed has its own order of the data, so each is a suite of its own; this name stands for all.
+# Each seed has its own data order and is a separate suite; this name means all of them.
 GROUPS: dict[str, tuple[str, ...]] = {
     "pythia-seeds": tuple(f"pythia-seed{k}" for k in range(1, N_SEEDS + 1))
 }
 
 
 def find_families(name: str) -> tuple[Family, ...]:
-    """Return the suites that a name stands for; none if the catalogue does not know it."""
+    """Return the suites of a name or group, empty if it is not in the catalogue."""
     if name in GROUPS:
         return tuple(FAMILIES[member] for member in GROUPS[name])
     return (FAMILIES[name],) if name in FAMILIES else ()
 
 
 def describe_names() -> str:
-    """Return the names of the catalogue, for messages."""
+    """Return the names of the catalogue as text for messages."""
     seeds = set(GROUPS["pythia-seeds"])
     listed = [name for name in FAMILIES if name not in seeds]
     return ", ".join([*listed, f"pythia-seed1 … pythia-seed{N_SEEDS}", *GROUPS])

@@ -1,4 +1,4 @@
-"""The one place that knows where a checkpoint's weights lie: a local folder, or a hub."""
+"""Folders of checkpoints' weights: local, or downloaded from a hub when needed."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +15,7 @@ from backend.weights.hub_locations import HubLocation, parse_location
 
 MEGABYTE = 1_000_000
 
-# Read and found whole by this process; whoever loads weights compares them with their key again.
+# Folders that this process has verified; loading weights compares the key again.
 _VERIFIED: set[Path] = set()
 
 
@@ -31,12 +31,12 @@ def hub_cache(store: Store, progress: Progress) -> HubCache:
 
 
 def is_remote(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint's weights are fetched when they are needed."""
+    """Return whether a checkpoint's weights are on a hub."""
     return parse_location(weights_of(checkpoint)) is not None
 
 
 def is_available_locally(store: Store, checkpoint: Checkpoint, progress: Progress) -> bool:
-    """Whether a checkpoint's weights can be opened without asking a hub."""
+    """Return whether a checkpoint's weights can be opened without a hub."""
     location = parse_location(weights_of(checkpoint))
     return location is None or hub_cache(store, progress).is_cached(location)
 
@@ -45,12 +45,12 @@ def is_available_locally(store: Store, checkpoint: Checkpoint, progress: Progres
 def checkpoint_folder(
     store: Store, checkpoint: Checkpoint, progress: Progress
 ) -> Iterator[WeightsFolder]:
-    """Yield the folder of a checkpoint's weights, fetched from its hub if need be.
+    """Yield the folder of a checkpoint's weights, downloaded if necessary.
 
-    The folder is there as long as the block lasts; afterwards weights from a hub may be evicted.
+    The folder exists until the end of the block; then weights from a hub may be evicted.
 
     Raises:
-        QuantaError: the weights cannot be had; the message says why and what to do.
+        QuantaError: the weights cannot be downloaded.
     """
     location = parse_location(weights_of(checkpoint))
     if location is None:
@@ -61,30 +61,32 @@ def checkpoint_folder(
         if cache.is_cached(location):
             folder = stack.enter_context(cache.open(location))
         else:
-            folder = stack.enter_context(_fetched(cache, location, progress))
+            folder = stack.enter_context(_download(cache, location, progress))
         _check_size(checkpoint, location, folder)
         yield folder
 
 
 @contextmanager
-def _fetched(cache: HubCache, location: HubLocation, progress: Progress) -> Iterator[WeightsFolder]:
+def _download(
+    cache: HubCache, location: HubLocation, progress: Progress
+) -> Iterator[WeightsFolder]:
     with ExitStack() as stack:
-        # The total is known once the hub has been asked.
+        # The total is known only after a request to the hub.
         with progress.task(f"fetch {location.short}", total=0, unit="MB") as bar:
-            shown = 0
+            reported = 0
 
-            def reached(held: int, _total: int) -> None:
-                nonlocal shown
-                megabytes = held // MEGABYTE
-                bar.advance(megabytes - shown)
-                shown = megabytes
+            def on_progress(n_bytes: int, _total: int) -> None:
+                nonlocal reported
+                megabytes = n_bytes // MEGABYTE
+                bar.advance(megabytes - reported)
+                reported = megabytes
 
-            folder = stack.enter_context(cache.open(location, reached))
+            folder = stack.enter_context(cache.open(location, on_progress))
         yield folder
 
 
 def _check_size(checkpoint: Checkpoint, location: HubLocation, folder: WeightsFolder) -> None:
-    """Refuse weights of another size than was registered: N would be a lie."""
+    """Check that the weights have the registered number of parameters."""
     from compute.checkpoints import CheckpointError, parameter_counts_from_config
 
     try:
@@ -96,7 +98,7 @@ def _check_size(checkpoint: Checkpoint, location: HubLocation, folder: WeightsFo
         raise InvalidInputError(
             f"{location.short}: its config.json implies N = {implied:,}, "
             f"{checkpoint.model.name} is registered with {registered:,}",
-            "Register this step as a suite of its own: --name and --step",
+            "Add this step as another suite with --name and --step",
         )
 
 
@@ -104,7 +106,7 @@ def _check_size(checkpoint: Checkpoint, location: HubLocation, folder: WeightsFo
 def prefetch_checkpoint(
     store: Store, checkpoint: Checkpoint | None, progress: Progress
 ) -> Iterator[None]:
-    """Fetch a checkpoint in the background while the block lasts; None and folders need nothing."""
+    """Download a checkpoint in the background during the block, if it is on a hub."""
     location = parse_location(weights_of(checkpoint)) if checkpoint else None
     with prefetch(hub_cache(store, progress), location):
         yield

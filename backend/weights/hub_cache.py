@@ -1,9 +1,9 @@
-"""Weights from the hub on this machine: fetched once, verified, evicted by a disk budget.
+"""Local cache of weights from a hub: downloaded once, verified, evicted by a disk budget.
 
-Layout under the root: `OWNER--NAME/COMMIT/` holds the files of one checkpoint, `COMMIT.json`
-beside it what they are, `COMMIT.lock` who uses them. A lock is shared while weights are read and
-exclusive while they are fetched or removed, so that nothing in use is ever evicted, by whatever
-process. The budget counts a checkpoint in full from the moment its fetch begins.
+Layout under the root: `OWNER--NAME/COMMIT/` holds the files of a checkpoint, `COMMIT.json` their
+metadata, `COMMIT.lock` the lock. It is shared while weights are read and exclusive while they are
+downloaded or removed, so that no process evicts weights in use. The budget counts a checkpoint in
+full from the start of its download.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ from backend.weights.hub_download import Hub, StoppedError
 from backend.weights.hub_locations import HubFile, HubLocation
 
 GIGABYTE = 1_000_000_000
-SPARE_BYTES = 64 << 20  # left free on the disk
+SPARE_BYTES = 64 << 20  # kept free on the disk
 CONFIG = "config.json"
 # In order of preference: a pattern of whole names, and whether the files are pickles.
 WEIGHTS = (
@@ -36,19 +36,19 @@ WEIGHTS = (
     (re.compile(r"pytorch_model\.bin"), True),
     (re.compile(r"pytorch_model(-\d+-of-\d+\.bin|\.bin\.index\.json)"), True),
 )
-Reached = Callable[[int, int], None]  # (bytes held, bytes in all)
+OnProgress = Callable[[int, int], None]  # (downloaded bytes, total bytes)
 
 
 @dataclass(frozen=True)
 class WeightsFolder:
-    """A folder that `compute.checkpoints` can load, and what `files_key` says of its files."""
+    """A folder that `compute.checkpoints` can load, and the `files_key` of its files."""
 
     path: Path
     key: str
 
 
 def select_files(files: dict[str, HubFile], what: str) -> tuple[list[HubFile], bool]:
-    """Return (configuration and weights to fetch, whether the weights are pickles).
+    """Return (configuration and weights to download, whether the weights are pickles).
 
     Raises:
         InvalidInputError: the commit has no configuration, no weights, or files without a hash.
@@ -56,11 +56,11 @@ def select_files(files: dict[str, HubFile], what: str) -> tuple[list[HubFile], b
     for pattern, is_pickled in WEIGHTS:
         names = [name for name in files if pattern.fullmatch(name)]
         if names and CONFIG in files:
-            chosen = [files[CONFIG], *(files[name] for name in sorted(names))]
-            unhashed = [file.name for file in chosen if not file.digest]
+            selected = [files[CONFIG], *(files[name] for name in sorted(names))]
+            unhashed = [file.name for file in selected if not file.digest]
             if unhashed:
                 break
-            return chosen, is_pickled
+            return selected, is_pickled
     raise InvalidInputError(
         f"{what} has no {CONFIG} with safetensors or .bin weights of a known hash",
         "Choose another revision: --step",
@@ -68,7 +68,7 @@ def select_files(files: dict[str, HubFile], what: str) -> tuple[list[HubFile], b
 
 
 def _lock(path: Path, mode: int) -> IO[bytes] | None:
-    """Return the locked file; None if it is locked by others and `mode` does not wait."""
+    """Return the locked file, None if another process holds the lock and `mode` does not wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("ab")
     try:
@@ -86,24 +86,24 @@ class _Entry:
     folder: Path
 
     @property
-    def facts_file(self) -> Path:
+    def metadata_file(self) -> Path:
         return self.folder.with_name(self.folder.name + ".json")
 
     @property
     def lock_file(self) -> Path:
         return self.folder.with_name(self.folder.name + ".lock")
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         try:
-            found = json.loads(self.facts_file.read_text(encoding="utf-8"))
+            metadata = json.loads(self.metadata_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return metadata if isinstance(metadata, dict) else {}
 
-    def write(self, **facts: Any) -> None:
-        unfinished = self.facts_file.with_suffix(".part")
-        unfinished.write_text(json.dumps(facts), encoding="utf-8")
-        os.replace(unfinished, self.facts_file)
+    def write(self, **metadata: Any) -> None:
+        unfinished = self.metadata_file.with_suffix(".part")
+        unfinished.write_text(json.dumps(metadata), encoding="utf-8")
+        os.replace(unfinished, self.metadata_file)
 
     @property
     def bytes_on_disk(self) -> int:
@@ -113,31 +113,31 @@ class _Entry:
 
     @property
     def counted_bytes(self) -> int:
-        return max(int(self.facts().get("bytes", 0)), self.bytes_on_disk)
+        return max(int(self.metadata().get("bytes", 0)), self.bytes_on_disk)
 
     @property
     def used_at(self) -> int:
-        return self.facts_file.stat().st_mtime_ns if self.facts_file.exists() else 0
+        return self.metadata_file.stat().st_mtime_ns if self.metadata_file.exists() else 0
 
     def touch(self) -> None:
-        # Given in full: the file system's own clock takes uses within milliseconds for one.
-        used = time.time_ns()
-        os.utime(self.facts_file, ns=(used, used))
+        # Explicit nanoseconds: the clock of the file system is too coarse to order quick uses.
+        used_at = time.time_ns()
+        os.utime(self.metadata_file, ns=(used_at, used_at))
 
     def remove(self) -> None:
-        self.facts_file.unlink(missing_ok=True)
+        self.metadata_file.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @dataclass
 class HubCache:
-    """The checkpoints of one data directory.
+    """Cache of the checkpoints of one data directory.
 
     Attributes:
-        root: its folder.
-        budget_bytes: most that all checkpoints together may take.
-        hub: makes the client of an endpoint.
-        verified: entries whose files this process has read and found as they were fetched.
+        root: folder of the cache.
+        budget_bytes: maximum size of all checkpoints.
+        hub: creates the client of an endpoint.
+        verified: entries whose files this process has verified.
     """
 
     root: Path
@@ -154,19 +154,19 @@ class HubCache:
         return [_Entry(folder) for folder in sorted(folders)]
 
     def is_cached(self, location: HubLocation) -> bool:
-        """Whether a checkpoint has been fetched and not evicted."""
-        return bool(self._entry(location).facts().get("key"))
+        """Return whether a checkpoint is downloaded and not evicted."""
+        return bool(self._entry(location).metadata().get("key"))
 
     @contextmanager
     def open(
-        self, location: HubLocation, reached: Reached = lambda held, total: None
+        self, location: HubLocation, on_progress: OnProgress = lambda n_bytes, total: None
     ) -> Iterator[WeightsFolder]:
-        """Yield a checkpoint's folder, fetched if need be; it stays while the block lasts.
+        """Yield a checkpoint's folder, downloaded if necessary; it is locked during the block.
 
         Raises:
-            NotFoundError: the hub does not have it.
+            NotFoundError: the hub does not have the checkpoint.
             InvalidInputError: its files cannot be used, or it is larger than the budget.
-            NotReadyError: what others use leaves no room for it.
+            NotReadyError: checkpoints in use leave no room for it.
             QuantaError: the hub fails, or the disk is full.
         """
         entry = self._entry(location)
@@ -175,18 +175,18 @@ class HubCache:
         try:
             while not self._is_usable(entry):
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if not self._is_usable(entry):  # nobody fetched it while we waited
-                    self._fetch(location, entry, reached)
+                if not self._is_usable(entry):  # not downloaded by another process meanwhile
+                    self._download(location, entry, on_progress)
                 fcntl.flock(lock, fcntl.LOCK_SH)
             entry.touch()
-            yield WeightsFolder(entry.folder, entry.facts()["key"])
+            yield WeightsFolder(entry.folder, entry.metadata()["key"])
             entry.touch()
         finally:
             lock.close()
 
     def _is_usable(self, entry: _Entry) -> bool:
-        """Whether an entry is complete and its files are still what was fetched."""
-        key = entry.facts().get("key")
+        """Return whether an entry is complete and its files are unchanged."""
+        key = entry.metadata().get("key")
         if not key:
             return False
         if entry.folder not in self.verified:
@@ -195,29 +195,29 @@ class HubCache:
             self.verified.add(entry.folder)
         return entry.folder.is_dir()
 
-    def _fetch(self, location: HubLocation, entry: _Entry, reached: Reached) -> None:
-        """Fill an entry that is locked exclusively; what was begun before is continued."""
-        if entry.facts().get("key"):  # complete once, damaged since
+    def _download(self, location: HubLocation, entry: _Entry, on_progress: OnProgress) -> None:
+        """Download an exclusively locked entry, resuming an earlier download."""
+        if entry.metadata().get("key"):  # damaged after its download
             entry.remove()
         hub = self.hub(location.endpoint)
         files, is_pickled = select_files(hub.files(location), location.short)
         size = sum(file.size for file in files)
-        # Pickles are rewritten beside themselves, then removed.
+        # Pickles are rewritten as safetensors, then removed.
         self._make_room(entry, size * 2 if is_pickled else size, location.short)
         entry.folder.mkdir(parents=True, exist_ok=True)
         before = 0
         for file in files:
             if not (entry.folder / file.name).exists():
-                at = partial(_reached_of_all, reached, before, size)
+                at = partial(_report_total, on_progress, before, size)
                 hub.download(location, file, entry.folder, at)
             before += file.size
-            reached(before, size)
+            on_progress(before, size)
         try:
-            key = _finished(entry.folder, is_pickled)
+            key = _finish_download(entry.folder, is_pickled)
         except ValueError as error:
             entry.remove()
             raise InvalidInputError(
-                f"the weights of {location.short} cannot be used: {error}", "Nothing was kept"
+                f"the weights of {location.short} cannot be used: {error}", "The files were deleted"
             ) from error
         self.verified.add(entry.folder)
         entry.write(
@@ -229,7 +229,7 @@ class HubCache:
         )
 
     def _make_room(self, entry: _Entry, needed: int, what: str) -> None:
-        """Evict what was used longest ago until `needed` bytes fit, and reserve them."""
+        """Evict the least recently used entries until `needed` bytes fit, and reserve them."""
         if needed > self.budget_bytes:
             raise InvalidInputError(
                 f"{what} takes {needed / GIGABYTE:.2f} GB, QUANTA_HUB_CACHE_GB is "
@@ -244,7 +244,7 @@ class HubCache:
             for other in sorted(others, key=lambda e: e.used_at):
                 if self._shortage(entry, others, needed) <= 0:
                     break
-                if self._evicted(other):
+                if self._evict(other):
                     others.remove(other)
             if self._shortage(entry, others, needed) > 0:
                 raise self._no_room(entry, others, needed, what)
@@ -252,7 +252,7 @@ class HubCache:
             entry.write(bytes=needed)
 
     def _shortage(self, entry: _Entry, others: list[_Entry], needed: int) -> int:
-        """Return the bytes that are lacking, by the budget or on the disk."""
+        """Return the missing bytes, of the budget or of the disk."""
         by_budget = sum(e.counted_bytes for e in others) + needed - self.budget_bytes
         free = shutil.disk_usage(self.root).free - SPARE_BYTES
         return max(by_budget, needed - entry.bytes_on_disk - free)
@@ -264,16 +264,16 @@ class HubCache:
                 f"{what} takes {needed / GIGABYTE:.2f} GB, and checkpoints in use take "
                 f"{used / GIGABYTE:.2f} of the {self.budget_bytes / GIGABYTE:g} GB of "
                 "QUANTA_HUB_CACHE_GB",
-                "Raise it, or run this again when the other commands are done",
+                "Increase it, or run this again when the other commands have ended",
             )
         return QuantaError(
             f"the disk of {self.root} is full: {what} needs "
             f"{(needed - entry.bytes_on_disk) / GIGABYTE:.2f} GB",
-            "Make room, or set QUANTA_DATA_DIR to a larger disk",
+            "Free space, or set QUANTA_DATA_DIR to a larger disk",
         )
 
-    def _evicted(self, entry: _Entry) -> bool:
-        """Remove an entry unless somebody uses it; return whether it is gone."""
+    def _evict(self, entry: _Entry) -> bool:
+        """Remove an entry unless it is in use; return whether it was removed."""
         lock = _lock(entry.lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is None:
             return False
@@ -283,8 +283,8 @@ class HubCache:
         return True
 
 
-def _reached_of_all(reached: Reached, before: int, size: int, held: int) -> None:
-    reached(before + held, size)
+def _report_total(on_progress: OnProgress, before: int, size: int, n_bytes: int) -> None:
+    on_progress(before + n_bytes, size)
 
 
 def _key_of(folder: Path) -> str | None:
@@ -296,8 +296,8 @@ def _key_of(folder: Path) -> str | None:
         return None
 
 
-def _finished(folder: Path, is_pickled: bool) -> str:
-    """Return the key of a fetched folder, its pickles rewritten as safetensors and removed."""
+def _finish_download(folder: Path, is_pickled: bool) -> str:
+    """Rewrite pickles as safetensors, check the weights and return the folder's key."""
     from compute.checkpoints import check_weights
     from compute.pytorch_bin import BIN_INDEX_FILE, bin_files, convert_to_safetensors
 
@@ -314,22 +314,22 @@ def _finished(folder: Path, is_pickled: bool) -> str:
 
 @contextmanager
 def prefetch(cache: HubCache, location: HubLocation | None) -> Iterator[None]:
-    """Fetch a checkpoint in the background for as long as the block lasts.
+    """Download a checkpoint in the background during the block.
 
-    It takes only room that is free or evictable. What is not finished at the end of the block is
-    continued, and what failed tried again, when the checkpoint is opened.
+    It uses only free or evictable space. An unfinished or failed download is resumed when the
+    checkpoint is opened.
     """
     if location is None:
         yield
         return
     stop = threading.Event()
-    quiet = replace(cache, hub=lambda endpoint: Hub(endpoint, stop=stop))
+    background = replace(cache, hub=lambda endpoint: Hub(endpoint, stop=stop))
 
-    def fetch() -> None:
-        with suppress(QuantaError, StoppedError, OSError), quiet.open(location):
+    def download() -> None:
+        with suppress(QuantaError, StoppedError, OSError), background.open(location):
             pass
 
-    thread = threading.Thread(target=fetch, daemon=True)
+    thread = threading.Thread(target=download, daemon=True)
     thread.start()
     try:
         yield

@@ -1,8 +1,8 @@
-"""The Hugging Face hub: branches and files of a repository at a commit, fetched and verified.
+"""Download from the Hugging Face hub: branches and files of a repository at a commit.
 
-`huggingface_hub` gives the address, the token, the HTTP session and the errors. Its own download
-starts again after an interruption; weights are gigabytes, so here a file is resumed where it
-stopped and takes its name only once its size and hash are what the hub says.
+`huggingface_hub` provides the URL, the token, the HTTP session and the errors. Its own download
+restarts after an interruption; weights are gigabytes, so here a file is resumed, and renamed only
+after its size and hash are verified.
 """
 
 import errno
@@ -43,12 +43,12 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a failing hub is asked again.
+    """Retries of failed requests, with exponential backoff.
 
     Attributes:
-        tries: requests in a row without a byte of progress.
-        first_wait: seconds before the second one; doubled each time.
-        longest_wait: seconds; a hub that asks for more (Retry-After) is an error.
+        tries: consecutive requests without progress.
+        first_wait: seconds before the first retry; doubled each time.
+        longest_wait: seconds; a longer Retry-After is an error.
     """
 
     tries: int = 6
@@ -57,28 +57,28 @@ class RetryPolicy:
 
 
 class StoppedError(Exception):
-    """A fetch in the background was told to stop."""
+    """A background download was stopped."""
 
 
-# What a request to a hub can fail with.
-_Fault = OfflineModeIsEnabled | HfHubHTTPError | httpx2.TransportError
+# Exceptions of a request to a hub.
+_HubError = OfflineModeIsEnabled | HfHubHTTPError | httpx2.TransportError
 
 
-def _status(fault: _Fault) -> int | None:
-    return fault.response.status_code if isinstance(fault, HfHubHTTPError) else None
+def _status(error: _HubError) -> int | None:
+    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
-def _is_transient(fault: _Fault) -> bool:
-    return isinstance(fault, httpx2.TransportError) or _status(fault) in TRANSIENT
+def _is_transient(error: _HubError) -> bool:
+    return isinstance(error, httpx2.TransportError) or _status(error) in TRANSIENT
 
 
-def _seconds_asked(fault: _Fault) -> float | None:
-    """Return how long the hub asks to wait, None if it does not say."""
-    if not isinstance(fault, HfHubHTTPError):
+def _retry_after(error: _HubError) -> float | None:
+    """Return the seconds that the hub asks to wait, None without Retry-After."""
+    if not isinstance(error, HfHubHTTPError):
         return None
-    headers = fault.response.headers
+    headers = error.response.headers
     limit = parse_ratelimit_headers(headers)
-    if _status(fault) == httpx2.codes.TOO_MANY_REQUESTS and limit and limit.remaining == 0:
+    if _status(error) == httpx2.codes.TOO_MANY_REQUESTS and limit and limit.remaining == 0:
         return float(limit.reset_in_seconds)
     text = headers.get("Retry-After", "").strip()
     if text.isdigit():
@@ -89,26 +89,26 @@ def _seconds_asked(fault: _Fault) -> float | None:
         return None
 
 
-def _explained(fault: _Fault, what: str, endpoint: str) -> QuantaError:
-    """Return what a person is told about a fault that stays."""
-    if isinstance(fault, OfflineModeIsEnabled):
+def _to_quanta_error(error: _HubError, what: str, endpoint: str) -> QuantaError:
+    """Return a permanent error with a remedy."""
+    if isinstance(error, OfflineModeIsEnabled):
         return QuantaError(
             f"{what} is not on this machine, and HF_HUB_OFFLINE is set",
             "Unset HF_HUB_OFFLINE to fetch it",
         )
-    if isinstance(fault, httpx2.TransportError):
+    if isinstance(error, httpx2.TransportError):
         return QuantaError(
-            f"{what}: {endpoint} cannot be reached ({type(fault).__name__})",
+            f"{what}: {endpoint} cannot be reached ({type(error).__name__})",
             "Check the network, or set HF_ENDPOINT or --endpoint to a hub that can be reached; "
             "run the command again to continue",
         )
-    if isinstance(fault, RevisionNotFoundError):
+    if isinstance(error, RevisionNotFoundError):
         return NotFoundError(
             f"{what}: {endpoint} has no such revision",
-            "It was removed or rewritten; run `quanta suite add` again to see what there is",
+            "It was removed or rewritten; run `quanta suite add` again to list revisions",
         )
-    status = fault.response.status_code
-    is_absent = isinstance(fault, RepositoryNotFoundError) and not isinstance(fault, GatedRepoError)
+    status = error.response.status_code
+    is_absent = isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError)
     if is_absent or status == httpx2.codes.NOT_FOUND:
         return NotFoundError(
             f"{what}: {endpoint} does not have it", "Check the name, and --endpoint or HF_ENDPOINT"
@@ -120,34 +120,34 @@ def _explained(fault: _Fault, what: str, endpoint: str) -> QuantaError:
         )
     return QuantaError(
         f"{what}: {endpoint} answers {status}",
-        "Run the command again later; what is finished is kept",
+        "Run the command again later; finished work is kept",
     )
 
 
 @dataclass
 class Hub:
-    """One hub endpoint.
+    """Client of a hub endpoint.
 
     Attributes:
-        endpoint: its address, None for HF_ENDPOINT or huggingface.co.
-        patience: how long it is asked again.
-        say: told when the hub asks to wait.
-        stop: ends a fetch in the background.
+        endpoint: its URL, None for HF_ENDPOINT or huggingface.co.
+        retry: policy of retries.
+        say: receives a message before each wait.
+        stop: stops a background download.
     """
 
     endpoint: str | None = None
-    patience: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = RetryPolicy()
     say: Callable[[str], None] = lambda text: None
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def address(self) -> str:
-        """The endpoint in use."""
+        """URL of the endpoint."""
         return self.endpoint or constants.ENDPOINT
 
     @property
     def _token(self) -> bool | None:
-        # The person's token belongs to the hub of the environment, not to any other address.
+        # The user's token is for the default hub; never send it to another endpoint.
         return False if self.endpoint else None
 
     def _check_stop(self) -> None:
@@ -156,38 +156,39 @@ class Hub:
 
     def _wait(self, seconds: float, why: str) -> None:
         if seconds > 1:
-            self.say(f"{why}; asking again in {seconds:.0f} s")
+            self.say(f"{why}; retrying in {seconds:.0f} s")
         if self.stop.wait(seconds):
             raise StoppedError
 
-    def _patiently(
+    def _retry(
         self, what: str, call: Callable[[], T], progress: Callable[[], int] = lambda: 0
     ) -> T:
-        """Return what `call` returns, asking again while the hub fails for the moment."""
-        failures, reached = 0, progress()
+        """Return `call()`, retried while the hub fails temporarily."""
+        failures, n_bytes = 0, progress()
         while True:
             try:
                 return call()
             except (OfflineModeIsEnabled, HfHubHTTPError, httpx2.TransportError) as error:
-                fault: _Fault = error
-            failures = 1 if progress() > reached else failures + 1
-            reached = max(reached, progress())
-            asked = _seconds_asked(fault)
-            wait = self.patience.first_wait * 2 ** (failures - 1) if asked is None else asked
-            is_over = failures >= self.patience.tries or wait > self.patience.longest_wait
-            if is_over or not _is_transient(fault):
-                raise _explained(fault, what, self.address) from fault
-            self._wait(wait, f"{what}: {_status(fault) or 'the connection failed'}")
+                last_error: _HubError = error
+            failures = 1 if progress() > n_bytes else failures + 1
+            n_bytes = max(n_bytes, progress())
+            retry_after = _retry_after(last_error)
+            backoff = self.retry.first_wait * 2 ** (failures - 1)
+            wait = backoff if retry_after is None else retry_after
+            is_exhausted = failures >= self.retry.tries or wait > self.retry.longest_wait
+            if is_exhausted or not _is_transient(last_error):
+                raise _to_quanta_error(last_error, what, self.address) from last_error
+            self._wait(wait, f"{what}: {_status(last_error) or 'the connection failed'}")
 
     def branches(self, repository: str) -> dict[str, str]:
-        """Return {branch: commit} of a repository, one request.
+        """Return {branch: commit} of a repository, in one request.
 
         Raises:
             NotFoundError: the hub has no such repository.
-            QuantaError: it cannot be reached or refuses.
+            QuantaError: the hub cannot be reached or refuses access.
         """
 
-        def ask() -> dict[str, str]:
+        def request() -> dict[str, str]:
             response = get_session().get(
                 f"{self.address}/api/models/{repository}/refs",
                 headers=build_hf_headers(token=self._token),
@@ -196,18 +197,18 @@ class Hub:
             hf_raise_for_status(response)
             return _branches_of(response, repository)
 
-        return self._patiently(repository, ask)
+        return self._retry(repository, request)
 
     def files(self, location: HubLocation) -> dict[str, HubFile]:
-        """Return the files of a repository at a commit, with sizes and hashes, one request.
+        """Return the files of a repository at a commit, with sizes and hashes, in one request.
 
         Raises:
-            NotFoundError: the repository or commit is not there.
-            QuantaError: the hub cannot be reached, refuses, or says no hashes.
+            NotFoundError: the repository or commit does not exist.
+            QuantaError: the hub cannot be reached or refuses access.
         """
         api = HfApi(endpoint=self.address, token=self._token)
 
-        def ask() -> dict[str, HubFile]:
+        def request() -> dict[str, HubFile]:
             info = api.model_info(
                 location.repository,
                 revision=location.commit,
@@ -222,22 +223,22 @@ class Hub:
                 if s.size is not None
             }
 
-        return self._patiently(location.short, ask)
+        return self._retry(location.short, request)
 
     def download(
         self,
         location: HubLocation,
         file: HubFile,
         folder: Path,
-        reached: Callable[[int], None] = lambda held: None,
+        on_progress: Callable[[int], None] = lambda n_bytes: None,
     ) -> None:
-        """Put a file into `folder`, resuming `NAME.part`; it takes its name once it is verified.
+        """Download a file into `folder`, resuming `NAME.part`, and verify its hash.
 
         Args:
-            location: its repository and commit.
-            file: its name, size and hash.
-            folder: must exist.
-            reached: told how many bytes of the file are there.
+            location: repository and commit.
+            file: name, size and hash of the file.
+            folder: an existing folder.
+            on_progress: receives the number of downloaded bytes.
 
         Raises:
             NotFoundError: the hub does not have the file.
@@ -245,59 +246,59 @@ class Hub:
         """
         path, part = folder / file.name, folder / f"{file.name}.part"
         what = f"{file.name} of {location.short}"
-        for _ in range(2):  # what was resumed may be at fault: once more from the start
-            was_begun = part.exists()
+        for _ in range(2):  # a resumed part may be corrupt: retry once from the start
+            is_resumed = part.exists()
 
             def receive() -> str | None:
-                return self._receive(location, file, part, reached)
+                return self._receive(location, file, part, on_progress)
 
             def received() -> int:
                 return part.stat().st_size if part.exists() else 0
 
-            with _full_disk_named(part):
-                if self._patiently(what, receive, received) == file.digest:
+            with _translate_full_disk(part):
+                if self._retry(what, receive, received) == file.digest:
                     os.replace(part, path)
                     return
             part.unlink(missing_ok=True)
-            if not was_begun:
+            if not is_resumed:
                 break
         raise QuantaError(
             f"{what}: the bytes received have another hash than {self.address} announces",
-            "Run the command again; if it stays so, the hub's copy is damaged: use another "
-            "endpoint. Nothing was kept",
+            "Run the command again; if it fails again, the hub's copy is damaged: use another "
+            "endpoint. The file was deleted",
         )
 
     def _receive(
-        self, location: HubLocation, file: HubFile, part: Path, reached: Callable[[int], None]
+        self, location: HubLocation, file: HubFile, part: Path, on_progress: Callable[[int], None]
     ) -> str | None:
-        """Complete `part`; return its hash, None if more came than was announced."""
+        """Complete `part`; return its hash, None if it is larger than announced."""
         hasher = file.hasher()
-        held = _feed(part, hasher)
-        if part.exists() and held >= file.size:
-            return str(hasher.hexdigest()) if held == file.size else None
+        n_bytes = _feed(part, hasher)
+        if part.exists() and n_bytes >= file.size:
+            return str(hasher.hexdigest()) if n_bytes == file.size else None
         self._check_stop()
         url = hf_hub_url(
             location.repository, file.name, revision=location.commit, endpoint=self.address
         )
         headers = build_hf_headers(token=self._token) | {"Accept-Encoding": "identity"}
-        if held:
-            headers["Range"] = f"bytes={held}-"
+        if n_bytes:
+            headers["Range"] = f"bytes={n_bytes}-"
         with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT_SECONDS) as response:
             hf_raise_for_status(response)
             is_resumed = response.status_code == httpx2.codes.PARTIAL_CONTENT
             if not is_resumed:  # a server without ranges sends the whole file again
-                hasher, held = file.hasher(), 0
+                hasher, n_bytes = file.hasher(), 0
             with part.open("ab" if is_resumed else "wb") as target:
                 for block in response.iter_bytes():
-                    held += len(block)
-                    if held > file.size:
+                    n_bytes += len(block)
+                    if n_bytes > file.size:
                         return None
                     target.write(block)
                     hasher.update(block)
-                    reached(held)
+                    on_progress(n_bytes)
                     self._check_stop()
-        if held < file.size:
-            raise httpx2.RemoteProtocolError(f"{held} of {file.size} bytes came")
+        if n_bytes < file.size:
+            raise httpx2.RemoteProtocolError(f"{n_bytes} of {file.size} bytes received")
         return str(hasher.hexdigest())
 
 
@@ -313,25 +314,25 @@ def _branches_of(response: httpx2.Response, repository: str) -> dict[str, str]:
 
 
 def _feed(part: Path, hasher: Any) -> int:
-    """Feed what was received before into `hasher`; return its number of bytes."""
+    """Hash the bytes of an earlier download; return their number."""
     if not part.is_file():
         return 0
-    held = 0
+    n_bytes = 0
     with part.open("rb") as file:
         while block := file.read(_BLOCK):
             hasher.update(block)
-            held += len(block)
-    return held
+            n_bytes += len(block)
+    return n_bytes
 
 
 @contextmanager
-def _full_disk_named(part: Path) -> Iterator[None]:
+def _translate_full_disk(part: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        part.unlink(missing_ok=True)  # room for others; it cannot be completed here
+        part.unlink(missing_ok=True)  # free the space, since it cannot be completed
         raise QuantaError(
             f"the disk of {part.parent} is full",
             "Make room, or set QUANTA_DATA_DIR to a larger disk, and run the command again",

@@ -1,4 +1,4 @@
-"""Names on a hub: where weights lie, what a file's bytes must be, and addresses of hubs."""
+"""Locations on a hub: repository and commit, files with their hashes, endpoints."""
 
 import hashlib
 import re
@@ -17,25 +17,25 @@ _LOCATION = re.compile(
 
 @dataclass(frozen=True)
 class HubLocation:
-    """Where weights lie: a repository at a commit; the endpoint is None for the usual one."""
+    """A repository at a commit; the endpoint is None for the default one."""
 
     repository: str
     commit: str
     endpoint: str | None = None
 
     def __str__(self) -> str:
-        """Return the form that the store keeps."""
+        """Return the stored form."""
         source = f" from {self.endpoint}" if self.endpoint else ""
         return f"hub:{self.repository}@{self.commit}{source}"
 
     @property
     def short(self) -> str:
-        """Name for messages."""
+        """Short form for messages."""
         return f"{self.repository}@{self.commit[:12]}"
 
 
 def parse_location(text: str) -> HubLocation | None:
-    """Return the hub location that a checkpoint's location stands for, None for a folder."""
+    """Return the hub location of a checkpoint's location, None for a folder."""
     match = _LOCATION.fullmatch(text)
     return HubLocation(**match.groupdict()) if match else None
 
@@ -50,24 +50,24 @@ class HubFile:
     git_oid: str | None
 
     def hasher(self) -> Any:
-        """Return a hash object that is fed the file's bytes."""
+        """Return a hash object for the file's bytes."""
         if self.sha256:
             return hashlib.sha256()
-        blob = hashlib.sha1(usedforsecurity=False)  # git's own; large files have sha256
+        blob = hashlib.sha1(usedforsecurity=False)  # git's blob hash; large files have sha256
         blob.update(f"blob {self.size}\0".encode())
         return blob
 
     @property
     def digest(self) -> str | None:
-        """What the hash must be."""
+        """Expected hash."""
         return self.sha256 or self.git_oid
 
 
 def validate_endpoint(endpoint: str | None) -> str | None:
-    """Return the endpoint if it differs from the usual one (HF_ENDPOINT), else None.
+    """Return the endpoint, None if it is the default one (HF_ENDPOINT).
 
     Raises:
-        InvalidInputError: it is not an http(s) address, or holds a password.
+        InvalidInputError: it is not an http(s) URL, or contains a password.
     """
     if endpoint is None:
         return None

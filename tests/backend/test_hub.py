@@ -135,7 +135,7 @@ def test_a_limit_in_the_hubs_own_header_is_waited_out(hub: StandInHub) -> None:
     said: list[str] = []
     hub.refusals["/refs"] = [(429, {"RateLimit": '"api";r=0;t=2'})]
     Hub(hub.url, QUICK, say=said.append).branches(REPOSITORY)
-    assert said == [f"{REPOSITORY}: 429; asking again in 2 s"]
+    assert said == [f"{REPOSITORY}: 429; retrying in 2 s"]
 
 
 @pytest.mark.parametrize(
