@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import Literal
 
 Activation = Literal["tanh", "relu"]
-ACTIVATIONS: tuple[Activation, ...] = ("tanh", "relu")
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 import math
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
 from compute.ensembles.mlp import StackedMLP, init_layers
-from compute.ensembles.shapes import ACTIVATIONS, Activation, Shape
+from compute.ensembles.shapes import Activation, Shape
 
 COUNT, ROWS, TRAINED = 3, 11, 7
 
@@ -23,7 +24,7 @@ def torch_mlp(shape: Shape, params: list[torch.Tensor], network: int) -> nn.Sequ
     return nn.Sequential(*layers[:-1])
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", get_args(Activation))
 @pytest.mark.parametrize("widths", [(1, 8, 6, 5), (4, 9, 3)])
 @pytest.mark.parametrize("dropout", [False, True])
 def test_forward_and_backward_equal_autograd(
