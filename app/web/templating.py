@@ -140,12 +140,11 @@ def theme(request: Request) -> str:
 
 
 def render(request: Request, context: PageContext, status: int = 200) -> Response:
-    """Return a page: the template of its context with the variables of the request."""
+    """Return the page of a context."""
     variables = {field.name: getattr(context, field.name) for field in fields(context)}
     template = environment().get_template(context.template)
-    return HTMLResponse(
-        template.render(request_variables(request) | variables), status, {"Vary": "Cookie"}
-    )
+    body = template.render(request_variables(request) | variables)
+    return HTMLResponse(body, status, {"Vary": "Cookie"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,5 @@
 // The circuit of a modular adder: a slider over steps, and links to frequencies, heads and neurons.
-import { all, fetchJson, keepInAddress, one, say } from "./util.js";
+import { fetchJson, find, findAll, keepInAddress, say } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
 import { newerPage, swapParts } from "./parts.js";
 import { redraw, watch } from "./plot.js";
@@ -7,19 +7,19 @@ import { redraw, watch } from "./plot.js";
 const PAUSE_MS = 60;
 let timer, lastUpdate = 0;
 
-const section = () => one("[data-circuit]");
-const stepSelect = () => one("select[name=step]", section());
+const section = () => find("[data-circuit]");
+const stepSelect = () => find("select[name=step]", section());
 
 function syncSlider() {
-  const [select, slider] = [stepSelect(), one("[data-slide]", section())];
+  const [select, slider] = [stepSelect(), find("[data-slide]", section())];
   slider.value = select.selectedIndex;
   slider.setAttribute("aria-valuetext", `step ${select.selectedOptions[0].textContent}`);
 }
 
 /** Take over the plot heights of the new page: a plot of one map is lower than one of many. */
 function copyPlotSizes(page) {
-  for (const plot of all(".plot", section())) {
-    one(".plot-box", plot).className = one(`#${plot.id} .plot-box`, page).className;
+  for (const plot of findAll(".plot", section())) {
+    find(".plot-box", plot).className = find(`#${plot.id} .plot-box`, page).className;
   }
 }
 
@@ -27,16 +27,16 @@ async function update() {
   const thisUpdate = ++lastUpdate;
   try {
     const page = await newerPage();
-    const source = one("[data-circuit] .plot", page).dataset.src;
+    const source = find("[data-circuit] .plot", page).dataset.src;
     const figures = await fetchJson(source);
     if (thisUpdate !== lastUpdate) return;
     clearFault(section());
     for (const part of swapParts(page)) watch(part);
-    stepSelect().selectedIndex = one("[data-circuit] select[name=step]", page).selectedIndex;
+    stepSelect().selectedIndex = find("[data-circuit] select[name=step]", page).selectedIndex;
     syncSlider();
     copyPlotSizes(page);
     redraw(source, figures, section());
-    say(one("[data-part=circuit-step]").textContent);
+    say(find("[data-part=circuit-step]").textContent);
   } catch (error) {
     if (thisUpdate === lastUpdate) showFault(section(), error, "The plots show the previous choice.", update);
   }
@@ -51,11 +51,11 @@ function scheduleUpdate() {
 
 /** Start the slider and the links; parts of the page may be replaced at any time. */
 export function start() {
-  const page = one("[data-circuit-page]");
+  const page = find("[data-circuit-page]");
   if (section()) syncSlider();
   else {
     // The first network of the run has finished.
-    new MutationObserver(() => { if (one("[data-has-circuit]")) location.reload(); }).observe(page, { childList: true, subtree: true });
+    new MutationObserver(() => { if (find("[data-has-circuit]")) location.reload(); }).observe(page, { childList: true, subtree: true });
   }
   addEventListener("popstate", () => { if (section()) update(); });
   page.addEventListener("input", ({ target }) => {

@@ -1,5 +1,5 @@
 // Cluster page: more contexts, filters from bars, colours and annotations.
-import { all, fetchJson, keepInAddress, one, say, tellError, wordsOf } from "./util.js";
+import { fetchJson, find, findAll, keepInAddress, say, tellError, wordsOf } from "./util.js";
 import { startTexts } from "./tokens.js";
 
 function startBars() {
@@ -24,18 +24,18 @@ async function appendMore(link) {
   const reply = await fetch(link.href);
   if (!reply.ok) throw new Error(`The server answered ${reply.status}`);
   const page = new DOMParser().parseFromString(await reply.text(), "text/html");
-  const list = one(link.dataset.more);
-  const added = all(`${link.dataset.more} > .context`, page);
+  const list = find(link.dataset.more);
+  const added = findAll(`${link.dataset.more} > .context`, page);
   for (const context of added) list.append(document.adoptNode(context));
   for (const context of added) startTexts(context);
-  const next = one("a[data-more]", page);
+  const next = find("a[data-more]", page);
   if (next) link.href = next.getAttribute("href");
   else link.remove();
   say(`${added.length} more contexts`);
 }
 
 function startMore() {
-  const link = one("a[data-more]");
+  const link = find("a[data-more]");
   link?.addEventListener("click", (event) => {
     event.preventDefault();
     appendMore(link).catch((error) => { say(wordsOf(error)); location.assign(link.href); });
@@ -43,10 +43,10 @@ function startMore() {
 }
 
 function startColour() {
-  const choice = one('select[name="colour"]');
+  const choice = find('select[name="colour"]');
   choice.addEventListener("change", (event) => {
     event.stopPropagation();
-    one("#context-list").classList.toggle("heat-off", choice.value === "none");
+    find("#context-list").classList.toggle("heat-off", choice.value === "none");
     keepInAddress({ colour: choice.value === "none" ? null : choice.value });
   });
 }
@@ -57,7 +57,7 @@ function annotationJson(form) {
 }
 
 async function save(form) {
-  const status = one("[role=status]", form);
+  const status = find("[role=status]", form);
   const headers = { "Content-Type": "application/json" };
   status.textContent = "Saving…";
   try {
@@ -69,8 +69,8 @@ async function save(form) {
 }
 
 function startNotes() {
-  const form = one("[data-annotation]");
-  one("button", form).disabled = false;
+  const form = find("[data-annotation]");
+  find("button", form).disabled = false;
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     save(form);

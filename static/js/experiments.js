@@ -1,5 +1,5 @@
 // Pages of experiments: follow an open run; the map of phases.
-import { all, one, say, wordsOf } from "./util.js";
+import { find, findAll, say, wordsOf } from "./util.js";
 import { newerPage, rememberParts, swapParts } from "./parts.js";
 import { clearFault, showFault } from "./fault.js";
 import { watch } from "./plot.js";
@@ -17,8 +17,8 @@ async function refresh() {
 
 /** Refresh the page while the run is unfinished and the page is visible. */
 async function follow(section) {
-  while (one("[data-open], [data-unfinished]", section)) {
-    await wait(one("[data-open]", section) ? POLL_MS : SLOW_MS);
+  while (find("[data-open], [data-unfinished]", section)) {
+    await wait(find("[data-open]", section) ? POLL_MS : SLOW_MS);
     if (document.hidden) continue;
     try {
       await refresh();
@@ -29,7 +29,7 @@ async function follow(section) {
   }
 }
 
-const cellRows = (map) => all("tbody tr:not(.ticks)", map).map((row) => all(".ph", row));
+const cellRows = (map) => findAll("tbody tr:not(.ticks)", map).map((row) => findAll(".ph", row));
 
 function placeOf(rows, cell) {
   const row = rows.findIndex((cells) => cells.includes(cell));
@@ -42,7 +42,7 @@ function selectRectangle(map, from, to) {
   const [[a, b], [c, d]] = [placeOf(rows, from), placeOf(rows, to)];
   const inside = (i, j) => i >= Math.min(a, c) && i <= Math.max(a, c) && j >= Math.min(b, d) && j <= Math.max(b, d);
   rows.forEach((row, i) => row.forEach((cell, j) => cell.classList.toggle("picked", inside(i, j))));
-  const form = one("[data-finer]");
+  const form = find("[data-finer]");
   if (!form) return;
   for (const axis of ["x", "y"]) {
     const ends = [from, to].map((cell) => Number(cell.dataset[axis])).sort((a, b) => a - b);
@@ -89,8 +89,8 @@ function startDrag(map) {
 
 function startMapKeys(map) {
   let corner = null;
-  const links = all("a[data-cell]", map);
-  const tabStop = one("a[aria-current]", map) ?? links[0];
+  const links = findAll("a[data-cell]", map);
+  const tabStop = find("a[aria-current]", map) ?? links[0];
   for (const link of links) link.tabIndex = link === tabStop ? 0 : -1;
   map.addEventListener("keydown", (event) => {
     const [move, here] = [MOVES[event.key], event.target.closest("a[data-cell]")];
@@ -110,7 +110,7 @@ function startMapKeys(map) {
 }
 
 function startMap() {
-  const map = one("[data-map]:not([data-state])");
+  const map = find("[data-map]:not([data-state])");
   if (!map) return;
   map.dataset.state = "ready";
   startDrag(map);
@@ -122,5 +122,5 @@ export function start() {
   rememberParts();
   startMap();
   addEventListener("popstate", () => refresh().catch(() => location.reload()));
-  follow(one("[data-experiment]"));
+  follow(find("[data-experiment]"));
 }

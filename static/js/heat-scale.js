@@ -1,5 +1,5 @@
 // The colour scale of a heat page: legend, histogram with a range brush, a stored scale for each measure.
-import { all, make, measured, one } from "./util.js";
+import { find, findAll, make, measured } from "./util.js";
 
 const BINS = 40;
 let form, redraw;
@@ -25,17 +25,17 @@ const rounded = (value) => String(Number(value.toPrecision(3)));
 /** Draw a frame's scale: ends of the legend, histogram, shades and sliders. */
 export function drawScale(page, frame) {
   form = page;
-  frame.scale.forEach((end, i) => { one(`[data-scale-end="${i}"]`).textContent = measured(end, 3); });
+  frame.scale.forEach((end, i) => { find(`[data-scale-end="${i}"]`).textContent = measured(end, 3); });
   const largest = Math.max(...frame.histogram, 1);
   const names = ["x", "y", "width", "height"];
   const draw = document.createElementNS.bind(document, "http://www.w3.org/2000/svg");
-  one("[data-brush] g").replaceChildren(...frame.histogram.map((count, i) => {
+  find("[data-brush] g").replaceChildren(...frame.histogram.map((count, i) => {
     const height = 100 * Math.sqrt(count / largest);
     const bar = draw("rect");
     [i + 0.06, 100 - height, 0.88, height].forEach((value, k) => bar.setAttribute(names[k], value));
     return bar;
   }));
-  one("[data-counts]").replaceChildren(...frame.histogram.flatMap((count, i) => (
+  find("[data-counts]").replaceChildren(...frame.histogram.flatMap((count, i) => (
     count ? [make("tr", {}, ...[measured(valueAt(i)), measured(valueAt(i + 1)), String(count)]
       .map((text) => make("td", { className: "n" }, text)))] : []
   )));
@@ -44,14 +44,14 @@ export function drawScale(page, frame) {
 
 function showEnds(low, high) {
   const shade = (name, x, width) => {
-    const rect = one(`[data-shade="${name}"]`);
+    const rect = find(`[data-shade="${name}"]`);
     rect.setAttribute("x", x);
     rect.setAttribute("width", Math.max(0, width));
   };
   shade("lo", 0, low);
   shade("hi", high, BINS - high);
   for (const [name, bin] of [["lo", low], ["hi", high]]) {
-    const range = one(`[data-end="${name}"]`);
+    const range = find(`[data-end="${name}"]`);
     range.value = Math.round(bin);
     range.setAttribute("aria-valuetext", rounded(valueAt(bin)));
   }
@@ -60,7 +60,7 @@ function showEnds(low, high) {
 /** Note the origin of the scale: shared, set by the reader, or fitted to this frame. */
 export function noteScale(page) {
   form = page;
-  const note = one("[data-scale-note]");
+  const note = find("[data-scale-note]");
   const isOwn = field("lo").value !== "" || field("hi").value !== "";
   note.textContent = JSON.parse(note.dataset.notes)[isOwn ? "own" : field("lock").checked ? "fitted" : "shared"];
 }
@@ -96,12 +96,12 @@ function changed() {
 }
 
 function binUnder(event) {
-  const box = one("[data-brush]").getBoundingClientRect();
+  const box = find("[data-brush]").getBoundingClientRect();
   return Math.round(Math.min(BINS, Math.max(0, BINS * (event.clientX - box.left) / box.width)));
 }
 
 function startBrush() {
-  const brush = one("[data-brush]");
+  const brush = find("[data-brush]");
   let dragged;
   brush.addEventListener("pointerdown", (event) => {
     const bin = binUnder(event);
@@ -112,7 +112,7 @@ function startBrush() {
   });
   brush.addEventListener("pointermove", (event) => { if (dragged) setEnd(dragged, binUnder(event)); });
   for (const end of ["pointerup", "pointercancel"]) brush.addEventListener(end, () => { dragged = undefined; });
-  for (const range of all("[data-end]")) {
+  for (const range of findAll("[data-end]")) {
     range.addEventListener("input", (event) => {
       event.stopPropagation();
       setEnd(range.dataset.end, Number(range.value));
@@ -147,7 +147,7 @@ export function startScale(page, show) {
   field("lock").addEventListener("change", () => redraw());
   field("measure").addEventListener("change", changeMeasure);
   field("log")?.addEventListener("change", changeLog);
-  one('[data-action="scale-off"]', form).addEventListener("click", () => {
+  find('[data-action="scale-off"]', form).addEventListener("click", () => {
     field("lo").value = field("hi").value = "";
     field("lock").checked = false;
     changed();

@@ -1,5 +1,5 @@
 // Heat of a document: sliders for size and step, play, and jobs for values that are not computed.
-import { all, fetchJson, keepInAddress, make, measured, nameApiCall, one, say, tellError, wantsCalm } from "./util.js";
+import { fetchJson, find, findAll, keepInAddress, make, measured, nameApiCall, say, tellError, wantsCalm } from "./util.js";
 import { drawScale, noteScale, startScale } from "./heat-scale.js";
 import { clearFault, showFault } from "./fault.js";
 import { submitJob } from "./jobs.js";
@@ -10,7 +10,7 @@ const frames = new Map();
 let form, models, text, tokens, timer, requested, paintedState;
 
 const field = (name) => form.elements.namedItem(name);
-const slider = (name) => one(`[data-slide="${name}"]`, form);
+const slider = (name) => find(`[data-slide="${name}"]`, form);
 const address = (state) => `${form.dataset.heat}?${new URLSearchParams(state)}`;
 const OPTIONAL = ["target", "other_model", "other_step", "lo", "hi"];
 
@@ -56,9 +56,9 @@ function paint(frame, state) {
   const unit = form.dataset.unit;
   tokens.forEach((token, i) => colour(token, frame.classes[i], frame.values[i], unit));
   const mean = frame.mean === null ? "–" : measured(frame.mean);
-  one("#heat-mean").textContent = `mean ${mean} ${unit}`;
+  find("#heat-mean").textContent = `mean ${mean} ${unit}`;
   const at = tokens.find((token) => token === document.activeElement);
-  if (at) one("#heat-value").textContent = about(at);
+  if (at) find("#heat-value").textContent = about(at);
   drawScale(form, frame);
   say(`${state.model}, step ${state.step}: mean ${mean} ${unit}`);
 }
@@ -66,8 +66,8 @@ function paint(frame, state) {
 /** Update the links to neighbours and tokens and the API call. */
 function updateLinks(state) {
   const query = new URLSearchParams(state);
-  for (const link of all('[rel="prev"], [rel="next"]')) link.href = `${link.href.split("?")[0]}?${query}`;
-  for (const link of all("[data-target]")) {
+  for (const link of findAll('[rel="prev"], [rel="next"]')) link.href = `${link.href.split("?")[0]}?${query}`;
+  for (const link of findAll("[data-target]")) {
     const own = new URLSearchParams(query);
     own.set("target", link.dataset.target);
     link.href = `?${own}`;
@@ -86,7 +86,7 @@ async function show() {
   try {
     const frame = await frameOf(state);
     if (requestedHere !== requested) return;
-    one("[data-pending]").hidden = true;
+    find("[data-pending]").hidden = true;
     clearFault(text);
     paint(frame, state);
     paintedState = state;
@@ -102,11 +102,11 @@ async function show() {
 function offerComputing(error, state) {
   clearFault(text);
   tokens.forEach((token) => colour(token, null, null, ""));
-  one("#heat-mean").textContent = "";
-  const section = one("[data-pending]");
+  find("#heat-mean").textContent = "";
+  const section = find("[data-pending]");
   section.hidden = false;
-  tellError(one("[data-pending-words]", section), error);
-  const compute = one("[data-compute]");
+  tellError(find("[data-pending-words]", section), error);
+  const compute = find("[data-compute]");
   if (!compute) return;
   for (const name of ["suite", "model", "step", "target"]) compute.elements[name].value = state[name];
 }
@@ -118,18 +118,18 @@ async function compute(event) {
   const parameters = { corpus, document: Number(index), checkpoints: submitter?.value ?? "final" };
   for (const name of ["target", "suite", "model"]) parameters[name] = fields.elements[name].value;
   parameters.step = Number(fields.elements.step.value);
-  const buttons = all("button", fields);
-  const words = one("[data-pending-words]");
+  const buttons = findAll("button", fields);
+  const words = find("[data-pending-words]");
   for (const button of buttons) button.disabled = true;
   try {
-    await submitJob("measure", parameters, words, one("progress", fields));
+    await submitJob("measure", parameters, words, find("progress", fields));
     frames.clear();
     await show();
   } catch (error) {
     tellError(words, error);
   } finally {
     for (const button of buttons) button.disabled = false;
-    one("progress", fields).hidden = true;
+    find("progress", fields).hidden = true;
   }
 }
 
@@ -183,7 +183,7 @@ function move(name, by) {
 function stop() {
   clearInterval(timer);
   timer = undefined;
-  one('[data-action="play"]', form).ariaPressed = "false";
+  find('[data-action="play"]', form).ariaPressed = "false";
 }
 
 function play() {
@@ -191,12 +191,12 @@ function play() {
   if (wantsCalm()) return say("Play is off because your system asks for reduced motion");
   const choice = field("step");
   if (choice.selectedIndex === choice.options.length - 1) { choice.selectedIndex = 0; changed("step"); }
-  one('[data-action="play"]', form).ariaPressed = "true";
+  find('[data-action="play"]', form).ariaPressed = "true";
   timer = setInterval(() => { if (!move("step", 1)) stop(); }, PLAY_MS);
 }
 
 function hideColour(button) {
-  const hidden = one(".document").classList.toggle("heat-off");
+  const hidden = find(".document").classList.toggle("heat-off");
   button.ariaPressed = String(hidden);
 }
 
@@ -216,12 +216,12 @@ function listen() {
     field(name)?.addEventListener("change", () => changedOther(name));
   }
   startScale(form, show);
-  one("[data-compute]")?.addEventListener("submit", compute);
+  find("[data-compute]")?.addEventListener("submit", compute);
   field("suite").addEventListener("change", () => form.requestSubmit());
-  one('[data-action="play"]', form).addEventListener("click", play);
-  one('[data-action="heat-off"]', form).addEventListener("click", (event) => hideColour(event.currentTarget));
+  find('[data-action="play"]', form).addEventListener("click", play);
+  find('[data-action="heat-off"]', form).addEventListener("click", (event) => hideColour(event.currentTarget));
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || one("dialog[open]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return;
     if (["INPUT", "SELECT"].includes(event.target.tagName) && event.target.type !== "range") return;
     if (KEYS[event.key]) move(...KEYS[event.key]);
   });
@@ -229,16 +229,16 @@ function listen() {
 
 /** Apply choices that were made before this script loaded. */
 function applyEarlyChoices() {
-  const changedSelects = all("select", form).filter((choice) => !choice.selectedOptions[0]?.defaultSelected);
+  const changedSelects = findAll("select", form).filter((choice) => !choice.selectedOptions[0]?.defaultSelected);
   for (const choice of changedSelects) choice.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
 /** Start the controls of the page. */
 export function start() {
-  form = one("[data-heat]");
+  form = find("[data-heat]");
   models = JSON.parse(form.dataset.models);
-  text = one(".document");
-  tokens = all(".t", text);
+  text = find(".document");
+  tokens = findAll(".t", text);
   paintedState = currentState();
   listen();
   applyEarlyChoices();

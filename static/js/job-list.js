@@ -1,31 +1,31 @@
 // The list of jobs: rows that follow their jobs, the estimated cost of a job, comparison of two.
-import { all, fetchJson, make, one, onKey, say, wordsOf } from "./util.js";
+import { fetchJson, find, findAll, make, onKey, say, wordsOf } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
 import { newerPage, rememberParts, swapParts } from "./parts.js";
 
 const POLL_MS = 2000;
 const PAUSE_MS = 600;
 const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
-const idsOf = (root) => all("[data-job-row]", root).map((row) => row.dataset.jobRow);
+const idsOf = (root) => findAll("[data-job-row]", root).map((row) => row.dataset.jobRow);
 
 /** Replace all rows if their jobs or their order changed; ticks and focus stay. */
 function replaceRows(page) {
-  const [before, after] = [one(".job-list tbody"), one(".job-list tbody", page)];
-  const checked = all("input:checked", before).map((box) => box.value);
+  const [before, after] = [find(".job-list tbody"), find(".job-list tbody", page)];
+  const checked = findAll("input:checked", before).map((box) => box.value);
   const focused = document.activeElement?.closest?.("[data-job-row]")?.dataset.jobRow;
   rememberParts(after);
   before.replaceWith(document.adoptNode(after));
-  for (const box of all("input", after)) box.checked = checked.includes(box.value);
-  if (focused) one(`[data-job-row="${CSS.escape(focused)}"] [data-row]`, after)?.focus();
+  for (const box of findAll("input", after)) box.checked = checked.includes(box.value);
+  if (focused) find(`[data-job-row="${CSS.escape(focused)}"] [data-row]`, after)?.focus();
 }
 
 async function refreshList(list) {
-  const open = all("[data-open]", list).length;
+  const open = findAll("[data-open]", list).length;
   const page = await newerPage();
-  if (!one(".job-list tbody", page)) return; // no job matches the filter any more: keep the rows
+  if (!find(".job-list tbody", page)) return; // no job matches the filter any more: keep the rows
   if (idsOf(document).join() !== idsOf(page).join()) replaceRows(page);
   swapParts(page);
-  const stillOpen = all("[data-open]", list).length;
+  const stillOpen = findAll("[data-open]", list).length;
   if (stillOpen < open) say(stillOpen ? `${stillOpen} jobs are open` : "no job is open");
 }
 
@@ -33,7 +33,7 @@ async function refreshList(list) {
 async function follow(list) {
   for (;;) {
     await wait(POLL_MS);
-    if (document.hidden || !one("[data-open]", list)) continue;
+    if (document.hidden || !find("[data-open]", list)) continue;
     try {
       await refreshList(list);
       clearFault(list);
@@ -44,8 +44,8 @@ async function follow(list) {
 }
 
 function startComparing(form) {
-  const button = one("[data-compare-button]", form);
-  const checked = () => all("input[name=cmp]:checked", form).map((box) => box.value);
+  const button = find("[data-compare-button]", form);
+  const checked = () => findAll("input[name=cmp]:checked", form).map((box) => box.value);
   const update = () => { button.disabled = checked().length !== 2; };
   form.addEventListener("change", update);
   form.addEventListener("formdata", ({ formData }) => {
@@ -103,7 +103,7 @@ function showCost(output, cost) {
 }
 
 function startForm(form) {
-  const output = one("[data-estimate]", form);
+  const output = find("[data-estimate]", form);
   let timer, latest = 0;
   const estimate = async () => {
     const current = ++latest;
@@ -128,16 +128,16 @@ function startForm(form) {
 
 function focusForm(details) {
   details.open = true;
-  const first = one(".fields select, .fields input", details);
+  const first = find(".fields select, .fields input", details);
   first.focus();
   first.scrollIntoView({ block: "center" });
 }
 
 /** Start the scripts of the page. */
 export function start() {
-  const [list, details, comparing] = [one("[data-jobs]"), one("[data-new-job]"), one("[data-compare]")];
+  const [list, details, comparing] = [find("[data-jobs]"), find("[data-new-job]"), find("[data-compare]")];
   rememberParts();
-  startForm(one("form", details));
+  startForm(find("form", details));
   if (comparing) startComparing(comparing);
   onKey("n", () => focusForm(details));
   details.dataset.state = "ready";

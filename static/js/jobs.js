@@ -1,5 +1,5 @@
 // Jobs: submit, poll, report progress; the page of a job; pasted text.
-import { fetchJson, make, one, say, tellError } from "./util.js";
+import { fetchJson, find, make, say, tellError } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
 import { newerPage, rememberParts, swapParts } from "./parts.js";
 
@@ -54,7 +54,7 @@ export async function submitJob(kind, parameters, output, bar) {
 }
 
 function startPaste(form) {
-  const output = one("[data-paste-words]", form);
+  const output = find("[data-paste-words]", form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const corpus = form.getAttribute("action").split("/")[2];
@@ -144,7 +144,7 @@ function announcer(state) {
 }
 
 function startPage(section) {
-  const [log, address] = [one("[data-log]", section), section.dataset.job];
+  const [log, address] = [find("[data-log]", section), section.dataset.job];
   log.scrollTop = log.scrollHeight;
   if (!isOpen(section.dataset)) return;
   rememberParts();
@@ -161,7 +161,7 @@ function startPage(section) {
 
 /** Start the scripts of forms and of the page of a job. */
 export function start() {
-  const [paste, page] = [one("[data-paste]"), one("[data-job]")];
+  const [paste, page] = [find("[data-paste]"), find("[data-job]")];
   if (paste) startPaste(paste);
   if (page) startPage(page);
 }

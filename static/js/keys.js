@@ -1,5 +1,5 @@
 // Single keys. Ignored while typing, with modifiers, and when switched off.
-import { all, one, say } from "./util.js";
+import { find, findAll, say } from "./util.js";
 import { stepToken } from "./tokens.js";
 
 const OFF = "quanta-keys-off";
@@ -11,7 +11,7 @@ function storedOff() {
 }
 
 function startSwitch() {
-  const box = one('[data-action="keys-off"]');
+  const box = find('[data-action="keys-off"]');
   box.checked = storedOff();
   box.addEventListener("change", () => {
     try { localStorage.setItem(OFF, box.checked ? "1" : "0"); } catch { say("not stored"); }
@@ -24,15 +24,15 @@ function isTyping(target) {
 }
 
 function follow(direction) {
-  const link = one(`a[rel="${direction}"]`) ?? one(`link[rel="${direction}"]`);
+  const link = find(`a[rel="${direction}"]`) ?? find(`link[rel="${direction}"]`);
   if (link) location.assign(link.href);
   else say(direction === "next" ? "this is the last one" : "this is the first one");
   return true;
 }
 
 function stepRow(by) {
-  const rows = all("[data-row]");
-  const contexts = all(".context");
+  const rows = findAll("[data-row]");
+  const contexts = findAll(".context");
   if (contexts.length) return stepContext(contexts, by);
   if (!rows.length) return false;
   const at = rows.indexOf(document.activeElement);
@@ -43,7 +43,7 @@ function stepRow(by) {
 function stepContext(contexts, by) {
   const at = contexts.findIndex((context) => context.contains(document.activeElement));
   const next = contexts[Math.min(Math.max(at + by, 0), contexts.length - 1)];
-  const stop = one('.t[tabindex="0"]', next);
+  const stop = find('.t[tabindex="0"]', next);
   stop?.focus({ preventScroll: true });
   next.scrollIntoView({ block: "center" });
   return true;
@@ -60,13 +60,13 @@ async function copyLink() {
 }
 
 function press(selector) {
-  const button = one(selector);
+  const button = find(selector);
   button?.click();
   return Boolean(button);
 }
 
 function hideColour() {
-  const texts = all(".context-list, .document");
+  const texts = findAll(".context-list, .document");
   if (press('[data-action="heat-off"]')) return true;
   for (const text of texts) text.classList.toggle("heat-off");
   return texts.length > 0;
@@ -78,36 +78,36 @@ function nearestPlot() {
     const box = plot.getBoundingClientRect();
     return Math.abs((box.top + box.bottom) / 2 - middle);
   };
-  return all(".plot").sort((a, b) => distance(a) - distance(b))[0];
+  return findAll(".plot").sort((a, b) => distance(a) - distance(b))[0];
 }
 
 function maximise() {
-  if (one(".plot.max")) return press('.plot.max [data-plot="max"]');
+  if (find(".plot.max")) return press('.plot.max [data-plot="max"]');
   const nearest = nearestPlot();
-  one('[data-plot="max"]', nearest)?.click();
+  find('[data-plot="max"]', nearest)?.click();
   return Boolean(nearest);
 }
 
 /** Focus the files of a list, or download the plot in view as CSV. */
 function exportView() {
-  const files = one("[data-exports] a");
-  const button = one('.plot-tools:not([hidden]) [data-plot="csv"]', one(".plot.max") ?? nearestPlot());
+  const files = find("[data-exports] a");
+  const button = find('.plot-tools:not([hidden]) [data-plot="csv"]', find(".plot.max") ?? nearestPlot());
   files?.focus();
   if (!files) button?.click();
   return Boolean(files ?? button);
 }
 
 function tables() {
-  const buttons = all('[data-plot="table"]');
+  const buttons = findAll('[data-plot="table"]');
   const showTables = buttons.some((button) => button.ariaPressed !== "true");
   for (const button of buttons) if ((button.ariaPressed === "true") !== showTables) button.click();
   return buttons.length > 0;
 }
 
 function leave() {
-  const stop = one('[data-action="play"][aria-pressed="true"]');
+  const stop = find('[data-action="play"][aria-pressed="true"]');
   if (stop) { stop.click(); return true; }
-  if (one(".plot.max")) return maximise();
+  if (find(".plot.max")) return maximise();
   document.activeElement?.blur();
   return false;
 }
@@ -115,16 +115,16 @@ function leave() {
 /** Open the prediction of the focused context; links open by themselves. */
 function openContext() {
   const context = document.activeElement?.matches?.("bdi.t") && document.activeElement.closest(".context");
-  if (context) one("a", context).click();
+  if (context) find("a", context).click();
   return Boolean(context);
 }
 
 /** Dispatch a key to the module of the page; false if no module handles it. */
 const dispatchKey = (key) => !document.dispatchEvent(new CustomEvent(`quanta-key-${key}`, { cancelable: true }));
 
-const isList = () => Boolean(one("[data-rows]"));
+const isList = () => Boolean(find("[data-rows]"));
 const KEYS = {
-  "?": () => { one("#help").showModal(); return true; },
+  "?": () => { find("#help").showModal(); return true; },
   j: () => (isList() ? stepRow(1) : follow("next")),
   k: () => (isList() ? stepRow(-1) : follow("prev")),
   ArrowRight: () => stepToken(1) || (!isList() && follow("next")),
@@ -146,7 +146,7 @@ const KEYS = {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  if (isTyping(event.target) || one("dialog[open]")) return;
+  if (isTyping(event.target) || find("dialog[open]")) return;
   if (event.target.type === "range" && event.key.startsWith("Arrow")) return;
   if (storedOff() && event.key.length === 1 && event.key !== "?") return;
   if (isGoing) {

@@ -1,17 +1,17 @@
 // Runs on every page: theme, help, forms, keys; loads the modules of the page.
-import { all, keepInAddress, one, say } from "./util.js";
+import { find, findAll, keepInAddress, say } from "./util.js";
 import { startTokens } from "./tokens.js";
 import { startKeys } from "./keys.js";
 
 const THEMES = ["auto", "light", "dark"];
 
 function startTheme() {
-  const button = one('[data-action="theme"]');
+  const button = find('[data-action="theme"]');
   button.addEventListener("click", () => {
     const root = document.documentElement;
     const next = THEMES[(THEMES.indexOf(root.dataset.theme) + 1) % THEMES.length];
     root.dataset.theme = next;
-    one("[data-theme-name]").textContent = next;
+    find("[data-theme-name]").textContent = next;
     document.cookie = `theme=${next}; path=/; max-age=31536000; samesite=lax`;
     keepInAddress({ theme: null });
     say(`theme ${next}`);
@@ -19,7 +19,7 @@ function startTheme() {
 }
 
 function startHelp() {
-  one('[data-action="help"]').addEventListener("click", () => one("#help").showModal());
+  find('[data-action="help"]').addEventListener("click", () => find("#help").showModal());
 }
 
 function startForms() {
@@ -40,8 +40,8 @@ function startForms() {
 }
 
 function startLinkSliders() {
-  for (const slider of all("input[data-links]")) {
-    const links = all("a", one(slider.dataset.links));
+  for (const slider of findAll("input[data-links]")) {
+    const links = findAll("a", find(slider.dataset.links));
     slider.value = links.findIndex((link) => link.ariaCurrent === "true");
     const name = () => slider.setAttribute("aria-valuetext", links[slider.value].textContent);
     name();
@@ -52,17 +52,17 @@ function startLinkSliders() {
 
 async function startParts() {
   const parts = [];
-  if (one(".plot")) parts.push(import("./plot.js"));
-  if (one("[data-heat]")) parts.push(import("./heat.js"));
-  if (one("[data-annotation]")) parts.push(import("./cluster.js"));
-  if (one("[data-search]")) parts.push(import("./search.js"));
-  if (one("[data-job], [data-paste]")) parts.push(import("./jobs.js"));
-  if (one("[data-new-job]")) parts.push(import("./job-list.js"));
-  if (one("[data-experiment]")) parts.push(import("./experiments.js"));
-  if (one("[data-circuit-page]")) parts.push(import("./circuit.js"));
-  if (one("[data-theory]")) parts.push(import("./theory.js"));
-  if (one("[data-login]")) parts.push(import("./login.js"));
-  if (one(".operation")) parts.push(import("./reference.js"));
+  if (find(".plot")) parts.push(import("./plot.js"));
+  if (find("[data-heat]")) parts.push(import("./heat.js"));
+  if (find("[data-annotation]")) parts.push(import("./cluster.js"));
+  if (find("[data-search]")) parts.push(import("./search.js"));
+  if (find("[data-job], [data-paste]")) parts.push(import("./jobs.js"));
+  if (find("[data-new-job]")) parts.push(import("./job-list.js"));
+  if (find("[data-experiment]")) parts.push(import("./experiments.js"));
+  if (find("[data-circuit-page]")) parts.push(import("./circuit.js"));
+  if (find("[data-theory]")) parts.push(import("./theory.js"));
+  if (find("[data-login]")) parts.push(import("./login.js"));
+  if (find(".operation")) parts.push(import("./reference.js"));
   for (const part of await Promise.all(parts)) part.start();
 }
 

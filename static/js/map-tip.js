@@ -1,5 +1,5 @@
 // The tip beside a point of the map of curves: its token, class and curve, fetched when asked for.
-import { fetchJson, make, one, say } from "./util.js";
+import { fetchJson, find, make, say } from "./util.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const details = new Map();
@@ -31,13 +31,13 @@ function fetchDetail(box, index) {
 }
 
 export function hideTip(box) {
-  one(".map-tip", box).hidden = true;
+  find(".map-tip", box).hidden = true;
 }
 
 /** Show the tip of point `i` of a view; `isSpoken` tells a screen reader too. */
 export async function showTip(box, view, i, className, isSpoken) {
   const index = view.points.index[i];
-  const tip = one(".map-tip", box);
+  const tip = find(".map-tip", box);
   tip.replaceChildren(`prediction ${index}, ${className}`);
   tip.hidden = false;
   const place = () => {

@@ -1,5 +1,5 @@
 // Map of curves: pointer and keys on its canvas, lasso, table and status.
-import { all, keepInAddress, one, say } from "./util.js";
+import { find, findAll, keepInAddress, say } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
 import { readPoints } from "./map-data.js";
 import { hideTip, showTip } from "./map-tip.js";
@@ -13,11 +13,11 @@ let box, canvas, view, mode, corners, lasso, timer;
 
 function readColours() {
   const colour = (element) => getComputedStyle(element).color;
-  return { rest: colour(one("[data-rest]", box)), mark: colour(box), classes: all("[data-class]", box).map(colour) };
+  return { rest: colour(find("[data-rest]", box)), mark: colour(box), classes: findAll("[data-class]", box).map(colour) };
 }
 
 function className(i) {
-  return all("[data-class]", box)[view.points.curveClass[i]]?.textContent.trim() ?? "undefined";
+  return findAll("[data-class]", box)[view.points.curveClass[i]]?.textContent.trim() ?? "undefined";
 }
 
 function setCorners(list) {
@@ -43,7 +43,7 @@ function open(i) {
 /** Write the zoom into the address and into the form, for the next search. */
 function storeZoom() {
   keepInAddress({ zoom: view.zoomText });
-  one("[data-search] [name=zoom]").value = view.zoomText;
+  find("[data-search] [name=zoom]").value = view.zoomText;
   hideTip(box);
 }
 
@@ -78,7 +78,7 @@ function select(list) {
 
 function setMode(name) {
   mode = name;
-  for (const button of all("[data-mode]", box)) button.ariaPressed = String(button.dataset.mode === mode);
+  for (const button of findAll("[data-mode]", box)) button.ariaPressed = String(button.dataset.mode === mode);
   canvas.classList.toggle("grabs", Boolean(mode));
   canvas.classList.toggle("moves", mode === "move");
 }
@@ -161,9 +161,9 @@ function listen() {
     zoom(event.deltaY < 0 ? 1.25 : 0.8, event.offsetX, event.offsetY);
   }, { passive: false });
   canvas.addEventListener("keydown", onKey);
-  for (const button of all("[data-mode]", box)) button.addEventListener("click", () => setMode(mode === button.dataset.mode ? "" : button.dataset.mode));
-  for (const button of all("[data-zoom]", box)) button.addEventListener("click", () => zoom(Number(button.dataset.zoom)));
-  one('[data-action="map-table"]', box).addEventListener("click", (event) => toggleTable(event.currentTarget));
+  for (const button of findAll("[data-mode]", box)) button.addEventListener("click", () => setMode(mode === button.dataset.mode ? "" : button.dataset.mode));
+  for (const button of findAll("[data-zoom]", box)) button.addEventListener("click", () => zoom(Number(button.dataset.zoom)));
+  find('[data-action="map-table"]', box).addEventListener("click", (event) => toggleTable(event.currentTarget));
   new ResizeObserver(() => view.redraw()).observe(canvas);
   const updateColours = () => view.updateColours();
   new MutationObserver(updateColours).observe(document.documentElement, { attributeFilter: ["data-theme"] });
@@ -184,7 +184,7 @@ function markRow(event) {
 function toggleTable(button) {
   const isShown = button.ariaPressed !== "true";
   button.ariaPressed = String(isShown);
-  one(".map-table", box).hidden = !isShown;
+  find(".map-table", box).hidden = !isShown;
 }
 
 function countClasses() {
@@ -194,9 +194,9 @@ function countClasses() {
     const [match, total] = counts.get(points.curveClass[i]) ?? [0, 0];
     counts.set(points.curveClass[i], [match + points.matching[i], total + 1]);
   }
-  for (const row of all(".map-table [data-class-code]", box)) {
+  for (const row of findAll(".map-table [data-class-code]", box)) {
     const cells = counts.get(Number(row.dataset.classCode)) ?? [0, 0];
-    all("td", row).forEach((cell, i) => { cell.textContent = cells[i]; });
+    findAll("td", row).forEach((cell, i) => { cell.textContent = cells[i]; });
   }
 }
 
@@ -221,7 +221,7 @@ export function focusMap() {
 /** Draw the map and listen. */
 export async function startMap(root) {
   box = root;
-  canvas = one("canvas", box);
+  canvas = find("canvas", box);
   const zoomed = (new URLSearchParams(location.search).get("zoom") ?? "").split(":").map(Number);
   view = new MapView(canvas, JSON.parse(box.dataset.shapes), readColours, zoomed);
   [corners, lasso] = [[], []];
@@ -231,8 +231,8 @@ export async function startMap(root) {
 }
 
 async function load() {
-  const status = one("[data-map-status]", box);
-  const frame = one(".map-box", box);
+  const status = find("[data-map-status]", box);
+  const frame = find(".map-box", box);
   try {
     const points = await readPoints(box.dataset.src);
     view.points = points;

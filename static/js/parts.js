@@ -1,11 +1,11 @@
 // Replaces the parts of a page that changed on the server.
-import { all, ask, one } from "./util.js";
+import { ask, find, findAll } from "./util.js";
 
 const sentHtml = new Map();
 
 /** Record the parts as the server sent them, before anyone opens or ticks anything in them. */
 export function rememberParts(root = document) {
-  for (const part of all("[data-part]", root)) sentHtml.set(part.dataset.part, part.outerHTML);
+  for (const part of findAll("[data-part]", root)) sentHtml.set(part.dataset.part, part.outerHTML);
 }
 
 /**
@@ -14,13 +14,13 @@ export function rememberParts(root = document) {
  */
 export function swapParts(page) {
   const swapped = [];
-  for (const part of all("[data-part]")) {
-    const newer = one(`[data-part="${CSS.escape(part.dataset.part)}"]`, page);
+  for (const part of findAll("[data-part]")) {
+    const newer = find(`[data-part="${CSS.escape(part.dataset.part)}"]`, page);
     if (!newer || sentHtml.get(part.dataset.part) === newer.outerHTML) continue;
     sentHtml.set(part.dataset.part, newer.outerHTML);
     const hadFocus = part.contains(document.activeElement);
     part.replaceWith(document.adoptNode(newer));
-    if (hadFocus) one("a, button, summary, input", newer)?.focus();
+    if (hadFocus) find("a, button, summary, input", newer)?.focus();
     swapped.push(newer);
   }
   return swapped;

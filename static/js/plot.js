@@ -1,5 +1,5 @@
 // Draws figures when they are near the viewport; tables, exports and maximising.
-import { all, download, fetchJson, make, one, say, wordsOf } from "./util.js";
+import { download, fetchJson, find, findAll, make, say, wordsOf } from "./util.js";
 import { paint, palette } from "./palette.js";
 import { csv, tableRows } from "./plot-table.js";
 
@@ -43,11 +43,11 @@ function figureOf(element) {
 }
 
 function showFailure(element, error) {
-  const wait = one(".plot-wait", element) ?? make("p", { className: "plot-wait" });
+  const wait = find(".plot-wait", element) ?? make("p", { className: "plot-wait" });
   const retry = make("button", { type: "button", textContent: "Retry" });
   retry.addEventListener("click", () => { wait.textContent = "…"; draw(element); });
   wait.replaceChildren(make("span", { role: "alert" }, wordsOf(error)), retry);
-  one(".plot-box", element).append(wait);
+  find(".plot-box", element).append(wait);
 }
 
 async function draw(element) {
@@ -65,11 +65,11 @@ async function draw(element) {
 }
 
 function nameTarget(target, element) {
-  target.ariaLabel = `${one("h3", element).textContent}. ${one("figcaption", element).innerText}`;
+  target.ariaLabel = `${find("h3", element).textContent}. ${find("figcaption", element).innerText}`;
 }
 
 async function show(plotly, element, figure) {
-  const box = one(".plot-box", element);
+  const box = find(".plot-box", element);
   const target = make("div", { className: "plot-target" });
   target.role = "img";
   nameTarget(target, element);
@@ -80,7 +80,7 @@ async function show(plotly, element, figure) {
   await plotly.newPlot(target, data, layout, CONFIG);
   drawn.set(element, { plotly, target, figure });
   element.dataset.state = "drawn";
-  one(".plot-tools", element).hidden = false;
+  find(".plot-tools", element).hidden = false;
   new ResizeObserver(() => { if (target.clientWidth) plotly.Plots.resize(target); }).observe(box);
   element.dispatchEvent(new CustomEvent("drawn", { detail: { target } }));
 }
@@ -132,24 +132,24 @@ function format(value) {
 export function redraw(src, figures, root = document) {
   if (root === document) fetched.clear();
   fetched.set(src, Promise.resolve(figures));
-  for (const element of all(".plot", root)) element.dataset.src = src;
+  for (const element of findAll(".plot", root)) element.dataset.src = src;
   for (const [element, entry] of drawn) {
     if (!root.contains(element)) continue;
     entry.figure = figures[element.dataset.key];
     nameTarget(entry.target, element);
-    const table = one(".plot-table", element);
+    const table = find(".plot-table", element);
     if (!table.hidden) table.replaceChildren(...tableOf(element, entry.figure));
   }
   repaint();
 }
 
 function toggleTable(element, button) {
-  const table = one(".plot-table", element);
+  const table = find(".plot-table", element);
   const isShown = button.ariaPressed !== "true";
   button.ariaPressed = String(isShown);
   if (isShown) table.replaceChildren(...tableOf(element, drawn.get(element).figure));
   table.hidden = !isShown;
-  one(".plot-box", element).hidden = isShown;
+  find(".plot-box", element).hidden = isShown;
 }
 
 function toggleMaximised(element, button) {
@@ -178,9 +178,9 @@ const watcher = new IntersectionObserver((entries) => {
 /** Watch the figures of a page, or of a part that was added later. */
 export function watch(root = document) {
   for (const element of drawn.keys()) if (!element.isConnected) drawn.delete(element);
-  for (const element of all(".plot:not([data-state])", root)) {
+  for (const element of findAll(".plot:not([data-state])", root)) {
     element.dataset.state = "watched";
-    one(".plot-wait", element).textContent = "";
+    find(".plot-wait", element).textContent = "";
     watcher.observe(element);
     element.addEventListener("click", (event) => {
       const button = event.target.closest("button[data-plot]");

@@ -1,12 +1,12 @@
 // API page: call a route and show the response as text.
-import { all, one, wordsOf } from "./util.js";
+import { find, findAll, wordsOf } from "./util.js";
 
 const MAX_SHOWN = 20_000;
 
 function addressOf(form) {
   let path = form.dataset.path;
   const query = new URLSearchParams();
-  for (const field of all("[data-in]", form)) {
+  for (const field of findAll("[data-in]", form)) {
     if (field.dataset.in === "path") path = path.replace(`{${field.name}}`, encodeURIComponent(field.value || `{${field.name}}`));
     else if (field.dataset.in === "query" && field.value !== "") query.set(field.name, field.value);
   }
@@ -15,8 +15,8 @@ function addressOf(form) {
 
 function showSnippets(form) {
   const address = location.origin + addressOf(form);
-  one("[data-curl]", form).textContent = `curl -s '${address}'`;
-  one("[data-python]", form).textContent = `from app.client import Client
+  find("[data-curl]", form).textContent = `curl -s '${address}'`;
+  find("[data-python]", form).textContent = `from app.client import Client
 
 with Client("${location.origin}") as client:
     answer = client.get(${JSON.stringify(addressOf(form))})`;
@@ -28,8 +28,8 @@ function readable(text, type) {
 }
 
 async function call(form) {
-  const status = one("[role=status]", form);
-  const answer = one(".answer", form);
+  const status = find("[role=status]", form);
+  const answer = find(".answer", form);
   const startTime = performance.now();
   const reply = await fetch(addressOf(form));
   const type = reply.headers.get("content-type") ?? "";
@@ -42,17 +42,17 @@ async function call(form) {
 }
 
 function startForm(form) {
-  one("button", form).disabled = false;
+  find("button", form).disabled = false;
   form.addEventListener("input", () => showSnippets(form));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    call(form).catch((error) => { one("[role=status]", form).textContent = wordsOf(error); });
+    call(form).catch((error) => { find("[role=status]", form).textContent = wordsOf(error); });
   });
 }
 
 /** Start the forms of the page. */
 export function start() {
-  for (const form of all('.try[data-method="GET"]')) startForm(form);
+  for (const form of findAll('.try[data-method="GET"]')) startForm(form);
   const target = document.getElementById(location.hash.slice(1));
   if (target) target.open = true;
 }

@@ -1,5 +1,5 @@
 // Token search: copies the drawn curve to the form and the address, and refreshes the list.
-import { all, ask, onKey, one, say } from "./util.js";
+import { ask, find, findAll, onKey, say } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
 import { focusPad, startSketch } from "./sketch-pad.js";
 import { focusMap, startMap } from "./map.js";
@@ -54,7 +54,7 @@ function addressWith(sketch) {
   if (!sketch && query.get("sort") === "distance") query.delete("sort");
   if (sketch) {
     query.set("sketch", sketch);
-    for (const box of all("[name=inv]:checked", form)) query.append("inv", box.value);
+    for (const box of findAll("[name=inv]:checked", form)) query.append("inv", box.value);
     // Sorted by distance, the nearest come first.
     if ((query.get("sort") ?? "distance") === "distance") query.delete("order");
   }
@@ -64,19 +64,19 @@ function addressWith(sketch) {
 /** Replace the list, the filters and the API call with the server's new ones. */
 async function refresh(address) {
   const thisTurn = ++turn;
-  const results = one("#results");
+  const results = find("#results");
   results.setAttribute("aria-busy", "true");
   try {
     const reply = await ask(address).catch((error) => {
       // A refused query has a page too, with the error at its field.
-      if (error.page && one("#active", error.page)) return error;
+      if (error.page && find("#active", error.page)) return error;
       throw error;
     });
     const page = reply.page ?? new DOMParser().parseFromString(await reply.text(), "text/html");
     if (thisTurn !== turn) return;
     clearFault(results);
-    for (const part of SWAPPED) one(part).replaceWith(document.adoptNode(one(part, page)));
-    say(one(".count").textContent);
+    for (const part of SWAPPED) find(part).replaceWith(document.adoptNode(find(part, page)));
+    say(find(".count").textContent);
   } catch (error) {
     if (thisTurn !== turn) return;
     showFault(results, error, "The list shows the search before.", () => refresh(address));
@@ -87,7 +87,7 @@ async function refresh(address) {
 
 /** Search for the drawn curve instead of a preset or an example; an empty one removes the shape. */
 function onSketch(sketch, isFinal) {
-  for (const other of all("[data-shape], select[name=at]", form)) other.disabled = true;
+  for (const other of findAll("[data-shape], select[name=at]", form)) other.disabled = true;
   const field = form.elements.namedItem("sketch");
   field.disabled = false;
   field.value = sketch;
@@ -108,10 +108,10 @@ function onSubmit() {
 
 /** Start the search page. */
 export function start() {
-  form = one("[data-search]");
+  form = find("[data-search]");
   loadedAddress = location.pathname + location.search;
-  const map = one("[data-map]");
-  if (one(".pad", form)) {
+  const map = find("[data-map]");
+  if (find(".pad", form)) {
     startSketch(form, onSketch);
     onKey("s", focusPad);
   }

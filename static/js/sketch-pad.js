@@ -1,7 +1,7 @@
 // Sketch pad: a curve over the log axis drawn with a pointer, keys or numbers; at most 16 knots.
 // A knot is [u, nats] with u in 0..1 along the logarithm of the axis.
 import { startStroke, thin } from "./sketch-stroke.js";
-import { all, make, one, say } from "./util.js";
+import { find, findAll, make, say } from "./util.js";
 
 const MAX_KNOTS = 16;
 const GAP = 0.004; // least distance of knots, which keeps their order
@@ -51,7 +51,7 @@ function knotMark(i) {
 }
 
 function drawKnots() {
-  const group = one(".pad-knots", pad);
+  const group = find(".pad-knots", pad);
   while (group.children.length > knots.length) group.lastChild.remove();
   while (group.children.length < knots.length) group.append(knotMark(group.children.length));
   knots.forEach((knot, i) => {
@@ -68,16 +68,16 @@ function drawKnots() {
 }
 
 function drawNumbers() {
-  const body = one("[data-knots]", form);
+  const body = find("[data-knots]", form);
   const focused = body.contains(document.activeElement) ? document.activeElement : null;
   while (body.children.length > knots.length) body.lastChild.remove();
   while (body.children.length < knots.length) body.append(numberRow(body.children.length));
   knots.forEach(([u, nats], i) => {
-    const [x, y] = all("input", body.children[i]);
+    const [x, y] = findAll("input", body.children[i]);
     if (x !== focused) x.value = toX(u);
     if (y !== focused) y.value = nats;
   });
-  one('[data-action="add-knot"]', form).disabled = knots.length >= MAX_KNOTS;
+  find('[data-action="add-knot"]', form).disabled = knots.length >= MAX_KNOTS;
 }
 
 function numberRow(i) {
@@ -105,8 +105,8 @@ function numberRow(i) {
 
 function draw() {
   current = clamp(current, 0, Math.max(knots.length - 1, 0));
-  one(".pad-curve", pad).setAttribute("points", pointsOf(line()));
-  one(".pad-hint", pad).toggleAttribute("hidden", knots.length > 0);
+  find(".pad-curve", pad).setAttribute("points", pointsOf(line()));
+  find(".pad-hint", pad).toggleAttribute("hidden", knots.length > 0);
   drawKnots();
   drawNumbers();
 }
@@ -120,7 +120,7 @@ function update(isFinal = true) {
 function focusKnot(i) {
   current = clamp(i, 0, knots.length - 1);
   drawKnots();
-  (all(".knot", pad)[current] ?? pad).focus({ preventScroll: true });
+  (findAll(".knot", pad)[current] ?? pad).focus({ preventScroll: true });
 }
 
 /** The position of the next knot: behind the current one, or in the widest gap if there is no room. */
@@ -233,7 +233,7 @@ function onPointerDown(event) {
   const start = place(event);
   const stroke = grabbed ? null : startStroke(start);
   const strokePoints = () => stroke.points().map(([u, nats]) => [u, toNats(nats)]);
-  const draft = one(".pad-draft", pad);
+  const draft = find(".pad-draft", pad);
   let moved = 0;
   pad.setPointerCapture(event.pointerId);
   if (grabbed) focusKnot(Number(grabbed.dataset.knot));
@@ -263,7 +263,7 @@ function onPointerDown(event) {
 /** Start the pad of a form; `onSketch(sketch, isFinal)` is called on every change. */
 export function startSketch(root, onSketch) {
   form = root;
-  pad = one(".pad", form);
+  pad = find(".pad", form);
   axis = JSON.parse(pad.dataset.axis);
   knots = axis.knots.map(([x, nats]) => [toU(x), nats]);
   knots = knots.filter(([u], i) => !i || u - knots[i - 1][0] >= GAP);
@@ -276,8 +276,8 @@ export function startSketch(root, onSketch) {
     // The first click of a double click on the empty pad made this knot.
     if (mark && event.timeStamp - addedAt > DOUBLE_CLICK_MS) removeKnot(Number(mark.dataset.knot));
   });
-  one('[data-action="add-knot"]', form).addEventListener("click", () => addKnot());
-  one('[data-action="clear-sketch"]', form).addEventListener("click", clearSketch);
+  find('[data-action="add-knot"]', form).addEventListener("click", () => addKnot());
+  find('[data-action="clear-sketch"]', form).addEventListener("click", clearSketch);
   draw();
 }
 

@@ -1,5 +1,5 @@
 // The theory simulator: sliders beside number fields; they update plots, table and address.
-import { all, fetchJson, keepInAddress, nameApiCall, one, say } from "./util.js";
+import { fetchJson, find, findAll, keepInAddress, nameApiCall, say } from "./util.js";
 import { clearFault, showFault } from "./fault.js";
 import { newerPage, rememberParts, swapParts } from "./parts.js";
 import { redraw } from "./plot.js";
@@ -7,7 +7,7 @@ import { redraw } from "./plot.js";
 const PAUSE_MS = 80;
 let form, fields, plots, timer, lastUpdate = 0;
 
-const slider = (field) => one(`[data-slide="${field.name}"]`, form);
+const slider = (field) => find(`[data-slide="${field.name}"]`, form);
 const isLog = (field) => field.dataset.scale === "log";
 
 function valueAt(field, share) {
@@ -54,9 +54,9 @@ async function update() {
     clearFault(plots);
     swapParts(page);
     redraw(source, figures);
-    const call = one(".api-call", page);
-    nameApiCall(call.dataset.api, one("[data-python]", call).textContent.match(/client\..*$/)[0]);
-    say(one("[data-part=exponents] p").textContent);
+    const call = find(".api-call", page);
+    nameApiCall(call.dataset.api, find("[data-python]", call).textContent.match(/client\..*$/)[0]);
+    say(find("[data-part=exponents] p").textContent);
   } catch (error) {
     if (thisUpdate === lastUpdate) showFault(plots, error, "The plots show the previous values.", update);
   }
@@ -81,9 +81,9 @@ function onInput({ target }) {
 
 /** Start the sliders. */
 export function start() {
-  form = one("[data-theory]");
-  fields = all("input[name]", form);
-  plots = one("[data-plots]");
+  form = find("[data-theory]");
+  fields = findAll("input[name]", form);
+  plots = find("[data-plots]");
   rememberParts();
   fields.forEach(syncSlider);
   form.addEventListener("input", onInput);

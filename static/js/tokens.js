@@ -1,5 +1,5 @@
 // Tokens: value on hover and focus, one tab stop for each text, arrow keys inside it.
-import { all, keepInAddress, one, say } from "./util.js";
+import { find, findAll, keepInAddress, say } from "./util.js";
 
 let tip;
 
@@ -21,18 +21,18 @@ function showTip(token) {
   const above = box.top - size.height - 6;
   tip.style.left = `${left}px`;
   tip.style.top = `${above > 4 ? above : box.bottom + 6}px`;
-  const readout = one("#heat-value");
+  const readout = find("#heat-value");
   if (readout) readout.textContent = tip.textContent;
 }
 
 const hideTip = () => { tip.hidden = true; };
 
 function startText(text) {
-  const tokens = all(".t", text);
+  const tokens = findAll(".t", text);
   const place = new URLSearchParams(location.search).get("pos");
   const name = location.hash.startsWith("#t") ? location.hash.slice(1) : `t${place}`;
   const named = document.getElementById(name);
-  const first = (named && text.contains(named) && named) || one(".ans", text) || tokens[0];
+  const first = (named && text.contains(named) && named) || find(".ans", text) || tokens[0];
   if (!first) return;
   text.removeAttribute("tabindex");
   for (const token of tokens) token.tabIndex = -1;
@@ -45,7 +45,7 @@ function startText(text) {
 
 /** Prepare the texts below `root` for keys. */
 export function startTexts(root) {
-  for (const text of all("[data-tokens]", root)) startText(text);
+  for (const text of findAll("[data-tokens]", root)) startText(text);
 }
 
 function focusToken(from, to) {
@@ -74,7 +74,7 @@ export function stepToken(by, rows = 0) {
   const current = document.activeElement?.closest?.(".t");
   const text = current?.closest("[data-tokens]");
   if (!text || (rows && !text.classList.contains("document"))) return false;
-  const tokens = all(".t", text);
+  const tokens = findAll(".t", text);
   const next = rows ? below(tokens, current, rows) : tokens[tokens.indexOf(current) + by];
   if (next) focusToken(current, next);
   return true;
@@ -82,7 +82,7 @@ export function stepToken(by, rows = 0) {
 
 /** Put the position of the focused token into the address of a document. */
 function keepPosition(token) {
-  const field = one("[data-heat] [name=pos]");
+  const field = find("[data-heat] [name=pos]");
   if (!field || !/^t\d+$/.test(token.id)) return;
   field.value = token.id.slice(1);
   if (location.hash) history.replaceState(history.state, "", location.pathname + location.search);
@@ -91,7 +91,7 @@ function keepPosition(token) {
 
 /** Listen for pointers and focus on tokens. */
 export function startTokens() {
-  tip = one("#tip");
+  tip = find("#tip");
   startTexts(document);
   document.addEventListener("pointerover", (event) => {
     const token = event.target.closest?.(".t");
@@ -102,7 +102,7 @@ export function startTokens() {
     const token = event.target.closest?.(".t");
     if (!token) return hideTip();
     keepPosition(token);
-    for (const old of all(".t.at")) old.classList.toggle("at", old === token);
+    for (const old of findAll(".t.at")) old.classList.toggle("at", old === token);
     showTip(token);
     say(about(token));
   });

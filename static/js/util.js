@@ -1,11 +1,11 @@
 // Helpers of all modules.
 
-export const one = (selector, root = document) => root.querySelector(selector);
-export const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+export const find = (selector, root = document) => root.querySelector(selector);
+export const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 /** Announce to screen readers; the live region is in base.html. */
 export function say(text) {
-  one("#said").textContent = text;
+  find("#said").textContent = text;
 }
 
 /** Make an element with properties and children; strings become text, never markup. */
@@ -51,8 +51,8 @@ async function responseError(reply) {
     [words, id] = [[problem.detail, problem.remedy], problem.request_id];
   } else {
     page = new DOMParser().parseFromString(text, "text/html");
-    const sentences = all(".banner > p:not([class])", page).map((paragraph) => paragraph.textContent.replace(/\.$/, ""));
-    if (sentences.length) [words, id] = [sentences, one(".banner code", page)?.textContent];
+    const sentences = findAll(".banner > p:not([class])", page).map((paragraph) => paragraph.textContent.replace(/\.$/, ""));
+    if (sentences.length) [words, id] = [sentences, find(".banner code", page)?.textContent];
   }
   return Object.assign(new Error(words.filter(Boolean).join(". ")), { status: reply.status, requestId: id, page });
 }
@@ -93,10 +93,10 @@ export function measured(value, digits = 4) {
 
 /** Update the API call of a view that changed without a new page; `call` is its line of Python. */
 export function nameApiCall(path, call) {
-  const box = one(".api-call");
+  const box = find(".api-call");
   if (!box) return;
-  for (const pre of all("pre", box)) pre.textContent = pre.textContent.replace(box.dataset.api, () => path);
-  const python = one("[data-python]", box);
+  for (const pre of findAll("pre", box)) pre.textContent = pre.textContent.replace(box.dataset.api, () => path);
+  const python = find("[data-python]", box);
   python.textContent = python.textContent.replace(/client\..*$/, () => call);
   box.dataset.api = path;
 }

@@ -191,7 +191,7 @@ def disturbed_run(store: Store, folder: Path, queue: jobs.Queue, cycles: int, se
     lines = computed_units(folder / "data")
     for units, n_before in moments:
         repeated = units & set(lines[n_before:])
-        assert not repeated, f"committed before a kill and computed again: {sorted(again)}"
+        assert not repeated, f"committed before a kill and computed again: {sorted(repeated)}"
     counts = Counter(lines)
     twice = sum(counts.values()) - len(counts)
     print(
