@@ -1,4 +1,4 @@
-"""Alembic's entry point: migrates the engine it is given, or the one of the settings."""
+"""Alembic's entry point: migrates the given engine, by default that of the settings."""
 
 from alembic import context
 from backend.settings import settings
@@ -7,12 +7,12 @@ from backend.store.tables import Base
 
 engine = context.config.attributes.get("engine") or make_engine(settings().url)
 
-LOCK = 0x71756174  # any number of our own
+LOCK = 0x71756174  # an arbitrary number
 
 with engine.connect() as connection:
     is_sqlite = connection.dialect.name == "sqlite"
     if is_sqlite:
-        # A table is altered by copying and dropping it, which would delete what refers to it.
+        # Tables are altered by copy and drop, which would cascade to referring rows.
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
         connection.commit()
     try:

@@ -50,7 +50,6 @@ class Reader:
         self.vocabulary: Vocabulary = vocabulary(session, tokenizer_id)
         self.tokens = self._map_tokens(store, session)
         self.offsets = DocumentOffsets(*self._map_offsets(store, session))
-        self.first_tokens, self.first_predictions = self.offsets.tokens, self.offsets.predictions
 
     def _map_tokens(self, store: Store, session: Session) -> NDArray[np.uint32]:
         def fill(array: NDArray[Any]) -> None:

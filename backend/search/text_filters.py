@@ -89,7 +89,7 @@ def text_mask(
         store, reader, text_filter.token, text_filter.token_pattern, deadline
     )
     if documents is not None:
-        mask &= np.repeat(documents, np.diff(reader.first_predictions))
+        mask &= np.repeat(documents, np.diff(reader.offsets.predictions))
     for occurrences in searches:
         places = token_places(session, tokenizer_of(corpus).id)
         matches, reason = _Scan(reader, places, mask).search(session, occurrences, deadline)
@@ -211,8 +211,8 @@ class _Scan:
         self._reader = reader
         self._places = places
         self._mask = mask
-        self._has_match = np.diff(reader.first_predictions) > 0
-        starts = reader.first_predictions[:-1][self._has_match]
+        self._has_match = np.diff(reader.offsets.predictions) > 0
+        starts = reader.offsets.predictions[:-1][self._has_match]
         self._has_match[self._has_match] = np.logical_or.reduceat(mask, starts)
 
     def search(
@@ -259,15 +259,13 @@ class _Scan:
             return
         reader = self._reader
         prefix = len(reader.corpus.prefix)
-        ids = reader.tokens[
-            reader.first_tokens[document] + prefix : reader.first_tokens[document + 1]
-        ]
+        ids = reader.tokens[reader.offsets.token_range(document)][prefix:]
         spans = self._places.spans(ids, text)
         tokens = spans.overlapping(*_last_characters(text, ends))
-        first, last = reader.first_predictions[document : document + 2].tolist()
-        # Position p of the document is prediction first + p - 1; position 0 is not predicted.
+        predictions = reader.offsets.prediction_range(document)
+        # Position p of the document is prediction start + p - 1; position 0 is not predicted.
         is_target = tokens if prefix else tokens[1:]
-        matches[first:last] = self._mask[first:last] & is_target
+        matches[predictions] = self._mask[predictions] & is_target
 
 
 def _last_characters(

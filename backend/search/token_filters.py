@@ -44,12 +44,12 @@ def target_ids(store: Store, reader: Reader) -> NDArray[Any]:
     """Return the answer's token id of every prediction, memory-mapped (uint16 if ids fit)."""
 
     def fill(array: NDArray[Any]) -> None:
-        for first in range(0, len(reader.first_tokens) - 1, _DOCUMENTS):
-            last = min(first + _DOCUMENTS, len(reader.first_tokens) - 1)
-            starts = reader.first_tokens[first : last + 1]
+        for first in range(0, len(reader.offsets.tokens) - 1, _DOCUMENTS):
+            last = min(first + _DOCUMENTS, len(reader.offsets.tokens) - 1)
+            starts = reader.offsets.tokens[first : last + 1]
             tokens = reader.tokens[starts[0] : starts[-1]]
             not_predicted = starts[:-1][np.diff(starts) > 0] - starts[0]
-            array[reader.first_predictions[first] : reader.first_predictions[last]] = np.delete(
+            array[reader.offsets.predictions[first] : reader.offsets.predictions[last]] = np.delete(
                 tokens, not_predicted
             )
 
