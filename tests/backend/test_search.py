@@ -33,7 +33,7 @@ STEP = SearchRequest(shape=Shape(preset="step", at=2))
 
 
 class Stored:
-    """What the search should know of a curve set, read straight from the store."""
+    """A curve set as stored, read without the index."""
 
     def __init__(self, store: Store, axis: str = "N") -> None:
         with store.session() as session:
@@ -73,10 +73,10 @@ def indices(result: SearchResult) -> list[int]:
     return [match.index for match in result.matches]
 
 
-def all_pages(store: Store, wanted: SearchRequest) -> list[SearchResult]:
-    pages = [search(store, wanted)]
+def all_pages(store: Store, query: SearchRequest) -> list[SearchResult]:
+    pages = [search(store, query)]
     while (cursor := pages[-1].next_cursor) is not None:
-        pages.append(search(store, replace(wanted, cursor=cursor)))
+        pages.append(search(store, replace(query, cursor=cursor)))
     return pages
 
 
@@ -85,16 +85,16 @@ def all_pages(store: Store, wanted: SearchRequest) -> list[SearchResult]:
 def test_two_pages_are_the_first_two_hundred_of_a_comparison(
     mini_store: Store, stored: Stored, invariances: tuple[Any, ...]
 ) -> None:
-    wanted = replace(STEP, invariances=invariances, limit=100)
-    first = search(mini_store, wanted)
-    second = search(mini_store, replace(wanted, cursor=first.next_cursor))
-    asked = query_curve(preset_curve("step", stored.axis, 2), stored.axis, invariances)
-    expected = nearest_by_brute_force(stored.losses, asked, 200)
+    query = replace(STEP, invariances=invariances, limit=100)
+    first = search(mini_store, query)
+    second = search(mini_store, replace(query, cursor=first.next_cursor))
+    curve = query_curve(preset_curve("step", stored.axis, 2), stored.axis, invariances)
+    expected = nearest_by_brute_force(stored.losses, curve, 200)
     matches = (*first.matches, *second.matches)
     assert [match.index for match in matches] == expected.indices.tolist()
     assert [match.distance for match in matches] == expected.distances.tolist()
     assert [match.shift for match in matches] == expected.shifts.tolist()
-    assert first.query_nats == tuple(asked.curve.tolist())
+    assert first.query_nats == tuple(curve.curve.tolist())
     assert first.n_matching == first.n_predictions == len(stored.losses)
 
 
@@ -112,7 +112,7 @@ def test_a_match_shows_what_the_page_of_its_prediction_shows(mini_store: Store) 
         assert (result.x, result.labels) == (curve.x, curve.labels)
 
 
-def test_presets_ignore_the_level_unless_told_otherwise(mini_store: Store) -> None:
+def test_presets_ignore_the_level_by_default(mini_store: Store) -> None:
     assert search(mini_store, STEP).invariances == ("level",)
     assert search(mini_store, replace(STEP, invariances=())).invariances == ()
     like = SearchRequest(shape=Shape(example=7))
@@ -166,14 +166,16 @@ FILTERS = {
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_filter_lets_through_what_it_says(mini_store: Store, stored: Stored, name: str) -> None:
+def test_a_filter_selects_the_predictions_that_it_describes(
+    mini_store: Store, stored: Stored, name: str
+) -> None:
     mask = expected_mask(stored, name)
     result = search(mini_store, SearchRequest(filters=FILTERS[name], limit=200))
     assert result.n_matching == np.count_nonzero(mask)
     assert indices(result) == np.flatnonzero(mask)[:200].tolist()
     shaped = search(mini_store, replace(STEP, filters=FILTERS[name], limit=200))
-    asked = query_curve(preset_curve("step", stored.axis, 2), stored.axis, ("level",))
-    found = nearest_by_brute_force(stored.losses, asked, 200, mask)
+    curve = query_curve(preset_curve("step", stored.axis, 2), stored.axis, ("level",))
+    found = nearest_by_brute_force(stored.losses, curve, 200, mask)
     assert indices(shaped) == found.indices.tolist()
 
 
@@ -215,8 +217,8 @@ def test_pages_by_score_are_one_stable_order(
     mini_store: Store, stored: Stored, sort: Any, order: Any
 ) -> None:
     mask = expected_mask(stored, "classes")
-    wanted = SearchRequest(filters=FILTERS["classes"], sort=sort, order=order, limit=200)
-    found = [i for page in all_pages(mini_store, wanted) for i in indices(page)]
+    query = SearchRequest(filters=FILTERS["classes"], sort=sort, order=order, limit=200)
+    found = [i for page in all_pages(mini_store, query) for i in indices(page)]
     rows = np.flatnonzero(mask)
     if sort == "index":
         expected = rows if order == "asc" else rows[::-1]
@@ -229,14 +231,14 @@ def test_pages_by_score_are_one_stable_order(
 
 def test_a_score_order_shows_distances_too(mini_store: Store, stored: Stored) -> None:
     result = search(mini_store, replace(STEP, invariances=("scale",), sort="final", limit=200))
-    asked = query_curve(preset_curve("step", stored.axis, 2), stored.axis, ("scale",))
-    distances, _ = shape_distances(stored.losses[indices(result)], asked)
+    curve = query_curve(preset_curve("step", stored.axis, 2), stored.axis, ("scale",))
+    distances, _ = shape_distances(stored.losses[indices(result)], curve)
     expected = [d if np.isfinite(d) else None for d in distances.tolist()]
     assert [match.distance for match in result.matches] == expected
     assert None in expected  # among the lowest final losses are flat curves
 
 
-def test_a_cursor_belongs_to_one_question(mini_store: Store) -> None:
+def test_a_cursor_belongs_to_one_query(mini_store: Store) -> None:
     cursor = search(mini_store, STEP).next_cursor
     assert cursor is not None
     assert search(mini_store, replace(STEP, cursor=cursor, limit=3)).matches  # any length of page
@@ -249,24 +251,24 @@ def test_a_cursor_belongs_to_one_question(mini_store: Store) -> None:
         replace(STEP, sort="drop", cursor=cursor),
         replace(STEP, axis="S", cursor=cursor),
     ]
-    for wanted in others:
+    for query in others:
         with pytest.raises(InvalidInputError) as caught:
-            search(mini_store, wanted)
+            search(mini_store, query)
         assert caught.value.parameter == "cursor"
 
 
 def test_the_hash_in_a_cursor_outlives_a_release() -> None:
     """The literal was computed by an older version, whose cursors must stay valid."""
-    request = SearchRequest(
+    query = SearchRequest(
         shape=Shape(preset="step", at=2),
         filters=SearchFilters(text=TextFilter(token="a"), drop=(0.1, None)),
     )
-    context = SimpleNamespace(curve_set=SimpleNamespace(key="key"), request=request)
+    context = SimpleNamespace(curve_set=SimpleNamespace(key="key"), request=query)
     assert query_hash(cast(SearchContext, context)) == "1b31d90d4f0436c5"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "parameter"),
+    ("query", "parameter"),
     [
         (SearchRequest(limit=0), "limit"),
         (SearchRequest(limit=201), "limit"),
@@ -282,16 +284,16 @@ def test_the_hash_in_a_cursor_outlives_a_release() -> None:
         (SearchRequest(filters=SearchFilters(text=TextFilter(regex="("))), "regex"),
     ],
 )
-def test_what_cannot_be_asked_names_its_parameter(
-    mini_store: Store, wanted: SearchRequest, parameter: str
+def test_an_invalid_parameter_is_named(
+    mini_store: Store, query: SearchRequest, parameter: str
 ) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        search(mini_store, wanted)
+        search(mini_store, query)
     assert caught.value.parameter == parameter
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "query",
     [
         SearchRequest(corpus="none"),
         SearchRequest(suite="none"),
@@ -301,9 +303,9 @@ def test_what_cannot_be_asked_names_its_parameter(
         SearchRequest(filters=SearchFilters(text=TextFilter(document=10**9))),
     ],
 )
-def test_unknown_names_are_not_found(mini_store: Store, wanted: SearchRequest) -> None:
+def test_unknown_names_are_not_found(mini_store: Store, query: SearchRequest) -> None:
     with pytest.raises(NotFoundError):
-        search(mini_store, wanted)
+        search(mini_store, query)
 
 
 def test_without_curves_there_is_nothing_to_search(store: Store) -> None:
@@ -347,10 +349,10 @@ def test_the_same_on_both_databases(
     run_pipeline(any_store, suite_folder)
     stored = Stored(any_store)
     for invariances in ((), ("level", "scale", "shift")):
-        asked = query_curve(preset_curve("smooth", stored.axis), stored.axis, invariances)
-        wanted = SearchRequest(shape=Shape(preset="smooth"), invariances=invariances, limit=100)
-        found = search(any_store, wanted)
-        expected = nearest_by_brute_force(stored.losses, asked, 100)
+        curve = query_curve(preset_curve("smooth", stored.axis), stored.axis, invariances)
+        query = SearchRequest(shape=Shape(preset="smooth"), invariances=invariances, limit=100)
+        found = search(any_store, query)
+        expected = nearest_by_brute_force(stored.losses, curve, 100)
         assert indices(found) == expected.indices.tolist()
         assert [match.distance for match in found.matches] == expected.distances.tolist()
     assert curve_map(any_store, SearchRequest()).n_predictions == len(stored.losses)
@@ -375,7 +377,7 @@ def _corners(found: CurveMap) -> tuple[tuple[float, float], ...]:
     return ((low, left), (high, left), (high, right), (low, right))
 
 
-def test_a_lasso_takes_what_is_inside(mini_store: Store) -> None:
+def test_a_lasso_selects_the_points_inside(mini_store: Store) -> None:
     found = curve_map(mini_store, SearchRequest())
     corners = _corners(found)
     (low, left), (high, right) = corners[0], corners[2]

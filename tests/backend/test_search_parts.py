@@ -1,4 +1,4 @@
-"""Parts of token search: the sample on the map, kept answers of filters, uncompiled comparison."""
+"""Parts of token search: the sample on the map, cached results of filters, brute force."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from backend.search.text_filters import TextFilter, TextMatches
 from backend.store.database import Store
 
 
-def test_a_large_corpus_is_sampled_once_and_for_all() -> None:
+def test_the_sample_of_a_large_corpus_is_fixed() -> None:
     sample = sample_predictions(10**6)
     assert len(sample) == len(set(sample.tolist())) == 20_000
     assert sample.tolist() == sorted(sample.tolist())
@@ -36,7 +36,7 @@ def test_pages_by_index_are_those_of_a_plain_listing(
     if is_descending:
         listed = listed[::-1]
     for limit in (1, 3, 1000):
-        seen: list[int] = []
+        listed_rows: list[int] = []
         after = None
         while True:
             rows = search_order.rows_by_index(
@@ -45,24 +45,24 @@ def test_pages_by_index_are_those_of_a_plain_listing(
             if not rows:
                 break
             assert len(rows) <= limit
-            seen += rows
-            after = (0.0, seen[-1])
-        assert seen == listed.tolist()
+            listed_rows += rows
+            after = (0.0, listed_rows[-1])
+        assert listed_rows == listed.tolist()
 
 
-def test_an_answer_of_filters_serves_the_next_page(
+def test_the_result_of_filters_serves_the_next_page(
     mini_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[TextFilter] = []
+    calls: list[TextFilter] = []
     results = [TextMatches(np.ones(1, np.bool_), "cut off"), TextMatches(None)]
 
     def found(
         _store: Any, _session: Any, corpus: Any, wanted: TextFilter, _s: float
     ) -> TextMatches:
-        asked.append(wanted)
-        result = results[min(len(asked) - 1, 1)]
+        calls.append(wanted)
+        result = results[min(len(calls) - 1, 1)]
         mask = np.zeros(corpus.n_predictions, np.bool_)
-        mask[: len(asked)] = True
+        mask[: len(calls)] = True
         return replace(result, mask=mask)
 
     monkeypatch.setattr(search_filters, "text_mask", found)
@@ -71,19 +71,19 @@ def test_an_answer_of_filters_serves_the_next_page(
     )
     first = search(mini_store, wanted)
     assert (first.truncated, first.n_matching) == ("cut off", 1)
-    again = [search(mini_store, replace(wanted, limit=limit)).n_matching for limit in (1, 2, 3)]
-    assert again == [2, 2, 2]  # what was cut off is asked anew, what was whole is not
-    assert len(asked) == 2
+    repeated = [search(mini_store, replace(wanted, limit=limit)).n_matching for limit in (1, 2, 3)]
+    assert repeated == [2, 2, 2]  # what was cut off is calls anew, what was whole is not
+    assert len(calls) == 2
 
 
-def test_filters_keep_a_bounded_amount(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_filters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_filters, "CACHE_BYTES", 250)
-    recent = search_filters.FilterCache()
+    cache = search_filters.FilterCache()
     for number in range(4):
-        recent.put(str(number), FilterResult(np.ones(100, np.bool_), 100))
-    recent.put("large", FilterResult(np.ones(251, np.bool_), 251))
-    kept = [key for key in ("0", "1", "2", "3", "large") if recent.get(key)]
-    assert kept == ["2", "3"]
+        cache.put(str(number), FilterResult(np.ones(100, np.bool_), 100))
+    cache.put("large", FilterResult(np.ones(251, np.bool_), 251))
+    cached = [key for key in ("0", "1", "2", "3", "large") if cache.get(key)]
+    assert cached == ["2", "3"]
 
 
 def test_without_compiled_code_everything_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
