@@ -88,7 +88,7 @@ def test_what_was_backed_up_comes_back_and_what_was_there_is_kept(
     file = tmp_path / "a.quanta"
     made = make_backup(config, file, NOTHING)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert made.manifest.revision == "0009"
+    assert made.manifest.revision == "0010"
     add_suite(config, "later")
     done = restore(config, file, NOTHING)
     assert done.manifest == made.manifest
