@@ -23,11 +23,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_bind(settings: Settings, has_admin_token: bool = False) -> None:
-    """Check that an address that other machines can reach is protected by a token.
-
-    Args:
-        settings: the host to bind, and QUANTA_TOKEN.
-        has_admin_token: whether the store holds an active admin token.
+    """Check that a host which other machines can reach needs QUANTA_TOKEN or an admin token.
 
     Raises:
         InvalidInputError: `settings.host` is not loopback and there is no admin token.

@@ -89,13 +89,9 @@ def active_holder(row: AccessToken | None) -> Holder | None:
 
 
 def create_token(store: Store, name: str, scope: Scope, days: float | None = None) -> NewToken:
-    """Create a token; the name of a revoked or expired one may be reused.
+    """Create a token that expires after `days` (None: never).
 
-    Args:
-        store: the store.
-        name: its name.
-        scope: its scope.
-        days: days until it expires; None for never.
+    The name of a revoked or expired token may be reused.
 
     Raises:
         InvalidInputError: the name is taken or not valid, or `days` is out of range.

@@ -16,13 +16,9 @@ N_BINS = 40
 
 @dataclass(frozen=True)
 class Scale:
-    """The colour scale of a measure.
+    """The colour scale of a measure; `bounds` are the same for every document, model and step.
 
-    Attributes:
-        unit: unit of the values.
-        bounds: range of the colours, the same for every document, model and step.
-        is_log: the scale is logarithmic.
-        is_diverging: zero is in the middle of the scale.
+    `is_diverging`: zero is in the middle.
     """
 
     unit: str
@@ -103,14 +99,9 @@ def scale_ends(
     *,
     is_locked: bool,
 ) -> tuple[float, float]:
-    """Return the ends of the colour scale.
+    """Return the ends of the colour scale: `low` and `high` where they are given.
 
-    Args:
-        scale: scale of the measure.
-        values: values of the document, for a scale that is not locked.
-        low: lower end; None: that of the measure, or the minimum if not locked.
-        high: upper end; likewise.
-        is_locked: do not fit the scale to the values.
+    The defaults are the bounds of the measure, or the range of `values` if not `is_locked`.
 
     Raises:
         InvalidInputError: the ends are not in order, or not positive on a log scale.

@@ -9,30 +9,15 @@ from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError
 from backend.quanta.clusterings import finished_clustering, size_curve_set
-from backend.quanta.views import (
-    ClusterPage,
-    ClusterRow,
-)
+from backend.quanta.views import ClusterPage, ClusterRow
 from backend.read.paging import check_limit, paginate, parse_cursor
 from backend.read.reader import Reader, find_reader
 from backend.read.views import Token
 from backend.store.database import Store
-from backend.store.tables import (
-    Annotation,
-    Cluster,
-    ClusterCurve,
-    ClusterMember,
-    Selection,
-)
+from backend.store.tables import Annotation, Cluster, ClusterCurve, ClusterMember, Selection
 
 ClusterSort = Literal[
-    "rank",
-    "size",
-    "coherence",
-    "mean_loss",
-    "answer_entropy",
-    "n_documents",
-    "pattern_precision",
+    "rank", "size", "coherence", "mean_loss", "answer_entropy", "n_documents", "pattern_precision"
 ]
 EXAMPLE_TOKENS = 14
 MAX_CLUSTERS = 200

@@ -6,12 +6,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from backend.errors import NotFoundError
 from backend.quanta.similarities import selection_row
-from backend.quanta.views import (
-    ClusteringRow,
-    ClusteringView,
-    RankFrequency,
-    Slope,
-)
+from backend.quanta.views import ClusteringRow, ClusteringView, RankFrequency, Slope
 from backend.read.curve_sets import curve_sets
 from backend.read.evaluations import first_suite
 from backend.read.similarities import clustering_labels

@@ -10,14 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError, NotFoundError
-from backend.quanta.clusterings import (
-    finished_clustering,
-    selection_suite,
-)
-from backend.quanta.views import (
-    Context,
-    ContextPage,
-)
+from backend.quanta.clusterings import finished_clustering, selection_suite
+from backend.quanta.views import Context, ContextPage
 from backend.read.document_offsets import Place
 from backend.read.loss_blocks import suite_losses
 from backend.read.paging import check_limit, paginate, parse_cursor

@@ -32,10 +32,8 @@ _log = logging.getLogger("quanta.search")
 class CurveIndex:
     """Curves of all predictions of a corpus along one axis, for search.
 
-    Attributes:
-        axis: sizes or steps, ascending.
-        losses: nats, (predictions, points).
-        blocks: the same losses in the layout of `compute.curve_block_search`.
+    `losses` has shape (predictions, points), nats; `blocks` holds the same losses in the layout of
+    `compute.curve_block_search`.
     """
 
     axis: NDArray[np.float64]
@@ -110,11 +108,7 @@ def curve_index(
 ) -> CurveIndex:
     """Return the index of a finished curve set, from the cache.
 
-    Args:
-        store: holds the caches.
-        session: reads the evaluations.
-        curve_set: the curve set.
-        evaluations: of the curve set, in the order of its axis; None to read them.
+    `evaluations` are those of the curve set, in the order of its axis; None to read them.
     """
     if evaluations is None:
         evaluations = [session.get_one(Evaluation, i) for i in curve_set.evaluation_ids]
@@ -129,12 +123,9 @@ def curve_index(
 
 
 def compiled_search(*, wait: bool) -> "Callable[..., NearestCurves] | None":
-    """Return the compiled search; None until it is loaded, or if it cannot be loaded.
+    """Return the compiled search; None if it cannot be loaded, or is not yet and not `wait`.
 
     The first call starts to load it in the background, and compiles it once per machine.
-
-    Args:
-        wait: wait until it is loaded.
     """
     loading = _loading()
     if not wait and not loading.done():

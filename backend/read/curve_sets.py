@@ -31,14 +31,10 @@ def curve_sets(
 def find_curve_set(
     session: Session, corpus: str | None, suite: str | None, axis: str, model: str | None
 ) -> CurveSet:
-    """Return the newest finished curve set along an axis.
+    """Return the newest finished curve set along an axis, "N" (model size) or "S" (training step).
 
-    Args:
-        session: reads the rows.
-        corpus: name; None for the first corpus that has curves.
-        suite: name; None for the first suite that has curves on the corpus.
-        axis: "N" (model size) or "S" (training step).
-        model: on axis "S", its name; None for the largest model that has curves.
+    None stands for the first corpus that has curves, the first suite that has curves on it, and on
+    axis "S" the largest model that has curves.
 
     Raises:
         NotFoundError: an unknown name.

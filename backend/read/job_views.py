@@ -92,16 +92,9 @@ class UnitPage:
 class Estimate:
     """Estimated cost of a job.
 
-    Attributes:
-        kind: kind of the job.
-        parameters: validated parameters.
-        units: number of units, None while unknown.
-        unit: name of a unit.
-        work: amount of work, proportional to the time, in `work_unit`.
-        work_unit: FLOP, bytes or units.
-        seconds: time of one worker at the rate of finished jobs of this kind; None without any.
-        past_jobs: number of those jobs.
-        equal: the open or finished equal job, which would be returned.
+    `units` is None while unknown. `work` is proportional to the time, in `work_unit` (FLOP, bytes
+    or units). `seconds` is the time of one worker at the rate of the `past_jobs` finished jobs of
+    this kind, None without any. `equal` is the open or finished equal job, which would be returned.
     """
 
     kind: str

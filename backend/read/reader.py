@@ -104,11 +104,7 @@ class Reader:
     ) -> tuple[TokenValue, ...]:
         """Return tokens first..last (exclusive) of a document with their predictions.
 
-        Args:
-            document: index of the document.
-            first: position of the first token.
-            last: position after the last token.
-            losses: one value for each prediction of the corpus; None leaves values out.
+        `losses` has one value for each prediction of the corpus; None leaves values out.
         """
         tokens = self.vocabulary.window(self.token_ids(document), first, last)
         start = self.offsets.prediction_range(document).start
@@ -125,12 +121,6 @@ class Reader:
         losses: NDArray[np.float16] | None = None,
     ) -> TokenWindow:
         """Return up to `n_before` tokens before a prediction, its answer and `n_after` after it.
-
-        Args:
-            prediction: index of the prediction.
-            n_before: most tokens before the answer.
-            n_after: most tokens after the answer.
-            losses: as `token_values` takes them.
 
         Raises:
             NotFoundError: the corpus has no such prediction.

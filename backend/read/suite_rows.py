@@ -42,12 +42,7 @@ class CurveRows:
 
 
 def load_suite_rows(store: Store, corpus: str, suite: str | None) -> SuiteRows:
-    """Return the rows of a corpus and a suite.
-
-    Args:
-        store: the store.
-        corpus: name of the corpus.
-        suite: name of the suite; None for the first with curves, else the first evaluated one.
+    """Return the rows of a corpus and a suite, by default the first with curves, or evaluated.
 
     Raises:
         NotFoundError: there is no such corpus or suite.

@@ -45,11 +45,7 @@ def _grid(x: Array) -> Array:
 
 
 def _law_fit(
-    curve: MeanCurve,
-    ln_law: Callable[[Array], Array],
-    low: Array,
-    high: Array,
-    **fields: object,
+    curve: MeanCurve, ln_law: Callable[[Array], Array], low: Array, high: Array, **fields: object
 ) -> LawFit:
     """Return the view of a law; `low` and `high` are its interval on the grid."""
     grid, is_used = _grid(curve.x), curve.is_used

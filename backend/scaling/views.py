@@ -96,15 +96,8 @@ class ScalingView:
 class ScalingRequest:
     """Parameters of a scaling curve with its law.
 
-    Attributes:
-        suite: name.
-        corpus: name.
-        axis: "N" or "S".
-        model: name, for "S"; None: the largest.
-        fit: law to fit.
-        first: smallest x in the fit; None: no limit.
-        last: largest x in the fit; None: no limit.
-        subset: "all", a class of curves, or "cluster:ID".
+    `model` is for axis "S" (None: the largest). `first` and `last` bound x in the fit (None: no
+    limit). `subset` is "all", a class of curves, or "cluster:ID".
     """
 
     suite: str

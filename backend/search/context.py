@@ -23,15 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchContext:
-    """A request with the rows and arrays that answer it.
+    """A request with its curve set, the labels of the axis and the index of the curves.
 
-    Attributes:
-        store: holds the caches.
-        session: open while the search runs.
-        request: the request.
-        curve_set: the curve set that is searched.
-        labels: names of the points of its axis.
-        index: its curves, laid out for search.
+    The session is open while the search runs.
     """
 
     store: Store

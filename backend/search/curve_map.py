@@ -20,22 +20,11 @@ HASH_DIGITS = 12
 class CurveMap:
     """Points of the map, one entry per sampled prediction, ascending by index.
 
-    Attributes:
-        corpus: name of the corpus.
-        suite: name of the suite.
-        axis: "N" or "S".
-        model: name of the model on axis "S".
-        curves: hash of the curve set; a lasso drawn on this map is sent with it.
-        n_predictions: of the corpus; the map shows at most 20,000 of them.
-        n_matching: number of predictions that match the filters, sampled or not.
-        truncated: why a text filter is incomplete, None if it is complete.
-        shares: share of the variance along x and y.
-        classes: names of the curve classes.
-        index: prediction.
-        x: coordinate along the first principal component, nats.
-        y: coordinate along the second.
-        curve_class: code of the curve's class, an index into `classes`; 255 for none.
-        matching: whether it matches the filters.
+    `x` and `y` are coordinates along the first two principal components, nats; `shares` are their
+    shares of the variance. `curves` is the hash of the curve set; a lasso drawn on this map is sent
+    with it. `curve_class` is an index into `classes`, 255 for none. `n_matching` counts predictions
+    that match the filters, sampled or not; the map shows at most 20,000 of `n_predictions`.
+    `truncated` tells why a text filter is incomplete, None if it is complete.
     """
 
     corpus: str

@@ -40,12 +40,9 @@ SCORES = {
 
 @dataclass(frozen=True)
 class FilterResult:
-    """The predictions that match filters.
+    """The predictions that match filters; a `mask` of None matches all.
 
-    Attributes:
-        mask: one entry per prediction; None if all match.
-        n_matching: number of matches.
-        truncated: why a text filter is incomplete, None if it is complete.
+    `truncated` tells why a text filter is incomplete, None if it is complete.
     """
 
     mask: Mask | None
@@ -87,11 +84,7 @@ _cache = FilterCache()
 
 
 def apply_filters(context: SearchContext, text_seconds: float = TEXT_SECONDS) -> FilterResult:
-    """Return which predictions match a request's filters.
-
-    Args:
-        context: of the request.
-        text_seconds: time limit of the text filters.
+    """Return which predictions match a request's filters; text filters have `text_seconds`.
 
     Raises:
         InvalidInputError: a filter that cannot be used, by its name.

@@ -20,13 +20,9 @@ MATCH_SCORES = ("total_drop", "sharpness", "emergence", "final_loss")
 
 @dataclass(frozen=True)
 class Rows:
-    """Matches in order.
+    """Matches in order of their sort keys; the prediction's index breaks ties.
 
-    Attributes:
-        indices: of the predictions.
-        keys: sort keys, smallest first; the index breaks ties.
-        distances: to the query curve, None if there is none.
-        shifts: number of points by which the query curve was shifted.
+    `distances` to the query curve and `shifts` of it, in points, are None without a query curve.
     """
 
     indices: NDArray[np.int64]

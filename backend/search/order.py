@@ -73,14 +73,7 @@ def top_rows(
     limit: int,
     after: SortKey | None = None,
 ) -> Rows:
-    """Return the first matches in the order of a request.
-
-    Args:
-        context: of the request.
-        query_curve: the curve to search for.
-        mask: which predictions match; None for all.
-        limit: most rows, at least 1.
-        after: (key, index) of the last match before them.
+    """Return the first `limit` (at least 1) matches after a sort key, in the order of a request.
 
     Raises:
         InvalidInputError: a descending order by distance.
@@ -103,12 +96,7 @@ def top_rows(
 
 
 def rows_by_index(
-    n_predictions: int,
-    mask: Mask | None,
-    limit: int,
-    after: SortKey | None,
-    *,
-    is_descending: bool,
+    n_predictions: int, mask: Mask | None, limit: int, after: SortKey | None, *, is_descending: bool
 ) -> Rows:
     """Return predictions in the order of the corpus, or from its end."""
     last = None if after is None else after[1]

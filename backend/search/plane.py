@@ -77,18 +77,11 @@ def curve_plane(store: Store, curve_set: CurveSet, index: CurveIndex) -> CurvePl
 
 
 def lasso_mask(
-    store: Store,
-    curve_set: CurveSet,
-    index: CurveIndex,
-    corners: tuple[tuple[float, float], ...],
+    store: Store, curve_set: CurveSet, index: CurveIndex, corners: tuple[tuple[float, float], ...]
 ) -> NDArray[np.bool_]:
     """Return which predictions lie inside a polygon on the map, sampled or not.
 
-    Args:
-        store: holds the caches.
-        curve_set: of the map.
-        index: its curves.
-        corners: 3 or more (x, y) in units of the map; the last one is joined to the first.
+    `corners` are 3 or more (x, y) in units of the map; the last one is joined to the first.
     """
     plane = curve_plane(store, curve_set, index)
     polygon = np.array(corners)

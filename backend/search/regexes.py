@@ -106,11 +106,7 @@ def check_text(text: str, max_characters: int, field: str) -> None:
 
 @lru_cache(maxsize=64)
 def compile_pattern(pattern: str, field: str) -> Pattern:
-    """Compile a pattern from a user.
-
-    Args:
-        pattern: RE2 syntax, at most `MAX_PATTERN_CHARACTERS` characters.
-        field: name of its parameter, for the error.
+    """Compile an RE2 pattern from a user; `field` is the name of its parameter, for the error.
 
     Raises:
         InvalidInputError: it is invalid, with the position of the error, or too large.

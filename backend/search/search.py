@@ -20,12 +20,7 @@ from backend.store.database import Store
 def search(
     store: Store, request: SearchRequest, text_seconds: float = TEXT_SECONDS
 ) -> SearchResult:
-    """Return the requested page of matches.
-
-    Args:
-        store: the store.
-        request: the request.
-        text_seconds: time limit of the text filters.
+    """Return the requested page of matches; text filters have `text_seconds`.
 
     Raises:
         NotFoundError: an unknown name, document, cluster or example.
@@ -65,14 +60,7 @@ def search(
 
 @dataclass(frozen=True)
 class RankedRows:
-    """Matches in order, without their texts and scores; see `SearchResult`.
-
-    Attributes:
-        curve_set: id of the curve set that was searched.
-        rows: the predictions in order.
-        n_matching: number of predictions that match the filters, exactly.
-        truncated: why a text filter is incomplete, None if it is complete.
-    """
+    """Matches in order, without their texts and scores; see `SearchResult`."""
 
     curve_set: int
     rows: Rows

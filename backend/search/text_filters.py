@@ -64,16 +64,8 @@ def text_mask(
 ) -> TextMatches:
     """Return which predictions of a corpus match a text filter.
 
-    Args:
-        store: holds the caches.
-        session: reads the documents.
-        corpus: of the predictions.
-        text_filter: the conditions.
-        deadline_s: time limit of this call, seconds; predictions that were not searched by then
-            do not match, and `truncated` reports how far the search got.
-
-    Returns:
-        A mask with one entry per prediction.
+    Predictions that were not searched within `deadline_s` seconds do not match, and `truncated`
+    reports how far the search got.
 
     Raises:
         InvalidInputError: a filter that cannot be used, by its name.

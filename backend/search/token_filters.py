@@ -122,12 +122,7 @@ def token_mask(
 ) -> tuple[NDArray[np.bool_], str | None]:
     """Return (which predictions have the answer token, why some were not tried).
 
-    Args:
-        store: holds the caches.
-        reader: of the corpus.
-        token: the exact answer: its text, or `#` and its id; None for any.
-        pattern: matches anywhere in the text of the answer; None for any.
-        deadline: when to stop trying vocabulary entries.
+    `token` is its text, or `#` and its id; `pattern` matches anywhere in its text; None for any.
 
     Raises:
         InvalidInputError: an unknown token or an invalid pattern.

@@ -13,15 +13,7 @@ Order = Literal["asc", "desc"]
 
 @dataclass(frozen=True)
 class SearchAxis:
-    """The axis of a curve set with the corpus mean along it.
-
-    Attributes:
-        axis: "N" or "S".
-        model: name of the model on axis "S".
-        x: sizes or steps, ascending.
-        labels: names of the points.
-        mean_nats: mean loss of all predictions at each point.
-    """
+    """The axis of a curve set (sizes or steps, ascending) with the corpus mean along it."""
 
     axis: Axis
     model: str | None
@@ -34,11 +26,8 @@ class SearchAxis:
 class MatchScores:
     """Scores of a curve; None where a score is undefined.
 
-    Attributes:
-        total_drop: nats.
-        sharpness: share of the drop in one half-decade, 0 to 1.
-        emergence: axis value at half of the drop.
-        final_loss: nats.
+    `total_drop` and `final_loss` in nats; `sharpness` is the share of the drop in one half-decade,
+    `emergence` the axis value at half of the drop.
     """
 
     total_drop: float | None
@@ -49,20 +38,12 @@ class MatchScores:
 
 @dataclass(frozen=True)
 class Match:
-    """A prediction that matches a search.
+    """A prediction that matches a search, with up to 32 tokens before and 8 after its answer.
 
-    Attributes:
-        index: of the prediction.
-        document: index of its document; None, and no tokens, in a corpus without text.
-        distance: to the query curve, nats² (a pure number if scale is ignored); None without a
-            shape, or if the curve is too flat to compare.
-        shift: points of the axis by which the query curve was shifted, right is positive.
-        curve_class: name of its class.
-        scores: of its curve.
-        loss_nats: its curve.
-        before: up to 32 tokens before the answer.
-        answer: the predicted token.
-        after: up to 8 tokens after it.
+    `distance` to the query curve is in nats² (a pure number if scale is ignored), None without a
+    shape, or if the curve is too flat to compare. `shift` is the number of points of the axis by
+    which the query curve was shifted, right is positive. In a corpus without text `document` is
+    None and there are no tokens.
     """
 
     index: int
@@ -81,22 +62,10 @@ class Match:
 class SearchResult:
     """A page of matches, in order.
 
-    Attributes:
-        corpus: name of the corpus.
-        suite: name of the suite.
-        axis: "N" or "S".
-        model: name of the model on axis "S".
-        x: sizes or steps, ascending.
-        labels: names of the points.
-        query_nats: the query curve at these points, None without a shape.
-        invariances: differences that the distance ignores.
-        sort: sort key of the matches.
-        order: "asc" or "desc".
-        n_matching: number of predictions that match the filters, exactly.
-        n_predictions: of the corpus.
-        truncated: why a text filter is incomplete, None if it is complete.
-        matches: the page.
-        next_cursor: cursor of the next page, None on the last one.
+    `x` are sizes or steps, ascending; `query_nats` is the query curve at these points, None without
+    a shape. `invariances` are differences that the distance ignores. `n_matching` counts the
+    predictions that match the filters, exactly, of all `n_predictions`; `truncated` tells why a
+    text filter is incomplete, None if it is complete.
     """
 
     corpus: str

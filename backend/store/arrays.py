@@ -55,12 +55,7 @@ def columns(array: NDArray[Any]) -> dict[str, Any]:
         raise ValueError(f"dtype {dtype} is not stored; convert to one of {sorted(STORED_DTYPES)}")
     data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
     shape = list(array.shape)
-    return {
-        "dtype": dtype,
-        "shape": shape,
-        "checksum": _checksum(dtype, shape, data),
-        "data": data,
-    }
+    return {"dtype": dtype, "shape": shape, "checksum": _checksum(dtype, shape, data), "data": data}
 
 
 def read(row: ArrayRow, what: str) -> NDArray[Any]:

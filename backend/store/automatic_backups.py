@@ -32,14 +32,9 @@ def embedded_file(engine: Engine) -> Path | None:
 
 
 def back_up_before_migration(engine: Engine, newest: str) -> Path | None:
-    """Copy an embedded store before a migration; keep the newest copies.
+    """Copy an embedded store before a migration to revision `newest`; keep the newest copies.
 
-    Args:
-        engine: engine of the store.
-        newest: target revision of the migration.
-
-    Returns:
-        The copy; None without a file or a schema, or if another process has migrated it.
+    Return None without a file or a schema, or if another process has migrated it.
 
     Raises:
         StoreFullError: there is no disk space for the copy.

@@ -15,10 +15,7 @@ LOCK = "store.lock"
 
 
 def lock_shared(folder: Path) -> int | None:
-    """Lock the store for use; return the descriptor to close when it is no longer used.
-
-    Returns:
-        None where the lock file cannot be created.
+    """Lock the store for use; return the descriptor to close, None if there can be no lock file.
 
     Raises:
         StoreBusyError: a restore is running.

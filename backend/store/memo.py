@@ -51,10 +51,7 @@ _caches_lock = threading.Lock()
 def memoize_by_version(store: Store, key: Hashable, compute: Callable[[], T]) -> T:
     """Return `compute()`, memoized under `key` until the store's version changes.
 
-    Args:
-        store: the store that `compute` reads.
-        key: must determine the value together with the version.
-        compute: makes the value; its errors are not memoized.
+    `key` must determine the value together with the version; errors are not memoized.
     """
     with _caches_lock:
         cache = _caches.get(store)

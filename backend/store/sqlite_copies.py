@@ -80,10 +80,7 @@ class Snapshot:
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self._connection = sqlite3.connect(
-            f"{self.path.as_uri()}?mode=rw",
-            uri=True,
-            timeout=TIMEOUT_SECONDS,
-            isolation_level=None,
+            f"{self.path.as_uri()}?mode=rw", uri=True, timeout=TIMEOUT_SECONDS, isolation_level=None
         )
         try:
             self._connection.execute("BEGIN")
@@ -113,11 +110,9 @@ class Snapshot:
         return schema_revision(self._connection)
 
     def write(self, target: Path, advance: Advance = lambda _: None) -> None:
-        """Write the copy atomically: one checked and synced file of mode 0600.
+        """Write the copy atomically to a new file, checked, synced and of mode 0600.
 
-        Args:
-            target: path of a file that does not exist.
-            advance: receives the number of newly copied bytes.
+        `advance` receives the number of newly copied bytes.
 
         Raises:
             StoreError: the copy is damaged.

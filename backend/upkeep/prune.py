@@ -203,16 +203,9 @@ def _prune_files(files: Sequence[StaleFile], what: str, dry_run: bool) -> PruneR
 
 
 def prune(store: Store, days: float, progress: Progress, *, dry_run: bool) -> list[PruneResult]:
-    """Remove old objects that nothing refers to.
+    """Remove objects older than `days` that nothing refers to; return the removed ones by kind.
 
-    Args:
-        store: the store.
-        days: minimum age of removed objects.
-        progress: reports removed objects.
-        dry_run: change nothing.
-
-    Returns:
-        Removed objects by kind. A dry run counts an object under every rule that matches it.
+    `dry_run` changes nothing, and counts an object under every rule that matches it.
     """
     before = now() - timedelta(days=days)
     done = [_prune_kind(store, kind, before, progress, dry_run) for kind in KINDS]

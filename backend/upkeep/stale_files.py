@@ -70,12 +70,9 @@ def _older_than(
 def find_stale_files(
     settings: Settings, before: datetime, results: Collection[str]
 ) -> list[StaleFile]:
-    """Return caches that were not opened since a time, and parts of ended programs.
+    """Return caches that were not opened since `before`, and parts of ended programs.
 
-    Args:
-        settings: the settings, with the data directory.
-        before: the time.
-        results: names of exported files that are results of jobs; these are kept.
+    Exported files named in `results` are results of jobs and stay.
     """
     abandoned = now() - timedelta(hours=PART_HOURS)
     exported = _older_than(settings.data_dir / "exports", ("[!.]*",), before, EXPORTS)

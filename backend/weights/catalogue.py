@@ -45,13 +45,9 @@ EARLY_NAMES = {
 
 @dataclass(frozen=True)
 class CatalogueModel:
-    """One model of a catalogue suite.
+    """One model of a catalogue suite, by its short name (`size`) and that of its repository.
 
-    Attributes:
-        size: short name, such as "70m".
-        name: name of the model and of its repository, such as "pythia-70m-deduped".
-        total: published number of parameters, None if not published.
-        nonembedding: published N, None if not published.
+    `total` and `nonembedding` are the published numbers of parameters, None if not published.
     """
 
     size: str

@@ -131,13 +131,9 @@ class _Entry:
 
 @dataclass
 class HubCache:
-    """Cache of the checkpoints of one data directory.
+    """Cache of the checkpoints of one data directory, in all at most `budget_bytes`.
 
-    Attributes:
-        root: folder of the cache.
-        budget_bytes: maximum size of all checkpoints.
-        hub: creates the client of an endpoint.
-        verified: entries whose files this process has verified.
+    `hub` creates the client of an endpoint; `verified` are entries that this process has verified.
     """
 
     root: Path

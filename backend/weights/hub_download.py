@@ -119,20 +119,15 @@ def _to_quanta_error(error: _HubError, what: str, endpoint: str) -> QuantaError:
             "Log in with `hf auth login`, or set HF_TOKEN to a token that may read it",
         )
     return QuantaError(
-        f"{what}: {endpoint} answers {status}",
-        "Run the command again later; finished work is kept",
+        f"{what}: {endpoint} answers {status}", "Run the command again later; finished work is kept"
     )
 
 
 @dataclass
 class Hub:
-    """Client of a hub endpoint.
+    """Client of a hub endpoint (None: HF_ENDPOINT or huggingface.co).
 
-    Attributes:
-        endpoint: its URL, None for HF_ENDPOINT or huggingface.co.
-        retry: policy of retries.
-        say: receives a message before each wait.
-        stop: stops a background download.
+    `say` receives a message before each wait; `stop` stops a background download.
     """
 
     endpoint: str | None = None
@@ -232,13 +227,9 @@ class Hub:
         folder: Path,
         on_progress: Callable[[int], None] = lambda n_bytes: None,
     ) -> None:
-        """Download a file into `folder`, resuming `NAME.part`, and verify its hash.
+        """Download a file into an existing folder, resuming `NAME.part`, and verify its hash.
 
-        Args:
-            location: repository and commit.
-            file: name, size and hash of the file.
-            folder: an existing folder.
-            on_progress: receives the number of downloaded bytes.
+        `on_progress` receives the number of downloaded bytes.
 
         Raises:
             NotFoundError: the hub does not have the file.
