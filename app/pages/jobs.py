@@ -135,8 +135,9 @@ def _requires(values: Mapping[str, str]) -> Requires:
     return "cuda" if values.get("requires") == "cuda" else "any"
 
 
-def _submit(store: StoreDep, name: str, fields: Mapping[str, str], **params: Any) -> Response:
-    params = {**job_form.parse_form(find_kind(name), fields), **params}
+def _submit(
+    store: StoreDep, name: str, params: Mapping[str, Any], fields: Mapping[str, str]
+) -> Response:
     job = queue.submit(store, name, params, None, _requires(fields))
     return RedirectResponse(f"/jobs/{job.id}", 303)
 
@@ -146,13 +147,15 @@ def measure(
     store: StoreDep, corpus: CorpusName, index: DocumentIndex, fields: FormFields
 ) -> Response:
     """Submit a job for p(chosen token) over a document, from a form."""
-    return _submit(store, "measure", fields, corpus=corpus, document=index)
+    params = job_form.parse_form(KINDS["measure"], fields) | {"corpus": corpus, "document": index}
+    return _submit(store, "measure", params, fields)
 
 
 @router.post("/documents/{corpus}/paste")
 def paste(store: StoreDep, corpus: CorpusName, fields: FormFields) -> Response:
     """Submit a job that evaluates pasted text, from a form."""
-    return _submit(store, "paste", fields, corpus=corpus)
+    params = job_form.parse_form(KINDS["paste"], fields) | {"corpus": corpus}
+    return _submit(store, "paste", params, fields)
 
 
 @router.get("/jobs")
@@ -224,15 +227,15 @@ def submit_job(request: Request, store: StoreDep, fields: FormFields) -> Respons
     """Submit or estimate a job, from the form of the jobs page."""
     name, act = fields.pop("kind", ""), fields.pop("act", "run")
     kind = find_kind(name)
-    if not kind.has_form:
-        return _submit(store, name, fields)
     params, cost, status = job_form.parse_form(kind, fields), None, 200
+    if not kind.has_form:
+        return _submit(store, name, params, fields)
     errors = job_form.field_errors(kind, params)
     try:
         if not errors and act == "estimate":
             cost = estimates.estimate(store, name, params)
         elif not errors:
-            return _submit(store, name, fields)
+            return _submit(store, name, params, fields)
     except StoreError:
         raise
     except QuantaError as error:

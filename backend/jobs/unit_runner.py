@@ -6,7 +6,7 @@ from functools import lru_cache
 from sqlalchemy.exc import OperationalError
 
 from backend.errors import QuantaError, StoreFullError
-from backend.jobs import leases
+from backend.jobs import job_table, leases
 from backend.jobs.claims import claims
 from backend.jobs.kinds.base import JobParams, JobResult, Task
 from backend.jobs.kinds.plans import Plan, Unit
@@ -59,8 +59,6 @@ def perform(
     settings: str,
     worker_id: str,
     job_id: str,
-    kind: str,
-    params: JobParams,
     unit: Unit,
     batch_share: float = 1.0,
 ) -> tuple[JobResult | None, list[str] | None, bool | None]:
@@ -69,9 +67,7 @@ def perform(
     Args:
         settings: the worker's, as JSON.
         worker_id: the worker that must hold its lease until the unit is committed.
-        job_id: of the job, for its progress.
-        kind: of the job.
-        params: validated parameters of the job.
+        job_id: the job; its kind and parameters are read from the store.
         unit: one unit of its plan.
         batch_share: share of the usual batch size; less if the unit did not fit into memory.
 
@@ -82,14 +78,15 @@ def perform(
     """
     store, compute = _open_store(settings, worker_id)
     progress = JobProgress(store, job_id)
-    before = _n_computed.n
+    job, before = job_table.get_job(store, job_id), _n_computed.n
+    kind = KINDS[job.kind]
 
     def was_stored() -> bool | None:
-        return _n_computed.n == before if KINDS[kind].is_logged else None
+        return _n_computed.n == before if kind.is_logged else None
 
-    task = Task(store, compute.with_batch_share(batch_share), params, unit, progress)
+    task = Task(store, compute.with_batch_share(batch_share), job.parameters, unit, progress)
     try:
-        return KINDS[kind].perform(task), None, was_stored()
+        return kind.perform(task), None, was_stored()
     except QuantaError as error:
         return None, [error.problem, error.remedy], was_stored()
     except (OperationalError, OSError) as error:

@@ -85,10 +85,9 @@ class Worker:
 
     def _compute(self, job_id: str, unit: Any, name: str) -> bool:
         """Compute a unit in the child; fail the job on an error that a retry would repeat."""
-        job, started = job_table.get_job(self.store, job_id), time.monotonic()
+        started = time.monotonic()
         try:
-            args = (self.id, job_id, job.kind, job.parameters, unit)
-            result, failure, is_stored = self._call_child(job_id, args)
+            result, failure, is_stored = self._call_child(job_id, unit)
             if failure is not None:
                 raise QuantaError(*failure)
         except QuantaError as error:
@@ -105,15 +104,16 @@ class Worker:
         job_table.complete_unit(self.store, job_id, completed, result)
         return True
 
-    def _call_child(self, job_id: str, args: tuple[Any, ...]) -> Any:
+    def _call_child(self, job_id: str, unit: Any) -> Any:
         """Compute a unit in the child, with smaller batches if the child was killed."""
         for share in BATCH_SHARES:
             try:
-                return self.child.call(unit_runner.perform, self._settings, *args, share)
+                args = (self._settings, self.id, job_id, unit, share)
+                return self.child.call(unit_runner.perform, *args)
             except ChildEndedError as error:
                 if share == BATCH_SHARES[-1] or not job_table.is_running(self.store, job_id):
                     raise
-                job_log.add(self.store, job_id, f"{error.problem}; retrying unit {args[-1]}")
+                job_log.add(self.store, job_id, f"{error.problem}; retrying unit {unit}")
         raise AssertionError(BATCH_SHARES)
 
     def finish(self, job_id: str) -> None:

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, undefer
 
-from backend.errors import InvalidInputError
 from backend.progress import WORK_LOG, Progress
-from backend.read.checkpoints import reference_evaluation
 from backend.read.document_offsets import DocumentOffsets
 from backend.read.documents import read_all
 from backend.read.losses import evaluation_losses
@@ -32,7 +30,6 @@ from backend.store.tables import (
     Clustering,
     ClusterMember,
     Discovery,
-    Selection,
     Similarity,
     SpectralArray,
 )
@@ -277,26 +274,6 @@ def _rank_frequency(session: Session, discovery_id: int) -> dict[str, Any]:
     return {"envelope": [int(size) for size in result.envelope], "fit": fit}
 
 
-def find_selection(store: Store, params: DiscoverParameters) -> Selection:
-    """Return the stored selection of a discovery, made if there is none.
-
-    Raises:
-        InvalidInputError: too few predictions are selected, or too few for `n_clusters`.
-        NotFoundError: an unknown corpus, suite, model or step.
-        NotReadyError: the checkpoint is not evaluated on the corpus.
-    """
-    with store.session() as session:
-        evaluation_id = reference_evaluation(session, params).id
-    selection = select_predictions(store, evaluation_id, params)
-    if max(params.n_clusters) >= selection.size:
-        raise InvalidInputError(
-            f"n_clusters {params.n_clusters} for {selection.size} predictions",
-            f"Choose numbers from 2 to {selection.size - 1}",
-            "n_clusters",
-        )
-    return selection
-
-
 def discover(store: Store, params: DiscoverParameters, compute: Compute, progress: Progress) -> int:
     """Discover quanta under one checkpoint; stored results are not computed again.
 
@@ -307,7 +284,7 @@ def discover(store: Store, params: DiscoverParameters, compute: Compute, progres
         InvalidInputError: too few predictions are selected, or the losses were imported without
             weights.
     """
-    similarity = compute_similarity(store, find_selection(store, params), compute, progress)
+    similarity = compute_similarity(store, select_predictions(store, params), compute, progress)
     with store.begin() as session:
         row = _discovery_row(session, session.merge(similarity), params, compute)
     with store.claim(f"discover {row.id}"):

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from backend.jobs import job_table, leases, submission
+from backend.jobs import job_table, leases, queue
 from backend.jobs.kinds.registry import KINDS
 from backend.settings import Settings
 from backend.store.database import Store, open_store
@@ -44,7 +44,7 @@ def client(jobs_store: Store) -> Iterator[TestClient]:
 
 
 def submit_job(store: Store, kind: str, **params: Any) -> str:
-    return submission.submit(store, kind, {"suite": "mini", "corpus": CORPUS, **params})[0].id
+    return queue.insert(store, kind, {"suite": "mini", "corpus": CORPUS, **params})[0].id
 
 
 def discovery(store: Store, **params: Any) -> str:
@@ -206,9 +206,9 @@ def test_the_list_is_filtered_by_state_and_kind(client: TestClient, jobs_store: 
 def test_a_queued_job_names_the_worker_that_it_waits_for(
     client: TestClient, jobs_store: Store
 ) -> None:
-    job = submission.submit(
-        jobs_store, "classify", {"suite": "mini", "corpus": CORPUS}, None, "cuda"
-    )[0].id
+    job = queue.insert(jobs_store, "classify", {"suite": "mini", "corpus": CORPUS}, None, "cuda")[
+        0
+    ].id
     assert "waiting for a worker<" in client.get("/jobs?kind=classify").text
     worker = leases.register_worker(jobs_store, "cpu")
     try:
@@ -267,7 +267,7 @@ def test_a_clone_returns_the_same_job(client: TestClient, jobs_store: Store) -> 
 
 def test_a_clone_names_changed_parameters(client: TestClient, jobs_store: Store) -> None:
     params = {"name": "mine", "files": [HOSTILE], "tokenizer": "mini"}
-    job = submission.submit(jobs_store, "add_corpus", params)[0].id
+    job = queue.insert(jobs_store, "add_corpus", params)[0].id
     page = cloned(client, job)
     assert value(page, "files") == HOSTILE
     assert value(page, "tokenizer") == "mini"
@@ -283,7 +283,7 @@ def test_a_clone_names_changed_parameters(client: TestClient, jobs_store: Store)
 
 def test_values_of_jobs_are_escaped_on_their_pages(client: TestClient, jobs_store: Store) -> None:
     text = f"words {MARKUP} and more"
-    job = submission.submit(jobs_store, "paste", {"text": text})[0].id
+    job = queue.insert(jobs_store, "paste", {"text": text})[0].id
     job_table.start_attempt(jobs_store, job, 1, f"worker {MARKUP}")
     job_table.update_activity(jobs_store, job, f"now {MARKUP}", 1, 3)
     done = job_table.CompletedUnit(f'["{MARKUP}"]', f"on {MARKUP}", 1.5, is_stored=False)

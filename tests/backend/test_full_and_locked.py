@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -299,8 +300,10 @@ def test_a_job_on_a_full_disk_says_so(store: Store, monkeypatch: pytest.MonkeyPa
         raise OperationalError("INSERT", {}, sqlite_error("SQLITE_FULL"))
 
     monkeypatch.setattr(unit_runner, "_open_store", lambda *_: (store, Compute("cpu", 1, 1)))
+    job = SimpleNamespace(kind="measure", parameters={})
+    monkeypatch.setattr(unit_runner.job_table, "get_job", lambda *_: job)
     monkeypatch.setitem(unit_runner.KINDS, "measure", replace(MEASURE, perform=failing))
     unit = ["checkpoint", "m", 0]
-    _, failure, _ = unit_runner.perform("{}", "a-worker", "a-job", "measure", {}, unit)
+    _, failure, _ = unit_runner.perform("{}", "a-worker", "a-job", unit)
     assert failure is not None
     assert "disk is full" in failure[0]

@@ -356,16 +356,13 @@ def test_jobs_fetch_weights_only_if_they_may(
     parsed(run("corpus", "add", str(texts), "--name", "t", "--tokenizer", "pythia", "--json"))
     parsed(run("evaluate", "pythia", "t", "--workers", "1", "--json"))
     unit = ["checkpoint", "pythia-70m", 1000]
-    params = {"corpus": "t", "document": 1, "token": 5, "suite": "pythia"}
-    params |= {"checkpoints": [unit[1:]]}
-
     worker = leases.register_worker(store, "cpu")
     job = submit(store, "measure", {"corpus": "t", "document": 1, "target": "id:5"})
 
     def performed(**changes: Any) -> list[str] | None:
         config = Settings(data_dir=tmp_path / "data", device="cpu", **changes).model_dump_json()
         try:
-            return unit_runner.perform(config, worker, job.id, "measure", params, unit)[1]
+            return unit_runner.perform(config, worker, job.id, unit)[1]
         finally:
             unit_runner._open_store(config, worker)[0].engine.dispose()
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError, QuantaError
-from backend.jobs import estimates, job_log, job_table, leases, submission, unit_runner
+from backend.jobs import estimates, job_log, job_table, leases, queue, unit_runner
 from backend.jobs.kinds.plans import slice_units
 from backend.jobs.kinds.registry import KINDS
 from backend.jobs.queue import submit
@@ -55,7 +55,7 @@ def done(own_log: None) -> Callable[..., job_table.JobView]:
     def run(
         store: Store, kind: str, params: dict[str, Any], n_workers: int = 1
     ) -> job_table.JobView:
-        job, _ = submission.submit(store, kind, params)
+        job, _ = queue.insert(store, kind, params)
         worker = leases.register_worker(store, "cpu")
         assert job_table.start_attempt(store, job.id, 1, worker)
         plan = unit_runner.plan(store, kind, job.parameters, n_workers)
@@ -64,8 +64,7 @@ def done(own_log: None) -> Callable[..., job_table.JobView]:
         assert len(units) == len(plan.units())
         settings = store.settings.model_copy(update={"device": "cpu"}).model_dump_json()
         for unit in units:
-            args = (settings, worker, job.id, kind, job.parameters, unit)
-            result, failure, _ = unit_runner.perform(*args)
+            result, failure, _ = unit_runner.perform(settings, worker, job.id, unit)
             if failure is not None:
                 raise QuantaError(*failure)
             done = job_table.CompletedUnit(json.dumps(unit), worker, 0.5, is_stored=False)
@@ -134,7 +133,7 @@ def test_a_corpus_is_added_from_a_file_that_is_part_of_the_job(
         assert tokenizer_of(corpus).key == suite_named(session, "mini").tokenizer_key
     assert submit(store, "add_corpus", ADD).id == job.id
     path.write_bytes(DOCUMENTS + DOCUMENTS)
-    other, is_new = submission.submit(store, "add_corpus", ADD)
+    other, is_new = queue.insert(store, "add_corpus", ADD)
     assert is_new
     assert other.id != job.id
 
@@ -202,7 +201,7 @@ def test_losses_are_imported_and_exported_again(
     path.unlink()
     with pytest.raises(NotFoundError, match="no file"):
         job_table.exported_file(store, exported.id)
-    repeated, is_new = submission.submit(store, "export", params)
+    repeated, is_new = queue.insert(store, "export", params)
     assert is_new, "a deleted file is exported again"
     assert repeated.state == "queued"
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from backend.errors import ConflictError, InvalidInputError, QuantaError, StoreBusyError
-from backend.jobs import engine, job_table, leases, submission, workflows
+from backend.jobs import engine, job_table, leases, queue, workflows
 from backend.jobs.queue import submit
 from backend.progress import Silent
 from backend.settings import Settings
@@ -39,7 +39,7 @@ def jobs_store(mini_store: Store, tmp_path: Path) -> Iterator[Store]:
 
 
 def submit_measure(store: Store, key: str | None = None, **changes: Any) -> str:
-    return submission.submit(store, "measure", NEWLINE | changes, key)[0].id
+    return queue.insert(store, "measure", NEWLINE | changes, key)[0].id
 
 
 def test_an_idempotency_key_returns_its_job_in_any_state(jobs_store: Store) -> None:
@@ -256,7 +256,7 @@ def _export(store: Store, **changes: Any) -> str:
     with store.session() as session:
         clustering = session.scalars(select(Clustering.id).order_by(Clustering.id)).first()
     params = {"what": "clusters", "format": "json", "clustering": clustering}
-    return submission.submit(store, "export", params | changes)[0].id
+    return queue.insert(store, "export", params | changes)[0].id
 
 
 def test_changed_labels_are_exported_again(jobs_store: Store) -> None:

@@ -41,14 +41,15 @@ def _plan(store: Store, params: JobParams, n_workers: int) -> Plan:
 
 
 def _perform(task: Task) -> JobResult | None:
-    from backend.stages.discover import discover, find_selection
+    from backend.stages.discover import discover
+    from backend.stages.select import select_predictions
     from backend.stages.similarity import compute_similarity
 
     store, params = task.store, DiscoverParameters.parse(task.params)
     if task.unit[0] == "cluster":
         return _clusterings(store, discover(store, params, task.compute, task.progress))
     with store.claim(f"select {sorted(task.params.items())}"):
-        selection = find_selection(store, params)
+        selection = select_predictions(store, params)
     if task.unit[0] == "stripes":
         _, part, parts = task.unit
         compute_similarity(store, selection, task.compute, task.progress, part=(part, parts))
