@@ -56,8 +56,8 @@ def over_http(app: FastAPI) -> Iterator[Client]:
 def parity_run(app_store: Store) -> str:
     """A small run of sparse parity: two alphas, four widths, fresh data and fixed samples."""
     with app_store.session() as session:
-        asked = validate_params(app_store, session, "sparse_parity", SMALL_PARITY)
-    return run_experiment(app_store, "sparse_parity", asked, ONE_CORE, Silent())
+        params = validate_params(app_store, session, "sparse_parity", SMALL_PARITY)
+    return run_experiment(app_store, "sparse_parity", params, ONE_CORE, Silent())
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +67,10 @@ def names(client: TestClient, parity_run: str) -> dict[str, Any]:
     clusters = client.get(f"/api/v1/clusterings/{clusterings[0]}/clusters").json()["clusters"]
     view = client.get(f"/api/v1/clusterings/{clusterings[0]}").json()
     corpus = client.get("/api/v1/corpora").json()["corpora"][0]["id"]
-    asked = {"kind": "measure", "parameters": {"corpus": corpus, "document": 1, "target": "⏎"}}
-    job = client.post("/api/v1/jobs", json=asked, headers={"Sec-Fetch-Site": "none"}).json()
-    asked = {"kind": "phase_diagram"}
-    experiment = client.get("/api/v1/experiments", params=asked).json()["experiments"][0]
+    request = {"kind": "measure", "parameters": {"corpus": corpus, "document": 1, "target": "⏎"}}
+    job = client.post("/api/v1/jobs", json=request, headers={"Sec-Fetch-Site": "none"}).json()
+    request = {"kind": "phase_diagram"}
+    experiment = client.get("/api/v1/experiments", params=request).json()["experiments"][0]
     return {
         "job": job["id"],
         "corpus": corpus,

@@ -65,9 +65,9 @@ def bearer(token: str) -> dict[str, str]:
 
 def csrf_of(page: str) -> str:
     """The token that the forms of a page carry."""
-    found = re.search(rf'name="{CSRF_FIELD}" value="([0-9a-f]{{64}})"', page)
-    assert found is not None
-    return found[1]
+    match = re.search(rf'name="{CSRF_FIELD}" value="([0-9a-f]{{64}})"', page)
+    assert match is not None
+    return match[1]
 
 
 def mutating_routes(app: FastAPI) -> list[tuple[str, str]]:

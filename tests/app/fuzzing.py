@@ -129,7 +129,7 @@ def fuzzed(
         first_seed: what everything is drawn from.
     """
     schema = schemathesis.openapi.from_dict(document)
-    found, checks, schemas = Findings(first_seed), _checks(), _Schemas(document)
+    results, checks, schemas = Findings(first_seed), _checks(), _Schemas(document)
     operations = [result.ok() for result in schema.get_all_operations()]
     with requests.Session() as session:
 
@@ -137,27 +137,27 @@ def fuzzed(
             if mode is GenerationMode.POSITIVE:
                 case.body = _known(case.body, names, draw)
             answer = case.call(base_url=url, session=session, headers=PROGRAM, timeout=120)
-            found.n_cases += 1
-            found.statuses[answer.status_code] += 1
-            found.modes[mode.value] += 1
-            found.operations.add(operation.label)
+            results.n_cases += 1
+            results.statuses[answer.status_code] += 1
+            results.modes[mode.value] += 1
+            results.operations.add(operation.label)
             try:
-                asked = checks[:-1] if answer.status_code in TOO_LARGE else checks
-                case.validate_response(answer, checks=asked, headers=PROGRAM)
+                params = checks[:-1] if answer.status_code in TOO_LARGE else checks
+                case.validate_response(answer, checks=params, headers=PROGRAM)
                 schemas.check(operation, answer)
             except (FailureGroup, AssertionError) as failure:
                 words = [str(f) for f in getattr(failure, "exceptions", [failure])]
                 for text in words:
                     key = (operation.label, text.splitlines()[0])
                     told = f"{answer.status_code}: {text}\n{case.as_curl_command()}"
-                    found.failures.setdefault(key, told[:2_000])
+                    results.failures.setdefault(key, told[:2_000])
 
         for round_ in count():
             for operation in operations:
                 for mode, strategy in _strategies(operation, names):
                     _run(strategy, first_seed + round_, operation, mode, send)
-                if found.n_cases >= n_cases and round_ > 0:
-                    return found
+                if results.n_cases >= n_cases and round_ > 0:
+                    return results
     raise AssertionError("unreachable")
 
 

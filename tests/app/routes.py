@@ -25,9 +25,9 @@ class Route:
     def query(self, names: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """The required query parameters with known values, some of them changed or added."""
         required = [p["name"] for p in self.parameters if p["in"] == "query" and p["required"]]
-        known = {p["name"] for p in self.parameters if p["in"] == "query"}
+        existing = {p["name"] for p in self.parameters if p["in"] == "query"}
         values = {name: names[name] for name in required}
-        return values | {name: value for name, value in changes.items() if name in known}
+        return values | {name: value for name, value in changes.items() if name in existing}
 
 
 def documented(app: FastAPI) -> list[Route]:

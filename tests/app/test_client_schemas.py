@@ -96,8 +96,8 @@ def operations(document: JsonObject) -> dict[str, JsonObject]:
     """Every operation by its method and path."""
     return {
         f"{method.upper()} {path}": operation
-        for path, found in document["paths"].items()
-        for method, operation in found.items()
+        for path, result in document["paths"].items()
+        for method, operation in result.items()
     }
 
 
@@ -124,19 +124,19 @@ def alternatives(hint: Any) -> list[Any]:
 def differences(hint: Any, schema: JsonObject, document: JsonObject, where: str) -> list[str]:
     """How a type of the client differs from a schema of the API."""
     hints = alternatives(hint)
-    schemas = [resolved(one, document) for one in schema.get("anyOf", [schema])]
-    has_null = any(one.get("type") == "null" for one in schemas)
+    schemas = [resolved(item, document) for item in schema.get("anyOf", [schema])]
+    has_null = any(item.get("type") == "null" for item in schemas)
     if (types.NoneType in hints) != has_null:
         return [f"{where}: None is possible on one side only"]
-    hints = [one for one in hints if one is not types.NoneType]
-    schemas = [one for one in schemas if one.get("type") != "null"]
+    hints = [item for item in hints if item is not types.NoneType]
+    schemas = [item for item in schemas if item.get("type") != "null"]
     if hints == [Any]:
         return []
     if len(hints) != len(schemas):
         return [f"{where}: {hints} against {schemas}"]
     if len(hints) == 1:
         return difference(hints[0], schemas[0], document, where)
-    ours, theirs = {TYPES[one] for one in hints}, {one["type"] for one in schemas}
+    ours, theirs = {TYPES[item] for item in hints}, {item["type"] for item in schemas}
     return [] if ours == theirs else [f"{where}: {ours} against {theirs}"]
 
 
@@ -152,24 +152,24 @@ def difference(hint: Any, schema: JsonObject, document: JsonObject, where: str) 
         return differences(arguments[0], schema.get("items", {}), document, f"{where}[]")
     if origin is tuple:
         pairs = zip(arguments, schema.get("prefixItems", ()), strict=True)
-        return [one for a, b in pairs for one in differences(a, b, document, f"{where}[]")]
+        return [item for a, b in pairs for item in differences(a, b, document, f"{where}[]")]
     if origin is dict and arguments[1] is not Any:
         inner = schema["additionalProperties"]
         return differences(arguments[1], inner, document, f"{where}{{}}")
     expected = TYPES[origin or hint]
-    found = schema.get("type")
-    return [] if found == expected else [f"{where}: {expected} against {found}"]
+    result = schema.get("type")
+    return [] if result == expected else [f"{where}: {expected} against {result}"]
 
 
 def differences_of_fields(
     kind: Any, schema: JsonObject, document: JsonObject, where: str
 ) -> list[str]:
     hints, properties = get_type_hints(kind), schema.get("properties", {})
-    names = {one.name for one in fields(kind)}
-    found = [f"{where}.{name} is on one side only" for name in names ^ properties.keys()]
+    names = {field.name for field in fields(kind)}
+    matches = [f"{where}.{name} is on one side only" for name in names ^ properties.keys()]
     for name in names & properties.keys():
-        found += differences(hints[name], properties[name], document, f"{where}.{name}")
-    return found
+        matches += differences(hints[name], properties[name], document, f"{where}.{name}")
+    return matches
 
 
 def test_the_client_has_every_route(document: JsonObject) -> None:
@@ -185,7 +185,7 @@ def test_every_call_takes_what_its_route_takes(document: JsonObject, route: str)
     if name in {"search", "submit", "estimate", "annotate"}:
         return  # bodies: below
     listed = {
-        one["name"]: one["schema"] for one in operations(document)[route].get("parameters", ())
+        item["name"]: item["schema"] for item in operations(document)[route].get("parameters", ())
     }
     for gone in {"cursor", "format"} | ELSEWHERE.get(name, set()):
         listed.pop(gone, None)
@@ -200,11 +200,11 @@ def test_every_call_takes_what_its_route_takes(document: JsonObject, route: str)
 
 def assert_choices(hint: Any, schema: JsonObject, parameter: str) -> None:
     """Choices are the same on both sides."""
-    kinds = [one for one in alternatives(hint) if one is not types.NoneType]
+    kinds = [item for item in alternatives(hint) if item is not types.NoneType]
     if get_origin(kinds[0]) is Sequence and schema.get("type") == "array":
         kinds, schema = list(get_args(kinds[0])), schema["items"]
     schemas = schema.get("anyOf", [schema])
-    listed = {value for one in schemas for value in one.get("enum", ())}
+    listed = {value for item in schemas for value in item.get("enum", ())}
     ours = set(get_args(kinds[0])) if get_origin(kinds[0]) is Literal else set()
     assert ours == listed, parameter
 
@@ -227,8 +227,8 @@ def test_bodies_have_what_the_calls_take(document: JsonObject) -> None:
 def test_what_jobs_tell_of_themselves_has_the_fields_of_its_schema(document: JsonObject) -> None:
     for name, kind in (("log", LogPage), ("units", UnitPage)):
         schema = operations(document)[f"GET /api/v1/jobs/{{job}}/{name}"]["responses"]["200"]
-        found = resolved(schema["content"]["application/json"]["schema"], document)
-        assert differences(kind, found, document, name) == []
+        result = resolved(schema["content"]["application/json"]["schema"], document)
+        assert differences(kind, result, document, name) == []
 
 
 @pytest.mark.parametrize("route", CALLS)
@@ -241,23 +241,23 @@ def test_every_answer_has_the_fields_of_its_schema(document: JsonObject, route: 
     schema = resolved(answer["schema"], document)
     if get_origin(hint) is tuple:
         (rows,) = schema["properties"].keys() - {"next_cursor"}
-        found = differences(hint, schema["properties"][rows], document, rows)
+        result = differences(hint, schema["properties"][rows], document, rows)
     elif get_origin(hint) is Listing:
         row, page = get_args(hint)
-        assert any(get_args(one)[:1] == (row,) for one in get_type_hints(page).values())
-        found = differences(page, schema, document, page.__name__)
+        assert any(get_args(item)[:1] == (row,) for item in get_type_hints(page).values())
+        result = differences(page, schema, document, page.__name__)
     else:
         kind = JobView if hint is Job else hint
-        found = differences(kind, schema, document, kind.__name__)
-    assert found == []
+        result = differences(kind, schema, document, kind.__name__)
+    assert result == []
 
 
 def test_the_map_has_the_fields_of_its_schema(document: JsonObject) -> None:
     columns = {"index", "x", "y", "curve_class", "matching"}
     schema = document["components"]["schemas"]["MapPoints"]
-    rest = {name: one for name, one in schema["properties"].items() if name not in columns}
-    found = differences_of_fields(CurveMap, {"properties": rest}, document, "map")
-    assert found == ["map.points is on one side only"]
+    rest = {name: item for name, item in schema["properties"].items() if name not in columns}
+    result = differences_of_fields(CurveMap, {"properties": rest}, document, "map")
+    assert result == ["map.points is on one side only"]
 
 
 def plain(value: Any) -> Any:
@@ -265,7 +265,7 @@ def plain(value: Any) -> Any:
     value = value.view if isinstance(value, Job) else value
     value = value.first_page if isinstance(value, Listing) else value
     if isinstance(value, tuple):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     return json.loads(json.dumps(asdict(value)))
 
 

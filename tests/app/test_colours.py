@@ -15,8 +15,8 @@ def _colours(sheet: str) -> dict[str, tuple[Colour, Colour]]:
     def parts(text: str) -> Colour:
         return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
-    found = PAIR.findall((static_dir() / sheet).read_text())
-    return {name: (parts(light), parts(dark)) for name, light, dark in found}
+    result = PAIR.findall((static_dir() / sheet).read_text())
+    return {name: (parts(light), parts(dark)) for name, light, dark in result}
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -105,9 +105,9 @@ def test_a_page_of_long_contexts_is_shorter_and_goes_on(
     page = client.get(url).json()
     assert len(page["contexts"]) * 4097 <= MAX_PAGE_TOKENS
     rest = client.get(f"{url}&cursor={page['next_cursor']}").json()
-    shown = [item["prediction"] for item in page["contexts"]]
-    assert shown
-    assert not set(shown) & {item["prediction"] for item in rest["contexts"]}
+    displayed = [item["prediction"] for item in page["contexts"]]
+    assert displayed
+    assert not set(displayed) & {item["prediction"] for item in rest["contexts"]}
 
 
 def exported(

@@ -30,11 +30,11 @@ def fuzz_names(fuzz_client: TestClient) -> dict[str, Any]:
     rows = client.get(f"/api/v1/clusterings/{clustering}/clusters").json()["clusters"]
     corpus = client.get("/api/v1/corpora").json()["corpora"][0]["id"]
     suite = client.get("/api/v1/suites").json()["suites"][0]
-    asked = {"kind": "measure", "parameters": {"corpus": corpus, "document": 1, "target": "⏎"}}
-    job = client.post("/api/v1/jobs", json=asked, headers={"Sec-Fetch-Site": "none"}).json()
-    known = {"corpus": corpus, "suite": suite["id"], "model": "s3", "step": 2000, "document": 0}
-    known |= {"clustering": clustering, "a": clustering, "b": clustering, "prediction": 0}
-    return known | {
+    params = {"kind": "measure", "parameters": {"corpus": corpus, "document": 1, "target": "⏎"}}
+    job = client.post("/api/v1/jobs", json=params, headers={"Sec-Fetch-Site": "none"}).json()
+    existing = {"corpus": corpus, "suite": suite["id"], "model": "s3", "step": 2000, "document": 0}
+    existing |= {"clustering": clustering, "a": clustering, "b": clustering, "prediction": 0}
+    return existing | {
         "cluster": rows[0]["id"],
         "similarity": view["similarity_id"],
         "job": job["id"],
@@ -49,14 +49,14 @@ def fuzz(
     monkeypatch.setattr(job_events, "LONGEST_SECONDS", 0.1)
     document = client.get("/api/v1/openapi.json").json()
     with served(client.app) as url:  # type: ignore[arg-type]
-        found = fuzzed(document, url, names, n, seed)
-    print(found)
-    assert found.n_cases >= n
-    assert len(found.operations) == sum(len(methods) for methods in document["paths"].values())
-    assert found.statuses[200] > n // 10, "many requests find something"
-    assert min(found.modes.values()) > n // 5
-    assert found.failures == {}, json.dumps([*found.failures.values()], indent=1)[:20_000]
-    return found
+        result = fuzzed(document, url, names, n, seed)
+    print(result)
+    assert result.n_cases >= n
+    assert len(result.operations) == sum(len(methods) for methods in document["paths"].values())
+    assert result.statuses[200] > n // 10, "many requests find something"
+    assert min(result.modes.values()) > n // 5
+    assert result.failures == {}, json.dumps([*result.failures.values()], indent=1)[:20_000]
+    return result
 
 
 @pytest.mark.slow

@@ -47,10 +47,10 @@ def test_ranks_start_at_one_and_entropies_are_bounded(client: TestClient, heat: 
 
 def test_values_keep_four_digits_however_small(client: TestClient, heat: str) -> None:
     losses = client.get(heat, params={"measure": "loss"}).json()["values"][1:]
-    found = client.get(heat, params={"measure": "p"}).json()["values"][1:]
-    assert found == pytest.approx([math.exp(-loss) for loss in losses], rel=1e-2)
-    assert min(found) > 0
-    assert all(value == float(f"{value:.4g}") for value in found)
+    response = client.get(heat, params={"measure": "p"}).json()["values"][1:]
+    assert response == pytest.approx([math.exp(-loss) for loss in losses], rel=1e-2)
+    assert min(response) > 0
+    assert all(value == float(f"{value:.4g}") for value in response)
     ranks = client.get(heat, params={"measure": "rank"})
     assert not re.search(r'"values":\[[^]]*\.', ranks.text)
 
@@ -104,10 +104,10 @@ def test_what_is_not_computed_is_a_409_and_a_page_that_offers_it(
 
 
 def test_a_chosen_token_that_is_none_is_named(client: TestClient, heat: str, page: str) -> None:
-    wanted = {"measure": "p_token", "target": "<b>no token</b>"}
-    document = is_problem(client.get(heat, params=wanted), 422)
+    requested = {"measure": "p_token", "target": "<b>no token</b>"}
+    document = is_problem(client.get(heat, params=requested), 422)
     assert document["errors"][0]["parameter"] == "target"
-    answer = client.get(page, params=wanted)
+    answer = client.get(page, params=requested)
     assert answer.status_code == 422
     assert "<b>no" not in answer.text
 

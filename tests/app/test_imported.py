@@ -55,8 +55,8 @@ def _labels(store: Store, folder: Path, name: str, *, with_contexts: bool) -> di
     (folder / "l.json").write_text(json.dumps(labels))
     (folder / "c.json").write_text(json.dumps(contexts))
     spec = LabelsSpec(folder / "l.json", name, folder / "c.json" if with_contexts else None)
-    found = import_labels(store, spec, Silent())
-    return {k: number for k, (number, _) in found.clusterings.items()}
+    result = import_labels(store, spec, Silent())
+    return {k: number for k, (number, _) in result.clusterings.items()}
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +185,8 @@ def test_links_of_the_pages_lead_somewhere(client: TestClient, names: dict[str, 
     seen: set[str] = set()
     for path, status in pages(names).items():
         if status == 200 and not path.startswith("/figures"):
-            found = re.findall(r'(?:href|data-src)="(/[^"#]*)', client.get(path).text)
-            seen |= {unescape(address) for address in found}
+            response = re.findall(r'(?:href|data-src)="(/[^"#]*)', client.get(path).text)
+            seen |= {unescape(address) for address in response}
     for address in sorted(seen):
         assert client.get(address).status_code == 200, address
     assert len(seen) > 30

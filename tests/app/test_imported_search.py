@@ -60,35 +60,35 @@ def client(store: Store) -> Iterator[TestClient]:
 
 
 def test_curves_without_text_are_searched_by_shape_class_and_score(client: TestClient) -> None:
-    asked = {"corpus": "bare", "suite": "bare", "preset": "step", "at": 2, "drop_min": 0.5}
-    found = client.get("/api/v1/predictions", params=asked).json()
-    assert 0 < found["n_matching"] < N_PREDICTIONS
-    for match in found["matches"]:
+    request = {"corpus": "bare", "suite": "bare", "preset": "step", "at": 2, "drop_min": 0.5}
+    body = client.get("/api/v1/predictions", params=request).json()
+    assert 0 < body["n_matching"] < N_PREDICTIONS
+    for match in body["matches"]:
         assert (match["document"], match["answer"], match["before"]) == (None, None, [])
         assert match["scores"]["total_drop"] >= 0.5
-    page = client.get("/predictions", params=asked)
+    page = client.get("/predictions", params=request)
     assert page.status_code == 200
     assert "None" not in page.text
-    assert f"/predictions/bare/{found['matches'][0]['index']}" in page.text
+    assert f"/predictions/bare/{body['matches'][0]['index']}" in page.text
 
 
 @pytest.mark.parametrize("name", [*TEXTS, "document"])
 def test_filters_of_text_are_refused_by_name_where_there_is_none(
     client: TestClient, name: str
 ) -> None:
-    asked: dict[str, Any] = {"corpus": "bare", "suite": "bare", name: TEXTS.get(name, 0)}
+    request: dict[str, Any] = {"corpus": "bare", "suite": "bare", name: TEXTS.get(name, 0)}
     for path in ("/api/v1/predictions", "/api/v1/predictions/map", "/api/v1/predictions/export"):
-        problem = is_problem(client.get(path, params=asked), 422)
+        problem = is_problem(client.get(path, params=request), 422)
         assert problem["errors"][0]["parameter"] == name
         assert "imported without text" in problem["detail"]
-    page = client.get("/predictions", params=asked)
+    page = client.get("/predictions", params=request)
     assert page.status_code == 422
     assert "imported without text" in page.text
 
 
 def test_what_is_exported_without_text_has_the_curves_alone(client: TestClient) -> None:
-    asked = {"corpus": "bare", "suite": "bare", "format": "csv", "drop_min": 1}
-    answer = client.get("/api/v1/predictions/export", params=asked)
+    request = {"corpus": "bare", "suite": "bare", "format": "csv", "drop_min": 1}
+    answer = client.get("/api/v1/predictions/export", params=request)
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert rows
     assert "answer" not in rows[0]
@@ -120,12 +120,12 @@ def test_jobs_that_need_text_or_weights_are_refused(
 def test_imported_losses_colour_a_document_and_nothing_else_does(client: TestClient) -> None:
     heat = "/api/v1/corpora/first-4/documents/0/heat"
     for measure in ("loss", "p", "difference"):
-        found = client.get(heat, params={"suite": "theirs", "measure": measure})
-        assert found.status_code == 200, found.text
+        response = client.get(heat, params={"suite": "theirs", "measure": measure})
+        assert response.status_code == 200, response.text
     for measure in ("rank", "entropy", "p_token"):
-        asked = {"suite": "theirs", "measure": measure}
-        assert "without weights" in is_problem(client.get(heat, params=asked), 409)["remedy"]
-        page = client.get("/documents/first-4/0", params=asked)
+        request = {"suite": "theirs", "measure": measure}
+        assert "without weights" in is_problem(client.get(heat, params=request), 409)["remedy"]
+        page = client.get("/documents/first-4/0", params=request)
         assert page.status_code == 200
         assert "without weights" in page.text
         assert "Compute for every size" not in page.text

@@ -297,8 +297,8 @@ def test_values_of_jobs_are_escaped_on_their_pages(client: TestClient, jobs_stor
 
 
 def test_forms_of_a_session_have_its_csrf_token(tmp_path: Path) -> None:
-    with door(tmp_path, "the token of this server") as one:
-        client = one.logged_in("the token of this server")
+    with door(tmp_path, "the token of this server") as item:
+        client = item.logged_in("the token of this server")
         page = client.get("/jobs?new=export").text
         form = page[page.index("data-job-form") :]
         token = csrf_of(form)

@@ -123,8 +123,8 @@ def test_revoking_a_token_ends_its_sessions(lab: Door) -> None:
     assert client.get("/api/v1/corpora").status_code == 200
     access_tokens.revoke_token(lab.store, "guest")
     is_problem(client.get("/api/v1/corpora"), 401)
-    again = access_tokens.create_token(lab.store, "guest", "admin").text
-    assert again != token
+    repeated = access_tokens.create_token(lab.store, "guest", "admin").text
+    assert repeated != token
     is_problem(client.get("/api/v1/corpora"), 401)
 
 
@@ -174,9 +174,9 @@ def test_every_form_of_a_session_needs_the_token_of_its_page(lab: Door, csrf: st
 
 
 def test_the_token_of_another_session_is_refused(lab: Door) -> None:
-    one, other = lab.logged_in(SETTINGS_TOKEN), lab.logged_in(SETTINGS_TOKEN)
+    item, other = lab.logged_in(SETTINGS_TOKEN), lab.logged_in(SETTINGS_TOKEN)
     theirs = csrf_of(other.get("/").text)
-    assert one.post("/logout", data={"csrf": theirs}, headers=OWN).status_code == 403
+    assert item.post("/logout", data={"csrf": theirs}, headers=OWN).status_code == 403
 
 
 def test_every_form_with_its_token_is_taken(lab: Door) -> None:
@@ -214,12 +214,12 @@ OUTSIDE = [
 ]
 
 
-@pytest.mark.parametrize("wanted", OUTSIDE)
-def test_a_login_leads_to_no_other_site(lab: Door, wanted: str) -> None:
-    assert safe_next_page(wanted) == "/"
+@pytest.mark.parametrize("expected", OUTSIDE)
+def test_a_login_leads_to_no_other_site(lab: Door, expected: str) -> None:
+    assert safe_next_page(expected) == "/"
     client = lab.client()
-    assert "evil" not in client.get("/login", params={"next": wanted}).text
-    fields = {"token": SETTINGS_TOKEN, "next": wanted}
+    assert "evil" not in client.get("/login", params={"next": expected}).text
+    fields = {"token": SETTINGS_TOKEN, "next": expected}
     assert client.post("/login", data=fields, headers=OWN).headers["location"] == "/"
 
 

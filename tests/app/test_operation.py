@@ -55,11 +55,15 @@ def test_the_access_log_is_one_json_object_a_request(
     assert "secret" not in record.message
 
 
-@pytest.mark.parametrize(("sent", "kept"), [("trace-1.a", True), ("bad id\n", False), ("", False)])
-def test_a_request_id_is_kept_if_it_is_harmless(client: TestClient, sent: str, kept: bool) -> None:
-    headers = {"X-Request-ID": sent.strip("\n") + (";" if not kept else "")}
+@pytest.mark.parametrize(
+    ("sent", "retained"), [("trace-1.a", True), ("bad id\n", False), ("", False)]
+)
+def test_a_request_id_is_kept_if_it_is_harmless(
+    client: TestClient, sent: str, retained: bool
+) -> None:
+    headers = {"X-Request-ID": sent.strip("\n") + (";" if not retained else "")}
     answered = client.get("/healthz", headers=headers).headers["x-request-id"]
-    assert (answered == sent) is kept
+    assert (answered == sent) is retained
     assert answered
 
 

@@ -18,19 +18,19 @@ INDEX = 123
 @pytest.fixture
 def view(client: TestClient, names: dict[str, Any]) -> dict[str, Any]:
     path = f"/api/v1/corpora/{names['corpus']}/predictions/{INDEX}"
-    found: dict[str, Any] = client.get(path).json()
-    return found
+    body: dict[str, Any] = client.get(path).json()
+    return body
 
 
 def _curve(view: dict[str, Any], axis: str) -> dict[str, Any]:
     return next(curve for curve in view["curves"] if curve["axis"] == axis)
 
 
-def _figure(client: TestClient, view: dict[str, Any], axis: str, **asked: Any) -> dict[str, Any]:
+def _figure(client: TestClient, view: dict[str, Any], axis: str, **request: Any) -> dict[str, Any]:
     path = f"/figures/predictions/{view['corpus']}/{INDEX}"
-    found = client.get(path, params=asked)
-    assert found.status_code == 200, found.text
-    figure: dict[str, Any] = found.json()[f"curve-{axis}"]
+    response = client.get(path, params=request)
+    assert response.status_code == 200, response.text
+    figure: dict[str, Any] = response.json()[f"curve-{axis}"]
     return figure
 
 
@@ -39,7 +39,7 @@ def _named(figure: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("y", "shown"),
+    ("y", "displayed"),
     [
         ("nats", lambda nats: nats),
         ("bits", lambda nats: nats / math.log(2)),
@@ -48,16 +48,16 @@ def _named(figure: dict[str, Any], name: str) -> dict[str, Any]:
 )
 @pytest.mark.parametrize("diff", ["", "1"])
 def test_values_are_in_the_unit_asked_for(
-    client: TestClient, view: dict[str, Any], y: str, shown: Any, diff: str
+    client: TestClient, view: dict[str, Any], y: str, displayed: Any, diff: str
 ) -> None:
     curve = _curve(view, "N")
     figure = _figure(client, view, "N", y=y, diff=diff or "0")
-    wanted = [shown(nats) for nats in curve["loss_nats"]]
+    expected = [displayed(nats) for nats in curve["loss_nats"]]
     if diff:
-        pairs = zip(wanted, curve["mean_nats"], strict=True)
-        wanted = [a - shown(mean) for a, mean in pairs]
+        pairs = zip(expected, curve["mean_nats"], strict=True)
+        expected = [a - displayed(mean) for a, mean in pairs]
     trace = _named(figure, "this prediction")
-    assert trace["y"] == pytest.approx(wanted)
+    assert trace["y"] == pytest.approx(expected)
     assert ("nats" in trace["hovertemplate"]) == (y == "nats")
     assert ("less the corpus mean" in figure["layout"]["yaxis"]["title"]["text"]) == bool(diff)
     assert any(trace["name"] == "corpus mean" for trace in figure["data"]) == (not diff)
@@ -99,9 +99,9 @@ def test_models_are_drawn_as_chosen(
 def test_every_choice_is_a_link_that_keeps_the_others(
     client: TestClient, names: dict[str, Any]
 ) -> None:
-    asked = "ctx=40&y=bits&fit=1"
+    params = "ctx=40&y=bits&fit=1"
     path = f"/predictions/{names['corpus']}/{INDEX}"
-    page = client.get(f"{path}?{asked}").text
+    page = client.get(f"{path}?{params}").text
     (choices,) = re.findall(r'<nav class="switch".*?</nav>', page, re.DOTALL)
     links = [html.unescape(href) for href in re.findall(r'href="([^"]*)"', choices)]
     assert len(links) >= 6
@@ -112,7 +112,7 @@ def test_every_choice_is_a_link_that_keeps_the_others(
     following = re.findall(r'rel="next" href="([^"]*)"', page)
     assert following
     for href in following:
-        assert set(html.unescape(href).split("?")[1].split("&")) == set(asked.split("&"))
+        assert set(html.unescape(href).split("?")[1].split("&")) == set(params.split("&"))
 
 
 def test_the_nearest_curves_are_those_of_the_search(
@@ -121,17 +121,17 @@ def test_the_nearest_curves_are_those_of_the_search(
     page = client.get(f"/predictions/{names['corpus']}/{INDEX}").text
     part = page.split('id="nearest-title"')[1].split("</table>")[0]
     listed = [int(i) for i in re.findall(r'href="/predictions/[^/]+/(\d+)', part)]
-    found = client.get("/api/v1/predictions", params={"like": INDEX, "limit": 11}).json()
-    assert listed == [m["index"] for m in found["matches"] if m["index"] != INDEX][:10]
+    body = client.get("/api/v1/predictions", params={"like": INDEX, "limit": 11}).json()
+    assert listed == [m["index"] for m in body["matches"] if m["index"] != INDEX][:10]
 
 
-@pytest.mark.parametrize("asked", ["y=bans", "x=depth", "ctx=0", "models=<b>", "diff=perhaps"])
+@pytest.mark.parametrize("params", ["y=bans", "x=depth", "ctx=0", "models=<b>", "diff=perhaps"])
 def test_values_that_mean_nothing_are_refused_by_name(
-    client: TestClient, names: dict[str, Any], asked: str
+    client: TestClient, names: dict[str, Any], params: str
 ) -> None:
-    answer = client.get(f"/predictions/{names['corpus']}/{INDEX}?{asked}")
+    answer = client.get(f"/predictions/{names['corpus']}/{INDEX}?{params}")
     assert answer.status_code == 422
-    assert asked.partition("=")[0] in answer.text
+    assert params.partition("=")[0] in answer.text
 
 
 def test_figures_that_are_not_checked_are_the_same(

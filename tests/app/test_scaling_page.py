@@ -11,16 +11,18 @@ from fastapi.testclient import TestClient
 FIGURES = ("mean", "residuals", "histogram", "integrand", "under", "induction", "classes", "drops")
 
 
-def api(client: TestClient, names: dict[str, Any], **asked: Any) -> dict[str, Any]:
-    wanted = {"suite": names["suite"], "corpus": names["corpus"], **asked}
-    found: dict[str, Any] = client.get("/api/v1/scaling", params=wanted).raise_for_status().json()
-    return found
+def api(client: TestClient, names: dict[str, Any], **request: Any) -> dict[str, Any]:
+    requested = {"suite": names["suite"], "corpus": names["corpus"], **request}
+    body: dict[str, Any] = client.get("/api/v1/scaling", params=requested).raise_for_status().json()
+    return body
 
 
-def figures(client: TestClient, names: dict[str, Any], **asked: Any) -> dict[str, Any]:
-    wanted = {"suite": names["suite"], "corpus": names["corpus"], **asked}
-    found: dict[str, Any] = client.get("/figures/scaling", params=wanted).raise_for_status().json()
-    return found
+def figures(client: TestClient, names: dict[str, Any], **request: Any) -> dict[str, Any]:
+    requested = {"suite": names["suite"], "corpus": names["corpus"], **request}
+    body: dict[str, Any] = (
+        client.get("/figures/scaling", params=requested).raise_for_status().json()
+    )
+    return body
 
 
 @pytest.mark.parametrize("axis", ["N", "S"])
@@ -39,8 +41,8 @@ def test_the_page_names_the_call_that_gives_its_data(
     client: TestClient, names: dict[str, Any]
 ) -> None:
     points = api(client, names)["points"]
-    asked = {"last": int(points[-2]["x"]), "subset": "polygenic", "unit": "bits", "fit": "bnsl"}
-    page = client.get("/scaling", params=asked).text
+    request = {"last": int(points[-2]["x"]), "subset": "polygenic", "unit": "bits", "fit": "bnsl"}
+    page = client.get("/scaling", params=request).text
     address = re.search(
         r"curl -s &#39;[^/]*//[^/]*(/api/[^&]*(?:&amp;[^&]*)*)&#39;|curl -s '[^/]*"
         r"//[^/]*(/api/[^']*)'",
@@ -52,7 +54,7 @@ def test_the_page_names_the_call_that_gives_its_data(
     view = client.get(path).json()
     assert view["subset"] == "polygenic"
     assert view["n_predictions"] < sum(part["n_predictions"] for part in view["classes"])
-    assert f'<option value="{asked["last"]}" selected>' in page
+    assert f'<option value="{request["last"]}" selected>' in page
 
 
 def test_bits_are_nats_over_ln_2(client: TestClient, names: dict[str, Any]) -> None:
@@ -85,8 +87,8 @@ def test_residuals_are_the_same_in_table_and_figure(
     table = re.findall(r'<td class="n">([−\d.]+) %</td></tr>', page)
     drawn = figures(client, names)["residuals"]["data"]
     values = {x: y for trace in drawn for x, y in zip(trace["x"], trace["y"], strict=True)}
-    shown = [float(text.replace("−", "-")) for text in table]
-    assert shown == [pytest.approx(100 * values[x], abs=0.0051) for x in sorted(values)]
+    displayed = [float(text.replace("−", "-")) for text in table]
+    assert displayed == [pytest.approx(100 * values[x], abs=0.0051) for x in sorted(values)]
     law = api(client, names)["law"]
     assert list(values.values()) == pytest.approx([math.expm1(r) for r in law["residuals"]])
 
@@ -128,8 +130,8 @@ def test_empty_fields_count_as_not_given(client: TestClient) -> None:
 def test_values_that_mean_nothing_are_refused_by_name(
     client: TestClient, names: dict[str, Any], path: str, name: str, value: str
 ) -> None:
-    asked = {"suite": names["suite"], "corpus": names["corpus"], name: value}
-    answer = client.get(path, params=asked)
+    request = {"suite": names["suite"], "corpus": names["corpus"], name: value}
+    answer = client.get(path, params=request)
     assert answer.status_code == 422
     assert name in answer.text
 
@@ -138,5 +140,5 @@ def test_values_that_mean_nothing_are_refused_by_name(
 def test_losses_are_shown_in_nats_or_bits_only(
     client: TestClient, names: dict[str, Any], path: str
 ) -> None:
-    asked = {"suite": names["suite"], "corpus": names["corpus"], "unit": "bans"}
-    assert client.get(path, params=asked).status_code == 422
+    request = {"suite": names["suite"], "corpus": names["corpus"], "unit": "bans"}
+    assert client.get(path, params=request).status_code == 422

@@ -65,9 +65,9 @@ SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def test_an_address_and_a_body_ask_the_same(
     client: TestClient, query: dict[str, Any], body: dict[str, Any]
 ) -> None:
-    found = answer(client, **query)
-    assert found == posted(client, body)
-    assert found["n_matching"] >= len(found["matches"])
+    result = answer(client, **query)
+    assert result == posted(client, body)
+    assert result["n_matching"] >= len(result["matches"])
 
 
 def test_pages_follow_each_other(client: TestClient) -> None:

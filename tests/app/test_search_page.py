@@ -38,10 +38,10 @@ def _links(page: str, inside: str) -> dict[str, str]:
     part = re.search(rf'<(nav|ul) class="{inside}".*?</\1>', page, re.DOTALL)
     if part is None:
         return {}
-    found = re.findall(r'<a[^>]*href="([^"]*)"[^>]*>(.*?)</a>', part[0], re.DOTALL)
+    result = re.findall(r'<a[^>]*href="([^"]*)"[^>]*>(.*?)</a>', part[0], re.DOTALL)
     return {
         html.unescape(re.sub(r"<[^>]*>", "", text)).strip(): html.unescape(href)
-        for href, text in found
+        for href, text in result
     }
 
 
@@ -64,9 +64,9 @@ def test_the_page_lists_what_the_api_answers(client: TestClient, question: str) 
     assert page.status_code == 200
     answer = client.get(f"{API}?{question}&limit=50").json()
     assert _indices(page.text) == [match["index"] for match in answer["matches"]]
-    shown = re.search(r'class="count"[^>]*><b>(.*?)</b> of (.*?) predictions', page.text)
-    assert shown is not None
-    counts = [int(re.sub(r"\D", "", number)) for number in shown.groups()]
+    displayed = re.search(r'class="count"[^>]*><b>(.*?)</b> of (.*?) predictions', page.text)
+    assert displayed is not None
+    counts = [int(re.sub(r"\D", "", number)) for number in displayed.groups()]
     assert counts == [answer["n_matching"], answer["n_predictions"]]
 
 
@@ -167,15 +167,15 @@ def test_a_bad_pattern_is_named_at_its_field_and_searched_literally(
 def test_every_chip_asks_without_its_filter_alone(client: TestClient) -> None:
     question = "preset=late&cls=monogenic&cls=polygenic&final_max=1&only_largest=1&right=0.5"
     chips = _links(client.get(f"/predictions?{question}").text, "chips")
-    asked = set(parse_qsl(question))
-    without = [asked - set(parse_qsl(urlsplit(href).query)) for href in chips.values()]
+    params = set(parse_qsl(question))
+    without = [params - set(parse_qsl(urlsplit(href).query)) for href in chips.values()]
     assert without == [
         {("preset", "late")},
         {("cls", "monogenic")},
         {("cls", "polygenic")},
         {("final_max", "1")},
         {("only_largest", "1"), ("right", "0.5")},
-        asked,  # all of them
+        params,  # all of them
     ]
 
 
@@ -234,17 +234,17 @@ def test_a_page_without_matches_looks_through_text_once(
 def test_a_text_search_that_was_cut_off_blames_no_filter(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[object] = []
+    params: list[object] = []
 
     def cut_off(*given: Any) -> TextMatches:
-        asked.append(given)
-        found = text_mask(*given)
-        return TextMatches(None if found.mask is None else np.zeros_like(found.mask), "cut off")
+        params.append(given)
+        result = text_mask(*given)
+        return TextMatches(None if result.mask is None else np.zeros_like(result.mask), "cut off")
 
     monkeypatch.setattr(search_filters, "text_mask", cut_off)
     page = client.get("/predictions?text=qqqqq&cls=learned&final_min=0.1").text
     assert "Incomplete: cut off" in page
-    assert len(asked) == 1
+    assert len(params) == 1
 
 
 @pytest.mark.parametrize("inv", ["", "inv=none", "inv=none&inv=scale", "inv=level&inv=scale"])
@@ -264,8 +264,8 @@ def test_other_pages_lead_to_the_search(client: TestClient, names: dict[str, Any
     prediction = client.get(f"/predictions/{names['corpus']}/7").text
     like = re.search(r'href="(/predictions\?[^"]*like=7[^"]*)"', prediction)
     assert like is not None
-    found = client.get(html.unescape(like[1]))
-    assert _indices(found.text)[0] == 7
+    response = client.get(html.unescape(like[1]))
+    assert _indices(response.text)[0] == 7
 
 
 def test_the_page_is_small(client: TestClient) -> None:
@@ -321,22 +321,22 @@ def test_the_map_survives_packing_within_its_budget() -> None:
     )
     body = pack_curve_map(points)
     assert len(body) <= 170_000
-    found = _unpacked(body)
-    assert (found["index"] == points.index).all()
-    assert np.abs(found["x"] - points.x).max() <= np.ptp(points.x) / 65_535
-    assert np.abs(found["y"] - points.y).max() <= np.ptp(points.y) / 65_535
-    assert (found["curve_class"] == np.minimum(points.curve_class, 127)).all()
-    assert (found["matching"] == points.matching).all()
+    result = _unpacked(body)
+    assert (result["index"] == points.index).all()
+    assert np.abs(result["x"] - points.x).max() <= np.ptp(points.x) / 65_535
+    assert np.abs(result["y"] - points.y).max() <= np.ptp(points.y) / 65_535
+    assert (result["curve_class"] == np.minimum(points.curve_class, 127)).all()
+    assert (result["matching"] == points.matching).all()
 
 
 def test_the_map_of_the_page_is_that_of_the_api(client: TestClient) -> None:
     question = "cls=monogenic&final_max=0.5"
-    found = _unpacked(client.get(f"/figures/curve-map?{question}").content)
+    response = _unpacked(client.get(f"/figures/curve-map?{question}").content)
     answer = client.get(f"{API}/map?{question}").json()
-    assert found["index"].tolist() == answer["index"]
-    assert found["matching"].tolist() == answer["matching"]
-    assert found["x"] == pytest.approx(answer["x"], abs=1e-2)
-    assert 0 < found["matching"].sum() < len(found["index"])
+    assert response["index"].tolist() == answer["index"]
+    assert response["matching"].tolist() == answer["matching"]
+    assert response["x"] == pytest.approx(answer["x"], abs=1e-2)
+    assert 0 < response["matching"].sum() < len(response["index"])
 
 
 def test_a_lasso_lists_the_points_that_the_map_has_inside(client: TestClient) -> None:

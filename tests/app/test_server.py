@@ -30,8 +30,8 @@ def test_head_is_answered_on_a_connection_that_goes_on(http: httpx2.Client, path
 
 def test_a_304_is_answered_on_a_connection_that_goes_on(http: httpx2.Client) -> None:
     etag = http.get("/api/v1/corpora").headers["etag"]
-    again = http.get("/api/v1/corpora", headers={"If-None-Match": etag})
-    assert (again.status_code, again.content) == (304, b"")
+    repeated = http.get("/api/v1/corpora", headers={"If-None-Match": etag})
+    assert (repeated.status_code, repeated.content) == (304, b"")
     assert http.get("/api/v1/corpora").headers["etag"] == etag
 
 

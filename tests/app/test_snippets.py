@@ -36,9 +36,9 @@ PAGES = (
 BOX = re.compile(r'data-api="(?P<path>[^"]*)".*?<pre data-python>(?P<python>.*?)</pre>', re.DOTALL)
 
 
-def page_size(shown: str) -> int:
+def page_size(displayed: str) -> int:
     """How many rows the client asks for at once, where it is not told."""
-    name = shown.rpartition("client.")[2].partition("(")[0]
+    name = displayed.rpartition("client.")[2].partition("(")[0]
     size: int = inspect.signature(getattr(Client, name)).parameters["page_size"].default
     return size
 
@@ -46,7 +46,7 @@ def page_size(shown: str) -> int:
 def plain(value: Any) -> Any:
     """A result as JSON."""
     if isinstance(value, tuple):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     return value if isinstance(value, dict) else json.loads(json.dumps(asdict(value)))
 
 
@@ -60,20 +60,20 @@ def test_the_python_of_a_page_gives_its_api_call(
     assert boxes
     url = over_http._transport.url
     for box in boxes:
-        shown = html.unescape(box["python"]).replace("http://127.0.0.1:8000", url)
-        assert url in shown
-        assert "client.get(" not in shown
+        displayed = html.unescape(box["python"]).replace("http://127.0.0.1:8000", url)
+        assert url in displayed
+        assert "client.get(" not in displayed
         ran: dict[str, Any] = {}
-        exec(shown, ran)
+        exec(displayed, ran)
         path = html.unescape(box["path"])
-        if shown.endswith(").first_page") and "page_size" not in shown:
-            path += f"{'&' if '?' in path else '?'}limit={page_size(shown)}"
+        if displayed.endswith(").first_page") and "page_size" not in displayed:
+            path += f"{'&' if '?' in path else '?'}limit={page_size(displayed)}"
         raw = over_http.get(path)
-        found = plain(ran["view"])
-        if isinstance(found, list):
+        result = plain(ran["view"])
+        if isinstance(result, list):
             (rows,) = raw.keys() - {"next_cursor"}
             raw = raw[rows]
-        assert found == raw
+        assert result == raw
 
 
 def test_every_route_of_the_table_is_a_call() -> None:

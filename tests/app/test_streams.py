@@ -53,5 +53,5 @@ def test_an_open_stream_ends_when_what_opened_it_does(lab: Door, credential: str
             else:
                 login_sessions.delete_session(lab.store, cookie.encode())
             assert list(parts) == [], "it ends long before its ten minutes, without another event"
-        again = client.get("/api/v1/jobs/j1/events", headers=REMOTE | sent)
-        assert again.status_code == 401
+        response = client.get("/api/v1/jobs/j1/events", headers=REMOTE | sent)
+        assert response.status_code == 401

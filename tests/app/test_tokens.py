@@ -254,9 +254,9 @@ def test_secrets_are_compared_in_constant_time_by_digest(
     compared: list[tuple[bytes, bytes]] = []
     real = credentials.hmac.compare_digest
 
-    def noted(found: bytes, stored: bytes) -> bool:
-        compared.append((found, stored))
-        return real(found, stored)
+    def noted(result: bytes, stored: bytes) -> bool:
+        compared.append((result, stored))
+        return real(result, stored)
 
     monkeypatch.setattr(credentials.hmac, "compare_digest", noted)
     for opened, token in ((lab, f"qx_{'0' * 12}_{'A' * 43}"), (by_settings, "x")):

@@ -113,8 +113,8 @@ def test_search_and_token_take_the_same_suite_by_default(
 ) -> None:
     def defaults() -> tuple[str, str]:
         searched = client.get("/api/v1/predictions?limit=1").json()["suite"]
-        shown = client.get(f"/api/v1/corpora/{corpus}/predictions/3").json()["suite"]
-        return searched, shown
+        response = client.get(f"/api/v1/corpora/{corpus}/predictions/3").json()["suite"]
+        return searched, response
 
     before = defaults()
     assert before[0] == before[1] != "second"
@@ -131,19 +131,19 @@ def test_search_and_token_take_the_same_suite_by_default(
         session.commit()
 
 
-@pytest.mark.parametrize("asked", ["", "?axis=S&unit=bits&fit=bnsl", "?suite=second&unit=bits"])
+@pytest.mark.parametrize("params", ["", "?axis=S&unit=bits&fit=bnsl", "?suite=second&unit=bits"])
 def test_no_link_of_the_scaling_page_leads_to_curves_that_are_not_there(
-    client: TestClient, asked: str
+    client: TestClient, params: str
 ) -> None:
-    page = client.get(f"/scaling{asked}").text
+    page = client.get(f"/scaling{params}").text
     (switches,) = re.findall(r'<nav class="switch".*?</nav>', page, re.DOTALL)
     links = _hrefs(switches, r'href="([^"]*)"')
     assert len(links) >= 6  # two suites, two units, three fits
     for href in links:
         assert client.get(href).status_code == 200, href
-    if "unit=bits" in asked:  # the unit is kept, but by the link that changes it
+    if "unit=bits" in params:  # the unit is kept, but by the link that changes it
         assert sum("unit=bits" not in href for href in links) == 1
-    if "second" in asked:
+    if "second" in params:
         assert "training step S" not in switches
         form = client.get("/predictions?suite=second").text
         assert "Model of the steps" not in form

@@ -168,7 +168,7 @@ UNKNOWN: dict[str, tuple[list[str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "known"), UNKNOWN.values(), ids=UNKNOWN.keys())
+@pytest.mark.parametrize(("arguments", "expected"), UNKNOWN.values(), ids=UNKNOWN.keys())
 def test_an_unknown_name_exits_with_2_and_says_what_there_is(
     run: Run, copy: Path, arguments: list[str], expected: str
 ) -> None:

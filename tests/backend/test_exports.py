@@ -116,14 +116,14 @@ def test_curves_are_those_stored(
 
 
 def test_found_predictions_are_shown_as_on_their_pages(mini_store: Store, tmp_path: Path) -> None:
-    wanted = SearchRequest(
+    request = SearchRequest(
         filters=SearchFilters(text=TextFilter(token_pattern="the")), sort="final"
     )
-    found = rank_predictions(mini_store, wanted, 5, 60)
-    table = predictions_table(mini_store, found, context=8)
+    result = rank_predictions(mini_store, request, 5, 60)
+    table = predictions_table(mini_store, result, context=8)
     rows = written(table, tmp_path, "parquet").to_pylist()
     assert [row["prediction"] for row in rows] == [
-        m.index for m in search(mini_store, wanted).matches[:5]
+        m.index for m in search(mini_store, request).matches[:5]
     ]
     for row in rows:
         view = prediction(mini_store, CORPUS, row["prediction"], context=8)
@@ -139,10 +139,10 @@ def test_found_predictions_are_shown_as_on_their_pages(mini_store: Store, tmp_pa
 
 
 def test_the_nearest_curves_come_with_their_distances(mini_store: Store, tmp_path: Path) -> None:
-    wanted = SearchRequest(shape=Shape(example=17), limit=20)
-    table = predictions_table(mini_store, rank_predictions(mini_store, wanted, 20, 60), context=0)
+    request = SearchRequest(shape=Shape(example=17), limit=20)
+    table = predictions_table(mini_store, rank_predictions(mini_store, request, 20, 60), context=0)
     read = written(table, tmp_path, "arrow")
-    matches = search(mini_store, wanted).matches
+    matches = search(mini_store, request).matches
     assert read["prediction"].to_pylist() == [m.index for m in matches]
     assert read["distance"].to_pylist() == [m.distance for m in matches]
     assert "context" not in read.column_names
@@ -151,9 +151,9 @@ def test_the_nearest_curves_come_with_their_distances(mini_store: Store, tmp_pat
 def test_nothing_found_is_a_table_without_rows(mini_store: Store, tmp_path: Path) -> None:
     filters = SearchFilters(text=TextFilter(text="no document says this"))
     for shape in (None, Shape(example=0)):
-        found = rank_predictions(mini_store, SearchRequest(shape=shape, filters=filters), None, 60)
+        result = rank_predictions(mini_store, SearchRequest(shape=shape, filters=filters), None, 60)
         path = tmp_path / f"{shape is None}.json"
-        write_table(predictions_table(mini_store, found), path, "json")
+        write_table(predictions_table(mini_store, result), path, "json")
         document = json.loads(path.read_text())
         assert document["rows"] == []
         assert document["metadata"]["n_matching"] == "0"
@@ -177,8 +177,8 @@ def test_clusters_hold_every_member_with_its_context(
     assert list(zip(*columns, strict=True)) == [tuple(row) for row in members]
     first = list_contexts(mini_store, members[0][0], context=16, limit=20).contexts
     for row, item in zip(read.to_pylist(), first, strict=False):
-        shown = "".join(value.token.shown for value in item.tokens[:-1])
-        assert row["context"] == (escape_formula(shown) if format == "csv" else shown)
+        displayed = "".join(value.token.shown for value in item.tokens[:-1])
+        assert row["context"] == (escape_formula(displayed) if format == "csv" else displayed)
         assert np.float16(row["loss_nats"]) == item.loss_nats
         assert row["document_id"] == item.document_id
 

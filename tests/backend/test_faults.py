@@ -68,8 +68,8 @@ def committed(data_dir: Path) -> set[str]:
 def hash_of(data_dir: Path) -> str:
     checked = quanta(data_dir, "check", "--json")
     assert checked.returncode == 0, checked.stderr
-    found: str = json.loads(checked.stdout)["content_hash"]
-    return found
+    result: str = json.loads(checked.stdout)["content_hash"]
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,8 @@ def run_and_kill(data_dir: Path, moment: Moment) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # a group of its own: its children can be found after its death
     )
-    known = len(work_lines(data_dir))
-    while len(work_lines(data_dir)) < known + moment.units and process.poll() is None:
+    existing = len(work_lines(data_dir))
+    while len(work_lines(data_dir)) < existing + moment.units and process.poll() is None:
         time.sleep(0.01)
     time.sleep(moment.seconds_more)
     process.kill()  # the process alone, not its children
@@ -130,20 +130,20 @@ def kill_moments(cycles: int, units: int, seed: int) -> Iterator[Moment]:
 
 def assert_survives(data_dir: Path, undisturbed: Undisturbed, *moments: Moment) -> None:
     """Kill one run after another, each at its moment, then run to the end."""
-    kept: set[str] = set()
+    retained: set[str] = set()
     for moment in moments:
-        known = len(work_lines(data_dir))
+        existing = len(work_lines(data_dir))
         run_and_kill(data_dir, moment)
-        again = set(work_lines(data_dir)[known:]) & kept
-        assert not again, f"committed before the kill and computed again: {sorted(again)}"
+        repeated = set(work_lines(data_dir)[existing:]) & retained
+        assert not repeated, f"committed before the kill and computed again: {sorted(repeated)}"
         now = committed(data_dir)
-        assert kept <= now, "what was committed stays"
-        kept = now
-    known = len(work_lines(data_dir))
+        assert retained <= now, "what was committed stays"
+        retained = now
+    existing = len(work_lines(data_dir))
     ended = quanta(data_dir, *DEMO)
     assert ended.returncode == 0, ended.stderr
-    again = set(work_lines(data_dir)[known:]) & kept
-    assert not again, f"committed before the kill and computed again: {sorted(again)}"
+    repeated = set(work_lines(data_dir)[existing:]) & retained
+    assert not repeated, f"committed before the kill and computed again: {sorted(repeated)}"
     assert committed(data_dir) == undisturbed.work
     store = open_store(Settings(data_dir=data_dir))
     assert content_hash(store)[0] == undisturbed.content_hash

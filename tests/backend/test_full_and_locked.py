@@ -170,11 +170,11 @@ def sqlite_error(code: str) -> sqlite3.OperationalError:
     ],
 )
 def test_each_fault_has_one_kind(error: Exception, kind: type[StoreError] | None) -> None:
-    found = as_store_error(error)
-    assert (type(found) if found else None) == kind
+    result = as_store_error(error)
+    assert (type(result) if result else None) == kind
     if isinstance(error, sqlite3.Error):
         wrapped = OperationalError("INSERT secret", {}, error)
-        assert str(as_store_error(wrapped)) == str(found)
+        assert str(as_store_error(wrapped)) == str(result)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, error: Exception) -> int:
@@ -233,8 +233,8 @@ def put_label(store: Store) -> Any:
 
 def annotations(engine: Engine) -> int:
     with engine.connect() as connection:
-        found: int = connection.execute(text("SELECT COUNT(*) FROM annotation")).scalar_one()
-    return found
+        result: int = connection.execute(text("SELECT COUNT(*) FROM annotation")).scalar_one()
+    return result
 
 
 def test_the_api_answers_507_when_the_disk_is_full(

@@ -40,7 +40,7 @@ def fetch(location: HubLocation, folder: Path, name: str = "model.safetensors") 
 
 
 def ranges(hub: StandInHub) -> list[str]:
-    return [asked for path, asked in hub.requests if path.startswith("/cdn/")]
+    return [params for path, params in hub.requests if path.startswith("/cdn/")]
 
 
 def test_branches_and_files_are_those_of_the_hub(hub: StandInHub, location: HubLocation) -> None:

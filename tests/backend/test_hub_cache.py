@@ -50,8 +50,8 @@ def held(folder: Path) -> set[str]:
 def assert_is_model(folder: Path, seed: int, *, half: bool = False) -> None:
     loaded = dict(load_model(folder, vocabulary_size=96).named_parameters())
     for name, parameter in stand_in.model(HIDDEN, seed).named_parameters():
-        wanted = parameter.half().float() if half else parameter
-        assert torch.equal(loaded[name], wanted), name
+        requested = parameter.half().float() if half else parameter
+        assert torch.equal(loaded[name], requested), name
 
 
 def test_weights_are_fetched_once(hub: StandInHub, tmp_path: Path) -> None:
@@ -210,19 +210,19 @@ def test_damaged_weights_are_fetched_again(hub: StandInHub, tmp_path: Path, dama
 
 
 def test_two_at_once_fetch_once(hub: StandInHub, tmp_path: Path) -> None:
-    found: list[bytes] = []
+    matches: list[bytes] = []
 
     def use() -> None:
         with cache(tmp_path).open(at(hub, "step0")) as folder:
-            found.append((folder.path / "model.safetensors").read_bytes())
+            matches.append((folder.path / "model.safetensors").read_bytes())
 
     threads = [threading.Thread(target=use) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4
-    assert len(set(found)) == 1
+    assert len(matches) == 4
+    assert len(set(matches)) == 1
     assert list(hub.count_downloads("model.safetensors").values()) == [1]
 
 
@@ -232,10 +232,10 @@ def test_prefetching_leaves_what_opening_then_finds(hub: StandInHub, tmp_path: P
         deadline = threading.Event()
         while not opened.is_cached(at(hub, "step0")):
             assert not deadline.wait(0.02)
-    asked = len(hub.requests)
+    params = len(hub.requests)
     with opened.open(at(hub, "step0")) as folder:
         assert_is_model(folder.path, 0)
-    assert len(hub.requests) == asked
+    assert len(hub.requests) == params
 
 
 def test_prefetching_that_fails_is_silent(hub: StandInHub, tmp_path: Path) -> None:

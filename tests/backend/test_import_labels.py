@@ -45,13 +45,13 @@ WORDS = ["\n", " the", "▁of", "<0x0A>", "�", "", " ", "é", "</b>", "🜂", 
 def labels_of(n_samples: int, *n_clusters: int, seed: int = 0) -> dict[str, Any]:
     """Labels of planted sizes, shuffled, each list beside something of no interest."""
     rng = np.random.default_rng(seed)
-    found = {}
+    result = {}
     for k in n_clusters:
         sizes = planted_sizes(k, n_samples)
         names = rng.permutation(k)
         labels = rng.permutation(np.repeat(names, sizes))
-        found[str(k)] = [labels.tolist(), {"inertia": 1.5}, None]
-    return found
+        result[str(k)] = [labels.tolist(), {"inertia": 1.5}, None]
+    return result
 
 
 def contexts_of(n_samples: int, seed: int = 0) -> dict[str, Any]:
@@ -77,14 +77,14 @@ def written(folder: Path, labels: Any, contexts: Any = None) -> LabelsSpec:
 
 def all_contexts(store: Store, cluster: int) -> list[Context]:
     """Every member of a cluster, page after page."""
-    found: list[Context] = []
+    matches: list[Context] = []
     cursor = None
     while True:
         page = list_contexts(store, cluster, limit=100, cursor=cursor)
-        found += page.contexts
+        matches += page.contexts
         cursor = page.next_cursor
         if cursor is None:
-            return found
+            return matches
 
 
 def plain_slope(labels: dict[str, Any]) -> tuple[float, list[int]]:
@@ -106,14 +106,14 @@ def test_sizes_and_slope_are_those_of_plain_numpy(
     any_store: Store, tmp_path: Path, n_samples: int, n_clusters: tuple[int, ...]
 ) -> None:
     labels = labels_of(n_samples, *n_clusters)
-    found = import_labels(any_store, written(tmp_path / "f", labels), Silent())
+    result = import_labels(any_store, written(tmp_path / "f", labels), Silent())
     slope, window = plain_slope(labels)
-    assert found.fit is not None
-    assert found.fit["slope"] == pytest.approx(slope, rel=1e-9)
-    assert [found.fit["first_rank"], found.fit["last_rank"]] == window
-    assert found.fit["comparable_to_published"] == (window == [101, 1000])
+    assert result.fit is not None
+    assert result.fit["slope"] == pytest.approx(slope, rel=1e-9)
+    assert [result.fit["first_rank"], result.fit["last_rank"]] == window
+    assert result.fit["comparable_to_published"] == (window == [101, 1000])
     for k in n_clusters:
-        number, sizes = found.clusterings[k]
+        number, sizes = result.clusterings[k]
         assert sizes == sorted(np.bincount(labels[str(k)][0]).tolist(), reverse=True)
         view = clusterings.clustering(any_store, number)
         assert view.rank_frequency.sizes[k] == tuple(sizes)
@@ -125,9 +125,9 @@ def test_members_are_the_samples_of_one_label_in_their_order(
     any_store: Store, tmp_path: Path
 ) -> None:
     labels = labels_of(300, 7, 12)
-    found = import_labels(any_store, written(tmp_path / "f", labels), Silent())
+    result = import_labels(any_store, written(tmp_path / "f", labels), Silent())
     given = np.array(labels["7"][0])
-    number, _ = found.clusterings[7]
+    number, _ = result.clusterings[7]
     page = cluster_list.list_clusters(any_store, number, ClusterFilter())
     seen: list[int] = []
     for row in page.clusters:
@@ -144,10 +144,10 @@ def test_members_are_the_samples_of_one_label_in_their_order(
 
 def test_tokens_are_shown_exactly_as_they_were_given(any_store: Store, tmp_path: Path) -> None:
     labels, contexts = labels_of(60, 4), contexts_of(60)
-    found = import_labels(any_store, written(tmp_path / "f", labels, contexts), Silent())
+    result = import_labels(any_store, written(tmp_path / "f", labels, contexts), Silent())
     samples = list(contexts.items())
     for row in cluster_list.list_clusters(
-        any_store, found.clusterings[4][0], ClusterFilter()
+        any_store, result.clusterings[4][0], ClusterFilter()
     ).clusters:
         for item in list_contexts(any_store, row.id, context=64, limit=100).contexts:
             name, sample = samples[item.row]
@@ -161,18 +161,18 @@ def test_tokens_are_shown_exactly_as_they_were_given(any_store: Store, tmp_path:
             view = predictions.prediction(any_store, "published", item.prediction)
             assert view.token == item.answer
             assert view.curves == ()
-            assert row.id in {one.cluster for one in view.clusters}
+            assert row.id in {single.cluster for single in view.clusters}
 
 
 def test_answers_and_patterns_are_counted_from_the_contexts(store: Store, tmp_path: Path) -> None:
     labels, contexts = labels_of(200, 5), contexts_of(200)
-    found = import_labels(store, written(tmp_path / "f", labels, contexts), Silent())
+    result = import_labels(store, written(tmp_path / "f", labels, contexts), Silent())
     given, answers = np.array(labels["5"][0]), [c["answer"] for c in contexts.values()]
     by_label = {
         tuple(np.flatnonzero(given == k)): [answers[i] for i in np.flatnonzero(given == k)]
         for k in range(5)
     }
-    page = cluster_list.list_clusters(store, found.clusterings[5][0], ClusterFilter())
+    page = cluster_list.list_clusters(store, result.clusterings[5][0], ClusterFilter())
     for row in page.clusters:
         view = clusters.cluster(store, row.id)
         held = all_contexts(store, row.id)
@@ -186,8 +186,8 @@ def test_answers_and_patterns_are_counted_from_the_contexts(store: Store, tmp_pa
         assert (row.coherence, row.mean_cosine, row.mean_loss_nats) == (None, None, None)
     chosen = page.clusters[0]
     assert chosen.top_answer is not None
-    wanted = ClusterFilter(answer=chosen.top_answer.text)
-    names = cluster_list.list_clusters(store, found.clusterings[5][0], wanted).clusters
+    requested = ClusterFilter(answer=chosen.top_answer.text)
+    names = cluster_list.list_clusters(store, result.clusterings[5][0], requested).clusters
     assert chosen.id in {row.id for row in names}
 
 
@@ -196,8 +196,8 @@ def test_two_imported_clusterings_compare_and_have_no_similarity(
 ) -> None:
     labels = labels_of(300, 6, 9)
     labels["20"] = labels["6"]  # fewer clusters than asked for: the same partition
-    found = import_labels(store, written(tmp_path / "f", labels), Silent())
-    ids = {k: number for k, (number, _) in found.clusterings.items()}
+    result = import_labels(store, written(tmp_path / "f", labels), Silent())
+    ids = {k: number for k, (number, _) in result.clusterings.items()}
     same = compare.compare(store, ids[6], ids[20])
     assert (same.ari, same.n_common) == (1.0, 300)
     assert all(match.jaccard == 1 for match in same.matches)
@@ -206,7 +206,7 @@ def test_two_imported_clusterings_compare_and_have_no_similarity(
     with pytest.raises(NotFoundError, match="imported as labels"):
         clusters.sub_matrix(store, cluster.id)
     with store.session() as session:
-        number = session.get_one(Discovery, found.discovery).similarity_id
+        number = session.get_one(Discovery, result.discovery).similarity_id
     with pytest.raises(NotFoundError, match="imported as labels"):
         similarities.similarity(store, number)
     (row,) = similarities.list_selections(store)
@@ -216,17 +216,17 @@ def test_two_imported_clusterings_compare_and_have_no_similarity(
 def test_losses_of_the_samples_give_imported_clusters_their_curves(
     any_store: Store, tmp_path: Path
 ) -> None:
-    found = import_labels(any_store, written(tmp_path / "f", labels_of(300, 6)), Silent())
+    result = import_labels(any_store, written(tmp_path / "f", labels_of(300, 6)), Silent())
     losses = np.random.default_rng(0).gamma(1, 2, (300, 3))
     np.save(tmp_path / "x.npy", losses)
     models = [{"name": f"m{i}", "nonembedding_parameters": 10**i, "step": 1} for i in range(3)]
     (tmp_path / "m.json").write_text(json.dumps(models))
-    spec = LossesSpec(tmp_path / "x.npy", tmp_path / "m.json", "nats", "sizes", found.corpus)
+    spec = LossesSpec(tmp_path / "x.npy", tmp_path / "m.json", "nats", "sizes", result.corpus)
     import_losses(any_store, spec, Silent())
     with any_store.session() as session:
-        corpus, suite = corpus_named(session, found.corpus), suite_named(session, "sizes")
+        corpus, suite = corpus_named(session, result.corpus), suite_named(session, "sizes")
     classify(any_store, corpus, suite, Silent())
-    page = cluster_list.list_clusters(any_store, found.clusterings[6][0], ClusterFilter())
+    page = cluster_list.list_clusters(any_store, result.clusterings[6][0], ClusterFilter())
     view = clusters.cluster(any_store, page.clusters[0].id)
     members = [item.prediction for item in all_contexts(any_store, view.row.id)]
     (band,) = view.curves
@@ -239,8 +239,8 @@ def test_an_equal_import_is_found_and_another_is_refused(any_store: Store, tmp_p
     first = import_labels(any_store, spec, Silent())
     digest = content_hash(any_store)
     reordered = {"8": [labels["8"][0], "other things"], "4": labels["4"]}
-    again = import_labels(any_store, written(tmp_path / "b", reordered, contexts), Silent())
-    assert again == replace(first, created=False)
+    repeated = import_labels(any_store, written(tmp_path / "b", reordered, contexts), Silent())
+    assert repeated == replace(first, created=False)
     changed = json.loads(json.dumps(labels))
     changed["4"][0][7] = (changed["4"][0][7] + 1) % 4
     retold = json.loads(json.dumps(contexts))
@@ -305,9 +305,9 @@ def test_contexts_of_another_form_are_refused(
 
 
 def test_a_prediction_twice_is_refused_not_silently_dropped(tmp_path: Path) -> None:
-    one = '{"context": ["a"], "answer": "b"}'
+    item = '{"context": ["a"], "answer": "b"}'
     path = tmp_path / "contexts.json"
-    path.write_text(f'{{"7": {one}, "7": {one}}}')
+    path.write_text(f'{{"7": {item}, "7": {item}}}')
     with pytest.raises(InvalidInputError, match="'7' occurs twice"):
         read_contexts(path, 1)
 
@@ -333,9 +333,9 @@ def test_no_json_makes_the_readers_fail_otherwise(tmp_path: Path, value: Any) ->
     path = tmp_path / "x.json"
     path.write_text(json.dumps(value))
     with suppress(InvalidInputError):
-        found = read_labels(path)
-        assert {len(labels) for labels in found.values()} == {len(next(iter(found.values())))}
-        assert all(0 <= labels.min() <= labels.max() < k for k, labels in found.items())
+        result = read_labels(path)
+        assert {len(labels) for labels in result.values()} == {len(next(iter(result.values())))}
+        assert all(0 <= labels.min() <= labels.max() < k for k, labels in result.items())
     n_samples = len(value) if isinstance(value, dict) else 1
     with suppress(InvalidInputError):
         assert len(read_contexts(path, n_samples)) == n_samples
@@ -371,17 +371,20 @@ def test_the_command_prints_sizes_and_slope(tmp_path: Path) -> None:
     labels = labels_of(500, 12, 25)
     spec = written(tmp_path / "f", labels, contexts_of(500))
     words = ["import", "labels", str(spec.labels), "--contexts", str(spec.contexts)]
-    shown = json.loads(quanta(tmp_path / "d", *words, "--name", "p", "--json").stdout)
+    displayed = json.loads(quanta(tmp_path / "d", *words, "--name", "p", "--json").stdout)
     slope, window = plain_slope(labels)
-    assert (shown["envelope_slope"], shown["slope_window"]) == (pytest.approx(slope), window)
+    assert (displayed["envelope_slope"], displayed["slope_window"]) == (
+        pytest.approx(slope),
+        window,
+    )
     for k in ("12", "25"):
         sizes = sorted(np.bincount(labels[k][0]).tolist(), reverse=True)
-        assert shown["clusterings"][k]["sizes"] == sizes
-    again = json.loads(quanta(tmp_path / "d", *words, "--name", "p", "--json").stdout)
-    assert again == {**shown, "created": False}
+        assert displayed["clusterings"][k]["sizes"] == sizes
+    repeated = json.loads(quanta(tmp_path / "d", *words, "--name", "p", "--json").stdout)
+    assert repeated == {**displayed, "created": False}
 
 
 def test_too_few_ranks_have_no_slope(store: Store, tmp_path: Path) -> None:
-    found = import_labels(store, written(tmp_path / "f", {"2": [[0, 1, 1]]}), Silent())
-    assert found.fit is None
-    assert found.clusterings[2][1] == [2, 1]
+    result = import_labels(store, written(tmp_path / "f", {"2": [[0, 1, 1]]}), Silent())
+    assert result.fit is None
+    assert result.clusterings[2][1] == [2, 1]

@@ -46,12 +46,12 @@ def test_losses_are_read_back_within_the_stores_precision(
     any_store: Store, tmp_path: Path, unit: str
 ) -> None:
     losses = random_losses(150_000)
-    found = import_losses(any_store, written(tmp_path / "f", losses, unit=unit), Silent())
+    result = import_losses(any_store, written(tmp_path / "f", losses, unit=unit), Silent())
     nats = losses * (math.log(2) if unit == "bits" else 1)
-    back = read_back(any_store, found.evaluations)
+    back = read_back(any_store, result.evaluations)
     assert (np.abs(back - nats) <= tolerance(nats)).all()
     with any_store.session() as session:
-        rows = [session.get_one(Evaluation, i) for i in found.evaluations]
+        rows = [session.get_one(Evaluation, i) for i in result.evaluations]
         corpus = rows[0].corpus
         assert [s.n_predictions for s in chunk_spans(session, corpus)] == [65_536, 65_536, 18_928]
         assert (corpus.name, corpus.has_text, corpus.n_documents) == ("pythia", False, 0)
@@ -80,10 +80,10 @@ def test_every_form_of_one_array_is_the_same_import(
     exact = random_losses(70_000).astype(np.float16).astype(np.float64)
     first = import_losses(store, written(tmp_path / "a", exact), Silent())
     digest = content_hash(store)
-    again = import_losses(store, written(tmp_path / "b", FORMS[form](exact)), Silent())
+    repeated = import_losses(store, written(tmp_path / "b", FORMS[form](exact)), Silent())
     assert first.created
-    assert not again.created
-    assert again == replace(first, created=False)
+    assert not repeated.created
+    assert repeated == replace(first, created=False)
     assert content_hash(store) == digest
 
 
@@ -94,9 +94,9 @@ def test_thousands_of_columns_are_converted_in_groups(store: Store, tmp_path: Pa
         {"name": f"m{i // 5}", "nonembedding_parameters": 100 + i // 5, "step": i % 5}
         for i in range(75)
     ]
-    found = import_losses(store, written(tmp_path / "f", losses, models), Silent())
-    assert np.abs(read_back(store, found.evaluations) - losses).max() < 1e-2
-    np.testing.assert_array_equal(read_back(store, found.evaluations), losses.astype(np.float16))
+    result = import_losses(store, written(tmp_path / "f", losses, models), Silent())
+    assert np.abs(read_back(store, result.evaluations) - losses).max() < 1e-2
+    np.testing.assert_array_equal(read_back(store, result.evaluations), losses.astype(np.float16))
 
 
 def test_curves_over_size_and_step_have_the_classes_of_the_stored_losses(
@@ -135,8 +135,8 @@ def test_losses_of_a_stored_corpus_follow_its_chunks(any_store: Store, tmp_path:
     corpus = small_corpus(any_store)
     losses = random_losses(corpus.n_predictions)
     spec = written(tmp_path / "f", losses, corpus=corpus.name)
-    found = import_losses(any_store, spec, Silent())
-    back = read_back(any_store, found.evaluations)
+    result = import_losses(any_store, spec, Silent())
+    back = read_back(any_store, result.evaluations)
     assert (np.abs(back - losses) <= tolerance(losses)).all()
     assert not import_losses(any_store, spec, Silent()).created
     with any_store.session() as session:
@@ -177,8 +177,8 @@ def test_a_loss_that_cannot_be_stored_is_named_and_nothing_is_written(
 
 def test_a_loss_in_bits_may_pass_the_range_that_nats_may_not(store: Store, tmp_path: Path) -> None:
     losses = np.full((3, 5), MAX_LOSS_NATS)
-    found = import_losses(store, written(tmp_path / "f", losses, unit="bits"), Silent())
-    assert read_back(store, found.evaluations).max() == pytest.approx(
+    result = import_losses(store, written(tmp_path / "f", losses, unit="bits"), Silent())
+    assert read_back(store, result.evaluations).max() == pytest.approx(
         MAX_LOSS_NATS * math.log(2), rel=5e-4
     )
 
@@ -313,8 +313,8 @@ def test_the_command_prints_what_it_stored(tmp_path: Path) -> None:
     first = json.loads(quanta(tmp_path / "data", *words, *options).stdout)
     assert first["predictions"] == 2000
     assert (first["suite"], first["corpus"], first["created"]) == ("mine", "mine", True)
-    again = json.loads(quanta(tmp_path / "data", *words, *options).stdout)
-    assert again == {**first, "created": False}
+    repeated = json.loads(quanta(tmp_path / "data", *words, *options).stdout)
+    assert repeated == {**first, "created": False}
     refused = quanta(tmp_path / "data", *words, "--unit", "bytes", "--name", "x")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "unit 'bytes'" in refused.stderr

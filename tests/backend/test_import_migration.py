@@ -52,13 +52,13 @@ def test_going_down_removes_imports_and_leaves_the_rest(any_store: Store, tmp_pa
     import_both(any_store, tmp_path)
     import_both(any_store, tmp_path, corpus.name)
     (tmp_path / "l.json").write_text(json.dumps({"3": [[0, 1, 2, 0, 1, 0]]}))
-    found = import_labels(any_store, LabelsSpec(tmp_path / "l.json", "published"), Silent())
+    result = import_labels(any_store, LabelsSpec(tmp_path / "l.json", "published"), Silent())
     import_both(any_store, tmp_path, "published")
     with any_store.session() as session:
         cluster = session.scalars(select(ClusterMember.cluster_id)).first()
     assert cluster is not None
     clusters.annotate(any_store, cluster, "label", "", ())
-    assert found.created
+    assert result.created
     config = alembic_config(any_store.engine)
     alembic.command.downgrade(config, "0001")
     columns = {c["name"]: c["nullable"] for c in inspect(any_store.engine).get_columns("cluster")}

@@ -107,9 +107,9 @@ def test_every_finite_loss_keeps_the_stores_precision(
     rows: list[tuple[float, float, float]], kind: str, factor: float
 ) -> None:
     block = np.array(rows).astype(kind)
-    found = convert_block(block, factor)
-    assert found is not None
-    stored, wide = found
+    result = convert_block(block, factor)
+    assert result is not None
+    stored, wide = result
     np.testing.assert_array_equal(stored, wide)
     nats = block.astype(np.float64) * factor
     assert stored.shape == nats.T.shape

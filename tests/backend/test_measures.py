@@ -167,22 +167,24 @@ def test_p_of_the_actual_token_agrees_with_its_loss(writable_store: Store) -> No
 
 
 @pytest.mark.parametrize(
-    ("wanted", "text"), [("⏎", "\n"), ("\n", "\n"), ("␠the", " the"), (" the", " the")]
+    ("requested", "text"), [("⏎", "\n"), ("\n", "\n"), ("␠the", " the"), (" the", " the")]
 )
-def test_tokens_are_found_by_what_can_be_typed(mini_store: Store, wanted: str, text: str) -> None:
+def test_tokens_are_found_by_what_can_be_typed(
+    mini_store: Store, requested: str, text: str
+) -> None:
     with mini_store.session() as session:
         corpus = corpus_named(session, CORPUS)
-        token = find_token(session, corpus, wanted)
+        token = find_token(session, corpus, requested)
         assert find_token(session, corpus, f"id:{token}") == token
         assert vocabulary(session, corpus.tokenizer_id).text(token) == text
 
 
-@pytest.mark.parametrize("wanted", ["", "no such token", "id:2048", "id:-1", "id:x", "\ud800"])
-def test_what_is_no_token_is_refused_by_name(mini_store: Store, wanted: str) -> None:
+@pytest.mark.parametrize("requested", ["", "no such token", "id:2048", "id:-1", "id:x", "\ud800"])
+def test_what_is_no_token_is_refused_by_name(mini_store: Store, requested: str) -> None:
     with mini_store.session() as session:
         corpus = corpus_named(session, CORPUS)
         with pytest.raises(InvalidInputError) as refused:
-            find_token(session, corpus, wanted)
+            find_token(session, corpus, requested)
     assert refused.value.parameter == "target"
 
 

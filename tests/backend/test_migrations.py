@@ -122,10 +122,10 @@ def test_large_values_are_stored_plainly_on_postgresql(postgres_url: str) -> Non
     query = "SELECT attstorage FROM pg_attribute WHERE attrelid = CAST(:t AS regclass)"
     with engine.connect() as connection:
         for table in ("token_chunk", "loss_chunk", "curve_chunk", "similarity_stripe"):
-            found = connection.execute(
+            result = connection.execute(
                 text(f"{query} AND attname = 'data'"), {"t": table}
             ).scalar_one()
-            assert found in ("e", b"e"), table
+            assert result in ("e", b"e"), table
     engine.dispose()
 
 

@@ -43,10 +43,10 @@ def test_a_packed_suite_has_the_chosen_steps_and_says_what_training_saw(
     trained = trained_folder(tmp_path, folder)
     keep = {"a": "all", "b": "0,2"}
     facts = packing.pack(trained, tmp_path / "packed", keep, tmp_path, Silent())
-    kept = {
+    retained = {
         m: sorted(p.name for p in (tmp_path / "packed" / "models" / m).iterdir()) for m in "abc"
     }
-    assert kept == {
+    assert retained == {
         "a": ["step0", "step1", "step2", "step3", "step6"],
         "b": ["step0", "step2", "step6"],
         "c": ["step6"],
@@ -63,11 +63,11 @@ def test_a_packed_suite_has_the_chosen_steps_and_says_what_training_saw(
         for row in np.load(trained / "windows.npy").tolist()
         for k in range(len(row) - size + 1)
     }
-    found = facts["held_out"]
-    assert found["windows"] == len(lines)
-    assert found["passages"] == sum(map(len, passages)) > 0
-    assert found["passages_in_training"] == sum(p in training for w in passages for p in w)
-    assert found["windows_wholly_in_training"] == 0
+    result = facts["held_out"]
+    assert result["windows"] == len(lines)
+    assert result["passages"] == sum(map(len, passages)) > 0
+    assert result["passages_in_training"] == sum(p in training for w in passages for p in w)
+    assert result["windows_wholly_in_training"] == 0
     table = (tmp_path / "packed" / "SOURCES.md").read_text(encoding="utf-8")
     assert f"| {len(lines)} | see file |" in table
 

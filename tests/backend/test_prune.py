@@ -55,13 +55,13 @@ def test_without_yes_everything_is_shown_and_nothing_is_removed(build: Builder) 
     build.evaluation(home, OLD, done=False, chunk=OLD)
     build.job("measure", "failed", OLD, {"corpus": "home"})
     before = counts(build.store)
-    shown = removed(build.store, dry_run=True)
-    assert shown["unfinished evaluations"].count == 1
-    assert shown["unfinished evaluations"].rows == 3
-    assert shown["unfinished evaluations"].n_bytes == 16
-    assert shown["ended jobs"].count == 1
+    displayed = removed(build.store, dry_run=True)
+    assert displayed["unfinished evaluations"].count == 1
+    assert displayed["unfinished evaluations"].rows == 3
+    assert displayed["unfinished evaluations"].n_bytes == 16
+    assert displayed["ended jobs"].count == 1
     assert counts(build.store) == before
-    assert removed(build.store) == shown
+    assert removed(build.store) == displayed
     assert sum(item.count for item in removed(build.store).values()) == 0
 
 
@@ -69,7 +69,7 @@ def test_only_evaluations_that_stopped_and_are_not_needed_go(build: Builder) -> 
     home = build.corpus("home", OLD, "book")
     other = build.corpus("other", OLD, "book")
     gone = build.evaluation(home, OLD, done=False, chunk=OLD)
-    kept = {
+    retained = {
         build.evaluation(home, OLD, done=True, chunk=OLD),
         build.evaluation(home, NEW, done=False, chunk=None),
         build.evaluation(home, OLD, done=False, chunk=NEW),  # it goes on
@@ -81,27 +81,27 @@ def test_only_evaluations_that_stopped_and_are_not_needed_go(build: Builder) -> 
     build.selection(home, selected)
     build.job("measure", "running", OLD, {"corpus": "other"})
     assert removed(build.store)["unfinished evaluations"].count == 1
-    assert ids(build.store, Evaluation) == kept
-    assert gone not in kept
+    assert ids(build.store, Evaluation) == retained
+    assert gone not in retained
 
 
 def test_a_similarity_that_stopped_goes_unless_a_discovery_has_it(build: Builder) -> None:
     selection = build.selection(build.corpus("home", OLD, "book"), None)
     build.similarity(selection, OLD, done=False, stripe=OLD)
-    kept = {
+    retained = {
         build.similarity(selection, OLD, done=True, stripe=OLD),
         build.similarity(selection, OLD, done=False, stripe=NEW),
         used := build.similarity(selection, OLD, done=False, stripe=OLD),
     }
     cluster = build.annotated_cluster(used, None)
     assert removed(build.store)["unfinished similarities"].count == 1
-    assert ids(build.store, Similarity) == kept
+    assert ids(build.store, Similarity) == retained
     assert ids(build.store, Cluster) == {cluster}
     assert ids(build.store, Selection) == {selection}
 
 
 def test_open_and_young_jobs_stay(build: Builder) -> None:
-    kept = {
+    retained = {
         build.job("measure", "queued", OLD, {"corpus": "home"}),
         build.job("measure", "running", OLD, {"corpus": "home"}),
         build.job("measure", "finished", NEW, {"corpus": "home"}),
@@ -110,7 +110,7 @@ def test_open_and_young_jobs_stay(build: Builder) -> None:
     build.job("measure", "finished", OLD, {"corpus": "home"})
     build.job("paste", "failed", OLD, {"corpus": "home"})
     assert removed(build.store)["ended jobs"].count == 2
-    assert ids(build.store, Job) == kept
+    assert ids(build.store, Job) == retained
 
 
 def test_a_pasted_text_goes_with_all_that_was_computed_for_it(build: Builder) -> None:
@@ -256,13 +256,13 @@ def test_whatever_refers_to_whatever_nothing_that_is_referred_to_goes(
         store = in_memory(Path(folder))
         clusters = construct(Builder(store), graph)
         assert dangling(store) == []
-        kept = (Selection, Discovery, Clustering, Cluster, Suite, Model, Checkpoint)
-        before = {table: ids(store, table) for table in kept}
+        retained = (Selection, Discovery, Clustering, Cluster, Suite, Model, Checkpoint)
+        before = {table: ids(store, table) for table in retained}
         similarities = finished(store, Similarity)
         jobs = ids(store, Job)
         removed(store)
         assert dangling(store) == []
-        assert {table: ids(store, table) for table in kept} == before
+        assert {table: ids(store, table) for table in retained} == before
         assert similarities <= ids(store, Similarity)
         assert ids(store, Job) <= jobs
         with store.session() as session:

@@ -95,7 +95,7 @@ def test_caches_that_nobody_opens_and_parts_that_were_given_up_go(
     ]
     outside = aged(tmp_path / "mine.npy", 90)
     (cache / "link.npy").symlink_to(outside)
-    kept = [
+    retained = [
         aged(cache / "losses-3.npy", 20),
         aged(cache / "losses-4.npyabc.part", 0.5),
         aged(tmp_path / "tmp" / "quanta-paste-y" / "paste.jsonl", 0),
@@ -107,7 +107,7 @@ def test_caches_that_nobody_opens_and_parts_that_were_given_up_go(
     assert (done["unused caches"].count, done["unused caches"].n_bytes) == (1, 100)
     assert done["parts of files"].count == 3
     assert not any(path.exists() for path in gone)
-    assert all(path.exists() for path in kept)
+    assert all(path.exists() for path in retained)
 
 
 def test_unused_space_is_told_and_given_back(store: Store) -> None:
@@ -130,10 +130,10 @@ def test_the_command_shows_first_and_removes_with_yes(store: Store) -> None:
     build = Builder(store)
     build.evaluation(build.corpus("home", OLD, "book"), OLD, done=False, chunk=OLD)
     folder = store.settings.data_dir
-    shown = quanta(folder, "prune", "--days", "30")
-    assert shown.returncode == 0, shown.stderr
-    assert "unfinished evaluations: 1 (3 rows, 16 bytes)" in shown.stdout
-    assert "nothing is removed without --yes" in shown.stdout
+    displayed = quanta(folder, "prune", "--days", "30")
+    assert displayed.returncode == 0, displayed.stderr
+    assert "unfinished evaluations: 1 (3 rows, 16 bytes)" in displayed.stdout
+    assert "nothing is removed without --yes" in displayed.stdout
     assert len(ids(store, Evaluation)) == 1
     done = json.loads(quanta(folder, "prune", "--yes", "--vacuum", "--json").stdout)
     assert (done["removed"], done["rows"], done["bytes"]) == (True, 3, 16)

@@ -48,9 +48,9 @@ def add_suite(config: Settings, name: str) -> None:
 def suites(config: Settings) -> list[str]:
     store = open_store(config)
     with store.session() as session:
-        found = list(session.scalars(select(Suite.name).order_by(Suite.name)))
+        result = list(session.scalars(select(Suite.name).order_by(Suite.name)))
     store.close()
-    return found
+    return result
 
 
 def add_jobs_file(config: Settings, value: int) -> None:
@@ -62,8 +62,8 @@ def add_jobs_file(config: Settings, value: int) -> None:
 
 def jobs_value(path: Path) -> int:
     with closing(sqlite3.connect(path)) as connection:
-        found: int = connection.execute("SELECT value FROM row").fetchone()[0]
-    return found
+        result: int = connection.execute("SELECT value FROM row").fetchone()[0]
+    return result
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def test_the_store_before_a_restore_can_be_opened(embedded: Settings, tmp_path: 
     jobs, store = (Path(name) for name in done.aside)
     assert jobs_value(jobs) == 2
     assert jobs_value(embedded.data_dir / JOBS) == 1
-    kept = Settings(database_url=f"sqlite:///{store}", data_dir=tmp_path / "elsewhere")
-    assert suites(kept) == ["before", "later"]
+    retained = Settings(database_url=f"sqlite:///{store}", data_dir=tmp_path / "elsewhere")
+    assert suites(retained) == ["before", "later"]
     assert not list(embedded.data_dir.glob(f"{restores.STAGING}*"))
 
 

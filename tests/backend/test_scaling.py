@@ -33,8 +33,8 @@ def names(store: Store) -> tuple[str, str]:
         return suite.name, corpus.name
 
 
-def detail(store: Store, **asked: object) -> ScalingDetail:
-    return scaling_detail(store, ScalingRequest(*names(store), **asked))  # type: ignore[arg-type]
+def detail(store: Store, **params: object) -> ScalingDetail:
+    return scaling_detail(store, ScalingRequest(*names(store), **params))  # type: ignore[arg-type]
 
 
 def losses_and_classes(
@@ -85,10 +85,10 @@ def test_induction_is_the_mean_over_what_the_definition_explains(mini_store: Sto
         documents = read_all(session, corpus)
     mask = np.concatenate([reference_induction_mask(document) for document in documents])
     losses, _ = losses_and_classes(mini_store, "N")
-    found = detail(mini_store).induction
-    assert found is not None
-    assert found.n_predictions == mask.sum() > 100
-    np.testing.assert_allclose(found.mean_nats, losses[mask].mean(axis=0), rtol=1e-13)
+    result = detail(mini_store).induction
+    assert result is not None
+    assert result.n_predictions == mask.sum() > 100
+    np.testing.assert_allclose(result.mean_nats, losses[mask].mean(axis=0), rtol=1e-13)
 
 
 def test_the_distribution_is_what_numpy_counts_and_its_mean_is_the_mean(mini_store: Store) -> None:
@@ -183,10 +183,10 @@ def test_step_zero_stands_apart(mini_store: Store) -> None:
 def test_curves_of_an_older_version_say_what_is_missing(writable_store: Store) -> None:
     with writable_store.begin() as session:
         for row in session.scalars(select(CurveSet)):
-            kept = dict(row.summary or {})
+            retained = dict(row.summary or {})
             for name in ("class_sums_nats", "class_counts", "induction"):
-                del kept[name]
-            row.summary = kept
+                del retained[name]
+            row.summary = retained
         for chunk in session.scalars(
             select(CurveChunk).where(CurveChunk.name.in_(tallies.TALLIES))
         ):

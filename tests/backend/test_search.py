@@ -175,19 +175,19 @@ def test_a_filter_selects_the_predictions_that_it_describes(
     assert indices(result) == np.flatnonzero(mask)[:200].tolist()
     shaped = search(mini_store, replace(STEP, filters=FILTERS[name], limit=200))
     curve = query_curve(preset_curve("step", stored.axis, 2), stored.axis, ("level",))
-    found = nearest_by_brute_force(stored.losses, curve, 200, mask)
-    assert indices(shaped) == found.indices.tolist()
+    results = nearest_by_brute_force(stored.losses, curve, 200, mask)
+    assert indices(shaped) == results.indices.tolist()
 
 
 def test_filters_together_with_text_and_all_pages(mini_store: Store, stored: Stored) -> None:
     both = replace(FILTERS["drop"], text=TextFilter(token_pattern="e"), classes=("polygenic",))
     pages = all_pages(mini_store, replace(STEP, filters=both, limit=50))
-    found = [match for page in pages for match in page.matches]
-    assert len(found) == pages[0].n_matching == len({match.index for match in found}) > 100
-    order = [(match.distance, match.index) for match in found]
+    result = [match for page in pages for match in page.matches]
+    assert len(result) == pages[0].n_matching == len({match.index for match in result}) > 100
+    order = [(match.distance, match.index) for match in result]
     assert order == sorted(order)
-    assert all("e" in match.answer.text for match in found)
-    assert all(match.curve_class == "polygenic" for match in found)
+    assert all("e" in match.answer.text for match in result)
+    assert all(match.curve_class == "polygenic" for match in result)
 
 
 def test_members_of_a_cluster(mini_store: Store) -> None:
@@ -218,7 +218,7 @@ def test_pages_by_score_are_one_stable_order(
 ) -> None:
     mask = expected_mask(stored, "classes")
     query = SearchRequest(filters=FILTERS["classes"], sort=sort, order=order, limit=200)
-    found = [i for page in all_pages(mini_store, query) for i in indices(page)]
+    matches = [i for page in all_pages(mini_store, query) for i in indices(page)]
     rows = np.flatnonzero(mask)
     if sort == "index":
         expected = rows if order == "asc" else rows[::-1]
@@ -226,7 +226,7 @@ def test_pages_by_score_are_one_stable_order(
         values = stored.score(SCORES[sort]).astype(np.float64)[rows]
         values = np.nan_to_num(values if order == "asc" else -values, nan=np.inf)
         expected = rows[np.lexsort((rows, values))]
-    assert found == expected.tolist()
+    assert matches == expected.tolist()
 
 
 def test_a_score_order_shows_distances_too(mini_store: Store, stored: Stored) -> None:
@@ -351,40 +351,40 @@ def test_the_same_on_both_databases(
     for invariances in ((), ("level", "scale", "shift")):
         curve = query_curve(preset_curve("smooth", stored.axis), stored.axis, invariances)
         query = SearchRequest(shape=Shape(preset="smooth"), invariances=invariances, limit=100)
-        found = search(any_store, query)
+        result = search(any_store, query)
         expected = nearest_by_brute_force(stored.losses, curve, 100)
-        assert indices(found) == expected.indices.tolist()
-        assert [match.distance for match in found.matches] == expected.distances.tolist()
+        assert indices(result) == expected.indices.tolist()
+        assert [match.distance for match in result.matches] == expected.distances.tolist()
     assert curve_map(any_store, SearchRequest()).n_predictions == len(stored.losses)
 
 
 def test_the_map_is_the_principal_components(mini_store: Store, stored: Stored) -> None:
-    found = curve_map(mini_store, SearchRequest(filters=FILTERS["classes"]))
-    assert found.index.tolist() == list(range(len(stored.losses)))  # all of them: few enough
+    result = curve_map(mini_store, SearchRequest(filters=FILTERS["classes"]))
+    assert result.index.tolist() == list(range(len(stored.losses)))  # all of them: few enough
     curves = stored.losses.astype(np.float64)
     centred = curves - curves.mean(axis=0)
-    places = np.stack([found.x, found.y], axis=1).astype(np.float64)
+    places = np.stack([result.x, result.y], axis=1).astype(np.float64)
     spread = np.linalg.eigvalsh(centred.T @ centred)[::-1]
     np.testing.assert_allclose(places.T @ places, np.diag(spread[:2]), rtol=1e-3, atol=1)
-    np.testing.assert_allclose(found.shares, spread[:2] / spread.sum(), rtol=1e-6)
-    np.testing.assert_array_equal(found.matching, expected_mask(stored, "classes"))
-    np.testing.assert_array_equal(found.curve_class, stored.score("curve_class"))
+    np.testing.assert_allclose(result.shares, spread[:2] / spread.sum(), rtol=1e-6)
+    np.testing.assert_array_equal(result.matching, expected_mask(stored, "classes"))
+    np.testing.assert_array_equal(result.curve_class, stored.score("curve_class"))
 
 
-def _corners(found: CurveMap) -> tuple[tuple[float, float], ...]:
-    low, high = np.quantile(found.x, [0.3, 0.6])
-    left, right = np.quantile(found.y, [0.2, 0.7])
+def _corners(result: CurveMap) -> tuple[tuple[float, float], ...]:
+    low, high = np.quantile(result.x, [0.3, 0.6])
+    left, right = np.quantile(result.y, [0.2, 0.7])
     return ((low, left), (high, left), (high, right), (low, right))
 
 
 def test_a_lasso_selects_the_points_inside(mini_store: Store) -> None:
-    found = curve_map(mini_store, SearchRequest())
-    corners = _corners(found)
+    results = curve_map(mini_store, SearchRequest())
+    corners = _corners(results)
     (low, left), (high, right) = corners[0], corners[2]
-    inside = (found.x > low) & (found.x < high) & (found.y > left) & (found.y < right)
+    inside = (results.x > low) & (results.x < high) & (results.y > left) & (results.y < right)
     result = search(mini_store, SearchRequest(filters=SearchFilters(lasso=corners), limit=200))
     edge = 1e-4  # the map is float32: points this near to a side may be on either side of it
-    sides = [found.x - low, found.x - high, found.y - left, found.y - right]
+    sides = [results.x - low, results.x - high, results.y - left, results.y - right]
     near = (np.abs(sides) < edge).any(axis=0)
     assert np.count_nonzero(inside) > 1000
     assert abs(result.n_matching - np.count_nonzero(inside)) <= np.count_nonzero(near) <= 10

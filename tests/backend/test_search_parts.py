@@ -57,21 +57,21 @@ def test_the_result_of_filters_serves_the_next_page(
     results = [TextMatches(np.ones(1, np.bool_), "cut off"), TextMatches(None)]
 
     def found(
-        _store: Any, _session: Any, corpus: Any, wanted: TextFilter, _s: float
+        _store: Any, _session: Any, corpus: Any, request: TextFilter, _s: float
     ) -> TextMatches:
-        calls.append(wanted)
+        calls.append(request)
         result = results[min(len(calls) - 1, 1)]
         mask = np.zeros(corpus.n_predictions, np.bool_)
         mask[: len(calls)] = True
         return replace(result, mask=mask)
 
     monkeypatch.setattr(search_filters, "text_mask", found)
-    wanted = SearchRequest(
+    request = SearchRequest(
         filters=SearchFilters(text=TextFilter(text="asked for in this test only"))
     )
-    first = search(mini_store, wanted)
+    first = search(mini_store, request)
     assert (first.truncated, first.n_matching) == ("cut off", 1)
-    repeated = [search(mini_store, replace(wanted, limit=limit)).n_matching for limit in (1, 2, 3)]
+    repeated = [search(mini_store, replace(request, limit=limit)).n_matching for limit in (1, 2, 3)]
     assert repeated == [2, 2, 2]  # what was cut off is calls anew, what was whole is not
     assert len(calls) == 2
 

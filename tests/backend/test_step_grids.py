@@ -35,9 +35,9 @@ def written(folder: Path, train: np.ndarray = TRAIN, test: np.ndarray = TEST) ->
 def test_the_command_prints_the_counts_of_phases(tmp_path: Path) -> None:
     train, test = written(tmp_path)
     words = ("import", "steps", str(train), str(test), "--budget", "10000")
-    found = json.loads(quanta(tmp_path / "data", *words, "--gap", "1000", "--json").stdout)
-    assert found["counts"] == {"C": 2, "G": 1, "M": 1, "X": 2, "test_only": 1}
-    assert found["phases"] == [["C", "G", "M"], ["X", "X", "C"]]
+    result = json.loads(quanta(tmp_path / "data", *words, "--gap", "1000", "--json").stdout)
+    assert result["counts"] == {"C": 2, "G": 1, "M": 1, "X": 2, "test_only": 1}
+    assert result["phases"] == [["C", "G", "M"], ["X", "X", "C"]]
     told = quanta(tmp_path / "data", *words, "--gap", "999").stdout
     assert "2 grokking (G)" in told
     assert "C G M" in told

@@ -71,27 +71,27 @@ def add(store: Store, folder: Path, prefix: tuple[int, ...], name: str = "texts"
     return add_corpus(store, spec, Silent())
 
 
-def found(store: Store, wanted: TextFilter, deadline_s: float = LONG) -> TextMatches:
+def found(store: Store, requested: TextFilter, deadline_s: float = LONG) -> TextMatches:
     with store.session() as session:
-        return text_mask(store, session, corpus_named(session, "texts"), wanted, deadline_s)
+        return text_mask(store, session, corpus_named(session, "texts"), requested, deadline_s)
 
 
-def mask_of(store: Store, wanted: TextFilter) -> list[bool]:
-    matches = found(store, wanted)
+def mask_of(store: Store, requested: TextFilter) -> list[bool]:
+    matches = found(store, requested)
     assert matches.truncated is None
     assert matches.mask is not None
     return [bool(value) for value in matches.mask]
 
 
-def last_characters(text: str, wanted: TextFilter) -> list[set[int]]:
+def last_characters(text: str, expected: TextFilter) -> list[set[int]]:
     """For each search asked for, the indexes of the characters that end a hit."""
     searches = []
-    if wanted.text is not None:
-        size = len(wanted.text)
+    if expected.text is not None:
+        size = len(expected.text)
         starts = range(len(text) - size + 1)
-        searches.append({at + size - 1 for at in starts if text[at : at + size] == wanted.text})
-    if wanted.regex is not None:
-        matches = re.finditer(wanted.regex, text)
+        searches.append({at + size - 1 for at in starts if text[at : at + size] == expected.text})
+    if expected.regex is not None:
+        matches = re.finditer(expected.regex, text)
         searches.append({m.end() - 1 for m in matches if m.end() > m.start()})
     return searches
 
@@ -106,7 +106,7 @@ def characters_of_tokens(pieces: list[bytes], text: str) -> list[set[int]]:
     return places
 
 
-def slow_mask(store: Store, wanted: TextFilter) -> list[bool]:
+def slow_mask(store: Store, request: TextFilter) -> list[bool]:
     """The definition, in a loop over every token of every document."""
     answer: list[bool] = []
     with store.session() as session:
@@ -117,25 +117,25 @@ def slow_mask(store: Store, wanted: TextFilter) -> list[bool]:
     for d, (text, source) in enumerate(zip(texts, SOURCES, strict=True)):
         ids = read.token_ids(d)
         pieces = [b""] * prefix + [words.bytes[i] for i in ids[prefix:]]
-        hits = last_characters(text, wanted)
+        hits = last_characters(text, request)
         characters = characters_of_tokens(pieces, text)
         for position in range(1, len(ids)):
-            shown = words.text(ids[position])
+            displayed = words.text(ids[position])
             answer.append(
                 all(characters[position] & hit for hit in hits)
-                and wanted.document in {None, d}
-                and (wanted.token is None or ids[position] == int(wanted.token[1:]))
+                and request.document in {None, d}
+                and (request.token is None or ids[position] == int(request.token[1:]))
                 and (
-                    wanted.token_pattern is None
-                    or re.search(wanted.token_pattern.replace("$", r"\Z"), shown) is not None
+                    request.token_pattern is None
+                    or re.search(request.token_pattern.replace("$", r"\Z"), displayed) is not None
                 )
-                and (wanted.source is None or is_of(source, wanted.source))
+                and (request.source is None or is_of(source, request.source))
             )
     return answer
 
 
-def is_of(source: str, wanted: str) -> bool:
-    return source.startswith(wanted[:-1]) if wanted.endswith("*") else source == wanted
+def is_of(source: str, expected: str) -> bool:
+    return source.startswith(expected[:-1]) if expected.endswith("*") else source == expected
 
 
 # Pieces in which RE2 and `re` mean the same.
@@ -234,12 +234,12 @@ BAD: dict[str, tuple[TextFilter, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("wanted", "field", "problem"), BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize(("requested", "field", "problem"), BAD.values(), ids=BAD.keys())
 def test_a_filter_that_cannot_be_used_is_named_with_a_remedy(
-    store_of: Store, wanted: TextFilter, field: str, problem: str
+    store_of: Store, requested: TextFilter, field: str, problem: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=problem) as caught:
-        found(store_of, wanted)
+        found(store_of, requested)
     assert caught.value.parameter == field
     assert caught.value.remedy
 
@@ -297,8 +297,8 @@ def test_no_time_at_all_finds_nothing_and_says_so(
     store_of: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_filters, "_tables", {})
-    for wanted in (TextFilter(regex="a"), TextFilter(token_pattern="zz+y")):
-        matches = found(store_of, wanted, deadline_s=0)
+    for requested in (TextFilter(regex="a"), TextFilter(token_pattern="zz+y")):
+        matches = found(store_of, requested, deadline_s=0)
         assert matches.mask is not None
         assert not matches.mask.any()
         assert "time limit of 0 s" in str(matches.truncated)
@@ -308,9 +308,9 @@ def test_no_time_at_all_finds_nothing_and_says_so(
 
 
 def test_filters_are_joined_by_and(store_of: Store) -> None:
-    one, two = TextFilter(text="the"), TextFilter(source="wiki/*")
-    both = mask_of(store_of, replace(one, source=two.source))
-    masks = mask_of(store_of, one), mask_of(store_of, two)
+    item, two = TextFilter(text="the"), TextFilter(source="wiki/*")
+    both = mask_of(store_of, replace(item, source=two.source))
+    masks = mask_of(store_of, item), mask_of(store_of, two)
     assert both == [a and b for a, b in zip(*masks, strict=True)]
     assert any(both)
 
@@ -327,9 +327,9 @@ def test_ten_million_answers_are_look_up_in_less_than_half_a_second() -> None:
 
 def test_the_same_on_both_databases(any_store: Store, tmp_path: Path) -> None:
     add(any_store, tmp_path, (0,))
-    wanted = TextFilter(regex="[a-z]e", source="wiki/*", token_pattern="e")
-    assert mask_of(any_store, wanted) == slow_mask(any_store, wanted)
-    assert any(mask_of(any_store, wanted))
+    expected = TextFilter(regex="[a-z]e", source="wiki/*", token_pattern="e")
+    assert mask_of(any_store, expected) == slow_mask(any_store, expected)
+    assert any(mask_of(any_store, expected))
     with pytest.raises(InvalidInputError, match="WIKI"):
         found(any_store, TextFilter(source="WIKI/*"))
 

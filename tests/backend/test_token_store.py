@@ -39,10 +39,12 @@ def test_a_token_is_recognized_by_its_digest_alone(any_store: Store) -> None:
     assert (held.name, held.scope) == ("ann", "run")
     with any_store.session() as session:
         row = session.scalars(select(AccessToken)).one()
-        kept = [str(value) for value in session.execute(text("SELECT * FROM access_token")).one()]
+        retained = [
+            str(value) for value in session.execute(text("SELECT * FROM access_token")).one()
+        ]
     assert row.digest == credentials.digest(made.text.encode())
     secret = made.text.rpartition("_")[2] if made.text.count("_") == 2 else made.text[16:]
-    assert not [value for value in kept if secret in value or made.text in value]
+    assert not [value for value in retained if secret in value or made.text in value]
 
 
 def test_tokens_are_random_and_never_alike(any_store: Store) -> None:
@@ -181,9 +183,9 @@ def test_the_commands_make_list_and_revoke(run: Run) -> None:
     assert (made["name"], made["scope"], made["state"]) == ("ann", "run", "live")
     listed = run("token", "list", "--json")
     assert made["token"] not in listed
-    (one,) = json.loads(listed)["tokens"]
-    assert one["expires_at"].endswith("Z")
-    assert one["last_used_at"] is None
+    (item,) = json.loads(listed)["tokens"]
+    assert item["expires_at"].endswith("Z")
+    assert item["last_used_at"] is None
     assert json.loads(run("token", "revoke", "ann", "--json"))["state"] == "revoked"
     assert "revoked" in run("token", "list")
     text = run("token", "create", "bob", "--scope", "admin")
@@ -232,8 +234,8 @@ def test_a_run_of_its_own_token_prints_a_link_and_keeps_a_token_that_is_set(
 
 
 @pytest.mark.parametrize(
-    ("host", "shown"),
+    ("host", "displayed"),
     [("", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("::1", "[::1]")],
 )
-def test_the_link_is_one_that_a_browser_can_open(host: str, shown: str) -> None:
-    assert serving.address(Settings(host=host, port=81)) == f"http://{shown}:81"
+def test_the_link_is_one_that_a_browser_can_open(host: str, displayed: str) -> None:
+    assert serving.address(Settings(host=host, port=81)) == f"http://{displayed}:81"

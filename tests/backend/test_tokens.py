@@ -112,14 +112,14 @@ def sentencepiece(pieces: Sequence[str]) -> Vocabulary:
 
 def test_sentencepiece_pieces_are_their_own_text() -> None:
     pieces = ["▁the", "é", "café", "Ċ", "Ġa", "漢", "<0xZZ>"]
-    shown = [t.shown for t in sentencepiece(pieces).tokens(range(1, len(pieces) + 1))]
-    assert shown == [" the", "é", "café", "Ċ", "Ġa", "漢", "<0xZZ>"]
+    displayed = [t.shown for t in sentencepiece(pieces).tokens(range(1, len(pieces) + 1))]
+    assert displayed == [" the", "é", "café", "Ċ", "Ġa", "漢", "<0xZZ>"]
 
 
 def test_sentencepiece_bytes_are_joined_to_characters() -> None:
     words = sentencepiece(["<0x0A>", *(f"<0x{b:02X}>" for b in "🜂".encode()), "x"])
-    shown = [t.shown for t in words.tokens([1, 2, 3, 4, 5, 6])]
-    assert shown == ["\n", "🜂", "", "", "", "x"]
+    displayed = [t.shown for t in words.tokens([1, 2, 3, 4, 5, 6])]
+    assert displayed == ["\n", "🜂", "", "", "", "x"]
 
 
 def test_text_of_a_byte_level_token_that_looks_like_a_byte_is_its_text() -> None:

@@ -89,10 +89,10 @@ def test_a_killed_training_resumes_and_the_suite_can_be_evaluated(
 
 def test_held_out_windows_never_occur_in_training(folder: Path, tmp_path: Path) -> None:
     recipe = read_recipe(recipe_file(tmp_path, folder))
-    kept = cleaning.drop_near_duplicates(
+    retained = cleaning.drop_near_duplicates(
         cleaning.clean_documents(list(iter_source_files(recipe.source[0], tmp_path))), 0.7
     )
-    parts = windows.split(kept, recipe.data)
+    parts = windows.split(retained, recipe.data)
     out = windows.held_out_windows(parts, recipe.data)
     training = "\n\n".join(document.text for document in parts.training)
     assert len(out) == 20
@@ -115,9 +115,9 @@ def test_a_window_met_in_training_is_left_out() -> None:
     )
     assert shares.tolist() == [1.0, 0.0]
     data = Data(vocabulary_size=400, context=32, held_out_windows=500)
-    found = windows.held_out_windows(windows.Split([copy], [long]), data)
-    assert found
-    assert not any("word1500\n" in window["text"] for window in found)
+    result = windows.held_out_windows(windows.Split([copy], [long]), data)
+    assert result
+    assert not any("word1500\n" in window["text"] for window in result)
 
 
 def test_near_duplicates_go_and_the_first_stays() -> None:
@@ -133,8 +133,8 @@ def test_near_duplicates_go_and_the_first_stays() -> None:
 def test_notices_and_frames_are_stripped() -> None:
     code = "# Copyright 2020 Someone\n# All rights reserved.\n\nimport os\n\nprint(os)\n"
     assert cleaning.strip_notice(code) == "import os\n\nprint(os)\n"
-    kept = "# How to use it\nimport os\n"
-    assert cleaning.strip_notice(kept) == kept
+    retained = "# How to use it\nimport os\n"
+    assert cleaning.strip_notice(retained) == retained
     page = "<!DOCTYPE html><head><title>x</title></head>\n<div>Home | Index</div>\n<p>{}</p>\n"
     html = source(format="html", category="markup")
     files = [
@@ -152,14 +152,14 @@ def test_every_training_window_begins_with_end_of_text_and_holds_the_text(
     recipe = read_recipe(recipe_file(tmp_path, folder))
     documents = cleaning.clean_documents(list(iter_source_files(recipe.source[0], tmp_path)))
     tokenizer = windows.train_tokenizer(documents, recipe.data)
-    found = windows.write_training_windows(documents, tokenizer, recipe.data, tmp_path / "w.npy")
-    assert (found[:, 0] == 0).all()
-    text = tokenizer.decode(found[:, 1:].ravel().tolist(), skip_special_tokens=False)
+    result = windows.write_training_windows(documents, tokenizer, recipe.data, tmp_path / "w.npy")
+    assert (result[:, 0] == 0).all()
+    text = tokenizer.decode(result[:, 1:].ravel().tolist(), skip_special_tokens=False)
     for document in documents[:20]:
         assert document.text[:200] in text or document.text[-200:] in text
-    assert np.array_equal(np.load(tmp_path / "w.npy"), found)
-    again = windows.train_tokenizer(documents, recipe.data)
-    assert Tokenizer.to_str(again) == Tokenizer.to_str(tokenizer)
+    assert np.array_equal(np.load(tmp_path / "w.npy"), result)
+    repeated = windows.train_tokenizer(documents, recipe.data)
+    assert Tokenizer.to_str(repeated) == Tokenizer.to_str(tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_packages_are_fetched_once_by_name_and_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = archive_of({"docs/a/b.txt": b"deep", "docs/c.txt": b"flat", "setup.py": b"no"})
-    wanted = source(
+    expected = source(
         kind="pypi",
         package="pkg",
         file="pkg-1.0.tar.gz",
@@ -252,10 +252,12 @@ def test_packages_are_fetched_once_by_name_and_checked(
     )
     with registry(archive) as url:
         monkeypatch.setattr(sources, "PYPI", f"{url}/simple")
-        found = list(iter_source_files(wanted, tmp_path))
-        wrong = wanted.model_copy(update={"sha256": "0" * 64})
+        result = list(iter_source_files(expected, tmp_path))
+        wrong = expected.model_copy(update={"sha256": "0" * 64})
         with pytest.raises(InvalidInputError, match="sha256"):
             list(iter_source_files(wrong, tmp_path / "other"))
         assert not list((tmp_path / "other").glob("*.tar.gz"))
-    assert [(f.path, f.text) for f in found] == [("pkg-1.0/docs/a/b.txt", "deep")]
-    assert [f.text for f in iter_source_files(wanted, tmp_path)] == ["deep"]  # without the registry
+    assert [(f.path, f.text) for f in result] == [("pkg-1.0/docs/a/b.txt", "deep")]
+    assert [f.text for f in iter_source_files(expected, tmp_path)] == [
+        "deep"
+    ]  # without the registry

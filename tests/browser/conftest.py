@@ -125,10 +125,10 @@ def _watch(visit: Visit) -> None:
 def visit(browser: Browser, server_url: str) -> Iterator[Visit]:
     """A fresh page on the ordinary store; fails the test if anything went wrong on it."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    one = Visit(context.new_page(), server_url)
-    _watch(one)
-    yield one
-    one.check()
+    item = Visit(context.new_page(), server_url)
+    _watch(item)
+    yield item
+    item.check()
     context.close()
 
 
@@ -136,8 +136,8 @@ def visit(browser: Browser, server_url: str) -> Iterator[Visit]:
 def hostile(browser: Browser, hostile_url: str) -> Iterator[Visit]:
     """A fresh page on a store whose documents hold markup."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    one = Visit(context.new_page(), hostile_url)
-    _watch(one)
-    yield one
-    one.check()
+    item = Visit(context.new_page(), hostile_url)
+    _watch(item)
+    yield item
+    item.check()
     context.close()

@@ -9,10 +9,10 @@ from tests.browser.conftest import Visit
 
 
 def indices_of(visit: Visit) -> list[int]:
-    found = visit.page.locator(".match").evaluate_all(
+    result = visit.page.locator(".match").evaluate_all(
         "rows => rows.map((row) => +row.dataset.index)"
     )
-    return [int(index) for index in found]
+    return [int(index) for index in result]
 
 
 def knots_of(visit: Visit) -> list[tuple[float, float]]:

@@ -32,12 +32,12 @@ def test_pages_have_no_serious_fault(visit: Visit, theme: str) -> None:
     visit.open(cluster)
     token = visit.page.locator(".context-head a").first.get_attribute("href")
     assert token is not None
-    found = []
+    matches = []
     for path in (*PAGES, cluster, cluster + "?colour=loss", document, token):
         visit.open(path + ("&" if "?" in path else "?") + f"theme={theme}")
         visit.wait_for_plots()
-        found += faults(visit)
-    assert found == []
+        matches += faults(visit)
+    assert matches == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -57,8 +57,8 @@ def test_searches_have_no_serious_fault(visit: Visit, question: str, theme: str)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_heats_have_no_serious_fault(visit: Visit, theme: str) -> None:
     document = first_document(visit)
-    found = []
-    for asked in ("measure=p_token", "measure=difference", "measure=p&log=1&lo=0.001"):
-        visit.open(f"{document}?{asked}&theme={theme}")
-        found += faults(visit)
-    assert found == []
+    matches = []
+    for params in ("measure=p_token", "measure=difference", "measure=p&log=1&lo=0.001"):
+        visit.open(f"{document}?{params}&theme={theme}")
+        matches += faults(visit)
+    assert matches == []

@@ -29,11 +29,11 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "displayed"),
     [(" the", "␠the"), ("\n", "⏎"), ("a\tb ", "a⇥b␠"), ("   ", "␠␠␠"), ("", "∅"), ("\x00", "␀")],
 )
-def test_invisible_characters_have_signs(text: str, shown: str) -> None:
-    assert visible(text) == shown
+def test_invisible_characters_have_signs(text: str, displayed: str) -> None:
+    assert visible(text) == displayed
 
 
 def test_long_labels_are_cut_before_they_are_escaped() -> None:

@@ -27,11 +27,11 @@ def guarded(mini_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def visit(browser: Browser, guarded: Server) -> Iterator[Visit]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    one = Visit(context.new_page(), guarded.url)
-    _watch(one)
-    yield one
-    one.faults[:] = [fault for fault in one.faults if "401" not in fault]  # asked for below
-    one.check()
+    item = Visit(context.new_page(), guarded.url)
+    _watch(item)
+    yield item
+    item.faults[:] = [fault for fault in item.faults if "401" not in fault]  # asked for below
+    item.check()
     context.close()
 
 

@@ -33,16 +33,16 @@ def test_only_the_two_largest_get_right_is_two_clicks_from_the_overview(visit: V
             link.click()
         clicks += 1
     assert clicks <= 5
-    shown = indices_of(visit)
+    displayed = indices_of(visit)
     more = page.locator("a[rel=next]")
     while more.count():  # further pages of the same answer
         with page.expect_navigation():
             more.click()
-        shown += indices_of(visit)
+        displayed += indices_of(visit)
     answer = answer_of(visit, "/api/v1/predictions?only_largest=2&limit=200")
-    assert shown
-    assert answer["n_matching"] == len(shown)
-    assert [match["index"] for match in answer["matches"]] == shown[:200]
+    assert displayed
+    assert answer["n_matching"] == len(displayed)
+    assert [match["index"] for match in answer["matches"]] == displayed[:200]
     largest = [match["loss_nats"][-2:] for match in answer["matches"]]
     assert all(loss < 0.6932 for pair in largest for loss in pair)
 
@@ -68,10 +68,10 @@ def test_a_curve_is_drawn_with_the_mouse_and_the_list_follows(visit: Visit) -> N
     distances = [match["distance"] for match in answer["matches"]]
     assert distances == sorted(distances)
 
-    shown = indices_of(visit)
+    displayed = indices_of(visit)
     page.reload()
     expect(page.locator(".knot")).to_have_count(len(knots))
-    assert indices_of(visit) == shown
+    assert indices_of(visit) == displayed
 
 
 @pytest.mark.parametrize("question", ["", "?preset=late", "?like=7"])
@@ -237,7 +237,7 @@ def test_numbers_keep_the_focus_while_they_are_changed(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "left"),
+    ("params", "left"),
     [
         ("sketch=20000:8,3000000:0.5&cls=polygenic", {"cls", "axis"}),
         ("preset=step&at=2&emergence_min=1000", {"preset", "axis"}),
@@ -246,10 +246,10 @@ def test_numbers_keep_the_focus_while_they_are_changed(visit: Visit) -> None:
     ],
 )
 def test_another_axis_leaves_behind_what_meant_nothing_there(
-    visit: Visit, asked: str, left: set[str]
+    visit: Visit, params: str, left: set[str]
 ) -> None:
     page = visit.page
-    open_search(visit, f"/predictions?{asked}")
+    open_search(visit, f"/predictions?{params}")
     if not page.locator("[name=axis]").is_visible():
         page.get_by_text("Axis and order").click()
     page.locator("[name=axis]").select_option("S")

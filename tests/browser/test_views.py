@@ -35,9 +35,9 @@ def first_document(visit: Visit) -> str:
     return path
 
 
-def open_heat(visit: Visit, asked: str = "") -> None:
+def open_heat(visit: Visit, params: str = "") -> None:
     """Open the first document's heat and wait until the page listens."""
-    visit.open(first_document(visit) + asked)
+    visit.open(first_document(visit) + params)
     expect(visit.page.locator("[data-heat][data-state=ready]")).to_be_attached()
 
 
@@ -171,16 +171,16 @@ def test_what_is_set_on_a_heat_goes_along(visit: Visit) -> None:
     with page.expect_navigation():
         page.locator(".presets a").nth(1).click()
     expect(page.locator("[data-heat][data-state=ready]")).to_be_attached()
-    shown = parse_qs(urlsplit(page.url).query)
-    assert {name: shown[name] for name in state} == state
-    target = shown["target"]
+    displayed = parse_qs(urlsplit(page.url).query)
+    assert {name: displayed[name] for name in state} == state
+    target = displayed["target"]
     page.keyboard.press("[")
     state["model"] = [page.locator("#model").input_value()]
     with page.expect_navigation():
         page.keyboard.press("j")
-    shown = parse_qs(urlsplit(page.url).query)
-    assert {name: shown[name] for name in state} == state
-    assert shown["target"] == target
+    displayed = parse_qs(urlsplit(page.url).query)
+    assert {name: displayed[name] for name in state} == state
+    assert displayed["target"] == target
     assert visit.path().endswith("/1")
     visit.faults[:] = [fault for fault in visit.faults if "409" not in fault]
 
@@ -213,13 +213,13 @@ def test_the_legend_says_whose_scale_it_is(visit: Visit) -> None:
     expect(page).to_have_url(re.compile("log=1"))
     about = page.locator(".document .t").nth(3)
     about.hover()
-    shown = page.locator("#tip").inner_text()
+    displayed = page.locator("#tip").inner_text()
     with page.expect_navigation():
         page.reload()
     expect(note).to_have_text("scale fitted to these values alone")
     page.mouse.move(0, 0)
     about.hover()
-    expect(page.locator("#tip")).to_have_text(shown)  # page and script write a value alike
+    expect(page.locator("#tip")).to_have_text(displayed)  # page and script write a value alike
     with page.expect_navigation():
         page.locator("[name=log]").uncheck()
     assert "log=" not in page.url
@@ -349,8 +349,8 @@ def test_a_split_character_is_shown_once_and_says_so(hostile: Visit) -> None:
     page = hostile.page
     hostile.open("/documents")
     paths = page.locator("[data-row]").evaluate_all("all => all.map((a) => a.pathname)")
-    found = next(path for path in paths if " part" in page.request.get(hostile.base + path).text())
-    hostile.open(found)
+    result = next(path for path in paths if " part" in page.request.get(hostile.base + path).text())
+    hostile.open(result)
     page.locator(".document .t.part").first.hover()
     expect(page.locator("#tip")).to_contain_text("one character shared by tokens")
     # Only a document that is cut inside its last character has a part without its neighbours.

@@ -35,9 +35,9 @@ def routes(mini_store: Store) -> list[Endpoint]:
 
 @pytest.fixture(scope="module")
 def mutations(routes: list[Endpoint]) -> list[Endpoint]:
-    found = [route for route in routes if route.method not in SAFE_METHODS]
-    assert len(found) >= 12
-    return found
+    matches = [route for route in routes if route.method not in SAFE_METHODS]
+    assert len(matches) >= 12
+    return matches
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +46,24 @@ def known(target: Target) -> dict[str, str]:
     corpus = json.loads(target.ask("GET", "/api/v1/corpora").body)["corpora"][0]["id"]
     clustering = json.loads(target.ask("GET", "/api/v1/clusterings").body)["clusterings"][0]
     listed = target.ask("GET", f"/api/v1/clusterings/{clustering['id']}/clusters")
-    asked = {"kind": "measure", "parameters": {"corpus": corpus, "document": 1, "target": "⏎"}}
-    job = target.ask("POST", JOBS, PROGRAM | target.bearer("run"), json.dumps(asked))
+    params = {"kind": "measure", "parameters": {"corpus": corpus, "document": 1, "target": "⏎"}}
+    job = target.ask("POST", JOBS, PROGRAM | target.bearer("run"), json.dumps(params))
     view = json.loads(target.ask("GET", f"/api/v1/clusterings/{clustering['id']}").body)
     cluster = str(json.loads(listed.body)["clusters"][0]["id"])
     suite = json.loads(target.ask("GET", "/api/v1/suites").body)["suites"][0]["id"]
-    one = str(clustering["id"])
+    item = str(clustering["id"])
     values = {
         "corpus": corpus,
         "suite": suite,
         "job": json.loads(job.body)["id"],
-        "a": one,
-        "b": one,
+        "a": item,
+        "b": item,
     }
     values |= {"cluster": cluster, "cluster_id": cluster, "file": "app.css"}
     run = json.loads(target.ask("GET", "/api/v1/experiments").body)["experiments"][0]
     values |= {"experiment": run["id"], "other": run["id"], "kind": run["kind"], "cell": "0"}
     values |= {"array": "representation", "run": "0" * 16}
-    values |= {"clustering": one, "clustering_id": one, "similarity": str(view["similarity_id"])}
+    values |= {"clustering": item, "clustering_id": item, "similarity": str(view["similarity_id"])}
     return values | {name: "0" for name in ("document", "index", "prediction")}
 
 

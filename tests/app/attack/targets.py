@@ -200,12 +200,12 @@ class Endpoint:
 
 def endpoints(app: FastAPI) -> list[Endpoint]:
     """Every method of every route, and the mounted folder."""
-    found = [
+    matches = [
         Endpoint(method, str(route.path))
         for route in iter_route_contexts(app.routes)
         for method in sorted(getattr(route, "methods", None) or ())
     ]
-    return [*found, Endpoint("GET", "/static/{file:path}")]
+    return [*matches, Endpoint("GET", "/static/{file:path}")]
 
 
 def body_of(route: Endpoint) -> tuple[str, str]:

@@ -286,8 +286,8 @@ def test_no_secret_is_in_any_log_or_metric(target: Target, session: dict[str, st
     assert "login_session" in written, "the talkative loggers were asked"
     assert len(target.secrets) >= 15
     for secret in filter(None, target.secrets):
-        for shown in (secret, quote(secret), secret[-20:]):
-            assert shown not in written
+        for displayed in (secret, quote(secret), secret[-20:]):
+            assert displayed not in written
 
 
 def test_after_all_of_it_the_server_is_as_small_as_before(target: Target, idle_bytes: int) -> None:

@@ -60,8 +60,8 @@ def random_logits(p: int) -> np.ndarray:
 
 
 def test_a_handwritten_clock_is_recognised() -> None:
-    found, measures = clock_history(SHAPE, written_clock()[None], TRAIN, np.array([0]))
-    assert found.key == found.planes == (KEY,)
+    result, measures = clock_history(SHAPE, written_clock()[None], TRAIN, np.array([0]))
+    assert result.key == result.planes == (KEY,)
     assert measures["explained"][0] > 0.98
     assert measures["logit_spectrum"][0, KEY - 1] == pytest.approx(measures["explained"][0])
     assert (
@@ -70,7 +70,7 @@ def test_a_handwritten_clock_is_recognised() -> None:
     assert measures["restricted_loss"][0] < 1e-3
     assert measures["excluded_loss"][0] > 1
     assert measures["fresh_accuracy"][0] == measures["mirrored_accuracy"][0] == 1
-    assert (found.neurons.frequency == KEY).all()
+    assert (result.neurons.frequency == KEY).all()
     assert measures["neuron_maps"].shape == (1, 12, P, P)
     circle = measures["circle"][0, 0]
     assert np.linalg.norm(circle, axis=1) == pytest.approx(1)
@@ -117,9 +117,9 @@ def test_restricted_and_excluded_loss_equal_plain_projections() -> None:
             stored[:, c] += projection
             excluded[:, c] -= projection
     answers = np.array([(a + b) % p for a in range(p) for b in range(p)])
-    found = progress_measures(logits, train, keys)
-    assert found.restricted_loss == pytest.approx(cross_entropy(stored, answers))
-    assert found.excluded_loss == pytest.approx(cross_entropy(excluded[train], answers[train]))
+    result = progress_measures(logits, train, keys)
+    assert result.restricted_loss == pytest.approx(cross_entropy(stored, answers))
+    assert result.excluded_loss == pytest.approx(cross_entropy(excluded[train], answers[train]))
 
 
 def test_the_spectrum_of_logits_equals_least_squares() -> None:
@@ -143,17 +143,17 @@ def test_the_spectrum_of_logits_equals_least_squares() -> None:
 def test_energies_of_logits_equal_the_discrete_fourier_transform() -> None:
     p = 7
     logits = random_logits(p)
-    found = logit_energy(logits)
+    result = logit_energy(logits)
     transformed = np.abs(np.fft.fft2(logits.reshape(p, p, p), axes=(0, 1))) ** 2 / p**2
     expected = transformed.sum(axis=2)
     expected[0, 0] = 0  # every answer's mean
-    blocks = fold_by_frequency(found)
+    blocks = fold_by_frequency(result)
     for k in range(1, 4):
         assert blocks[k, 0] == pytest.approx(expected[k, 0] + expected[-k, 0])
         assert blocks[k, k] == pytest.approx(expected[np.ix_([k, -k], [k, -k])].sum())
-    assert found.sum() == pytest.approx(expected.sum())
+    assert result.sum() == pytest.approx(expected.sum())
     slow = np.einsum("ia,jb,abc->ijc", *[fourier_basis(p)] * 2, logits.reshape(p, p, p))
-    assert found[2, 5] == pytest.approx((slow[2, 5] ** 2).sum())
+    assert result[2, 5] == pytest.approx((slow[2, 5] ** 2).sum())
 
 
 def test_gini_of_an_even_map_to_logits_is_zero() -> None:
@@ -192,9 +192,9 @@ def test_symmetric_memorisation_answers_mirrored_pairs_only() -> None:
     p = 5
     a, b = np.divmod(np.arange(p * p), p)
     train = np.flatnonzero((a < b) & (a + b < 6))
-    known = np.isin(np.arange(p * p), train) | np.isin(b * p + a, train)
+    existing = np.isin(np.arange(p * p), train) | np.isin(b * p + a, train)
     logits = np.zeros((p * p, p))
-    logits[np.arange(p * p), (a + b + ~known) % p] = 1  # all others are wrong
+    logits[np.arange(p * p), (a + b + ~existing) % p] = 1  # all others are wrong
     from compute.grokking.clock import _test_accuracies
 
     assert _test_accuracies(logits, train) == (1.0, 0.0)
@@ -214,8 +214,8 @@ def test_clock_phases_end_by_their_rules() -> None:
     steps = np.array([0, 10, 100, 200, 300, 400])
     excluded = np.array([4.0, 2.0, 0.5, 0.4, 3.0, 6.0])
     test_loss = np.array([4.0, 8.0, 9.0, 7.0, 4.0, 0.05])
-    found = clock_phases(steps, excluded, test_loss)
-    assert (found.memorised, found.formed, found.cleaned) == (200, 300, 400)
+    result = clock_phases(steps, excluded, test_loss)
+    assert (result.memorised, result.formed, result.cleaned) == (200, 300, 400)
     never = clock_phases(steps, excluded, np.arange(6) + 4.0)
     assert (never.memorised, never.formed, never.cleaned) == (None, None, None)
 
@@ -226,6 +226,6 @@ def test_top_neurons_take_turns_between_frequencies() -> None:
     noisy = [wave + rng.normal(size=wave.shape) * i / 10 for i, wave in enumerate(waves)]
     network = network_activations(SHAPE, written_clock())
     changed = replace(network, hidden=np.stack(noisy, axis=2), W_L=network.W_L[:4])
-    found = find_clock(changed, 2)
-    assert {int(found.neurons.frequency[n]) for n in found.top_neurons} == {2, 5}
-    assert 0 in found.top_neurons
+    result = find_clock(changed, 2)
+    assert {int(result.neurons.frequency[n]) for n in result.top_neurons} == {2, 5}
+    assert 0 in result.top_neurons
