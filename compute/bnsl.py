@@ -85,12 +85,8 @@ class BrokenFit:
 class BrokenBand:
     """Percentile interval of refits to resampled residuals of ln y.
 
-    Attributes:
-        low: lower end for y at each evaluation point.
-        high: upper end.
-        parameters: interval of each parameter by name, such as "c0" or "d1".
-        n_bootstrap: number of refits.
-        level: nominal coverage of the interval.
+    `low` and `high` are its ends for y at each evaluation point; `parameters` has the interval of
+    each parameter by name, such as "c0" or "d1". `level` is the nominal coverage.
     """
 
     low: Float[np.ndarray, " eval_points"]
@@ -172,8 +168,7 @@ def bootstrap_broken_law(
     """Refit a law to y with resampled residuals of ln y, with the law as the start.
 
     Args:
-        x: points of the fit.
-        y: values of the fit.
+        x, y: points of the fit.
         law: fit to x and y.
         at: x > 0 at which to evaluate the interval of y.
         n_bootstrap: number of refits, at least 1.

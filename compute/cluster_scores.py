@@ -1,13 +1,18 @@
 """Scores of clusters: coherence, centrality, answer entropy, two-token patterns, neighbours.
 
-Members are the clustered predictions. Labels start at 0; results have one entry per label up to the
-largest, with NaN (-1 for indices, 0 for counts) for a label without members.
+Matrices are symmetric over the members, which are the clustered predictions; labels are their
+clusters, from 0. Results have one entry per label up to the largest, with NaN (-1 for indices, 0
+for counts) for a label without members. Wrong shapes and negative labels raise ValueError.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+
+Matrix = Float[np.ndarray, "members members"]
+Members = Int[np.ndarray, " members"]
+_PerCluster = Float[np.ndarray, " clusters"]
 
 
 @dataclass(frozen=True)
@@ -44,44 +49,24 @@ class ClusterNeighbours:
     mean_cosines: Float[np.ndarray, "clusters neighbours"]
 
 
-def coherence(
-    affinity: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
-) -> Float[np.ndarray, " clusters"]:
+def coherence(affinity: Matrix, labels: Members) -> _PerCluster:
     """Return mean affinity within each cluster minus mean affinity to all other members.
 
-    Args:
-        affinity: symmetric; the diagonal is ignored.
-        labels: cluster of each member.
-
-    Returns:
-        Differences of means; NaN for singletons and without other members.
-
-    Raises:
-        ValueError: shapes disagree or a label is negative.
+    The diagonal is ignored; singletons, and clusters of all members, have NaN.
     """
     _check_labels(labels, affinity)
     sizes = np.bincount(labels)
     within, total = _within_and_total(affinity, labels)
     inside = _ratio(within, sizes * (sizes - 1))
     outside = _ratio(total - within, sizes * (len(labels) - sizes))
-    difference: Float[np.ndarray, " clusters"] = inside - outside
+    difference: _PerCluster = inside - outside
     return difference
 
 
-def mean_cosines(
-    cosine: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
-) -> tuple[float, float]:
+def mean_cosines(cosine: Matrix, labels: Members) -> tuple[float, float]:
     """Return the mean cosine of pairs in the same cluster, and of pairs in different clusters.
 
-    Args:
-        cosine: symmetric; the diagonal is ignored.
-        labels: cluster of each member.
-
-    Returns:
-        Means within and between; NaN without such a pair.
-
-    Raises:
-        ValueError: shapes disagree or a label is negative.
+    The diagonal is ignored; a mean without such a pair is NaN.
     """
     _check_labels(labels, cosine)
     sizes = np.bincount(labels)
@@ -95,21 +80,8 @@ def mean_cosines(
     )
 
 
-def answer_entropy(
-    answers: Int[np.ndarray, " members"], labels: Int[np.ndarray, " members"]
-) -> Float[np.ndarray, " clusters"]:
-    """Return the entropy in nats of the answer tokens of each cluster.
-
-    Args:
-        answers: id of the predicted token.
-        labels: cluster of each member.
-
-    Returns:
-        0 if all members share one answer; NaN for a label without members.
-
-    Raises:
-        ValueError: shapes disagree or a label is negative.
-    """
+def answer_entropy(answers: Members, labels: Members) -> _PerCluster:
+    """Return the entropy in nats of the answer tokens (ids) of each cluster."""
     _check_labels(labels, answers)
     sizes = np.bincount(labels)
     pairs, counts = np.unique(np.stack([labels, answers]), axis=1, return_counts=True)
@@ -118,22 +90,10 @@ def answer_entropy(
     return np.where(sizes > 0, entropy, np.nan)
 
 
-def order_by_centrality(
-    cosine: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
-) -> Int[np.ndarray, " members"]:
+def order_by_centrality(cosine: Matrix, labels: Members) -> Members:
     """Order members by cluster, then by decreasing centrality, ties by index.
 
     Centrality is the mean cosine to the other members of the same cluster.
-
-    Args:
-        cosine: symmetric; the diagonal is ignored.
-        labels: cluster of each member.
-
-    Returns:
-        A permutation of the members.
-
-    Raises:
-        ValueError: shapes disagree or a label is negative.
     """
     _check_labels(labels, cosine)
     order = np.argsort(labels, kind="stable")
@@ -145,16 +105,10 @@ def order_by_centrality(
     return order
 
 
-def order_by_leading_eigenvector(
-    cosine: Float[np.ndarray, "members members"],
-) -> Int[np.ndarray, " members"]:
+def order_by_leading_eigenvector(cosine: Matrix) -> Members:
     """Order members by the leading eigenvector of the centred matrix, so that similar ones adjoin.
 
-    Args:
-        cosine: symmetric.
-
-    Returns:
-        A permutation of the members, deterministic, ties by index.
+    The order is deterministic, with ties by index.
     """
     centred = cosine - cosine.mean(axis=0) - cosine.mean(axis=1)[:, None] + cosine.mean()
     vector = np.linalg.eigh(centred.astype(np.float64))[1][:, -1]
@@ -164,24 +118,11 @@ def order_by_leading_eigenvector(
 
 
 def best_two_token_pattern(
-    last_tokens: Int[np.ndarray, " members"],
-    answers: Int[np.ndarray, " members"],
-    labels: Int[np.ndarray, " members"],
+    last_tokens: Members, answers: Members, labels: Members
 ) -> tuple[TwoTokenPattern, ...]:
     """Return the pattern (last context token, answer) of largest F1 of each cluster.
 
     Ties go to the pattern with more members of the cluster, then to the smallest ids.
-
-    Args:
-        last_tokens: id of the token before the answer.
-        answers: id of the predicted token.
-        labels: cluster of each member.
-
-    Returns:
-        One pattern per label.
-
-    Raises:
-        ValueError: shapes disagree or a label is negative.
     """
     _check_labels(labels, answers)
     _check_labels(labels, last_tokens)
@@ -204,18 +145,8 @@ def best_two_token_pattern(
     return tuple(best)
 
 
-def cluster_neighbours(
-    cosine: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"], k: int
-) -> ClusterNeighbours:
+def cluster_neighbours(cosine: Matrix, labels: Members, k: int) -> ClusterNeighbours:
     """Return the k nearest other clusters by mean cosine between members, ties by label.
-
-    Args:
-        cosine: symmetric.
-        labels: cluster of each member.
-        k: number of neighbours, >= 1.
-
-    Returns:
-        Labels and mean cosines, with k columns.
 
     Raises:
         ValueError: shapes disagree, a label is negative or k < 1.
@@ -238,9 +169,7 @@ def cluster_neighbours(
     return ClusterNeighbours(np.where(np.isnan(values), -1, indices), values)
 
 
-def _within_and_total(
-    matrix: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
-) -> tuple[Float[np.ndarray, " clusters"], Float[np.ndarray, " clusters"]]:
+def _within_and_total(matrix: Matrix, labels: Members) -> tuple[_PerCluster, _PerCluster]:
     """Return sums of off-diagonal entries per cluster: within the cluster, and to all members."""
     by_cluster = _sum_columns(matrix, labels)
     members = np.arange(len(labels))
@@ -250,9 +179,7 @@ def _within_and_total(
     return np.bincount(labels, weights=within), np.bincount(labels, weights=total)
 
 
-def _sum_columns(
-    matrix: Float[np.ndarray, "members members"], labels: Int[np.ndarray, " members"]
-) -> Float[np.ndarray, "members clusters"]:
+def _sum_columns(matrix: Matrix, labels: Members) -> Float[np.ndarray, "members clusters"]:
     """Return the sum of each row over the columns of each cluster, in float64."""
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels)

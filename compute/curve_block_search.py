@@ -48,9 +48,6 @@ def nearest_in_blocks(
         mask: rows that may match; all by default.
         after: (distance, index) of the last result of the page before; results start behind it.
         n_threads: default one per core, at most 8.
-
-    Returns:
-        At most `limit` curves in order of (distance, index).
     """
     selected = np.empty(0, np.uint8) if mask is None else np.ascontiguousarray(mask).view(np.uint8)
     bits = blocks.view(np.uint16)

@@ -1,10 +1,9 @@
 """Features and classes of scaling curves: monogenic, polygenic, learned, inverse, u-shaped, …
 
 A curve is one prediction's loss (nats) against model size or training step, linear between points
-on the logarithm of that axis. Drop, sharpness, emergence and class do not change when points are
-added on that line. Published rules: arXiv:2303.13506, section 5 (monogenic, polygenic), and the
-search for monogenic tokens in its code (banded rule). Rows are predictions, columns are points of
-the axis in ascending order.
+on the logarithm of that axis; points added on that line change no drop, sharpness, emergence or
+class. Published rules: arXiv:2303.13506, section 5 (monogenic, polygenic), and its code (banded).
+Rows are predictions, columns are points of the axis in ascending order.
 """
 
 from dataclasses import dataclass, fields
@@ -31,6 +30,9 @@ BLOCK_PREDICTIONS = 16_384  # with seven points, intermediate columns stay in th
 BLOCK_VALUES = 1 << 20  # losses per block: bounds memory when the axis is long
 # Nats: a drop of exactly 2, or 0, must count as one despite the rounding of logarithms.
 ROUNDING = 1e-9
+_Curves = Float[np.ndarray, "predictions points"]
+_Column = Float[np.ndarray, " predictions"]
+_Indexes = Int[np.ndarray, " predictions"]
 
 
 def class_name(code: int) -> str:
@@ -113,15 +115,15 @@ class CurveScores:
         curve_class: index into `CURVE_CLASSES`; 255 where undefined.
     """
 
-    total_drop: Float[np.ndarray, " predictions"]
-    sharpness: Float[np.ndarray, " predictions"]
-    emergence: Float[np.ndarray, " predictions"]
+    total_drop: _Column
+    sharpness: _Column
+    emergence: _Column
     emergence_censored: Int8[np.ndarray, " predictions"]
-    final_loss: Float[np.ndarray, " predictions"]
-    monotonicity: Float[np.ndarray, " predictions"]
-    largest_rise: Float[np.ndarray, " predictions"]
-    slope: Float[np.ndarray, " predictions"]
-    r_squared: Float[np.ndarray, " predictions"]
+    final_loss: _Column
+    monotonicity: _Column
+    largest_rise: _Column
+    slope: _Column
+    r_squared: _Column
     published_monogenic: Int16[np.ndarray, " predictions"]
     published_banded: Int16[np.ndarray, " predictions"]
     published_polygenic: Bool[np.ndarray, " predictions"]
@@ -129,7 +131,7 @@ class CurveScores:
 
 
 def curve_scores(
-    losses: Float[np.ndarray, "predictions points"],
+    losses: _Curves,
     axis: Float[np.ndarray, " points"] | Int[np.ndarray, " points"],
     thresholds: CurveThresholds = DEFAULT_THRESHOLDS,
 ) -> CurveScores:
@@ -142,19 +144,9 @@ def curve_scores(
     `inverse_rise`; u-shaped or hump, an interior extreme at least `interior_excess` beyond both
     ends, the larger excess deciding; else irregular.
 
-    Args:
-        losses: nats; any float dtype.
-        axis: model size or training step of each column; > 0 and strictly increasing.
-        thresholds: limits of the rules.
-
-    Returns:
-        Float64 features, flags and classes, one entry per prediction.
-
     Raises:
         ValueError: the shapes disagree, there are fewer than 3 points, or the axis is not positive
             and strictly increasing.
-
-    Source: class rules of this project; published rules arXiv:2303.13506, section 5.
     """
     points = _validate_axis(losses, axis)
     rows = max(1, min(BLOCK_PREDICTIONS, BLOCK_VALUES // len(points)))
@@ -171,8 +163,7 @@ def curve_scores(
 
 
 def _validate_axis(
-    losses: Float[np.ndarray, "predictions points"],
-    axis: Float[np.ndarray, " ..."] | Int[np.ndarray, " ..."],
+    losses: _Curves, axis: Float[np.ndarray, " ..."] | Int[np.ndarray, " ..."]
 ) -> Float[np.ndarray, " points"]:
     """Return the axis in float64; raise a ValueError that names an invalid value."""
     values = np.asarray(axis, dtype=np.float64)
@@ -201,9 +192,7 @@ def _validate_axis(
 
 
 def _block_scores(
-    losses: Float[np.ndarray, "predictions points"],
-    axis: Float[np.ndarray, " points"],
-    limits: CurveThresholds,
+    losses: _Curves, axis: Float[np.ndarray, " points"], limits: CurveThresholds
 ) -> CurveScores:
     """Score one block; rows that are not finite are computed as zeros, then masked."""
     from compute.isotonic import decreasing_features  # imports numba, slow to load
@@ -241,9 +230,7 @@ def _block_scores(
     )
 
 
-def _line(
-    losses: Float[np.ndarray, "predictions points"], ln_axis: Float[np.ndarray, " points"]
-) -> tuple[Float[np.ndarray, " predictions"], Float[np.ndarray, " predictions"]]:
+def _line(losses: _Curves, ln_axis: Float[np.ndarray, " points"]) -> tuple[_Column, _Column]:
     """Return the least-squares slope on the ln axis, and R²."""
     x = ln_axis - ln_axis.mean()
     y = losses - losses.mean(axis=1, keepdims=True)
@@ -255,7 +242,7 @@ def _line(
     return slope, np.minimum(r_squared, 1)
 
 
-def _spearman(losses: Float[np.ndarray, "predictions points"]) -> Float[np.ndarray, " predictions"]:
+def _spearman(losses: _Curves) -> _Column:
     """Return the Spearman correlation of each row with the axis; 0 for a constant row."""
     n_points = losses.shape[1]
     position = np.arange(n_points)
@@ -267,26 +254,20 @@ def _spearman(losses: Float[np.ndarray, "predictions points"]) -> Float[np.ndarr
     return result
 
 
-def _largest_rise(
-    losses: Float[np.ndarray, "predictions points"],
-) -> Float[np.ndarray, " predictions"]:
+def _largest_rise(losses: _Curves) -> _Column:
     """Return the largest rise above the least earlier loss; 0 without a rise."""
     rises = losses - accumulate_rows(np.minimum, losses)
-    largest: Float[np.ndarray, " predictions"] = rises.max(axis=1)
+    largest: _Column = rises.max(axis=1)
     return largest
 
 
-def _fall_index(
-    losses: Float[np.ndarray, "predictions points"], limits: CurveThresholds
-) -> Int[np.ndarray, " predictions"]:
+def _fall_index(losses: _Curves, limits: CurveThresholds) -> _Indexes:
     """Return the j of the published monogenic rule: losses[:j] high, losses[j:] low; else -1."""
     min_before, max_after = _plateau_edges(losses)[1:3]
     return _split_index((min_before > limits.published_high) & (max_after < limits.published_low))
 
 
-def _band_index(
-    losses: Float[np.ndarray, "predictions points"], limits: CurveThresholds
-) -> Int[np.ndarray, " predictions"]:
+def _band_index(losses: _Curves, limits: CurveThresholds) -> _Indexes:
     """Return the j of the banded rule; else -1.
 
     Lower edges are furthest apart if the upper band starts at the least loss before j and the lower
@@ -301,9 +282,7 @@ def _band_index(
     )
 
 
-def _plateau_edges(
-    losses: Float[np.ndarray, "predictions points"],
-) -> tuple[Float[np.ndarray, "predictions splits"], ...]:
+def _plateau_edges(losses: _Curves) -> tuple[Float[np.ndarray, "predictions splits"], ...]:
     """Return max and min of [:, :j], then max and min of [:, j:], for j = 1, 2, …"""
     backwards = losses[:, ::-1]
     return (
@@ -314,7 +293,7 @@ def _plateau_edges(
     )
 
 
-def _split_index(holds: Bool[np.ndarray, "predictions splits"]) -> Int[np.ndarray, " predictions"]:
+def _split_index(holds: Bool[np.ndarray, "predictions splits"]) -> _Indexes:
     """Return 1 + the number of the true column, else -1; at most one split of a curve is true."""
     index = np.full(len(holds), -1)
     for j, column in enumerate(holds.T, 1):
@@ -323,11 +302,8 @@ def _split_index(holds: Bool[np.ndarray, "predictions splits"]) -> Int[np.ndarra
 
 
 def _classes(
-    losses: Float[np.ndarray, "predictions points"],
-    drop: Float[np.ndarray, " predictions"],
-    sharpness: Float[np.ndarray, " predictions"],
-    limits: CurveThresholds,
-) -> Int[np.ndarray, " predictions"]:
+    losses: _Curves, drop: _Column, sharpness: _Column, limits: CurveThresholds
+) -> _Indexes:
     """Return the index of the first rule that holds, in the order of `CURVE_CLASSES`."""
     highest, lowest = losses.max(axis=1), losses.min(axis=1)
     first, last = losses[:, 0], losses[:, -1]

@@ -208,14 +208,9 @@ def _mark_similar(values, weights, means, floor, least, margin, total, best, hit
 def _mark_candidates(block, shifted, weights, buffers, kind, flat_std, largest, bound):
     """Mark the curves of a block with a distance of possibly at most `bound`; count them.
 
-    Args:
-        block: bits of losses, (points, BLOCK).
-        shifted: the query at every shift, times the weights if SCALED, float32 (shifts, points).
-        weights: float32.
-        buffers: of `_make_buffers`; the last one receives the marks.
-        kind, flat_std: see `nearest_of_blocks`.
-        largest: largest absolute value of the query.
-        bound: distance.
+    `block` has bits of losses, (points, BLOCK); `shifted` the query at every shift, times the
+    weights if SCALED, float32 (shifts, points). The last of `buffers` receives the marks. `largest`
+    is the largest absolute value of the query.
     """
     values, means, total, best, hits = buffers
     unit = _UNIT * (len(weights) + 8)

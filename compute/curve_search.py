@@ -31,6 +31,9 @@ INVARIANCES: tuple[str, ...] = ("level", "scale", "shift")
 FLAT_STD_NATS = 0.05
 MAX_SHIFT = 16
 BLOCK_ROWS = 65_536
+Curve = Float[np.ndarray, " points"]
+Curves = Float[np.ndarray, "rows points"]
+_Distances = Float[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ class QueryCurve:
         is_scaled: whether curves are centred and divided by their standard deviation.
     """
 
-    curve: Float[np.ndarray, " points"]
+    curve: Curve
     shifted: Float[np.ndarray, "shifts points"]
     shifts: Int[np.ndarray, " shifts"]
-    weights: Float[np.ndarray, " points"]
+    weights: Curve
     is_levelled: bool
     is_scaled: bool
 
@@ -70,11 +73,8 @@ class NearestCurves:
     shifts: Int[np.ndarray, " matches"]
 
 
-def log_axis_weights(axis: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
+def log_axis_weights(axis: Curve) -> Curve:
     """Weight of each point on the log axis (trapezoid rule); sums to 1.
-
-    Args:
-        axis: at least 2 sizes or steps, > 0 and strictly increasing.
 
     Raises:
         ValueError: the axis is too short, not positive or not increasing.
@@ -85,15 +85,11 @@ def log_axis_weights(axis: Float[np.ndarray, " points"]) -> Float[np.ndarray, " 
     weights = np.zeros(len(axis))
     weights[:-1] += steps / 2
     weights[1:] += steps / 2
-    shares: Float[np.ndarray, " points"] = weights / weights.sum()
+    shares: Curve = weights / weights.sum()
     return shares
 
 
-def query_curve(
-    curve: Float[np.ndarray, " points"],
-    axis: Float[np.ndarray, " points"],
-    invariances: Collection[str] = (),
-) -> QueryCurve:
+def query_curve(curve: Curve, axis: Curve, invariances: Collection[str] = ()) -> QueryCurve:
     """Normalize a curve for a search.
 
     Args:
@@ -133,12 +129,7 @@ def _shifts(n_points: int) -> Int[np.ndarray, " shifts"]:
     return np.array([0, *(s for pair in pairs for s in pair)], dtype=np.int64)
 
 
-def _normalized(
-    curves: Float[np.ndarray, "rows points"],
-    weights: Float[np.ndarray, " points"],
-    is_levelled: bool,
-    is_scaled: bool,
-) -> Float[np.ndarray, "rows points"]:
+def _normalized(curves: Curves, weights: Curve, is_levelled: bool, is_scaled: bool) -> Curves:
     """Return curves centred and scaled as needed, in float64; NaN where they have no shape."""
     values = curves.astype(np.float64)
     if not is_levelled:
@@ -152,9 +143,7 @@ def _normalized(
     return values
 
 
-def _weighted_sum(
-    values: Float[np.ndarray, "rows points"], weights: Float[np.ndarray, " points"]
-) -> Float[np.ndarray, " rows"]:
+def _weighted_sum(values: Curves, weights: Curve) -> _Distances:
     total = np.zeros(len(values))
     for point, weight in enumerate(weights):
         total += weight * values[:, point]
@@ -162,16 +151,11 @@ def _weighted_sum(
 
 
 def shape_distances(
-    curves: Float[np.ndarray, "rows points"], query: QueryCurve
-) -> tuple[Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
-    """Return the distance of every curve to the query, and the best shift.
+    curves: Curves, query: QueryCurve
+) -> tuple[_Distances, Int[np.ndarray, " rows"]]:
+    """Return the distance of every curve to the query, and the best shift in points.
 
-    Args:
-        curves: losses in nats, any float dtype.
-        query: curve to compare with.
-
-    Returns:
-        Float64 distances, infinite where a curve is not comparable, and shifts in points.
+    Distances are infinite where a curve is not comparable.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         normalized = _normalized(curves, query.weights, query.is_levelled, query.is_scaled)
@@ -187,13 +171,13 @@ def shape_distances(
 
 
 def nearest_by_brute_force(
-    curves: Float[np.ndarray, "rows points"],
+    curves: Curves,
     query: QueryCurve,
     limit: int,
     mask: Bool[np.ndarray, " rows"] | None = None,
     after: tuple[float, int] | None = None,
 ) -> NearestCurves:
-    """Return the nearest curves by comparing all; the reference for faster searches.
+    """Return the nearest curves, by a full scan; the reference for faster searches.
 
     Args:
         curves: losses in nats, any float dtype.
@@ -201,9 +185,6 @@ def nearest_by_brute_force(
         limit: maximum number of results.
         mask: rows that may match; all by default.
         after: (distance, index) of the last result of the page before; results start behind it.
-
-    Returns:
-        At most `limit` curves in order of (distance, index).
     """
     nearest = merge_nearest([], limit)
     for first in range(0, len(curves), BLOCK_ROWS):
@@ -221,9 +202,7 @@ def nearest_by_brute_force(
 
 
 def _follows(
-    distances: Float[np.ndarray, " rows"],
-    indices: Int[np.ndarray, " rows"],
-    after: tuple[float, int],
+    distances: _Distances, indices: Int[np.ndarray, " rows"], after: tuple[float, int]
 ) -> Bool[np.ndarray, " rows"]:
     is_tie = (distances == after[0]) & (indices > after[1])
     follows: Bool[np.ndarray, " rows"] = (distances > after[0]) | is_tie

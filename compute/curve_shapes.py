@@ -15,6 +15,7 @@ LOW_NATS = 0.1
 FALL_SHARE = 0.3
 MIN_KNOTS = 2
 MAX_KNOTS = 16
+Curve = Float[np.ndarray, " points"]
 PRESETS: tuple[str, ...] = ("step", "smooth", "inverse", "u", "hump", "late", "early", "flat")
 PRESET_FORMULAS = {
     "step": "6 nats at every point before point j (counted from 1; default: the middle point), 0.1 "
@@ -29,18 +30,14 @@ PRESET_FORMULAS = {
 }
 
 
-def sketched_curve(
-    knots: Sequence[tuple[float, float]], axis: Float[np.ndarray, " points"]
-) -> Float[np.ndarray, " points"]:
+def sketched_curve(knots: Sequence[tuple[float, float]], axis: Curve) -> Curve:
     """Return a sketched curve at the points of an axis.
 
-    Args:
-        knots: 2 to 16 pairs (axis value, loss in nats) in any order; axis values > 0, all
-            different.
-        axis: sizes or steps, > 0.
+    The curve is linear between knots on the log axis, and constant beyond the outer ones.
 
-    Returns:
-        Loss in nats: linear between knots on the log axis, constant beyond the outer ones.
+    Args:
+        knots: 2 to 16 pairs (axis value > 0, loss in nats) in any order, axis values all different.
+        axis: sizes or steps, > 0.
 
     Raises:
         ValueError: too few or too many knots, or knots with no position on a log axis.
@@ -52,25 +49,17 @@ def sketched_curve(
         raise ValueError("a knot is not finite or has an axis value <= 0; move or drop it")
     if (np.diff(ordered[:, 0]) <= 0).any():
         raise ValueError("two knots have the same axis value; drop one")
-    curve: Float[np.ndarray, " points"] = np.interp(
-        np.log(axis), np.log(ordered[:, 0]), ordered[:, 1]
-    )
+    curve: Curve = np.interp(np.log(axis), np.log(ordered[:, 0]), ordered[:, 1])
     return curve
 
 
-def preset_curve(
-    name: str, axis: Float[np.ndarray, " points"], at: int | None = None
-) -> Float[np.ndarray, " points"]:
+def preset_curve(name: str, axis: Curve, at: int | None = None) -> Curve:
     """Return a preset curve at the points of an axis, between `HIGH_NATS` and `LOW_NATS`.
 
     Args:
         name: one of `PRESETS`; `PRESET_FORMULAS` defines each.
         axis: sizes or steps, > 0 and increasing, at least 2.
-        at: of "step" only: number of the first low point, from 1 (low everywhere); default the
-            middle point.
-
-    Returns:
-        Loss in nats.
+        at: first low point of "step", from 1 (low everywhere); default the middle point.
 
     Raises:
         ValueError: an unknown name, or a step outside the axis.
@@ -94,5 +83,5 @@ def preset_curve(
             "early": np.maximum(1 - position / FALL_SHARE, 0),
             "flat": np.full(n_points, 0.5),
         }[name]
-    curve: Float[np.ndarray, " points"] = LOW_NATS + (HIGH_NATS - LOW_NATS) * height
+    curve: Curve = LOW_NATS + (HIGH_NATS - LOW_NATS) * height
     return curve

@@ -19,13 +19,10 @@ SUBNORMAL_SCALE = np.float32(2.0**24)
 def round_to_float16(
     values: Float[np.ndarray, "rows columns"],
 ) -> tuple[Float16[np.ndarray, "rows columns"], Float32[np.ndarray, "rows columns"]]:
-    """Round to the nearest float16, ties to even.
+    """Return the nearest float16 values, ties to even, and the same values as float32.
 
     Args:
         values: float32, C order, 0 <= values < 65504; -0.0 counts as 0.
-
-    Returns:
-        The float16 values, and the same values as float32.
     """
     assert values.dtype == np.float32, values.dtype
     float16 = np.empty(values.shape, np.float16)

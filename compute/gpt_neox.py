@@ -22,7 +22,9 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
-Body = Callable[[Int[Tensor, "rows positions"]], Float[Tensor, "rows positions hidden"]]
+_Hidden = Float[Tensor, "rows positions hidden"]
+_Stream = Float[Tensor, "positions hidden"]
+Body = Callable[[Int[Tensor, "rows positions"]], _Hidden]
 
 # Scores of 64 queries and activations of 128 rows fit the L2 cache of a core.
 QUERY_BLOCK, MLP_ROWS = 64, 128
@@ -69,7 +71,7 @@ class _Plan:
         wide: intermediate activations of a block of MLP rows.
     """
 
-    normed: Float[Tensor, "positions hidden"]
+    normed: _Stream
     with_one: Float[Tensor, "positions hidden_and_one"]
     projected: Float[Tensor, "positions three_hidden"]
     rotated: Complex[Tensor, "rows twice_heads length pairs"]
@@ -77,7 +79,7 @@ class _Plan:
     heads: Float[Tensor, "rows thrice_heads length head_size"]
     out: Float[Tensor, "rows heads length head_size"]
     blocks: list[_Block]
-    attended: Float[Tensor, "positions hidden"]
+    attended: _Stream
     wide: Float[Tensor, "some_positions intermediate"]
 
 
@@ -128,9 +130,7 @@ class NeoXBody:
         )
 
     @torch.inference_mode()
-    def __call__(
-        self, inputs: Int[Tensor, "rows positions"]
-    ) -> Float[Tensor, "rows positions hidden"]:
+    def __call__(self, inputs: Int[Tensor, "rows positions"]) -> _Hidden:
         """Return the hidden states of every position of `inputs`."""
         plan = self._plan(*inputs.shape)
         stream = self._embedding(inputs.flatten())
@@ -142,9 +142,7 @@ class NeoXBody:
         hidden: Tensor = self._final_norm(stream)
         return hidden.view(*inputs.shape, self._hidden)
 
-    def _add_attention(
-        self, stream: Float[Tensor, "positions hidden"], layer: _Layer, plan: _Plan
-    ) -> None:
+    def _add_attention(self, stream: _Stream, layer: _Layer, plan: _Plan) -> None:
         torch.mm(plan.with_one, layer.query_key_value, out=plan.projected)
         plan.rotated.mul_(plan.rotations)
         if not plan.blocks:
@@ -159,9 +157,7 @@ class NeoXBody:
             block.out.copy_(torch.bmm(block.scores, block.values))
         stream.addmm_(plan.attended, layer.attention_out)
 
-    def _add_mlp(
-        self, stream: Float[Tensor, "positions hidden"], layer: _Layer, plan: _Plan
-    ) -> None:
+    def _add_mlp(self, stream: _Stream, layer: _Layer, plan: _Plan) -> None:
         for start in range(0, len(stream), MLP_ROWS):
             rows = slice(start, start + MLP_ROWS)
             wide = plan.wide[: len(stream[rows])]
@@ -256,7 +252,7 @@ def make_body(model: Any) -> Body:
     architectures or devices, replaced modules, weights that overflow).
     """
 
-    def model_body(inputs: Int[Tensor, "rows positions"]) -> Float[Tensor, "rows positions hidden"]:
+    def model_body(inputs: Int[Tensor, "rows positions"]) -> _Hidden:
         hidden: Tensor = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
         return hidden
 

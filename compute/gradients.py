@@ -184,8 +184,7 @@ def prediction_gradients(
 
 
 def prediction_contexts(
-    documents: Sequence[Tokens],
-    predictions: Int[np.ndarray, " predictions"],
+    documents: Sequence[Tokens], predictions: Int[np.ndarray, " predictions"]
 ) -> tuple[list[Tokens], list[int]]:
     """Return (contexts, target ids) of predictions numbered over `documents`."""
     counts = prediction_counts(documents)

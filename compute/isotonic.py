@@ -18,6 +18,8 @@ from jaxtyping import Float
 
 from compute.jit import jit
 
+_Feature = Float[np.ndarray, " predictions"]
+
 
 @jit
 @no_type_check
@@ -209,12 +211,7 @@ def decreasing_features(
     curves: Float[np.ndarray, "predictions points"],
     positions: Float[np.ndarray, " points"],
     window: float,
-) -> tuple[
-    Float[np.ndarray, " predictions"],
-    Float[np.ndarray, " predictions"],
-    Float[np.ndarray, " predictions"],
-    Float[np.ndarray, " predictions"],
-]:
+) -> tuple[_Feature, _Feature, _Feature, _Feature]:
     """Return features of the fit of every curve.
 
     Args:
@@ -227,13 +224,6 @@ def decreasing_features(
         first position where it is at most the mean of first and last value.
     """
     first, last, steepest, half = (np.empty(len(curves)) for _ in range(4))
-    _write_features(
-        np.ascontiguousarray(curves, np.float64),
-        np.asarray(positions, np.float64),
-        float(window),
-        first,
-        last,
-        steepest,
-        half,
-    )
+    values, places = np.ascontiguousarray(curves, np.float64), np.asarray(positions, np.float64)
+    _write_features(values, places, float(window), first, last, steepest, half)
     return first, last, steepest, half

@@ -121,12 +121,8 @@ def batch_losses(
 ) -> Float[Tensor, "rows positions"]:
     """Return the loss in nats of each target, given the inputs up to its column.
 
-    Args:
-        model: a causal language model in evaluation mode.
-        inputs: token ids.
-        targets: the next token of each input.
-        logits_bytes: bound on the float32 logits in memory at a time.
-        body: computes the input of the output embedding; None uses the model's own logits.
+    `body` computes the input of the output embedding; None uses the model's own logits.
+    `logits_bytes` bounds the float32 logits in memory at a time.
     """
     if body is None:
         logits = model(input_ids=inputs, use_cache=False).logits
@@ -164,10 +160,7 @@ def document_batches(
 
 
 def document_losses(
-    model: Any,
-    documents: Sequence[Tokens],
-    *,
-    sizes: BatchSizes | None = None,
+    model: Any, documents: Sequence[Tokens], *, sizes: BatchSizes | None = None
 ) -> Float[np.ndarray, " predictions"]:
     """Return the losses of all predictions of `documents`, in document order.
 

@@ -56,13 +56,7 @@ def block_measures(
     actual: Int[Tensor, " positions"],
     target: int | None = None,
 ) -> Float[Tensor, "measures positions"]:
-    """Return loss, rank and entropy at each position, and the target loss if there is a target.
-
-    Args:
-        logits: before the softmax.
-        actual: actual tokens.
-        target: token id for the target loss.
-    """
+    """Return loss, rank and entropy at each position, and the loss of token `target` if given."""
     parts = torch.split(logits, max(16, _CACHED_BYTES // (4 * logits.shape[1])))
     scratch = torch.empty(parts[0].shape, dtype=torch.float32, device=logits.device)
     tokens = torch.split(actual, len(parts[0]))

@@ -20,6 +20,11 @@ FloorRule = Literal["zero", "free"]
 Resample = tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]
 Values = Float[np.ndarray, " points"] | Int[np.ndarray, " points"]
 Weights = Float[np.ndarray, " units"] | Int[np.ndarray, " units"]
+Resamples = Float[np.ndarray, "resamples points"]
+Seed = int | np.random.Generator
+_Points = Float[np.ndarray, " points"]
+_ByUnit = Float[np.ndarray, "units points"]
+_Vector = Float[np.ndarray, " 3"]  # ln amplitude, exponent, floor
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,12 @@ def fit_power_law(
     y: Values,
     *,
     floor: FloorRule = "zero",
-    y_by_unit: Float[np.ndarray, "units points"] | None = None,
+    y_by_unit: _ByUnit | None = None,
     weights: Weights | None = None,
-    y_resamples: Float[np.ndarray, "resamples points"] | None = None,
+    y_resamples: Resamples | None = None,
     n_bootstrap: int = 1000,
     level: float = 0.95,
-    seed: int | np.random.Generator = 0,
+    seed: Seed = 0,
 ) -> PowerLawFit:
     """Fit a power law by least squares in log-log space and bootstrap its exponent.
 
@@ -116,12 +121,8 @@ def fit_power_law(
 
 
 def resampled_means(
-    y_by_unit: Float[np.ndarray, "units points"],
-    weights: Weights | None = None,
-    *,
-    n_bootstrap: int = 1000,
-    seed: int | np.random.Generator = 0,
-) -> Float[np.ndarray, "resamples points"]:
+    y_by_unit: _ByUnit, weights: Weights | None = None, *, n_bootstrap: int = 1000, seed: Seed = 0
+) -> Resamples:
     """Return weighted means over units drawn with replacement; skip means that are not > 0.
 
     Raises:
@@ -137,9 +138,9 @@ def resampled_laws(
     y: Values,
     *,
     floor: FloorRule = "zero",
-    y_resamples: Float[np.ndarray, "resamples points"] | None = None,
+    y_resamples: Resamples | None = None,
     n_bootstrap: int = 1000,
-    seed: int | np.random.Generator = 0,
+    seed: Seed = 0,
 ) -> Float[np.ndarray, "resamples 3"]:
     """Return (exponent, amplitude, floor) of a fit to every resample.
 
@@ -188,21 +189,15 @@ def choose_floor(x: Values, y: Values) -> FloorRule:
     return "free" if scores[1] < scores[0] else "zero"
 
 
-def ln_power_law(
-    x: Values, exponent: float, amplitude: float, floor: float
-) -> Float[np.ndarray, " points"]:
+def ln_power_law(x: Values, exponent: float, amplitude: float, floor: float) -> _Points:
     """Return ln(floor + amplitude·x^-exponent) at x > 0, without overflow of the power."""
     ln_x = np.log(np.asarray(x, dtype=np.float64))
     with np.errstate(divide="ignore"):  # ln(floor) = -inf for a floor of 0
-        values: Float[np.ndarray, " points"] = np.logaddexp(
-            np.log(floor), np.log(amplitude) - exponent * ln_x
-        )
+        values: _Points = np.logaddexp(np.log(floor), np.log(amplitude) - exponent * ln_x)
     return values
 
 
-def positive_points(
-    x: Values, y: Values
-) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+def positive_points(x: Values, y: Values) -> tuple[_Points, _Points]:
     """Return x and y in float64.
 
     Raises:
@@ -222,9 +217,7 @@ def positive_points(
     return xs, ys
 
 
-def _validate_points(
-    x: Values, y: Values
-) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+def _validate_points(x: Values, y: Values) -> tuple[_Points, _Points]:
     xs, ys = positive_points(x, y)
     if len(xs) < MIN_POINTS:
         raise ValueError(f"{len(xs)} points, want at least {MIN_POINTS}; widen the window")
@@ -234,7 +227,7 @@ def _validate_points(
 
 
 def _validate_weights(
-    y_by_unit: Float[np.ndarray, "units points"], weights: Weights | None, n_points: int
+    y_by_unit: _ByUnit, weights: Weights | None, n_points: int
 ) -> Float[np.ndarray, " units"]:
     if y_by_unit.ndim != 2 or y_by_unit.shape[1] != n_points or not len(y_by_unit):
         raise ValueError(f"y_by_unit has shape {y_by_unit.shape}, want (units, {n_points} points)")
@@ -251,9 +244,7 @@ def _validate_weights(
     return unit_weights
 
 
-def _line(
-    ln_x: Float[np.ndarray, " points"], ln_y: Float[np.ndarray, " points"]
-) -> tuple[float, float, float]:
+def _line(ln_x: _Points, ln_y: _Points) -> tuple[float, float, float]:
     """Return slope, intercept and R² of the least-squares line."""
     x, y = ln_x - ln_x.mean(), ln_y - ln_y.mean()
     slope = float(x @ y / (x @ x))
@@ -262,9 +253,7 @@ def _line(
     return slope, float(ln_y.mean() - slope * ln_x.mean()), min(r_squared, 1.0)
 
 
-def _law(
-    x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"], floor: FloorRule
-) -> _Law:
+def _law(x: _Points, y: _Points, floor: FloorRule) -> _Law:
     ln_x, ln_y = np.log(x), np.log(y)
     slope, intercept, r_squared = _line(ln_x, ln_y)
     straight = _Law(-slope, float(np.exp(intercept)), 0.0, r_squared)
@@ -280,23 +269,19 @@ def _law(
     return _Law(exponent, amplitude, limit, 1 - squares / spread)
 
 
-def _free_floor(
-    ln_x: Float[np.ndarray, " points"], ln_y: Float[np.ndarray, " points"]
-) -> tuple[Float[np.ndarray, " 3"], float]:
+def _free_floor(ln_x: _Points, ln_y: _Points) -> tuple[_Vector, float]:
     """Fit (ln amplitude, exponent, floor) for centred ln x; return them and the sum of squares.
 
     The start is the best of a grid of floors, each with the line through ln(y - floor).
     """
     y = np.exp(ln_y)
 
-    def residuals(parameters: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " points"]:
+    def residuals(parameters: _Vector) -> _Points:
         ln_amplitude, exponent, floor = parameters
-        differences: Float[np.ndarray, " points"] = (
-            np.log(floor + np.exp(ln_amplitude - exponent * ln_x)) - ln_y
-        )
+        differences: _Points = np.log(floor + np.exp(ln_amplitude - exponent * ln_x)) - ln_y
         return differences
 
-    def jacobian(parameters: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "points 3"]:
+    def jacobian(parameters: _Vector) -> Float[np.ndarray, "points 3"]:
         ln_amplitude, exponent, floor = parameters
         power = np.exp(ln_amplitude - exponent * ln_x)
         columns = np.stack([power, -power * ln_x, np.ones_like(power)], axis=1)
@@ -316,10 +301,7 @@ def _free_floor(
 
 
 def _point_resamples(
-    x: Float[np.ndarray, " points"],
-    y: Float[np.ndarray, " points"],
-    n_bootstrap: int,
-    generator: np.random.Generator,
+    x: _Points, y: _Points, n_bootstrap: int, generator: np.random.Generator
 ) -> Iterator[Resample]:
     """Yield points drawn with replacement; skip resamples of fewer than 3 distinct points."""
     for draw in generator.integers(len(x), size=(n_bootstrap, len(x))):
@@ -328,11 +310,11 @@ def _point_resamples(
 
 
 def _unit_means(
-    y_by_unit: Float[np.ndarray, "units points"],
+    y_by_unit: _ByUnit,
     weights: Float[np.ndarray, " units"],
     n_bootstrap: int,
     generator: np.random.Generator,
-) -> Iterator[Float[np.ndarray, " points"]]:
+) -> Iterator[_Points]:
     """Yield weighted means of units drawn with replacement; skip means that are not positive."""
     n_units = len(y_by_unit)
     for _ in range(n_bootstrap):

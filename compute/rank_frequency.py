@@ -18,6 +18,7 @@ FALLBACK_LEAST_SIZE = 5
 MIN_RANKS = 3
 
 Sizes = Int[np.ndarray, " clusters"] | Sequence[int]
+_Envelope = Float[np.ndarray, " ranks"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class RankFrequency:
     """
 
     sizes: dict[int, Int[np.ndarray, " _"]]
-    envelope: Float[np.ndarray, " ranks"]
+    envelope: _Envelope
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,7 @@ class SlopeFit:
 def rank_frequency(sizes_by_n_clusters: Mapping[int, Sizes]) -> RankFrequency:
     """Return sizes by rank for each number of clusters, and their envelope.
 
-    Args:
-        sizes_by_n_clusters: cluster sizes in any order; empty clusters are skipped.
-
-    Returns:
-        Sorted sizes, keys ascending, and the envelope.
+    Sizes may be in any order; empty clusters are skipped.
 
     Raises:
         ValueError: no cluster has members, or a size is negative.
@@ -72,16 +69,8 @@ def rank_frequency(sizes_by_n_clusters: Mapping[int, Sizes]) -> RankFrequency:
     )
 
 
-def rank_frequency_envelope(
-    sizes_by_n_clusters: Mapping[int, Sizes],
-) -> Float[np.ndarray, " ranks"]:
-    """Return the largest size at each rank over all numbers of clusters.
-
-    Args:
-        sizes_by_n_clusters: cluster sizes in any order; empty clusters are skipped.
-
-    Returns:
-        Non-increasing sizes up to the last rank; entry 0 is rank 1.
+def rank_frequency_envelope(sizes_by_n_clusters: Mapping[int, Sizes]) -> _Envelope:
+    """Return the largest size at each rank over all numbers of clusters; entry 0 is rank 1.
 
     Raises:
         ValueError: no cluster has members, or a size is negative.
@@ -95,9 +84,7 @@ def rank_frequency_envelope(
     return envelope
 
 
-def envelope_slope(
-    envelope: Float[np.ndarray, " ranks"], window: tuple[int, int] | None = None
-) -> SlopeFit:
+def envelope_slope(envelope: _Envelope, window: tuple[int, int] | None = None) -> SlopeFit:
     """Fit the log-log slope of the envelope.
 
     The default window is ranks 101 to 1000 if the envelope reaches rank 1000, comparable to the
@@ -131,20 +118,11 @@ def envelope_slope(
 
 
 def theory_slope(alpha_n: float) -> float:
-    """Return the slope -(1 + alpha_n) of the theory.
-
-    Args:
-        alpha_n: exponent of the mean loss in the number of parameters, loss ∝ N^-alpha_n.
-
-    Returns:
-        The slope of ln size on ln rank; -1.083 for the published 0.083.
-
-    Source: arXiv:2303.13506, section 2.
-    """
+    """Return the slope of ln size on ln rank if loss ∝ N^-alpha_n (arXiv:2303.13506, section 2)."""
     return -(1 + alpha_n)
 
 
-def _default_window(envelope: Float[np.ndarray, " ranks"]) -> tuple[int, int]:
+def _default_window(envelope: _Envelope) -> tuple[int, int]:
     if len(envelope) >= PUBLISHED_WINDOW[1]:
         return PUBLISHED_WINDOW
     return FALLBACK_FIRST_RANK, int(np.count_nonzero(envelope >= FALLBACK_LEAST_SIZE))

@@ -7,20 +7,13 @@ times faster.
 import numpy as np
 from jaxtyping import Float
 
+Rows = Float[np.ndarray, "predictions points"]
+
 MAX_PAIRED_POINTS = 24  # of more points, sorting rows is faster than comparing all column pairs
 
 
-def average_ranks(
-    values: Float[np.ndarray, "predictions points"],
-) -> Float[np.ndarray, "predictions points"]:
-    """Return ranks from 0 within each row; ties share their mean rank.
-
-    Args:
-        values: finite.
-
-    Returns:
-        Float64 ranks of the same shape.
-    """
+def average_ranks(values: Rows) -> Rows:
+    """Return ranks from 0 within each row of finite values, in float64; ties share their mean."""
     if values.shape[1] <= MAX_PAIRED_POINTS:
         return _paired_ranks(values)
     order = np.argsort(values, axis=1, kind="stable")
@@ -38,9 +31,7 @@ def average_ranks(
     return ranks
 
 
-def _paired_ranks(
-    values: Float[np.ndarray, "predictions points"],
-) -> Float[np.ndarray, "predictions points"]:
+def _paired_ranks(values: Rows) -> Rows:
     """Return the same by comparing all pairs of columns: faster for many short rows."""
     doubled = np.zeros((values.shape[1], len(values)), dtype=np.int8)
     for i, low in enumerate(values.T):
@@ -52,18 +43,8 @@ def _paired_ranks(
     return (doubled / 2).T
 
 
-def accumulate_rows(
-    extreme: np.ufunc, values: Float[np.ndarray, "predictions points"]
-) -> Float[np.ndarray, "predictions points"]:
-    """Return the running maximum or minimum of each row.
-
-    Args:
-        extreme: np.maximum or np.minimum.
-        values: at least one column.
-
-    Returns:
-        The same as `extreme.accumulate(values, axis=1)`.
-    """
+def accumulate_rows(extreme: np.ufunc, values: Rows) -> Rows:
+    """Return running extremes of each row, like `extreme.accumulate(values, axis=1)`."""
     result = np.empty_like(values)
     result[:, 0] = values[:, 0]
     for j in range(1, values.shape[1]):

@@ -19,6 +19,10 @@ BLOCK_ROWS = 512  # rows of temporaries in n x n operations
 COSINE_SLACK = 0.01  # rounding exceeds 1 by less, even in bfloat16
 SYMMETRY_TOLERANCE = 1e-8
 SWAPS_PER_CLUSTER = 3
+Matrix = Float[np.ndarray, "members members"]
+_Block = Float[np.ndarray, "rows members"]
+_Centres = Int[np.ndarray, " clusters"]
+_Labels = Int[np.ndarray, " members"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,8 @@ class SpectralEmbedding:
 class Clustering:
     """A k-means clustering; label 0 is the largest cluster, so label + 1 is its rank.
 
-    Attributes:
-        labels: cluster of each member; clusters of equal size are ordered by their first member.
-        inertia: sum of squared distances to the centres, of the best start.
-        n_clusters: number of clusters.
-        n_init: number of starts.
-        seed: seed of the starts.
+    Clusters of equal size are ordered by their first member. `inertia` is the sum of squared
+    distances to the centres, of the best of `n_init` starts.
     """
 
     labels: Int32[np.ndarray, " members"]
@@ -53,22 +53,14 @@ class Clustering:
     seed: int
 
 
-def angular_affinity(
-    cosine: Float[np.ndarray, "members members"],
-) -> Float[np.ndarray, "members members"]:
+def angular_affinity(cosine: Matrix) -> Matrix:
     """Return the affinity 1 - arccos(cosine)/pi; allocates one float64 matrix.
 
-    Args:
-        cosine: cosines of gradients; averaged with its transpose, then clamped to [-1, 1], since
-            rounding may exceed it and arccos is NaN there.
-
-    Returns:
-        Symmetric float64 in [0, 1], 1 on the diagonal, 0.5 for orthogonal gradients.
+    The cosines are averaged with their transpose, then clamped to [-1, 1], since rounding may
+    exceed it and arccos is NaN there. The diagonal is 1.
 
     Raises:
         ValueError: not square, not finite, or outside [-1, 1] by more than rounding.
-
-    Source: arXiv:2303.13506, section 5.
     """
     _check_square(cosine, "cosine")
     affinity = np.empty(cosine.shape)
@@ -83,7 +75,7 @@ def angular_affinity(
 
 
 def spectral_embedding(
-    affinity: Float[np.ndarray, "members members"], n_components: int, device: str = "cpu"
+    affinity: Matrix, n_components: int, device: str = "cpu"
 ) -> SpectralEmbedding:
     """Embed members by the first eigenvectors of the normalised Laplacian, with a dense solver.
 
@@ -94,9 +86,6 @@ def spectral_embedding(
         affinity: symmetric, >= 0; the diagonal is ignored.
         n_components: number of eigenvectors, from 1 to members.
         device: "cpu" (LAPACK, only the required eigenvectors) or a torch device such as "cuda".
-
-    Returns:
-        Float64 eigenvalues and coordinates.
 
     Raises:
         ValueError: the affinity is not square, finite, non-negative and symmetric, or n_components
@@ -111,10 +100,7 @@ def spectral_embedding(
     if device == "cpu":
         # LAPACK is column-major: the transpose of a symmetric matrix avoids a copy.
         eigenvalues, vectors = scipy.linalg.eigh(
-            laplacian.T,
-            subset_by_index=[0, n_components - 1],
-            overwrite_a=True,
-            check_finite=False,
+            laplacian.T, subset_by_index=[0, n_components - 1], overwrite_a=True, check_finite=False
         )
     else:
         eigenvalues, vectors = _torch_eigenvectors(laplacian, n_components, device)
@@ -133,14 +119,7 @@ def cluster_embedding(
     one members x members distance matrix, so that 30 of them are several times faster than
     scikit-learn's own, with an inertia as good.
 
-    Args:
-        embedding: at least n_clusters components.
-        n_clusters: from 1 to the number of members.
-        n_init: number of starts; the least inertia wins.
-        seed: seed of the starts.
-
-    Returns:
-        Labels ordered by cluster size.
+    The start of least inertia wins; labels are ordered by cluster size.
 
     Raises:
         ValueError: n_clusters or n_init is out of range.
@@ -166,10 +145,8 @@ def cluster_embedding(
     return Clustering(labels, float(best.inertia_), n_clusters, n_init, seed)
 
 
-def _squared_distances(
-    points: Float[np.ndarray, "members components"],
-) -> Float[np.ndarray, "members members"]:
-    distances: Float[np.ndarray, "members members"] = points @ points.T
+def _squared_distances(points: Float[np.ndarray, "members components"]) -> Matrix:
+    distances: Matrix = points @ points.T
     norms = distances.diagonal().copy()
     distances *= -2
     distances += norms
@@ -180,8 +157,8 @@ def _squared_distances(
 
 
 def _kmeans_plus_plus(
-    distances: Float[np.ndarray, "members members"], n_clusters: int, generator: np.random.Generator
-) -> Int[np.ndarray, " clusters"]:
+    distances: Matrix, n_clusters: int, generator: np.random.Generator
+) -> _Centres:
     """Choose centres by greedy k-means++ as in scikit-learn, from precomputed distances."""
     n_trials = 2 + int(log(n_clusters))
     centres = np.empty(n_clusters, dtype=np.int64)
@@ -196,9 +173,7 @@ def _kmeans_plus_plus(
     return centres
 
 
-def _improved_start(
-    distances: Float[np.ndarray, "members members"], n_clusters: int, generator: np.random.Generator
-) -> Int[np.ndarray, " clusters"]:
+def _improved_start(distances: Matrix, n_clusters: int, generator: np.random.Generator) -> _Centres:
     """Choose centres by k-means++ and LocalSearch++ swaps (Lattanzi and Sohler, ICML 2019).
 
     A swap samples a member as in k-means++, which replaces the centre of least removal cost if that
@@ -225,18 +200,14 @@ def _improved_start(
 
 def _two_nearest(
     to_centre: Float[np.ndarray, "clusters members"],
-) -> tuple[
-    Int[np.ndarray, " members"], Float[np.ndarray, " members"], Float[np.ndarray, " members"]
-]:
+) -> tuple[_Labels, Float[np.ndarray, " members"], Float[np.ndarray, " members"]]:
     """Return the nearest centre of each member, and squared distances to the nearest two."""
     order = np.argpartition(to_centre, min(1, len(to_centre) - 1), axis=0)[:2]
     least = np.take_along_axis(to_centre, order, axis=0)
     return order[0], least[0], least[-1]
 
 
-def _labels_by_size(
-    labels: Int[np.ndarray, " members"], n_clusters: int
-) -> Int32[np.ndarray, " members"]:
+def _labels_by_size(labels: _Labels, n_clusters: int) -> Int32[np.ndarray, " members"]:
     """Renumber clusters by size, largest first, ties by the first member."""
     sizes = np.bincount(labels, minlength=n_clusters)
     first = np.full(n_clusters, len(labels))
@@ -247,9 +218,7 @@ def _labels_by_size(
     return ranks
 
 
-def _normalised_laplacian(
-    affinity: Float[np.ndarray, "members members"],
-) -> tuple[Float[np.ndarray, "members members"], Float[np.ndarray, " members"]]:
+def _normalised_laplacian(affinity: Matrix) -> tuple[Matrix, Float[np.ndarray, " members"]]:
     """Return I - D^-1/2 A D^-1/2 with a zero diagonal of A, and the diagonal of D^1/2."""
     laplacian = np.empty(affinity.shape)
     for start in range(0, len(affinity), BLOCK_ROWS):
@@ -267,7 +236,7 @@ def _normalised_laplacian(
 
 
 def _torch_eigenvectors(
-    laplacian: Float[np.ndarray, "members members"], n_components: int, device: str
+    laplacian: Matrix, n_components: int, device: str
 ) -> tuple[Float[np.ndarray, " components"], Float[np.ndarray, "members components"]]:
     """Return the same eigenpairs, computed by torch in float64 on a device."""
     import torch
@@ -284,9 +253,7 @@ def _check_square(matrix: Float[np.ndarray, "..."], name: str) -> None:
         raise ValueError(f"{name} has shape {matrix.shape}; give one row and one column per member")
 
 
-def _check_entries(
-    block: Float[np.ndarray, "rows members"], start: int, name: str, low: float, high: float
-) -> None:
+def _check_entries(block: _Block, start: int, name: str, low: float, high: float) -> None:
     """Raise if an entry is not finite or outside [low, high]; `start` is the first row's number."""
     is_valid = (block >= low) & (block <= high) & (block < np.inf)
     if not is_valid.all():
@@ -297,9 +264,7 @@ def _check_entries(
         )
 
 
-def _check_symmetric(
-    block: Float[np.ndarray, "rows members"], mirror: Float[np.ndarray, "rows members"], start: int
-) -> None:
+def _check_symmetric(block: _Block, mirror: _Block, start: int) -> None:
     gap = np.abs(block - mirror)
     if gap.max() > SYMMETRY_TOLERANCE:
         row, column = (int(index) for index in np.argwhere(gap > SYMMETRY_TOLERANCE)[0])

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float16, Float64, Integer, UInt8, UInt32
 BINS_PER_NAT = 128
 HISTOGRAM_NATS = 24
 N_BINS = BINS_PER_NAT * HISTOGRAM_NATS + 1  # the last bin is open
+Losses = Float[np.ndarray, "predictions points"]
 
 
 def loss_histogram(
@@ -44,9 +45,7 @@ def coarser_histogram(
 
 
 def class_sums(
-    losses: Float[np.ndarray, "predictions points"],
-    classes: UInt8[np.ndarray, " predictions"],
-    n_classes: int,
+    losses: Losses, classes: UInt8[np.ndarray, " predictions"], n_classes: int
 ) -> Float64[np.ndarray, "n_classes columns"]:
     """Return the number of predictions of each class, and their summed losses at each point.
 
@@ -60,7 +59,7 @@ def class_sums(
 
 
 def unit_sums(
-    losses: Float[np.ndarray, "predictions points"], sizes: Integer[np.ndarray, " units"]
+    losses: Losses, sizes: Integer[np.ndarray, " units"]
 ) -> Float64[np.ndarray, "units columns"]:
     """Return the number of predictions of consecutive units, and their summed losses.
 
@@ -79,7 +78,7 @@ def unit_sums(
 
 
 def masked_sums(
-    losses: Float[np.ndarray, "predictions points"], mask: Bool[np.ndarray, " predictions"]
+    losses: Losses, mask: Bool[np.ndarray, " predictions"]
 ) -> Float64[np.ndarray, " columns"]:
     """Return the number of predictions in a mask, and their summed losses."""
     sums = losses[mask].sum(axis=0, dtype=np.float64)

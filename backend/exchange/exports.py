@@ -187,10 +187,7 @@ def curves_table(store: Store, curve_set_id: int, prediction_range: Range) -> Ta
 def predictions_table(store: Store, result: RankedRows, *, context: int = 32) -> Table:
     """Return the predictions of a search result, in its order, with their contexts.
 
-    Args:
-        store: the store.
-        result: rows of the search.
-        context: number of tokens before each answer, with the document's id and source; 0: none.
+    A context is `context` tokens before the answer, with the document's id and source; 0: none.
 
     Raises:
         InvalidInputError: `context` out of range.

@@ -224,11 +224,10 @@ def _store_clustering(
     )
     session.add(clustering)
     session.flush()
+    scored = zip(sizes, _text_scores(labels, samples), strict=True)
     rows = [
         {"clustering_id": clustering.id, "rank": rank, "size": size, "neighbours": {}, **scores}
-        for rank, (size, scores) in enumerate(
-            zip(sizes, _text_scores(labels, samples), strict=True), 1
-        )
+        for rank, (size, scores) in enumerate(scored, 1)
     ]
     session.execute(insert(Cluster), rows)
     ids = session.scalars(
@@ -245,13 +244,7 @@ def _members(
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], np.arange(len(ids)))
     positions = np.arange(len(order)) - starts[labels[order]]
-    columns = zip(
-        labels[order].tolist(),
-        positions.tolist(),
-        order.tolist(),
-        predictions[order].tolist(),
-        strict=True,
-    )
+    columns = np.stack([labels[order], positions, order, predictions[order]], axis=1).tolist()
     return [
         {"cluster_id": ids[label], "position": position, "row": row, "prediction": prediction}
         for label, position, row, prediction in columns
@@ -281,19 +274,10 @@ def _existing_import(session: Session, spec: LabelsSpec, digest: str) -> Importe
         )
     key = result_key("imported_labels", part="discovery", corpus=corpus.key)
     discovery = session.scalars(select(Discovery).where(Discovery.key == key)).one()
-    sizes = {
-        row.n_clusters: (
-            row.id,
-            list(
-                session.scalars(
-                    select(Cluster.size)
-                    .where(Cluster.clustering_id == row.id)
-                    .order_by(Cluster.rank)
-                )
-            ),
-        )
-        for row in discovery.clusterings
-    }
+    sizes = {}
+    for row in discovery.clusterings:
+        query = select(Cluster.size).where(Cluster.clustering_id == row.id).order_by(Cluster.rank)
+        sizes[row.n_clusters] = (row.id, list(session.scalars(query)))
     return _imported_labels(discovery, corpus, sizes, created=False)
 
 
@@ -329,9 +313,8 @@ def import_labels(store: Store, spec: LabelsSpec, progress: Progress) -> Importe
         clusterings = {}
         with progress.task(f"import {spec.name}", len(labels), unit="clusterings") as bar:
             for n_clusters, values in labels.items():
-                clusterings[n_clusters] = _store_clustering(
-                    session, discovery, n_clusters, values, corpus_samples
-                )
+                pair = _store_clustering(session, discovery, n_clusters, values, corpus_samples)
+                clusterings[n_clusters] = pair
                 bar.advance()
         discovery.rank_frequency = _rank_frequency(clusterings)
         return _imported_labels(discovery, corpus, clusterings, created=True)

@@ -145,16 +145,9 @@ def build_vocabulary(samples: Sequence[SampleContext]) -> dict[str, int]:
 
 def tokenizer_json(vocabulary: dict[str, int]) -> bytes:
     """Return a `tokenizer.json` whose tokens are exactly these strings."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
     added = [
-        {
-            "id": number,
-            "content": token,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": False,
-        }
+        {"id": number, "content": token, **flags}
         for token, number in vocabulary.items()
         # The decoder would read these as a space and a byte; added tokens are literal.
         if "▁" in token or token.startswith("<0x")

@@ -51,12 +51,10 @@ def _entry(record: object, where: str) -> ModelEntry:
             f"{where} is {short_repr(record)}",
             'Write {"name": "small", "nonembedding_parameters": 1000, "step": 100}',
         )
-    parameters = record.get("nonembedding_parameters")
+    name, field = names.check(record["name"], f"{where}: model name"), "nonembedding_parameters"
     return ModelEntry(
-        name=names.check(record["name"], f"{where}: model name"),
-        nonembedding_parameters=_integer(
-            parameters, 1, MAX_PARAMETERS, f"{where}: nonembedding_parameters"
-        ),
+        name=name,
+        nonembedding_parameters=_integer(record.get(field), 1, MAX_PARAMETERS, f"{where}: {field}"),
         step=_integer(record.get("step"), 0, MAX_STEP, f"{where}: step"),
     )
 
@@ -77,9 +75,10 @@ def read_models(path: Path) -> tuple[ModelEntry, ...]:
     sizes: dict[str, int] = {}
     places: dict[tuple[str, int], int] = {}
     for i, entry in enumerate(entries):
-        if entry.nonembedding_parameters != sizes.setdefault(entry.name, _size(entry)):
+        size = entry.nonembedding_parameters
+        if size != sizes.setdefault(entry.name, size):
             raise InvalidInputError(
-                f"{path}, model {i}: {entry.name} has {_size(entry)} non-embedding parameters "
+                f"{path}, model {i}: {entry.name} has {size} non-embedding parameters "
                 f"here and {sizes[entry.name]} before",
                 "Give models of different sizes different names",
             )
@@ -90,10 +89,6 @@ def read_models(path: Path) -> tuple[ModelEntry, ...]:
                 "Give every column its own name and step",
             )
     return entries
-
-
-def _size(entry: ModelEntry) -> int:
-    return entry.nonembedding_parameters
 
 
 def open_losses(path: Path, n_models: int) -> NDArray[np.floating[Any]]:
@@ -148,9 +143,7 @@ def convert_block(
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]] | None:
     """Convert a block to stored rows, one per model; None if a value is invalid.
 
-    Args:
-        block: (predictions, models), any float dtype and byte order.
-        factor: nats in one unit of the block.
+    The block is (predictions, models), any float dtype and byte order, in units of `factor` nats.
     """
     from compute.float16_rounding import round_to_float16
 

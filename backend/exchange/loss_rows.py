@@ -73,9 +73,8 @@ def find_or_create_import(
     pending = _resume_import(session, request, suite, rows, requested)
     if pending is None:
         # An interrupted import of another file under this name.
-        _delete(
-            session, suite.id, [row.id for row in rows], _pending_corpora(session, request.name)
-        )
+        corpora = session.scalars(select(Corpus.id).where(Corpus.key == _corpus_key(request.name)))
+        _delete(session, suite.id, [row.id for row in rows], list(corpora))
         _check_name_is_free(session, request)
         return _create_import(session, request, requested)
     return pending
@@ -97,16 +96,11 @@ def store_chunk(
 ) -> None:
     """Store the rows of one chunk, unless an interrupted import stored the same."""
     lock_import(session, pending)
-    query = select(LossChunk.evaluation_id, LossChunk.checksum).where(
-        LossChunk.evaluation_id.in_(pending.evaluations), LossChunk.chunk == chunk
-    )
+    is_in_chunk = LossChunk.evaluation_id.in_(pending.evaluations) & (LossChunk.chunk == chunk)
+    query = select(LossChunk.evaluation_id, LossChunk.checksum).where(is_in_chunk)
     stored = {evaluation: checksum for evaluation, checksum in session.execute(query)}
     if stored and stored != {row["evaluation_id"]: row["checksum"] for row in rows}:
-        session.execute(
-            delete(LossChunk).where(
-                LossChunk.evaluation_id.in_(pending.evaluations), LossChunk.chunk == chunk
-            )
-        )
+        session.execute(delete(LossChunk).where(is_in_chunk))
         stored = {}
     if not stored:
         session.execute(insert(LossChunk), list(rows))
@@ -114,16 +108,13 @@ def store_chunk(
 
 def delete_import(session: Session, pending: PendingImport) -> None:
     """Delete all rows of an import that cannot be finished."""
-    _delete(
-        session, pending.suite, pending.evaluations, [pending.corpus] if pending.owns_corpus else []
-    )
+    corpora = [pending.corpus] if pending.owns_corpus else []
+    _delete(session, pending.suite, pending.evaluations, corpora)
 
 
 def _is_other_suite(suite: Suite) -> bool:
     """Return whether a suite was not imported as losses."""
-    has_weights = any(
-        checkpoint.location for model in suite.models for checkpoint in model.checkpoints
-    )
+    has_weights = any(c.location for model in suite.models for c in model.checkpoints)
     return suite.tokenizer_key is not None or has_weights
 
 
@@ -165,14 +156,8 @@ def _resume_import(
     if not evaluations or len(evaluations) != len(ordered) or len(evaluations) != len(rows):
         return None
     corpus = evaluations[0].corpus
-    columns = tuple(
-        (
-            row.checkpoint.model.name,
-            row.checkpoint.step,
-            row.checkpoint.model.nonembedding_parameters,
-        )
-        for row in evaluations
-    )
+    checkpoints = [row.checkpoint for row in evaluations]
+    columns = tuple((c.model.name, c.step, c.model.nonembedding_parameters) for c in checkpoints)
     is_same_corpus = corpus.id == requested.id if requested else corpus.name == request.name
     if (
         columns != request.columns
@@ -187,11 +172,6 @@ def _resume_import(
         tuple(row.id for row in evaluations),
         tuple(chunk_spans(session, corpus)),
     )
-
-
-def _pending_corpora(session: Session, name: str) -> list[int]:
-    query = select(Corpus.id).where(Corpus.key == _corpus_key(name))
-    return list(session.scalars(query))
 
 
 def _delete(
@@ -256,10 +236,9 @@ def _create_import(
 
 
 def _create_corpus(session: Session, request: ImportRequest) -> Corpus:
-    key, count = _corpus_key(request.name), request.n_predictions
-    return textless_corpus(
-        session, request.name, key, count, [request.file.name], "losses without text"
-    )
+    key, files = _corpus_key(request.name), [request.file.name]
+    n_predictions, imported = request.n_predictions, "losses without text"
+    return textless_corpus(session, request.name, key, n_predictions, files, imported)
 
 
 def _create_evaluations(
@@ -271,22 +250,16 @@ def _create_evaluations(
         tokenizer_key=None,
     )
     models: dict[str, Model] = {}
-    shared_provenance = provenance(
-        imported=request.file.name, unit=request.unit
-    )  # slow, so read once
+    # Slow, so read once.
+    shared_provenance = provenance(imported=request.file.name, unit=request.unit)
     rows = []
     for i, (name, step, size) in enumerate(request.columns):
         if name not in models:
             models[name] = Model(
-                suite=suite,
-                name=name,
-                parameters=None,
-                nonembedding_parameters=size,
-                config={},
+                suite=suite, name=name, parameters=None, nonembedding_parameters=size, config={}
             )
-        checkpoint = Checkpoint(
-            model=models[name], step=step, tokens_seen=None, key="", location=None
-        )
+        model = models[name]
+        checkpoint = Checkpoint(model=model, step=step, tokens_seen=None, key="", location=None)
         rows.append(
             Evaluation(
                 key=_evaluation_key(request.name, i),

@@ -112,10 +112,6 @@ class _Source:
                 self._accumulate(self.columns[column], wide, stored["checksum"])
                 yield column, stored
 
-    def convert_chunk(self, span: ChunkSpan) -> list[tuple[int, dict[str, Any]]]:
-        """Return all rows of one chunk."""
-        return list(self.rows(span))
-
     def _accumulate(self, column: _ColumnStats, values: NDArray[np.float32], checksum: str) -> None:
         column.digest.update(checksum.encode())
         column.total += float(values.sum(dtype=np.float64))
@@ -126,9 +122,8 @@ class _Source:
         """Return (key of the corpus, keys of the evaluations) after all chunks are read."""
         digests = [column.digest.hexdigest() for column in self.columns]
         if corpus_key is None:
-            corpus_key = result_key(
-                "imported_losses", name=self.spec.name, n=len(self.losses), losses=digests
-            )
+            parts = {"name": self.spec.name, "n": len(self.losses), "losses": digests}
+            corpus_key = result_key("imported_losses", **parts)
         return corpus_key, [
             result_key(
                 "imported_losses",
@@ -146,24 +141,16 @@ def _prefetch_chunks(
 ) -> Iterator[tuple[ChunkSpan, list[tuple[int, dict[str, Any]]]]]:
     """Yield the rows of every chunk; convert the next while the database stores one."""
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(source.convert_chunk, spans[0])
+        future = pool.submit(list, source.rows(spans[0]))
         for span, next_span in zip(spans, [*spans[1:], None], strict=True):
             rows = future.result()
             if next_span is not None:
-                future = pool.submit(source.convert_chunk, next_span)
+                future = pool.submit(list, source.rows(next_span))
             yield span, rows
 
 
-def _import_columns(source: _Source) -> list[tuple[str, int, int]]:
-    return [(entry.name, entry.step, entry.nonembedding_parameters) for entry in source.entries]
-
-
 def _reuse_import(source: _Source, finished: FinishedImport) -> ImportedLosses:
-    """Return the stored import if its content is equal.
-
-    Raises:
-        InvalidInputError: the name belongs to another suite.
-    """
+    """Return the stored import if its content is equal; else raise InvalidInputError."""
     spec, n_predictions = source.spec, len(source.losses)
     if finished.n_predictions == n_predictions:
         # Outside any transaction, because this reads the whole file.
@@ -225,14 +212,9 @@ def import_losses(store: Store, spec: LossesSpec, progress: Progress) -> Importe
     if spec.unit not in NATS:
         raise InvalidInputError(f"unit {spec.unit!r}", f"Choose {' or '.join(NATS)}", "unit")
     source = _Source(spec, read_models(spec.models))
-    request = ImportRequest(
-        spec.name,
-        spec.file,
-        spec.unit,
-        spec.corpus,
-        len(source.losses),
-        tuple(_import_columns(source)),
-    )
+    entries = tuple((e.name, e.step, e.nonembedding_parameters) for e in source.entries)
+    n_predictions = len(source.losses)
+    request = ImportRequest(spec.name, spec.file, spec.unit, spec.corpus, n_predictions, entries)
     with store.begin() as session:
         existing = find_or_create_import(session, request)
     if isinstance(existing, FinishedImport):

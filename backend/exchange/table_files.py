@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,11 +42,7 @@ class Column:
 class Table:
     """Rows to export, in blocks computed lazily.
 
-    Attributes:
-        columns: in order.
-        blocks: row numbers of each block.
-        n_rows: total over all blocks.
-        metadata: provenance as strings.
+    `blocks` yields the row numbers of each block; `metadata` is the provenance as strings.
     """
 
     columns: Sequence[Column]
@@ -102,12 +99,8 @@ class _ByteBuffer(io.RawIOBase):
         return b"".join(parts)
 
 
-def _parquet(sink: Any, schema: pa.Schema) -> Any:
-    return pa.parquet.ParquetWriter(sink, schema, compression="zstd")
-
-
 _WRITERS: dict[str, Callable[[Any, pa.Schema], Any]] = {
-    "parquet": _parquet,
+    "parquet": partial(pa.parquet.ParquetWriter, compression="zstd"),
     "arrow": pa.ipc.new_file,
     "csv": pa.csv.CSVWriter,
 }
@@ -188,17 +181,9 @@ def write_table(
     overwrite: bool = False,
     on_rows: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Write a table to a file atomically.
+    """Write a table to a file atomically; return its size in bytes.
 
-    Args:
-        table: the table.
-        path: target; its folder must exist.
-        format: file format.
-        overwrite: replace an existing file.
-        on_rows: called with the number of rows of every block.
-
-    Returns:
-        The size of the file in bytes.
+    `on_rows` is called with the number of rows of every block.
 
     Raises:
         InvalidInputError: the file exists, or cannot be written.

@@ -12,10 +12,7 @@ def textless_corpus(
 ) -> Corpus:
     """Create a corpus of `n_predictions` without tokenizer, documents or tokens.
 
-    Args:
-        key: content key of the predictions.
-        files: names of the imported files, for the provenance.
-        imported: description of the import, for the provenance.
+    Its provenance has the names of the imported `files` and the description `imported`.
     """
     corpus = Corpus(
         key=key,

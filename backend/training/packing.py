@@ -70,15 +70,9 @@ def pack(
 ) -> dict[str, Any]:
     """Copy the final weights and selected steps of a suite, its held-out text and its licences.
 
-    Args:
-        folder: output of `quanta suite train`.
-        out: new folder of the packed suite.
-        keep: model → "all" or comma-separated steps to copy besides the last one.
-        downloads: folder of the downloaded packages.
-        progress: progress reporter.
-
-    Returns:
-        The content of `out/suite.json`.
+    `folder` is the output of `quanta suite train`, `out` the new folder, `downloads` the folder of
+    the downloaded packages. `keep` maps a model to "all" or comma-separated steps to copy besides
+    the last one. Return the content of `out/suite.json`.
 
     Raises:
         InvalidInputError: training is not finished, a model or step is unknown, `out` has files,
@@ -127,8 +121,7 @@ def _parse_steps(recipe: Recipe, folder: Path, requested: str) -> list[int]:
     available = sorted(int(p.name.removeprefix("step")) for p in folder.glob("step*[0-9]"))
     if recipe.training.steps not in available:
         raise InvalidInputError(
-            f"{folder} has no step {recipe.training.steps}",
-            "Run `quanta suite train` to the end",
+            f"{folder} has no step {recipe.training.steps}", "Run `quanta suite train` to the end"
         )
     if requested == "all":
         return available

@@ -96,10 +96,8 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _check_names_and_heads(self) -> "Recipe":
-        for kind, names in (
-            ("model", [m.name for m in self.model]),
-            ("source", [s.name for s in self.source]),
-        ):
+        for kind, parts in (("model", self.model), ("source", self.source)):
+            names = [part.name for part in parts]
             duplicate = next((n for n in names if names.count(n) > 1), None)
             if duplicate is not None:
                 raise ValueError(f"{kind} {duplicate!r} is named twice")

