@@ -122,14 +122,7 @@ def form_fields(
     values: Mapping[str, str],
     errors: Mapping[str, str],
 ) -> list[FormField]:
-    """Return the fields of a kind's form.
-
-    Args:
-        kind: gives the schema.
-        choices: names to choose from, by source (`list_choices`).
-        values: entered values.
-        errors: messages by field.
-    """
+    """Return the fields of a kind's form; `choices` is the result of `list_choices`."""
     return [
         _form_field(name, schema, choices, values.get(name, ""), errors.get(name, ""))
         for name, schema in field_schemas(kind.schema).items()

@@ -61,12 +61,9 @@ def labels(
 
     imported = import_labels(open_default_store(), LabelsSpec(file, name, contexts), bars(as_json))
     state = "imported" if imported.created else "stored already"
-    window = [imported.fit["first_rank"], imported.fit["last_rank"]] if imported.fit else None
-    slope = (
-        f"{imported.fit['slope']:.3f} over ranks {window}"
-        if imported.fit
-        else "none: too few ranks"
-    )
+    fit = imported.fit
+    window = [fit["first_rank"], fit["last_rank"]] if fit else None
+    slope = f"{fit['slope']:.3f} over ranks {window}" if fit else "none: too few ranks"
     print_result(
         as_json,
         f"{state}: {len(imported.clusterings)} clusterings of {imported.n_samples:,} samples as "
@@ -77,7 +74,7 @@ def labels(
         clusterings={
             n: {"id": number, "sizes": sizes} for n, (number, sizes) in imported.clusterings.items()
         },
-        envelope_slope=imported.fit["slope"] if imported.fit else None,
+        envelope_slope=fit["slope"] if fit else None,
         slope_window=window,
         created=imported.created,
     )

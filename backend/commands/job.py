@@ -2,7 +2,8 @@
 
 import json
 import time
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
@@ -38,12 +39,6 @@ def parse_params(items: list[str]) -> dict[str, Any]:
     return params
 
 
-def _as_dict(view: JobView) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(view)
-
-
 def _line(view: JobView) -> str:
     count = f", {view.done} of {view.total} {view.unit}" if view.total else ""
     error = f": {view.problem}. {view.remedy}" if view.problem else ""
@@ -72,7 +67,7 @@ def _report(store: Store, view: JobView, wait: bool, as_json: bool) -> None:
     """Print a job; exit with an error if it failed."""
     if wait:
         view = _follow(store, view.id, as_json)
-    print_result(as_json, _line(view), **_as_dict(view))
+    print_result(as_json, _line(view), **asdict(view))
     if view.state == "failed":
         raise QuantaError(view.problem or "the job failed", view.remedy or "See its log")
 
@@ -87,8 +82,6 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Submit a job, or return the equal one that has not failed."""
-    from typing import cast, get_args
-
     from backend.jobs import queue
 
     if requires not in get_args(Requires):
@@ -106,8 +99,6 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Estimate the cost of a job without submitting it."""
-    from dataclasses import asdict
-
     from backend.jobs import estimates
 
     cost = estimates.estimate(open_default_store(), kind, parse_params(parameters or []))
@@ -145,8 +136,6 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
-    from typing import cast, get_args
-
     from backend.jobs import job_table
 
     if state is not None and state not in get_args(State):
@@ -157,7 +146,7 @@ def list_(
         open_default_store(), limit=limit, state=cast(State | None, state)
     ).jobs
     lines = [_line(view) for view in jobs] or ["no jobs"]
-    print_result(as_json, "\n".join(lines), jobs=[_as_dict(view) for view in jobs])
+    print_result(as_json, "\n".join(lines), jobs=[asdict(view) for view in jobs])
 
 
 @job_cli.command("show")
@@ -174,8 +163,6 @@ def log(
     job: JobId, limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, as_json: Json = False
 ) -> None:
     """Show the last lines of a job's log."""
-    from dataclasses import asdict
-
     from backend.jobs import job_log
 
     lines = job_log.read_log(open_default_store(), job, limit=limit).lines
@@ -189,7 +176,7 @@ def cancel(job: JobId, as_json: Json = False) -> None:
     from backend.jobs import job_table
 
     view = job_table.cancel(open_default_store(), job)
-    print_result(as_json, _line(view), **_as_dict(view))
+    print_result(as_json, _line(view), **asdict(view))
 
 
 @job_cli.command("resume")

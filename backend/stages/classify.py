@@ -162,15 +162,7 @@ def _chunk_rows(
     sizes: NDArray[Any],
     explained: NDArray[np.bool_] | None,
 ) -> list[CurveChunk]:
-    """Return class, scores and tallies of one chunk.
-
-    Args:
-        curve_set: gives axis and thresholds.
-        chunk: number of the chunk.
-        losses: nats, one row a prediction.
-        sizes: number of predictions of each document.
-        explained: whether induction explains a prediction; None without token ids.
-    """
+    """Return class, scores and tallies of a chunk; `sizes` are predictions of each document."""
     from compute import curve_classes
 
     WORK_LOG.info("classify %s chunk %d", curve_set.key[:16], chunk)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from backend.jobs.kinds.plans import Plan, Unit
 from backend.progress import Progress
 from backend.schemas.parameters import Parameters
+from backend.store.data_files import file_size
 from backend.store.database import Store
 from backend.store.keys import result_key
 
@@ -49,6 +50,11 @@ class Task:
     params: JobParams
     unit: Unit
     progress: Progress
+
+
+def file_cost(store: Store, session: Session, params: JobParams) -> Cost:
+    """Return the cost of a job that reads the `file` of its parameters once."""
+    return Cost(1, float(file_size(store, params["file"])), "bytes")
 
 
 def as_request(params: JobParams) -> JobParams:

@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 from backend.errors import NotReadyError
 from backend.jobs.kinds.base import Task
 from backend.progress import Silent
-from backend.store.lookup import checkpoint_at, model_named, suite_named
-from backend.store.tables import Checkpoint, Suite
+from backend.store.lookup import checkpoint_at, finished_evaluations, model_named, suite_named
+from backend.store.tables import Checkpoint, Corpus, Evaluation, Suite
 
 
-def model_steps(checkpoints: Sequence[Checkpoint]) -> list[list[str | int]]:
+def as_pairs(checkpoints: Sequence[Checkpoint]) -> list[list[str | int]]:
     """Return checkpoints as [model, step]."""
     return [[c.model.name, c.step] for c in checkpoints]
 
@@ -28,7 +28,22 @@ def forward_flop(checkpoints: Sequence[Checkpoint], tokens: int) -> float:
     return 2.0 * tokens * sum(c.model.nonembedding_parameters for c in checkpoints)
 
 
-def find_checkpoint_id(task: Task, session: Session, model: str, step: int) -> int:
+def require_evaluations(session: Session, corpus: Corpus, suite: Suite) -> list[Evaluation]:
+    """Return the finished evaluations of a suite on a corpus.
+
+    Raises:
+        NotReadyError: there are none.
+    """
+    evaluations = finished_evaluations(session, corpus, suite)
+    if not evaluations:
+        raise NotReadyError(
+            f"suite {suite.name} is not evaluated on {corpus.name}",
+            f"Run `quanta evaluate {suite.name} {corpus.name}`, or submit a job for it",
+        )
+    return evaluations
+
+
+def checkpoint_id(task: Task, session: Session, model: str, step: int) -> int:
     """Return the id of a checkpoint whose weights are here or may be fetched.
 
     Raises:

@@ -4,23 +4,18 @@ from urllib.parse import urlencode
 
 from sqlalchemy.orm import Session
 
-from backend.errors import NotReadyError
 from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
+from backend.jobs.kinds.checkpoints import require_evaluations
 from backend.jobs.kinds.plans import sequential_plan
 from backend.schemas.classify import ClassifyParameters
 from backend.store.database import Store
-from backend.store.lookup import corpus_named, finished_evaluations, suite_named
+from backend.store.lookup import corpus_named, suite_named
 
 
 def _validate(store: Store, session: Session, request: ClassifyParameters) -> JobParams:
     corpus = corpus_named(session, request.corpus)
     suite = suite_named(session, request.suite)
-    evaluations = finished_evaluations(session, corpus, suite)
-    if not evaluations:
-        raise NotReadyError(
-            f"suite {suite.name} is not evaluated on {corpus.name}",
-            f"Run `quanta evaluate {suite.name} {corpus.name}`, or submit a job for it",
-        )
+    evaluations = require_evaluations(session, corpus, suite)
     # The evaluations of now are part of the key: later ones make another job.
     return {
         "suite": suite.name,

@@ -8,12 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task, as_request
-from backend.jobs.kinds.checkpoints import (
-    find_checkpoint_id,
-    find_checkpoints,
-    forward_flop,
-    model_steps,
-)
+from backend.jobs.kinds.checkpoints import as_pairs, checkpoint_id, find_checkpoints, forward_flop
 from backend.jobs.kinds.plans import Plan, Slice
 from backend.read.checkpoints import requested_checkpoints
 from backend.schemas.evaluate import EvaluateParameters
@@ -29,7 +24,7 @@ def _validate(store: Store, session: Session, request: EvaluateParameters) -> Jo
     return {
         "suite": request.suite,
         "corpus": request.corpus,
-        "checkpoints": model_steps(requested_checkpoints(session, request)),
+        "checkpoints": as_pairs(requested_checkpoints(session, request)),
         "measures": sorted(set(request.measures or ())),
     }
 
@@ -94,7 +89,7 @@ def _perform(task: Task) -> None:
     _, model, step, chunk = task.unit
     with task.store.session() as session:
         corpus = corpus_named(session, task.params["corpus"])
-        checkpoint = find_checkpoint_id(task, session, model, step)
+        checkpoint = checkpoint_id(task, session, model, step)
     measures = task.params["measures"]
     with task.store.claim(f"evaluate {corpus.id} {checkpoint} {chunk}"):
         evaluate(

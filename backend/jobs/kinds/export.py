@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import InvalidInputError, NotFoundError, NotReadyError
+from backend.errors import InvalidInputError, NotFoundError
 from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
+from backend.jobs.kinds.checkpoints import require_evaluations
 from backend.jobs.kinds.plans import sequential_plan
 from backend.schemas.parameters import (
     MAX_INTEGER,
@@ -22,7 +23,7 @@ from backend.schemas.parameters import (
 from backend.store import data_files as files
 from backend.store.database import Store
 from backend.store.keys import bytes_key
-from backend.store.lookup import corpus_named, finished_evaluations, suite_named
+from backend.store.lookup import corpus_named, suite_named
 from backend.store.tables import Annotation, Cluster, Clustering, CurveSet
 
 if TYPE_CHECKING:
@@ -81,12 +82,7 @@ def _validate(store: Store, session: Session, request: ExportParameters) -> JobP
         raise InvalidInputError(
             f"first is {request.first}", f"Choose 0 to {corpus.n_predictions - 1}", "first"
         )
-    evaluations = finished_evaluations(session, corpus, suite)
-    if not evaluations:
-        raise NotReadyError(
-            f"suite {suite.name} is not evaluated on {corpus.name}",
-            f"Run `quanta evaluate {suite.name} {corpus.name}`, or submit a job for it",
-        )
+    evaluations = require_evaluations(session, corpus, suite)
     params = {
         "what": request.what,
         "format": request.format,

@@ -3,7 +3,7 @@
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
+from backend.jobs.kinds.base import JobKind, JobParams, JobResult, Task, file_cost
 from backend.jobs.kinds.plans import sequential_plan
 from backend.schemas import names
 from backend.schemas.parameters import File, Name, Parameters
@@ -29,10 +29,6 @@ def _validate(store: Store, session: Session, request: ImportLabelsParameters) -
         "contexts": files.describe_file(store, contexts, "contexts") if contexts else None,
         "name": request.name,
     }
-
-
-def _cost(store: Store, session: Session, params: JobParams) -> Cost:
-    return Cost(1, float(files.file_size(store, params["file"])), "bytes")
 
 
 def _perform(task: Task) -> JobResult:
@@ -62,7 +58,7 @@ IMPORT_LABELS = JobKind(
     unit="stages",
     schema=ImportLabelsParameters,
     validate=_validate,
-    cost=_cost,
+    cost=file_cost,
     plan=lambda *_: sequential_plan("import"),
     perform=_perform,
     result=lambda params: {"name": params["name"]},

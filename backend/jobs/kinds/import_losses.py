@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
+from backend.jobs.kinds.base import JobKind, JobParams, JobResult, Task, file_cost
 from backend.jobs.kinds.plans import sequential_plan
 from backend.schemas import names
 from backend.schemas.parameters import CorpusName, File, Name, Parameters
@@ -47,10 +47,6 @@ def _validate(store: Store, session: Session, request: ImportLossesParameters) -
     }
 
 
-def _cost(store: Store, session: Session, params: JobParams) -> Cost:
-    return Cost(1, float(files.file_size(store, params["file"])), "bytes")
-
-
 def _perform(task: Task) -> JobResult:
     from backend.exchange.losses import LossesSpec, import_losses
 
@@ -79,7 +75,7 @@ IMPORT_LOSSES = JobKind(
     unit="stages",
     schema=ImportLossesParameters,
     validate=_validate,
-    cost=_cost,
+    cost=file_cost,
     plan=lambda *_: sequential_plan("import"),
     perform=_perform,
     result=_result,

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from backend.errors import NotFoundError, NotReadyError
 from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
 from backend.jobs.kinds.checkpoints import (
-    find_checkpoint_id,
+    as_pairs,
+    checkpoint_id,
     find_checkpoints,
     forward_flop,
-    model_steps,
+    require_evaluations,
 )
 from backend.jobs.kinds.plans import Plan, Slice
 from backend.read.checkpoints import require_weights
@@ -81,7 +82,7 @@ def _validate(store: Store, session: Session, request: MeasureParameters) -> Job
         "document": request.document,
         "token": find_token(session, corpus, request.target),
         "suite": suite.name,
-        "checkpoints": model_steps(_choose_checkpoints(session, corpus, suite, request)),
+        "checkpoints": as_pairs(_choose_checkpoints(session, corpus, suite, request)),
     }
 
 
@@ -101,12 +102,7 @@ def _choose_checkpoints(
     session: Session, corpus: Corpus, suite: Suite, request: MeasureParameters
 ) -> Sequence[Checkpoint]:
     """Return the evaluated checkpoints of a request, by size, then step."""
-    evaluated = [e.checkpoint for e in finished_evaluations(session, corpus, suite)]
-    if not evaluated:
-        raise NotReadyError(
-            f"suite {suite.name} is not evaluated on {corpus.name}",
-            f"Run `quanta evaluate {suite.name} {corpus.name}`",
-        )
+    evaluated = [e.checkpoint for e in require_evaluations(session, corpus, suite)]
     if request.checkpoints == "all":
         return evaluated
     last = {c.model_id: c for c in evaluated}
@@ -137,7 +133,7 @@ def _perform(task: Task) -> None:
     _, model, step = task.unit
     with task.store.session() as session:
         corpus_id = corpus_named(session, task.params["corpus"]).id
-        checkpoint = find_checkpoint_id(task, session, model, step)
+        checkpoint = checkpoint_id(task, session, model, step)
     target = (corpus_id, task.params["document"], task.params["token"], checkpoint)
     with task.store.claim(" ".join(map(str, ("measure", *target)))):
         measure_target(task.store, *target, task.compute.device)

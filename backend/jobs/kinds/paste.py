@@ -13,12 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend.errors import InvalidInputError, NotReadyError
 from backend.jobs.kinds.base import Cost, JobKind, JobParams, JobResult, Task
-from backend.jobs.kinds.checkpoints import (
-    find_checkpoint_id,
-    find_checkpoints,
-    forward_flop,
-    model_steps,
-)
+from backend.jobs.kinds.checkpoints import as_pairs, checkpoint_id, find_checkpoints, forward_flop
 from backend.jobs.kinds.measure import choose_suite
 from backend.jobs.kinds.plans import Plan, Slice
 from backend.progress import Silent
@@ -64,7 +59,7 @@ def _validate(store: Store, session: Session, request: PasteParameters) -> JobPa
         "text": text,
         "corpus": template.name,
         "suite": suite.name,
-        "checkpoints": model_steps(checkpoints),
+        "checkpoints": as_pairs(checkpoints),
     }
 
 
@@ -142,7 +137,7 @@ def _perform(task: Task) -> None:
         corpus = corpus_named(session, pasted_name(params))
         suite = suite_named(session, params["suite"])
         if task.unit[0] == "checkpoint":
-            checkpoint = find_checkpoint_id(task, session, *task.unit[1:])
+            checkpoint = checkpoint_id(task, session, *task.unit[1:])
     if task.unit[0] == "checkpoint":
         from backend.stages.evaluate import evaluate
 
