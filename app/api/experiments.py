@@ -12,12 +12,7 @@ from app.api.tables import Row, csv_response
 from app.requests.dependencies import Cell, Cursor, ExperimentName, StoreDep
 from backend.experiments import queries as experiments
 from backend.experiments.grokking import queries as phase_diagrams
-from backend.experiments.grokking.views import (
-    EffectiveTheory,
-    PhaseCell,
-    PhaseComparison,
-    PhaseDiagramView,
-)
+from backend.experiments.grokking import views
 from backend.experiments.registry import KINDS
 from backend.experiments.views import CellDetail, ExperimentDetail, ExperimentPage, PresetView
 from backend.read.paging import parse_tail_cursor
@@ -104,7 +99,7 @@ def experiment_array(
 
 @router.get(
     "/phase-diagrams/{experiment}",
-    response_model=PhaseDiagramView,
+    response_model=views.PhaseDiagramView,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
 def phase_diagram(
@@ -114,7 +109,7 @@ def phase_diagram(
     format: Annotated[
         Literal["json", "csv"], Query(description="csv: one row for each cell")
     ] = "json",
-) -> PhaseDiagramView | Response:
+) -> views.PhaseDiagramView | Response:
     """Return a grid with the phase of every cell: C, G, M or X (arXiv:2205.10343, section 4)."""
     view = phase_diagrams.load_phase_diagram(store, experiment, gap)
     if format == "json":
@@ -127,7 +122,7 @@ def phase_diagram(
     return csv_response(header, iter([rows]), f"phase-diagram-{experiment}.csv")
 
 
-def _steps(cell: PhaseCell) -> tuple[int | None, ...]:
+def _steps(cell: views.PhaseCell) -> tuple[int | None, ...]:
     return cell.train_step, cell.test_step, cell.rqi_step
 
 
@@ -140,7 +135,7 @@ def phase_diagram_cell(store: StoreDep, experiment: ExperimentName, cell: Cell) 
 @router.get("/phase-diagrams/{experiment}/cells/{cell}/theory")
 def phase_diagram_theory(
     store: StoreDep, experiment: ExperimentName, cell: Cell
-) -> EffectiveTheory:
+) -> views.EffectiveTheory:
     """Return the prediction of effective theory for a cell."""
     return phase_diagrams.load_effective_theory(store, experiment, cell)
 
@@ -148,6 +143,6 @@ def phase_diagram_theory(
 @router.get("/phase-diagrams/{experiment}/compare/{other}")
 def compare_phase_diagrams(
     store: StoreDep, experiment: ExperimentName, other: ExperimentName, gap: Gap = 1000
-) -> PhaseComparison:
+) -> views.PhaseComparison:
     """Compare two grids over the same axes: the cells that both have, and the changes of phase."""
     return phase_diagrams.compare_phase_diagrams(store, experiment, other, gap)

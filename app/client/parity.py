@@ -8,20 +8,10 @@ class ParityCalls(Calls):
     """Calls about sparse parity."""
 
     def parity_run(self, run: str) -> ParityView:
-        """Return a run with its scaling laws and its cells.
-
-        Args:
-            run: id of the run.
-        """
+        """Return a run with its scaling laws and its cells."""
         return self._get(ParityView, path_of("/parity/{}", run))
 
     def parity_cell(self, run: str, cell: int, *, tasks: int | None = None) -> ParityCell:
-        """Return one network: the loss of every subtask over its steps.
-
-        Args:
-            run: id of the run.
-            cell: number of the cell, from 0.
-            tasks: only this many of the most frequent subtasks; None: all.
-        """
+        """Return the losses of one network's most frequent subtasks over its steps; None: of all."""
         path = path_of("/parity/{}/cells/{}", run, cell)
         return self._get(ParityCell, path, {"tasks": tasks})

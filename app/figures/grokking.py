@@ -86,12 +86,7 @@ def _standardize(path: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def representation_figure(steps: Sequence[int], path: NDArray[np.floating[Any]]) -> go.Figure:
-    """Return the path of the numbers: over steps in 1D, else in the plane of largest variance.
-
-    Args:
-        steps: steps of the evaluations.
-        path: representation [step, number, dimension].
-    """
+    """Return the path [step, number, dimension]: over steps in 1D, else in the main plane."""
     finite = path[np.isfinite(path).all(axis=(1, 2))].astype(np.float64)
     if not len(finite):
         return figure([], {"xaxis": axis("diverged"), "yaxis": axis("")})

@@ -7,34 +7,27 @@ import plotly.graph_objects as go
 
 from app.figures.base import Layout, Trace, axis, end_label, figure
 from app.figures.training_curves import dotted_line
-from backend.experiments.grokking.views import (
-    AccuracyPrediction,
-    FractionCell,
-    GridAxis,
-    PhaseCell,
-    PhaseDiagramView,
-    Threshold,
-)
+from backend.experiments.grokking import views
 
-THRESHOLD_TITLES: Mapping[Threshold, str] = {
+THRESHOLD_TITLES: Mapping[views.Threshold, str] = {
     "train": "train accuracy ≥ 0.9",
     "test": "test accuracy ≥ 0.9",
     "rqi": "RQI > 0.95",
 }
 
 
-def threshold_step(cell: PhaseCell, threshold: Threshold) -> int | None:
+def threshold_step(cell: views.PhaseCell, threshold: views.Threshold) -> int | None:
     """Return the step at which a cell reached a threshold, None if it never did."""
     return {"train": cell.train_step, "test": cell.test_step, "rqi": cell.rqi_step}[threshold]
 
 
-def _axis(grid_axis: GridAxis) -> Layout:
+def _axis(grid_axis: views.GridAxis) -> Layout:
     if grid_axis.is_log:
         return axis(grid_axis.title, type="log", exponentformat="power", dtick=1)
     return axis(grid_axis.title)
 
 
-def contour_figure(view: PhaseDiagramView, threshold: Threshold) -> go.Figure:
+def contour_figure(view: views.PhaseDiagramView, threshold: views.Threshold) -> go.Figure:
     """Return the steps until a threshold over a grid; gaps where it was never reached."""
     log_steps: list[list[float | None]] = [[None] * len(view.x.values) for _ in view.y.values]
     for cell in view.cells:
@@ -67,7 +60,7 @@ def contour_figure(view: PhaseDiagramView, threshold: Threshold) -> go.Figure:
     return figure([contour, _phase_letters(view, threshold)], layout)
 
 
-def _phase_letters(view: PhaseDiagramView, threshold: Threshold) -> Trace:
+def _phase_letters(view: views.PhaseDiagramView, threshold: views.Threshold) -> Trace:
     """Return a letter at every finished cell, with its step on hover."""
     finished = [cell for cell in view.cells if cell.phase]
     steps = [threshold_step(cell, threshold) for cell in finished]
@@ -94,7 +87,7 @@ def _place_text(place: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in place.items())
 
 
-def prediction_figure(points: Sequence[AccuracyPrediction]) -> go.Figure:
+def prediction_figure(points: Sequence[views.AccuracyPrediction]) -> go.Figure:
     """Return predicted against real accuracy of every cell, with the diagonal."""
     diagonal = dotted_line([0, 1], [0, 1], "equal")
     dots: Trace = {
@@ -116,7 +109,7 @@ def prediction_figure(points: Sequence[AccuracyPrediction]) -> go.Figure:
     return figure([diagonal, dots], layout)
 
 
-def fraction_figure(cells: Sequence[FractionCell]) -> go.Figure:
+def fraction_figure(cells: Sequence[views.FractionCell]) -> go.Figure:
     """Return the share of random training sets that force a line, one curve for each p."""
     half = dotted_line([0, 1], [0.5, 0.5], "one half")
     traces = [half]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse, Response
@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from app.pages import job_form, job_views
 from app.requests.dependencies import StoreDep
 from app.requests.forms import FormFields
-from app.web.templating import query_string
+from app.web.templating import PageContext, query_string
 from backend.errors import InvalidInputError, NotReadyError
 from backend.experiments.kind import ExperimentKind
 from backend.experiments.queries import list_experiments, load_experiment
@@ -24,6 +24,7 @@ from backend.store.database import Store
 router = APIRouter(include_in_schema=False)
 
 MAX_RUNS = 40
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -69,6 +70,24 @@ class Runs:
     resubmit: dict[str, str]
 
 
+@dataclass(frozen=True)
+class NetworkRow:
+    """A network; `name` holds the parameters that distinguish it from the others."""
+
+    cell: int
+    name: str
+    summary: dict[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsPage(PageContext):
+    """Variables of a page that shows a run of an experiment."""
+
+    section: str = "experiments"
+    runs: Runs
+    settings: list[tuple[str, str]]
+
+
 def _preset_rows(kind: ExperimentKind) -> list[PresetRow]:
     return [
         PresetRow(
@@ -84,9 +103,8 @@ def _preset_rows(kind: ExperimentKind) -> list[PresetRow]:
 
 
 def _label(row: ExperimentRow) -> str:
-    if row.n_finished == row.n_cells:
-        return row.label
-    return f"{row.label} ({row.n_finished} of {row.n_cells} cells)"
+    is_finished = row.n_finished == row.n_cells
+    return row.label + ("" if is_finished else f" ({row.n_finished} of {row.n_cells} cells)")
 
 
 def list_runs(
@@ -94,11 +112,7 @@ def list_runs(
 ) -> Runs:
     """Return the runs of a kind with the selected one, by default the newest with results.
 
-    Args:
-        store: store of the runs.
-        kind: kind of the runs.
-        selected: id of the run to show.
-        other_kinds: further kinds with presets on the page.
+    The presets include those of `other_kinds`.
 
     Raises:
         NotFoundError: unknown experiment.
@@ -159,10 +173,10 @@ def _value_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def none_if_not_ready(load: Callable[[], T]) -> T | None:
-    """Return what `load` returns; None if it is not computed yet."""
+def none_if_not_ready(load: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Return `load(*args, **kwargs)`; None if the result is not computed yet."""
     try:
-        return load()
+        return load(*args, **kwargs)
     except NotReadyError:
         return None
 

@@ -18,23 +18,15 @@ from app.figures.phase_diagram import (
     threshold_step,
 )
 from app.figures.phase_map import axis_number, cell_text, phase_map_svg
-from app.pages.experiment_runs import Runs, list_runs, none_if_not_ready, setting_rows
+from app.pages.experiment_runs import Runs, RunsPage, list_runs, none_if_not_ready, setting_rows
 from app.pages.finer_grid import AxisFields, axis_fields
 from app.requests.dependencies import Cell, ExperimentName, StoreDep
 from app.requests.experiments import Gap, GrokkingQuery
-from app.web.templating import PageContext, grouped, query_string, render
+from app.web.templating import grouped, query_string, render
 from backend.errors import NotFoundError
-from backend.experiments.grokking import queries
+from backend.experiments.grokking import queries, views
 from backend.experiments.grokking.critical_fraction import CRITICAL_FRACTION
 from backend.experiments.grokking.spec import MAX_SIDE, PHASE_DIAGRAM, PhaseDiagramParameters
-from backend.experiments.grokking.views import (
-    AccuracyPrediction,
-    EffectiveTheory,
-    FractionCell,
-    PhaseCell,
-    PhaseDiagramView,
-    Threshold,
-)
 from backend.experiments.queries import list_experiments, load_cell, load_cell_of_kind
 from backend.experiments.views import CellDetail, ExperimentRow
 from backend.store.database import Store
@@ -50,7 +42,7 @@ MIN_CORRELATED = 3
 class MapCell:
     """A cell of the map; `title` describes it on hover, `href` shows it."""
 
-    cell: PhaseCell
+    cell: views.PhaseCell
     text: str
     title: str
     href: str
@@ -68,7 +60,9 @@ class PhaseMap:
     current: int | None
 
 
-def phase_map(view: PhaseDiagramView, current: int | None, href: Callable[[int], str]) -> PhaseMap:
+def phase_map(
+    view: views.PhaseDiagramView, current: int | None, href: Callable[[int], str]
+) -> PhaseMap:
     """Return the table of a phase diagram; `href` returns the address of a cell."""
     width = len(view.x.values)
     x_values = [axis_number(value) for value in view.x.values]
@@ -95,7 +89,7 @@ def _step_text(step: int | None) -> str:
     return "never" if step is None else grouped(step)
 
 
-def _cell_title(view: PhaseDiagramView, cell: PhaseCell) -> str:
+def _cell_title(view: views.PhaseDiagramView, cell: views.PhaseCell) -> str:
     if cell.phase is None:
         return "not finished"
     place = f"{view.y.title} {axis_number(cell.y)}, {view.x.title} {axis_number(cell.x)}"
@@ -108,9 +102,9 @@ def _cell_title(view: PhaseDiagramView, cell: PhaseCell) -> str:
 class CurrentCell:
     """The finished cell that the page shows, with its prediction of effective theory."""
 
-    place: PhaseCell
+    place: views.PhaseCell
     detail: CellDetail
-    theory: EffectiveTheory | None
+    theory: views.EffectiveTheory | None
     x: str
     y: str
 
@@ -131,27 +125,24 @@ class Fractions:
     """Runs of the critical fraction, and the finished cells of the current one."""
 
     runs: Runs
-    cells: tuple[FractionCell, ...]
+    cells: tuple[views.FractionCell, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GrokkingPage(PageContext):
+class GrokkingPage(RunsPage):
     """Variables of the Grokking page; `view` and `map` are None if there is no run."""
 
     template: ClassVar[str] = "grokking.html"
 
     title: str = "Grokking"
-    section: str = "experiments"
-    runs: Runs
     query: GrokkingQuery
-    view: PhaseDiagramView | None
+    view: views.PhaseDiagramView | None
     map: PhaseMap | None
     number: int | None
     cell: CurrentCell | None
-    settings: list[tuple[str, str]]
     comparison: MapComparison | None
     comparable: list[ExperimentRow]
-    thresholds: dict[Threshold, str]
+    thresholds: dict[views.Threshold, str]
     is_grid: bool
     has_contour: bool
     n_points: int
@@ -206,7 +197,7 @@ def grokking(
     return render(request, page)
 
 
-def _default_cell(view: PhaseDiagramView) -> int | None:
+def _default_cell(view: views.PhaseDiagramView) -> int | None:
     """Return a finished cell, one that groks if there is one."""
     for phase in ("G", "C", "M", "X"):
         for cell in view.cells:
@@ -215,9 +206,9 @@ def _default_cell(view: PhaseDiagramView) -> int | None:
     return None
 
 
-def _current_cell(store: Store, view: PhaseDiagramView, number: int) -> CurrentCell | None:
+def _current_cell(store: Store, view: views.PhaseDiagramView, number: int) -> CurrentCell | None:
     run = view.experiment.id
-    detail = none_if_not_ready(lambda: load_cell(store, run, number))
+    detail = none_if_not_ready(load_cell, store, run, number)
     if detail is None:
         return None
     place = view.cells[number]
@@ -225,14 +216,14 @@ def _current_cell(store: Store, view: PhaseDiagramView, number: int) -> CurrentC
     return CurrentCell(place, detail, theory, axis_number(place.x), axis_number(place.y))
 
 
-def _load_theory(store: Store, experiment: str, cell: int) -> EffectiveTheory | None:
+def _load_theory(store: Store, experiment: str, cell: int) -> views.EffectiveTheory | None:
     try:
-        return none_if_not_ready(lambda: queries.load_effective_theory(store, experiment, cell))
+        return none_if_not_ready(queries.load_effective_theory, store, experiment, cell)
     except NotFoundError:
         return None
 
 
-def _is_reached(view: PhaseDiagramView, threshold: Threshold) -> bool:
+def _is_reached(view: views.PhaseDiagramView, threshold: views.Threshold) -> bool:
     return any(threshold_step(cell, threshold) is not None for cell in view.cells)
 
 
@@ -249,7 +240,7 @@ def _settings(run: ExperimentRow) -> list[tuple[str, str]]:
     return [("task", task), *setting_rows(run, hidden)]
 
 
-def _comparable_runs(store: Store, view: PhaseDiagramView) -> list[ExperimentRow]:
+def _comparable_runs(store: Store, view: views.PhaseDiagramView) -> list[ExperimentRow]:
     """Return other runs over the same axes with finished cells."""
     axes = (view.x.name, view.y.name)
     return [
@@ -261,7 +252,7 @@ def _comparable_runs(store: Store, view: PhaseDiagramView) -> list[ExperimentRow
     ]
 
 
-def _comparison(store: Store, view: PhaseDiagramView, other: str, gap: int) -> MapComparison:
+def _comparison(store: Store, view: views.PhaseDiagramView, other: str, gap: int) -> MapComparison:
     result = queries.compare_phase_diagrams(store, view.experiment.id, other, gap)
     return MapComparison(
         label=result.b.experiment.label,
@@ -282,7 +273,7 @@ def _fractions(store: Store, selected: str | None) -> Fractions | None:
     return Fractions(runs, queries.load_critical_fractions(store, runs.current.id))
 
 
-def _pearson(points: list[AccuracyPrediction]) -> float | None:
+def _pearson(points: list[views.AccuracyPrediction]) -> float | None:
     predicted, real = [point.predicted for point in points], [point.real for point in points]
     if len(points) < MIN_CORRELATED or np.std(predicted) == 0 or np.std(real) == 0:
         return None
@@ -297,7 +288,9 @@ def map_image(store: StoreDep, experiment: ExperimentName, gap: Gap = PUBLISHED_
 
 
 @router.get("/figures/grokking/{experiment}")
-def grid_figures(store: StoreDep, experiment: ExperimentName, of: Threshold = "test") -> Response:
+def grid_figures(
+    store: StoreDep, experiment: ExperimentName, of: views.Threshold = "test"
+) -> Response:
     """Return the steps until a threshold over the grid, and predicted against real accuracy."""
     figures = {
         "contour": contour_figure(queries.load_phase_diagram(store, experiment), of),

@@ -11,10 +11,10 @@ from fastapi.responses import RedirectResponse, Response
 from app.figures.base import payload
 from app.figures.clock import circuit_figures
 from app.figures.modular_addition import OtherNetwork, training_figures
-from app.pages.experiment_runs import Runs, list_runs, setting_rows
+from app.pages.experiment_runs import NetworkRow, RunsPage, list_runs, setting_rows
 from app.requests.dependencies import Cell, ExperimentName, StoreDep
 from app.requests.experiments import PRINCIPAL_COMPONENTS, CircuitQuery, ModularAdditionQuery
-from app.web.templating import PageContext, query_string, render
+from app.web.templating import query_string, render
 from backend.errors import InvalidInputError, NotFoundError
 from backend.experiments.modular_addition.queries import load_clock_cell
 from backend.experiments.modular_addition.spec import MODULAR_ADDITION
@@ -48,15 +48,6 @@ class Circuit:
 
 
 @dataclass(frozen=True)
-class NetworkRow:
-    """A network of a run."""
-
-    cell: int
-    name: str
-    summary: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
 class Option:
     """A link that changes what is drawn of the circuit."""
 
@@ -66,7 +57,7 @@ class Option:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModularAdditionPage(PageContext):
+class ModularAdditionPage(RunsPage):
     """Variables of the page; `training` and `circuit_source` are the addresses of its plots.
 
     `rows` is empty if there is no run, `view` None if no network is shown.
@@ -75,14 +66,12 @@ class ModularAdditionPage(PageContext):
     template: ClassVar[str] = "modular_addition.html"
 
     title: str = "Modular addition"
-    section: str = "experiments"
-    runs: Runs
     query: ModularAdditionQuery
     rows: tuple[NetworkRow, ...] = ()
     number: int | None = None
     view: ClockCell | None = None
     name: str = ""
-    settings: tuple[tuple[str, str], ...] = ()
+    settings: list[tuple[str, str]] = field(default_factory=list)
     training: str = ""
     circuit: Circuit | None = None
     circuit_source: str = ""
@@ -136,19 +125,12 @@ def _choices(view: ClockCell, query: ModularAdditionQuery) -> dict[str, list[Opt
     }
 
 
-def _varied_names(detail: ExperimentDetail) -> list[str]:
-    """Return the parameters that distinguish the cells of a run."""
-    places = [cell.place for cell in detail.cells]
-    names = [name for name in PLACE_NAMES if len({place[name] for place in places}) > 1]
-    return names or ["weight_decay"]
-
-
 def _network_names(detail: ExperimentDetail) -> list[str]:
-    names = _varied_names(detail)
-    return [
-        ", ".join(f"{PLACE_NAMES[name]} {cell.place[name]:g}" for name in names)
-        for cell in detail.cells
-    ]
+    """Return the parameters of each cell that distinguish it from the others of its run."""
+    places = [cell.place for cell in detail.cells]
+    varied = [name for name in PLACE_NAMES if len({place[name] for place in places}) > 1]
+    names = varied or ["weight_decay"]
+    return [", ".join(f"{PLACE_NAMES[n]} {place[n]:g}" for n in names) for place in places]
 
 
 def _default_cell(cells: Sequence[CellRow]) -> int | None:
@@ -176,10 +158,9 @@ def modular_addition(
     """Show one network of a run over its training, and its circuit at one step."""
     runs = list_runs(store, MODULAR_ADDITION, query.run)
     query = query.model_copy(update={"run": runs.current.id if runs.current else None})
-    if runs.current is None:
-        api = f"/api/v1/experiments?kind={MODULAR_ADDITION.name}"
+    api = f"/api/v1/experiments?kind={MODULAR_ADDITION.name}"
+    if (run := runs.current) is None:
         return render(request, ModularAdditionPage(runs=runs, query=query, api=api))
-    run = runs.current
     detail = load_experiment(store, run.id)
     names = _network_names(detail)
     number = query.cell if query.cell is not None else _default_cell(detail.cells)
@@ -194,16 +175,12 @@ def modular_addition(
         number=number,
         view=view,
         name=names[view.detail.cell] if view else "",
-        settings=tuple(setting_rows(run, PLACE_NAMES)),
+        settings=setting_rows(run, PLACE_NAMES),
         training=figures + query_string(n=run.n_finished),
         circuit=circuit,
         circuit_source=f"{figures}/circuit{circuit_query.changed()}",
         choices=_choices(view, query) if view and circuit else {},
-        api=(
-            f"/api/v1/experiments/{run.id}/cells/{number}"
-            if view
-            else f"/api/v1/experiments?kind={MODULAR_ADDITION.name}"
-        ),
+        api=f"/api/v1/experiments/{run.id}/cells/{number}" if view else api,
     )
     return render(request, page)
 

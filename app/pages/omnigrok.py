@@ -8,10 +8,10 @@ from fastapi.responses import Response
 
 from app.figures.base import payload
 from app.figures.omnigrok import cell_figures, run_figures
-from app.pages.experiment_runs import Runs, list_runs, none_if_not_ready, setting_rows
+from app.pages.experiment_runs import RunsPage, list_runs, none_if_not_ready, setting_rows
 from app.requests.dependencies import Cell, ExperimentName, StoreDep
 from app.requests.experiments import OmnigrokQuery
-from app.web.templating import PageContext, render
+from app.web.templating import render
 from backend.experiments.modular_addition.spec import MODULAR_ADDITION
 from backend.experiments.omnigrok.queries import load_omnigrok_run
 from backend.experiments.omnigrok.spec import AXES, DATA_TITLES, OMNIGROK
@@ -45,20 +45,17 @@ class NetworkTable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OmnigrokPage(PageContext):
+class OmnigrokPage(RunsPage):
     """Variables of the Omnigrok page; `view` and `table` are None if there is no run."""
 
     template: ClassVar[str] = "omnigrok.html"
 
     title: str = "Omnigrok"
-    section: str = "experiments"
-    runs: Runs
     query: OmnigrokQuery
     view: OmnigrokView | None
     table: NetworkTable | None
     number: int | None
     cell: CellDetail | None
-    settings: list[tuple[str, str]]
     phases: dict[str, str]
     gap: int
     modular_addition: str
@@ -108,8 +105,7 @@ def omnigrok(
     number = query.cell if query.cell is not None or view is None else _default_cell(view)
     cell = None
     if run is not None and number is not None:
-        run_id, cell_number = run.id, number
-        cell = none_if_not_ready(lambda: load_cell(store, run_id, cell_number))
+        cell = none_if_not_ready(load_cell, store, run.id, number)
     page = OmnigrokPage(
         runs=runs,
         query=query.model_copy(update={"run": run.id if run else None}),

@@ -2,17 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from app.figures.base import payload
 from app.figures.parity import cell_figures, law_figures
-from app.pages.experiment_runs import Runs, list_runs, none_if_not_ready, setting_rows
+from app.pages.experiment_runs import (
+    NetworkRow,
+    RunsPage,
+    list_runs,
+    none_if_not_ready,
+    setting_rows,
+)
 from app.requests.dependencies import Cell, ExperimentName, StoreDep
 from app.requests.experiments import MAX_TASK_LINES, ParityQuery
-from app.web.templating import PageContext, render
+from app.web.templating import render
 from backend.experiments.sparse_parity.queries import load_parity_cell, load_parity_run
 from backend.experiments.sparse_parity.spec import AXES, SPARSE_PARITY
 from backend.experiments.sparse_parity.views import ParityAxis, ParityCell, ParityLaw, ParityView
@@ -29,17 +35,8 @@ LAW_TITLES: dict[ParityAxis, str] = {
 PLACE_NAMES = {"alpha": "α", "width": "width", "samples": "D", "seed": "seed"}
 
 
-@dataclass(frozen=True)
-class NetworkRow:
-    """A network; `name` holds the parameters that distinguish it from the others."""
-
-    cell: int
-    name: str
-    summary: dict[str, Any] | None
-
-
 @dataclass(frozen=True, kw_only=True)
-class ParityPage(PageContext):
+class ParityPage(RunsPage):
     """Variables of the page of sparse parity; `view` is None if there is no run.
 
     `laws_at_alpha` are the laws at the alpha of the current network; `exponent_axes` those with a
@@ -49,8 +46,6 @@ class ParityPage(PageContext):
     template: ClassVar[str] = "parity.html"
 
     title: str = "Sparse parity"
-    section: str = "experiments"
-    runs: Runs
     query: ParityQuery
     view: ParityView | None
     cell: ParityCell | None
@@ -59,7 +54,6 @@ class ParityPage(PageContext):
     exponent_axes: list[ParityAxis]
     law_titles: dict[ParityAxis, str]
     rows: list[NetworkRow]
-    settings: list[tuple[str, str]]
     max_tasks: int
 
 
@@ -116,8 +110,7 @@ def parity(request: Request, store: StoreDep, query: Annotated[ParityQuery, Quer
     number = query.cell if query.cell is not None or view is None else _default_cell(view)
     cell = None
     if run is not None and number is not None:
-        run_id, cell_number = run.id, number
-        cell = none_if_not_ready(lambda: load_parity_cell(store, run_id, cell_number, n_tasks=1))
+        cell = none_if_not_ready(load_parity_cell, store, run.id, number, n_tasks=1)
     alphas = run.parameters["alphas"] if run else [None]
     alpha = cell.place["alpha"] if cell else alphas[0]
     laws = view.laws if view else ()

@@ -1,6 +1,6 @@
 """What the functions that compute cells share: their context, their results and summaries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.read.values import finite_or_none
 from compute.ensembles.trainer import Trainer, TrainResult
 
 
@@ -27,15 +28,10 @@ class CellResult:
 
 
 class TrainFunction(Protocol):
-    """Runs a training to its end."""
+    """Runs the training of one stack of networks to its end."""
 
     def __call__(self, training: Trainer, part: Sequence[int] | None = None) -> TrainResult:
-        """Return the record of the training.
-
-        Args:
-            training: training of one stack of networks.
-            part: cells of the stack; None: all cells of the call.
-        """
+        """Return the record of the training; `part`: cells of the stack, None: all of the call."""
 
 
 def _ignore(share: float) -> None:
@@ -72,6 +68,15 @@ def stored_curve(values: NDArray[Any], n_evals: int) -> NDArray[np.float32]:
         curve: NDArray[np.float32] = values[:n_evals].astype(np.float32)
     curve[~np.isfinite(curve)] = np.nan
     return curve
+
+
+def final_values(curves: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the last value of every curve as summary numbers; other arrays are left out."""
+    return {
+        f"final_{name}": finite_or_none(values[-1])
+        for name, values in curves.items()
+        if values.ndim == 1
+    }
 
 
 def count_evals(eval_steps: NDArray[np.int64], stopped: int) -> int:

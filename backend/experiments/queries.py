@@ -9,16 +9,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, undefer
 
 from backend.errors import NotFoundError, NotReadyError
+from backend.experiments import views
 from backend.experiments.kind import ID_DIGITS, ExperimentKind
 from backend.experiments.registry import KINDS, experiment_kind
-from backend.experiments.views import (
-    ArrayInfo,
-    CellDetail,
-    CellRow,
-    ExperimentDetail,
-    ExperimentPage,
-    ExperimentRow,
-)
 from backend.read.job_views import OPEN_STATES, JobView
 from backend.read.jobs import job_view
 from backend.read.paging import tail_page
@@ -45,11 +38,11 @@ def _newest_jobs(session: Session, rows: Sequence[Experiment]) -> dict[str, JobV
 
 def _row_view(
     row: Experiment | Job, experiment: str, n_cells: int, n_finished: int, job: JobView | None
-) -> ExperimentRow:
+) -> views.ExperimentRow:
     """Return the view of a stored experiment, or of an open job for one."""
     kind = KINDS.get(row.kind)
     params = kind.parse(row.parameters) if kind else None
-    return ExperimentRow(
+    return views.ExperimentRow(
         id=experiment,
         kind=row.kind,
         title=kind.title if kind else row.kind,
@@ -66,7 +59,7 @@ def _row_view(
 
 def _row_views(
     session: Session, rows: Sequence[tuple[Experiment, int]]
-) -> tuple[ExperimentRow, ...]:
+) -> tuple[views.ExperimentRow, ...]:
     jobs = _newest_jobs(session, [row for row, _ in rows])
     return tuple(
         _row_view(
@@ -86,7 +79,7 @@ def list_experiments(
     *,
     limit: int = MAX_PAGE_SIZE,
     n_remaining: int | None = None,
-) -> ExperimentPage:
+) -> views.ExperimentPage:
     """Return experiments, newest first.
 
     Args:
@@ -109,10 +102,12 @@ def list_experiments(
         offset, cursor = tail_page(total, n_remaining, limit)
         page = query.add_columns(n_finished).order_by(Experiment.id.desc())
         rows = session.execute(page.limit(limit).offset(offset)).all()
-        return ExperimentPage(_row_views(session, [(row, count) for row, count in rows]), cursor)
+        return views.ExperimentPage(
+            _row_views(session, [(row, count) for row, count in rows]), cursor
+        )
 
 
-def _queued_experiment(session: Session, experiment: str) -> ExperimentRow | None:
+def _queued_experiment(session: Session, experiment: str) -> views.ExperimentRow | None:
     """Return an experiment that an open job computes and that is not stored yet."""
     query = select(Job).where(Job.kind.in_(KINDS), Job.state.in_(OPEN_STATES))
     for job in session.scalars(query):
@@ -134,7 +129,7 @@ def _not_found(experiment: str) -> NotFoundError:
     )
 
 
-def load_experiment(store: Store, experiment: str) -> ExperimentDetail:
+def load_experiment(store: Store, experiment: str) -> views.ExperimentDetail:
     """Return an experiment with the summaries of its finished cells.
 
     Raises:
@@ -159,8 +154,8 @@ def load_experiment(store: Store, experiment: str) -> ExperimentDetail:
             "A newer program computed it: upgrade this one",
         )
     places = KINDS[view.kind].parse(view.parameters).places()
-    cells = tuple(CellRow(i, place, summaries.get(i)) for i, place in enumerate(places))
-    return ExperimentDetail(view, cells)
+    cells = tuple(views.CellRow(i, place, summaries.get(i)) for i, place in enumerate(places))
+    return views.ExperimentDetail(view, cells)
 
 
 def _check_kind(kind: ExperimentKind, experiment: str, actual: str, page: str) -> None:
@@ -170,7 +165,9 @@ def _check_kind(kind: ExperimentKind, experiment: str, actual: str, page: str) -
         )
 
 
-def load_run(store: Store, kind: ExperimentKind, experiment: str) -> tuple[ExperimentDetail, Any]:
+def load_run(
+    store: Store, kind: ExperimentKind, experiment: str
+) -> tuple[views.ExperimentDetail, Any]:
     """Return an experiment of a kind, and its parameters as an instance of `kind.params`.
 
     Raises:
@@ -249,7 +246,7 @@ def load_arrays_of_cells(
         return _read_arrays(session, row, cells, names)
 
 
-def load_cell(store: Store, experiment: str, cell: int) -> CellDetail:
+def load_cell(store: Store, experiment: str, cell: int) -> views.CellDetail:
     """Return a finished cell with its curves.
 
     Raises:
@@ -264,7 +261,7 @@ def load_cell(store: Store, experiment: str, cell: int) -> CellDetail:
 
 def load_cell_of_kind(
     store: Store, kind: ExperimentKind, experiment: str, cell: int
-) -> tuple[Any, CellDetail, dict[str, NDArray[Any]]]:
+) -> tuple[Any, views.CellDetail, dict[str, NDArray[Any]]]:
     """Return the parameters of an experiment, a finished cell and all its arrays by name.
 
     Raises:
@@ -280,12 +277,12 @@ def load_cell_of_kind(
 
 def _cell_detail(
     row: Experiment, cell_row: ExperimentCell, values: Mapping[str, NDArray[Any]]
-) -> CellDetail:
+) -> views.CellDetail:
     steps = values.get(STEP, np.zeros(0, np.int32))
     names = [name for name in values if name != STEP]
     curves = {name for name in names if values[name].ndim == 1 and len(values[name]) == len(steps)}
     places = KINDS[row.kind].parse(row.parameters).places() if row.kind in KINDS else []
-    return CellDetail(
+    return views.CellDetail(
         experiment=row.key[:ID_DIGITS],
         kind=row.kind,
         cell=cell_row.cell,
@@ -299,7 +296,7 @@ def _cell_detail(
             if name in curves
         },
         arrays=tuple(
-            ArrayInfo(name, values[name].dtype.name, values[name].shape)
+            views.ArrayInfo(name, values[name].dtype.name, values[name].shape)
             for name in names
             if name not in curves
         ),

@@ -11,16 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InvalidInputError
-from backend.scaling.theory_views import (
-    ExponentLine,
-    ExponentPair,
-    Exponents,
-    FiniteExponents,
-    TheoryAxis,
-    TheoryLaw,
-    TheoryLaws,
-    TheoryRequest,
-)
+from backend.scaling import theory_views as views
 from compute.quanta_theory import (
     PUBLISHED_PAIRS,
     Theory,
@@ -59,7 +50,7 @@ BOUNDS: Mapping[str, Bounds] = {
 }
 
 
-def _check(request: TheoryRequest) -> None:
+def _check(request: views.TheoryRequest) -> None:
     for name, bounds in BOUNDS.items():
         value = getattr(request, name)
         if not bounds.minimum <= value <= bounds.maximum:  # refuses NaN as well
@@ -76,7 +67,7 @@ def _check(request: TheoryRequest) -> None:
         )
 
 
-def theory_laws(request: TheoryRequest) -> TheoryLaws:
+def theory_laws(request: views.TheoryRequest) -> views.TheoryLaws:
     """Return the laws of m quanta over parameters, data and steps, with their limits.
 
     Raises:
@@ -87,7 +78,7 @@ def theory_laws(request: TheoryRequest) -> TheoryLaws:
 
 
 @lru_cache(maxsize=128)
-def _laws(request: TheoryRequest) -> TheoryLaws:
+def _laws(request: views.TheoryRequest) -> views.TheoryLaws:
     p = zipf_frequencies(request.m, request.alpha)
     ranks = _ranks(request.m, request.n)
     loss = loss_after(np.concatenate([[0], ranks]), p, request.a, request.b)
@@ -95,12 +86,12 @@ def _laws(request: TheoryRequest) -> TheoryLaws:
     slopes = finite_slopes(request.m, request.alpha, FIT_FIRST, last)
     over_number, over_frequency = -slopes.over_number, -slopes.over_frequency
     index_of_n = int(np.flatnonzero(ranks == request.n)[0])
-    axes: tuple[tuple[TheoryAxis, Numbers, float], ...] = (
+    axes: tuple[tuple[views.TheoryAxis, Numbers, float], ...] = (
         ("N", request.capacity * ranks.astype(np.float64), over_number),
         ("D", request.tau / p[ranks - 1], over_frequency),
         ("S", request.first_steps * p[0] / p[ranks - 1], over_frequency),
     )
-    return TheoryLaws(
+    return views.TheoryLaws(
         request=request,
         n=request.n,
         loss_at_n_nats=float(loss[index_of_n + 1]),
@@ -114,13 +105,13 @@ def _laws(request: TheoryRequest) -> TheoryLaws:
 
 
 def _law(
-    request: TheoryRequest,
-    axis: TheoryAxis,
+    request: views.TheoryRequest,
+    axis: views.TheoryAxis,
     ranks: NDArray[np.int64],
     x: Numbers,
     loss: Numbers,
     finite_exponent: float,
-) -> TheoryLaw:
+) -> views.TheoryLaw:
     """Return one law; `x` is where each of the `ranks` is learned, `loss[0]` the loss before."""
     theory = Theory(
         request.alpha, request.capacity, request.tau, request.first_steps, request.a, request.b
@@ -128,7 +119,7 @@ def _law(
     limits = {"N": theory.parameter_law, "D": theory.data_law, "S": theory.step_law}
     points = np.concatenate([[x[0] / 2], x])
     limit = limits[axis](points)
-    return TheoryLaw(
+    return views.TheoryLaw(
         axis=axis,
         x=tuple(points.tolist()),
         learned=(0, *ranks.tolist()),
@@ -148,28 +139,30 @@ def _ranks(m: int, n: int) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=128)
-def _finite_exponents(alpha: float) -> tuple[FiniteExponents, ...]:
+def _finite_exponents(alpha: float) -> tuple[views.FiniteExponents, ...]:
     exponents_by_m = []
     for m in SUMS:
         slopes = finite_slopes(m, alpha, FIT_FIRST, FIT_LAST)
-        exponents_by_m.append(FiniteExponents(m, -slopes.over_number, -slopes.over_frequency))
+        exponents_by_m.append(views.FiniteExponents(m, -slopes.over_number, -slopes.over_frequency))
     return tuple(exponents_by_m)
 
 
 @cache
-def measured_exponents() -> Exponents:
+def measured_exponents() -> views.Exponents:
     """Return measured pairs of exponents and the relations of two theories."""
     alpha_n = np.geomspace(0.01, 2, 80)
     lines = (
         ("quanta", "α_D = α_N/(1 + α_N)", "arXiv:2303.13506", alpha_n / (1 + alpha_n)),
         ("data manifold", "α_D = α_N", "arXiv:2004.10802", alpha_n),
     )
-    return Exponents(
+    return views.Exponents(
         pairs=tuple(
-            ExponentPair(pair.source, pair.alpha_n, pair.alpha_d) for pair in PUBLISHED_PAIRS
+            views.ExponentPair(pair.source, pair.alpha_n, pair.alpha_d) for pair in PUBLISHED_PAIRS
         ),
         lines=tuple(
-            ExponentLine(name, formula, source, tuple(alpha_n.tolist()), tuple(alpha_d.tolist()))
+            views.ExponentLine(
+                name, formula, source, tuple(alpha_n.tolist()), tuple(alpha_d.tolist())
+            )
             for name, formula, source, alpha_d in lines
         ),
     )

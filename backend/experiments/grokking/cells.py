@@ -10,11 +10,11 @@ from backend.experiments.cells import (
     CellContext,
     CellResult,
     count_evals,
+    final_values,
     step_or_none,
     stored_curve,
 )
 from backend.experiments.grokking.spec import CompletePhaseDiagramParameters
-from backend.read.values import finite_or_none
 from compute.ensembles.trainer import Trainer, TrainResult
 from compute.grokking import parallelograms as theory
 from compute.grokking.addition import AdditionNetworks
@@ -52,15 +52,8 @@ def _result(
     }
     n_steps = int(eval_steps[-1]) + 1  # the last step is always evaluated
     summary: dict[str, Any] = {
-        **{
-            f"{name}_step": step_or_none(s[row], n_steps)
-            for name, s in result.threshold_steps.items()
-        },
-        **{
-            f"final_{name}": finite_or_none(values[-1])
-            for name, values in arrays.items()
-            if values.ndim == 1
-        },
+        **{f"{k}_step": step_or_none(s[row], n_steps) for k, s in result.threshold_steps.items()},
+        **final_values(arrays),
         "stopped": stopped,
         **_theory_summary(problem, setting, arrays["representation"][-1]),
     }

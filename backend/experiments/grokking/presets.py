@@ -15,9 +15,16 @@ def _grid(x: str, x_values: list[float], y: str, y_values: list[float], **own: A
     return {"x": x, "x_values": x_values, "y": y, "y_values": y_values, **own}
 
 
+def _rates(lr_representation: list[float], lr_decoder: list[float], **own: Any) -> Any:
+    return _grid("lr_representation", lr_representation, "lr_decoder", lr_decoder, **own)
+
+
+def _decays(wd_decoder: list[float], **own: Any) -> Any:
+    return _grid("lr_decoder", _FINE, "wd_decoder", wd_decoder, **own)
+
+
 _WIDE = log_values(-5, -2, 10)
 _FINE = log_values(-4, -2, 11)
-_DECAYS = [float(n) for n in range(11)]
 PRESETS = (
     Preset(
         "grid",
@@ -25,31 +32,21 @@ PRESETS = (
         "reduced",
         "Slow decoders comprehend, fast ones memorise, slow representations confuse; grokking "
         "lies at the edge between them",
-        _grid(
-            "lr_representation", log_values(-5, -2, 5), "lr_decoder", log_values(-5, -2, 5), seed=2
-        ),
+        _rates(log_values(-5, -2, 5), log_values(-5, -2, 5), seed=2),
     ),
     Preset(
         "run",
         "One run as published",
         "reduced",
         "The representation falls into line; test accuracy follows",
-        _grid("lr_representation", [1e-3], "lr_decoder", [1e-4], steps=3_000, stop_early=False),
+        _rates([1e-3], [1e-4], steps=3_000, stop_early=False),
     ),
     Preset(
         "groks",
         "One run that groks",
         "reduced",
         "Train accuracy at step 2,020, test accuracy some 1,300 steps later",
-        _grid(
-            "lr_representation",
-            [1e-3],
-            "lr_decoder",
-            [4.6e-5],
-            steps=10_000,
-            seed=2,
-            stop_early=False,
-        ),
+        _rates([1e-3], [4.6e-5], steps=10_000, seed=2, stop_early=False),
     ),
     Preset(
         "fraction",
@@ -70,38 +67,28 @@ PRESETS = (
         "Figure 5a: learning rates",
         "full",
         "Four phases; published counts at gap 1,000: C 14, G 10, M 64, X 12",
-        _grid("lr_representation", _WIDE, "lr_decoder", _WIDE, steps=10_000),
+        _rates(_WIDE, _WIDE, steps=10_000),
     ),
     Preset(
         "fig5b",
         "Figure 5b: decoder weight decay, MSE",
         "full",
         "Weight decay makes room for comprehension",
-        _grid("lr_decoder", _FINE, "wd_decoder", _DECAYS, steps=100_000),
+        _decays([float(n) for n in range(11)], steps=100_000),
     ),
     Preset(
         "fig5c",
         "Figure 5c: decoder weight decay, cross-entropy",
         "full",
         "The same with 19 classes",
-        _grid(
-            "lr_decoder",
-            _FINE,
-            "wd_decoder",
-            [float(n) for n in range(0, 21, 2)],
-            loss="ce",
-            steps=100_000,
-        ),
+        _decays([float(n) for n in range(0, 21, 2)], loss="ce", steps=100_000),
     ),
     Preset(
         "fig5d",
         "Figure 5d: permutations of S3",
         "full",
         "Products of matrices in place of sums",
-        _grid(
-            "lr_decoder",
-            _FINE,
-            "wd_decoder",
+        _decays(
             [0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 200.0],
             task="s3",
             train_fraction=24 / 36,

@@ -8,22 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
+from backend.experiments.grokking import views
 from backend.experiments.grokking.critical_fraction import CRITICAL_FRACTION
 from backend.experiments.grokking.spec import (
     AXIS_TITLES,
     PHASE_DIAGRAM,
     CompletePhaseDiagramParameters,
-)
-from backend.experiments.grokking.views import (
-    AccuracyPrediction,
-    EffectiveTheory,
-    FractionCell,
-    GridAxis,
-    Phase,
-    PhaseCell,
-    PhaseComparison,
-    PhaseDiagramView,
-    PhasePair,
 )
 from backend.experiments.queries import load_arrays_of_cells, load_cell_of_kind, load_run
 from backend.experiments.views import CellRow
@@ -38,13 +28,15 @@ MIN_LOG_RATIO = 20
 TIME_CONSTANTS = 3
 
 
-def _axis(name: str, values: Sequence[float]) -> GridAxis:
+def _axis(name: str, values: Sequence[float]) -> views.GridAxis:
     is_positive = all(value > 0 for value in values) and len(values) > 1
     is_log = is_positive and values[-1] / values[0] >= MIN_LOG_RATIO
-    return GridAxis(name, AXIS_TITLES[name], tuple(values), is_log)
+    return views.GridAxis(name, AXIS_TITLES[name], tuple(values), is_log)
 
 
-def load_phase_diagram(store: Store, experiment: str, gap: int = PUBLISHED_GAP) -> PhaseDiagramView:
+def load_phase_diagram(
+    store: Store, experiment: str, gap: int = PUBLISHED_GAP
+) -> views.PhaseDiagramView:
     """Return the phases of a grid at a gap; unfinished cells have none.
 
     Raises:
@@ -58,21 +50,21 @@ def load_phase_diagram(store: Store, experiment: str, gap: int = PUBLISHED_GAP) 
     x, y = _axis(params.x, params.x_values), _axis(params.y, params.y_values)
     cells = _phase_cells(detail.cells, x, y, params.steps, gap)
     counts = Counter(cell.phase for cell in cells)
-    return PhaseDiagramView(
+    return views.PhaseDiagramView(
         experiment=detail.experiment,
         x=x,
         y=y,
         budget=params.steps,
         gap=gap,
-        counts={phase: counts[cast(Phase, phase)] for phase in PHASES}
+        counts={phase: counts[cast(views.Phase, phase)] for phase in PHASES}
         | {"test_only": sum(cell.test_only for cell in cells)},
         cells=cells,
     )
 
 
 def _phase_cells(
-    cells: Sequence[CellRow], x: GridAxis, y: GridAxis, budget: int, gap: int
-) -> tuple[PhaseCell, ...]:
+    cells: Sequence[CellRow], x: views.GridAxis, y: views.GridAxis, budget: int, gap: int
+) -> tuple[views.PhaseCell, ...]:
     def steps(name: str) -> NDArray[np.int64]:
         reached = [cell.summary[name] if cell.summary else None for cell in cells]
         return np.array([budget - 1 if step is None else step for step in reached], np.int64)
@@ -81,16 +73,16 @@ def _phase_cells(
     labels = phase_labels(train, test, budget, gap)
     label_margins = margins(train, test, budget, gap)
 
-    def view(cell: CellRow) -> PhaseCell:
+    def view(cell: CellRow) -> views.PhaseCell:
         i, summary = cell.cell, cell.summary
         row, column = divmod(i, len(x.values))
-        return PhaseCell(
+        return views.PhaseCell(
             cell=i,
             row=row,
             column=column,
             x=x.values[column],
             y=y.values[row],
-            phase=cast(Phase, str(labels.phases[i])) if summary else None,
+            phase=cast(views.Phase, str(labels.phases[i])) if summary else None,
             test_only=bool(summary and labels.test_only[i]),
             train_step=summary["train_step"] if summary else None,
             test_step=summary["test_step"] if summary else None,
@@ -103,7 +95,7 @@ def _phase_cells(
 
 def compare_phase_diagrams(
     store: Store, a: str, b: str, gap: int = PUBLISHED_GAP
-) -> PhaseComparison:
+) -> views.PhaseComparison:
     """Return two phase diagrams over the same axes, with the cells that both have.
 
     Raises:
@@ -118,22 +110,22 @@ def compare_phase_diagrams(
             "cmp",
         )
 
-    def place(cell: PhaseCell) -> tuple[str, str]:
+    def place(cell: views.PhaseCell) -> tuple[str, str]:
         return f"{cell.x:.6g}", f"{cell.y:.6g}"
 
     right_cells = {place(cell): cell for cell in right.cells}
     pairs = tuple(
-        PhasePair(cell.x, cell.y, cell.phase, right_cells[place(cell)].phase)
+        views.PhasePair(cell.x, cell.y, cell.phase, right_cells[place(cell)].phase)
         for cell in left.cells
         if place(cell) in right_cells
     )
     finished = [pair for pair in pairs if pair.a and pair.b]
     changes = Counter(f"{pair.a}{pair.b}" for pair in finished if pair.a != pair.b)
     n_equal = sum(pair.a == pair.b for pair in finished)
-    return PhaseComparison(left, right, pairs, n_equal, dict(sorted(changes.items())))
+    return views.PhaseComparison(left, right, pairs, n_equal, dict(sorted(changes.items())))
 
 
-def load_effective_theory(store: Store, experiment: str, cell: int) -> EffectiveTheory:
+def load_effective_theory(store: Store, experiment: str, cell: int) -> views.EffectiveTheory:
     """Return the prediction of effective theory from the initial representation of a cell.
 
     Raises:
@@ -155,7 +147,7 @@ def load_effective_theory(store: Store, experiment: str, cell: int) -> Effective
         raise NotReadyError("the representation has learning rate 0", "Choose another cell")
     run = theory.effective_dynamics(E, is_train, steps.astype(np.float64) * rate)
     scale = theory.time_scale(problem.p, is_train, rate)
-    return EffectiveTheory(
+    return views.EffectiveTheory(
         steps=tuple(steps.tolist()),
         representation=tuple(
             tuple(tuple(number) for number in numbers) for numbers in run.E.round(6).tolist()
@@ -178,7 +170,7 @@ def _drift(path: NDArray[np.float64]) -> float:
     return float(max(np.abs(norms / norms[0] - 1).max(), np.abs(sums - sums[0]).max()))
 
 
-def load_critical_fractions(store: Store, experiment: str) -> tuple[FractionCell, ...]:
+def load_critical_fractions(store: Store, experiment: str) -> tuple[views.FractionCell, ...]:
     """Return the finished cells of a critical fraction, by p.
 
     Raises:
@@ -191,7 +183,7 @@ def load_critical_fractions(store: Store, experiment: str) -> tuple[FractionCell
     names = ("n_train", "share")
     values = load_arrays_of_cells(store, experiment, [cell.cell for cell, _ in finished], names)
     return tuple(
-        FractionCell(
+        views.FractionCell(
             p=cell.place["p"],
             n_pairs=summary["n_pairs"],
             n_parallelograms=summary["n_parallelograms"],
@@ -203,7 +195,7 @@ def load_critical_fractions(store: Store, experiment: str) -> tuple[FractionCell
     )
 
 
-def load_accuracy_predictions(store: Store, experiment: str) -> list[AccuracyPrediction]:
+def load_accuracy_predictions(store: Store, experiment: str) -> list[views.AccuracyPrediction]:
     """Return the predicted accuracies of the finished cells; only addition has them.
 
     Raises:
@@ -223,5 +215,5 @@ def load_accuracy_predictions(store: Store, experiment: str) -> list[AccuracyPre
             continue
         n_training = summary["n_train"]
         real = (train * n_training + test * (n_pairs - n_training)) / n_pairs
-        points.append(AccuracyPrediction(predicted, real, cell.place))
+        points.append(views.AccuracyPrediction(predicted, real, cell.place))
     return points

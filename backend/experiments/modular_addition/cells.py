@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.experiments.cells import CellContext, CellResult, step_or_none, stored_curve
+from backend.experiments.cells import (
+    CellContext,
+    CellResult,
+    final_values,
+    step_or_none,
+    stored_curve,
+)
 from backend.experiments.modular_addition.spec import EVAL_EVERY, ModularAdditionParameters
 from backend.read.values import finite_or_none
 from compute.ensembles.trainer import Threshold, TrainConfig, Trainer, TrainResult, log_spaced_steps
@@ -86,13 +92,13 @@ def _result(
     arrays = {"step": eval_steps.astype(np.int32), **curves}
     summary: dict[str, Any] = {f"{name}_step": step for name, step in reached.items()}
     if diverged:
-        summary |= {**_final_values(curves), "diverged": True, "n_train": len(pairs)}
+        summary |= {**final_values(curves), "diverged": True, "n_train": len(pairs)}
         return CellResult(cell, summary, arrays)
     map_evals = snapshot_indices(eval_steps, reached["train"], reached["test"])
     clock, measures = clock_history(shape, parameters, pairs, map_evals)
     curves |= {name: _stored_array(name, values) for name, values in measures.items()}
     summary |= {
-        **_final_values(curves),
+        **final_values(curves),
         "diverged": False,
         "n_train": len(pairs),
         **_clock_summary(clock, measures),
@@ -112,14 +118,6 @@ def _stored_array(name: str, values: NDArray[np.float64]) -> NDArray[Any]:
         array: NDArray[Any] = values.astype(np.float16 if name in FLOAT16_ARRAYS else np.float32)
     array[~np.isfinite(array)] = np.nan
     return array
-
-
-def _final_values(curves: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    return {
-        f"final_{name}": finite_or_none(values[-1])
-        for name, values in curves.items()
-        if values.ndim == 1
-    }
 
 
 def _clock_summary(clock: Clock, measures: dict[str, NDArray[np.float64]]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from backend.experiments.kind import Preset
 
+_P53 = {"p": 53, "train_fraction": 0.5}
+_DECAYS = {"weight_decay": [1.0, 0.0]}
 PRESETS = (
     Preset(
         "p53",
@@ -9,21 +11,14 @@ PRESETS = (
         "reduced",
         "With weight decay test accuracy follows train accuracy after more than ten times its "
         "steps, and the embedding ends in a few frequencies; without, the network only memorises",
-        {"p": 53, "train_fraction": 0.5, "weight_decay": [1.0, 0.0], "steps": 3_000},
+        {**_P53, **_DECAYS, "steps": 3_000},
     ),
     Preset(
         "half",
         "p = 53, half the width",
         "reduced",
         "The same in less time: the delay is longer, the clock has fewer frequencies",
-        {
-            "p": 53,
-            "train_fraction": 0.5,
-            "weight_decay": [1.0, 0.0],
-            "steps": 5_000,
-            "d_model": 64,
-            "d_mlp": 256,
-        },
+        {**_P53, **_DECAYS, "steps": 5_000, "d_model": 64, "d_mlp": 256},
     ),
     Preset(
         "sphere",
@@ -31,14 +26,7 @@ PRESETS = (
         "reduced",
         "Without weight decay, but held at 0.8 of the usual initial norm, test accuracy follows "
         "train accuracy at once; held at 1 it lags",
-        {
-            "p": 53,
-            "train_fraction": 0.5,
-            "weight_decay": [0.0],
-            "alpha": [0.8, 1.0],
-            "on_sphere": True,
-            "steps": 3_000,
-        },
+        {**_P53, "weight_decay": [0.0], "alpha": [0.8, 1.0], "on_sphere": True, "steps": 3_000},
     ),
     Preset(
         "p113",

@@ -27,9 +27,7 @@ def load_clock_cell(store: Store, experiment: str, cell: int) -> ClockCell:
 def attention_shares(scores: NDArray[Any], p: int) -> NDArray[np.float64]:
     """Return the attention [heads, 2, a, b] to a and to b; the rest goes to "=".
 
-    Args:
-        scores: [heads, 2p + 1] before softmax: to the first number, the second, and "=".
-        p: numbers that the network adds.
+    `scores` [heads, 2p + 1], before softmax, are to the first number, the second, and "=".
     """
     logits = np.zeros((len(scores), 3, p, p))
     logits[:, 0] = scores[:, :p, None]

@@ -11,6 +11,7 @@ from backend.experiments.cells import (
     CellContext,
     CellResult,
     count_evals,
+    final_values,
     step_or_none,
     stored_curve,
 )
@@ -106,7 +107,7 @@ def _result(steps: int, result: TrainResult, cell: int, row: int) -> CellResult:
     summary: dict[str, Any] = {
         "train_step": step_or_none(result.threshold_steps["train"][row], steps),
         "test_step": test_step,
-        **{f"final_{name}": finite_or_none(values[-1]) for name, values in curves.items()},
+        **final_values(curves),
         **_best_values(curves),
         "initial_norm": finite_or_none(norm[0]),
         "test_norm": None

@@ -13,16 +13,8 @@ import numpy as np
 
 from backend.errors import InvalidInputError
 from backend.experiments.grokking.views import Phase
+from backend.experiments.omnigrok import views
 from backend.experiments.omnigrok.spec import OMNIGROK, CompleteOmnigrokParameters
-from backend.experiments.omnigrok.views import (
-    DecayLaw,
-    DecayPoint,
-    Landscape,
-    LandscapePoint,
-    OmnigrokCell,
-    OmnigrokView,
-    SphereLoss,
-)
 from backend.experiments.queries import load_run
 from backend.experiments.views import CellRow
 from backend.store.database import Store
@@ -33,15 +25,9 @@ ZONE_FACTOR = 2.0
 
 
 def load_omnigrok_run(
-    store: Store, experiment: str, n_train: int | None = None, loss: SphereLoss | None = None
-) -> OmnigrokView:
-    """Return a run at one training-set size.
-
-    Args:
-        store: store of the run.
-        experiment: id of the run.
-        n_train: training-set size; None: the first.
-        loss: loss of the landscape; None: as published.
+    store: Store, experiment: str, n_train: int | None = None, loss: views.SphereLoss | None = None
+) -> views.OmnigrokView:
+    """Return a run at one training-set size, by default the first; default loss as published.
 
     Raises:
         NotFoundError: unknown run of Omnigrok.
@@ -56,9 +42,9 @@ def load_omnigrok_run(
             f"n_train {size}", f"Choose from {', '.join(map(str, sizes))}", "n_train"
         )
     loss = loss or ("best" if params.data == "mnist" else "final")
-    views = [_cell(c, loss, params.steps) for c in detail.cells if c.place["n_train"] == size]
-    cells = tuple(sorted(views, key=lambda cell: (cell.alpha, cell.weight_decay, cell.seed)))
-    return OmnigrokView(
+    networks = [_cell(c, loss, params.steps) for c in detail.cells if c.place["n_train"] == size]
+    cells = tuple(sorted(networks, key=lambda cell: (cell.alpha, cell.weight_decay, cell.seed)))
+    return views.OmnigrokView(
         experiment=detail.experiment,
         sizes=sizes,
         n_train=size,
@@ -79,10 +65,10 @@ def _phase(summary: Mapping[str, Any], steps: int) -> tuple[Phase, bool]:
     return cast(Phase, str(labels.phases[0])), bool(labels.test_only[0])
 
 
-def _cell(row: CellRow, loss: SphereLoss, steps: int) -> OmnigrokCell:
+def _cell(row: CellRow, loss: views.SphereLoss, steps: int) -> views.OmnigrokCell:
     summary = row.summary or {}
     phase, test_only = _phase(summary, steps) if summary else (None, False)
-    return OmnigrokCell(
+    return views.OmnigrokCell(
         cell=row.cell,
         **row.place,
         phase=phase,
@@ -99,8 +85,8 @@ def _cell(row: CellRow, loss: SphereLoss, steps: int) -> OmnigrokCell:
 
 
 def reduced_landscape(
-    cells: Sequence[OmnigrokCell], n_train: int, loss: SphereLoss
-) -> Landscape | None:
+    cells: Sequence[views.OmnigrokCell], n_train: int, loss: views.SphereLoss
+) -> views.Landscape | None:
     """Return the landscape of networks on spheres; None before one of them is finished."""
     by_alpha: dict[float, list[tuple[float, float, float]]] = {}
     for cell in cells:
@@ -108,7 +94,7 @@ def reduced_landscape(
         if norm is not None and train is not None and test is not None:
             by_alpha.setdefault(cell.alpha, []).append((norm, train, test))
     points = tuple(
-        LandscapePoint(alpha, *(median(column) for column in zip(*rows, strict=True)))
+        views.LandscapePoint(alpha, *(median(column) for column in zip(*rows, strict=True)))
         for alpha, rows in sorted(by_alpha.items())
     )
     if not points:
@@ -121,10 +107,12 @@ def reduced_landscape(
     while high < len(points) - 1 and points[high + 1].test_loss <= max_loss:
         high += 1
     zone = points[low].alpha, points[high].alpha
-    return Landscape(n_train, loss, points, points[best], zone)
+    return views.Landscape(n_train, loss, points, points[best], zone)
 
 
-def decay_law(cells: Sequence[OmnigrokCell], n_train: int, learning_rate: float) -> DecayLaw | None:
+def decay_law(
+    cells: Sequence[views.OmnigrokCell], n_train: int, learning_rate: float
+) -> views.DecayLaw | None:
     """Return weight decay against time for the networks of the largest alpha.
 
     None for fewer than two weight decays above zero.
@@ -141,7 +129,7 @@ def decay_law(cells: Sequence[OmnigrokCell], n_train: int, learning_rate: float)
     if initial and critical and initial > critical > 0 and learning_rate > 0:
         rate = math.log(initial / critical) / learning_rate
     points = tuple(
-        DecayPoint(
+        views.DecayPoint(
             cell=cell.cell,
             weight_decay=cell.weight_decay,
             seed=cell.seed,
@@ -153,4 +141,4 @@ def decay_law(cells: Sequence[OmnigrokCell], n_train: int, learning_rate: float)
         )
         for cell in sorted(decayed, key=lambda cell: (cell.weight_decay, cell.seed))
     )
-    return DecayLaw(alpha, n_train, learning_rate, initial, critical, rate, points)
+    return views.DecayLaw(alpha, n_train, learning_rate, initial, critical, rate, points)

@@ -36,11 +36,7 @@ def load_parity_cell(
 ) -> ParityCell:
     """Return the losses of one network's subtasks and the steps at which they converged.
 
-    Args:
-        store: store of the run.
-        experiment: id of the run.
-        cell: number of the cell.
-        n_tasks: only the losses of the most frequent subtasks; None: of all.
+    `n_tasks` limits the losses to those of the most frequent subtasks.
 
     Raises:
         NotFoundError: unknown run or cell.
