@@ -45,12 +45,7 @@ class ExperimentCalls(FileCalls):
         return streamed_table(self._transport.read(path, {}, accept=STREAM).content)
 
     def phase_diagram(self, experiment: str, *, gap: int = 1000) -> types.PhaseDiagramView:
-        """Return a grid with the phase of every cell.
-
-        Args:
-            experiment: id of the phase diagram.
-            gap: minimum delay between train and test accuracy to count as grokking, in steps.
-        """
+        """Return a grid with the phase of every cell; cells grok from a delay of `gap` steps."""
         return self._get(
             types.PhaseDiagramView, path_of("/phase-diagrams/{}", experiment), {"gap": gap}
         )

@@ -12,6 +12,6 @@ class ParityCalls(Calls):
         return self._get(ParityView, path_of("/parity/{}", run))
 
     def parity_cell(self, run: str, cell: int, *, tasks: int | None = None) -> ParityCell:
-        """Return the losses of one network's most frequent subtasks over its steps; None: of all."""
+        """Return the losses of one network's most frequent subtasks over its steps."""
         path = path_of("/parity/{}/cells/{}", run, cell)
         return self._get(ParityCell, path, {"tasks": tasks})

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from app.figures.base import Layout, Trace, axis, end_label, figure
 from app.figures.training_curves import (
+    DASHED,
+    SOLID,
     curve_layout,
     line_over_steps,
     loss_figure,
@@ -40,10 +42,8 @@ def accuracy_figure(cell: CellDetail) -> go.Figure:
     """Return train and test accuracy over training."""
     steps, curves, summary = cell.steps, cell.curves, cell.summary
     traces = [threshold_line(steps, ACCURACY, "0.9")]
-    traces += line_over_steps(
-        steps, curves["train_accuracy"], "train", "mean", line={"width": 2.2, "dash": "dash"}
-    )
-    traces += line_over_steps(steps, curves["test_accuracy"], "test", "accent", line={"width": 2.4})
+    traces += line_over_steps(steps, curves["train_accuracy"], "train", "mean", line=DASHED)
+    traces += line_over_steps(steps, curves["test_accuracy"], "test", "accent", line=SOLID)
     traces += threshold_mark(summary["train_step"], ACCURACY, "train", "mean", "top left")
     traces += threshold_mark(summary["test_step"], ACCURACY, "test", "accent", "bottom right")
     return figure(traces, curve_layout(steps, "accuracy", range=[-0.03, 1.08]))
@@ -53,7 +53,7 @@ def quality_figure(cell: CellDetail, theory: EffectiveTheory | None) -> go.Figur
     """Return the representation quality index over training."""
     steps = cell.steps
     traces = [threshold_line(steps, QUALITY, "0.95")]
-    traces += line_over_steps(steps, cell.curves["rqi"], "RQI", "accent", line={"width": 2.4})
+    traces += line_over_steps(steps, cell.curves["rqi"], "RQI", "accent", line=SOLID)
     traces += threshold_mark(cell.summary["rqi_step"], QUALITY, "RQI", "accent", "top left")
     positive = [step for step in steps if step > 0] or [1]
     predicted = theory.grokking_step if theory else None

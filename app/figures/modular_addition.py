@@ -10,6 +10,8 @@ import plotly.graph_objects as go
 from app.figures.base import Layout, Trace, axis, end_label, figure, log_axis
 from app.figures.clock_spectrum import spectrum_figure, spectrum_training_figure
 from app.figures.training_curves import (
+    DASHED,
+    SOLID,
     Values,
     curve_layout,
     line_over_steps,
@@ -20,8 +22,6 @@ from app.figures.training_curves import (
 from backend.experiments.modular_addition.views import ClockCell
 
 TRAIN_THRESHOLD, TEST_THRESHOLD = 0.99, 0.9
-DASHED: Layout = {"width": 2.2, "dash": "dash"}
-SOLID: Layout = {"width": 2.4}
 THIN: Layout = {"width": 1.4, "dash": "dashdot"}
 DOTTED: Layout = {"width": 2.4, "dash": "dot"}
 BROKEN: Layout = {"width": 2.2, "dash": "dashdot"}
@@ -74,9 +74,8 @@ def accuracy_figure(view: ClockCell, others: Sequence[OtherNetwork]) -> go.Figur
 def loss_figure(view: ClockCell) -> go.Figure:
     """Return train and test loss over training, on log axes."""
     steps = view.detail.steps
-    lines = {
-        name: positive_values(view.detail.curves[f"{name}_loss"]) for name in ("train", "test")
-    }
+    curves = view.detail.curves
+    lines = {name: positive_values(curves[f"{name}_loss"]) for name in ("train", "test")}
     traces: list[Trace] = []
     for (name, values), role, style in zip(
         lines.items(), ("mean", "accent"), (DASHED, SOLID), strict=True

@@ -7,6 +7,8 @@ import plotly.graph_objects as go
 
 from app.figures.base import Layout, Trace, axis, end_label, figure
 from app.figures.training_curves import (
+    DASHED,
+    SOLID,
     curve_layout,
     line_over_steps,
     loss_figure,
@@ -18,13 +20,11 @@ from backend.experiments.omnigrok.spec import CompleteOmnigrokParameters
 from backend.experiments.omnigrok.views import DecayLaw, Landscape
 from backend.experiments.views import CellDetail
 
-TRAIN: Layout = {"width": 2.2, "dash": "dash"}
-TEST: Layout = {"width": 2.4}
 GAP = "\u00a0"  # between a label and its mark
 MAX_TICKS = 8
 LEFT_LABEL_FROM = 0.6  # share of the step axis from which labels are left of their mark
 LABEL_SPACE = 0.17  # share of the step axis right of the last step, for the label of a late mark
-LOSSES = (("train", "mean", "square", TRAIN), ("test", "accent", "circle", TEST))
+LOSSES = (("train", "mean", "square", DASHED), ("test", "accent", "circle", SOLID))
 
 
 def cell_figures(params: CompleteOmnigrokParameters, cell: CellDetail) -> Mapping[str, go.Figure]:
@@ -81,7 +81,7 @@ def norm_figure(learning_rate: float, cell: CellDetail) -> go.Figure:
         law = [value if value > low / 2 else None for value in _decayed_norms(cell, rate)]
         style = {"width": 2, "dash": "dot"}
         traces += line_over_steps(steps, law, "decay alone", "theory", line=style)
-    traces += line_over_steps(steps, norms, "norm", "accent", line=TEST)
+    traces += line_over_steps(steps, norms, "norm", "accent", line=SOLID)
     if (test_norm := cell.summary["test_norm"]) is not None:
         traces += _generalisation_mark(steps, cell.summary["test_step"], test_norm)
     more: Layout = {"type": "log", "range": [math.log10(low / 2), math.log10(high * 1.6)]}

@@ -12,6 +12,8 @@ from backend.experiments.views import CellDetail
 Values = Sequence[float | None]
 NEAR_DECADES = 0.1
 LABEL_SPACE = 0.1  # share of the axis right of the last step
+DASHED: Layout = {"width": 2.2, "dash": "dash"}
+SOLID: Layout = {"width": 2.4}
 
 
 def curve_layout(steps: Sequence[int], title: str, **more: Any) -> Layout:
@@ -80,17 +82,13 @@ def loss_figure(cell: CellDetail) -> go.Figure:
     steps, curves = cell.steps, cell.curves
     traces: list[Trace] = []
     ends = {}
-    for name, role, style in (
-        ("train", "mean", {"width": 2.2, "dash": "dash"}),
-        ("test", "accent", {"width": 2.4}),
-    ):
+    for name, role, style in (("train", "mean", DASHED), ("test", "accent", SOLID)):
         values = positive_values(curves[f"{name}_loss"])
         traces += line_over_steps(steps, values, name, role, line=style)
         ends[name] = next((v for v in reversed(values) if v is not None), None)
     last = max(steps, default=1)
     for name, role in (("train", "mean"), ("test", "accent")):
-        value = ends[name]
-        if value is not None:
+        if (value := ends[name]) is not None:
             traces.append(end_label(last, value, name, role, _side(ends, name)))
     more: Layout = {"type": "log", "exponentformat": "power", "nticks": 6}
     return figure(traces, curve_layout(steps, "loss", **more))

@@ -80,13 +80,9 @@ def list_experiments(
     limit: int = MAX_PAGE_SIZE,
     n_remaining: int | None = None,
 ) -> views.ExperimentPage:
-    """Return experiments, newest first.
+    """Return a page of experiments of one kind or of all, newest first.
 
-    Args:
-        store: store of the experiments.
-        kind: only experiments of this kind; None: all kinds.
-        limit: page size.
-        n_remaining: rows from this page on, from the cursor of the previous page.
+    `n_remaining` is the number of rows from this page on, from the cursor of the previous page.
 
     Raises:
         InvalidInputError: unknown kind.

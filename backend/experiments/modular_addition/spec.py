@@ -22,17 +22,10 @@ MAX_CELLS = 64
 MAX_P = 149
 EVAL_EVERY = 10
 MAX_VALUES = 16
-Amounts = Annotated[
-    list[Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)]],
-    Field(min_length=1, max_length=MAX_VALUES),
-]
-Scales = Annotated[
-    list[Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]],
-    Field(min_length=1, max_length=MAX_VALUES),
-]
-Seeds = Annotated[
-    list[Annotated[int, Field(ge=0, le=MAX_INTEGER)]], Field(min_length=1, max_length=MAX_VALUES)
-]
+_LENGTH = Field(min_length=1, max_length=MAX_VALUES)
+Amounts = Annotated[list[Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)]], _LENGTH]
+Scales = Annotated[list[Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]], _LENGTH]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, le=MAX_INTEGER)]], _LENGTH]
 
 
 class ModularAdditionParameters(ExperimentParameters):

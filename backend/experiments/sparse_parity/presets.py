@@ -8,8 +8,7 @@ from backend.experiments.kind import Preset
 def doubling(low: int, high: int, count: int) -> list[int]:
     """Return whole numbers from low to high, evenly in the logarithm; each counts once."""
     ratio = high / low
-    found = {int(low * ratio ** (i / (count - 1)) + 1e-6) for i in range(count)}
-    return sorted(found)
+    return sorted({int(low * ratio ** (i / (count - 1)) + 1e-6) for i in range(count)})
 
 
 def _published(**own: Any) -> dict[str, Any]:

@@ -23,38 +23,27 @@ AXES = {"alphas": "alpha", "widths": "width", "samples": "samples", "seeds": "se
 """Parameter of each axis -> its name in the place of a cell; the last one varies fastest."""
 # Limits the test inputs, which all networks share, to 1.6 GB.
 MAX_TEST_NUMBERS = 4e8
-Width = Annotated[int, Field(ge=1, le=10_000)]
-Samples = Annotated[int, Field(ge=0, le=20_000_000)]
-Alpha = Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+_LENGTH = Field(min_length=1, max_length=MAX_VALUES)
+Widths = Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], _LENGTH]
+Samples = Annotated[list[Annotated[int, Field(ge=0, le=20_000_000)]], _LENGTH]
+Alphas = Annotated[list[Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)]], _LENGTH]
 
 
 class SparseParityParameters(ExperimentParameters):
     """Networks on sparse parities: one for every width, sample size, alpha and seed."""
 
-    widths: list[Width] = Field(
-        [150], min_length=1, max_length=MAX_VALUES, title="Widths", description="Hidden neurons"
+    widths: Widths = Field([150], title="Widths", description="Hidden neurons")
+    samples: Samples = Field(
+        [0], title="Sample sizes D", description="Size of a fixed sample; 0: fresh data every step"
     )
-    samples: list[Samples] = Field(
-        [0],
-        min_length=1,
-        max_length=MAX_VALUES,
-        title="Sample sizes D",
-        description="Size of a fixed sample; 0: fresh data every step",
-    )
-    alphas: list[Alpha] = Field(
+    alphas: Alphas = Field(
         [0.4],
-        min_length=1,
-        max_length=MAX_VALUES,
         title="Alphas",
         description="Subtask i has a frequency proportional to i^-(alpha + 1)",
     )
-    seeds: list[Seed] = Field(
-        [0],
-        min_length=1,
-        max_length=MAX_VALUES,
-        title="Seeds",
-        description="Initial parameters and data",
+    seeds: Annotated[list[Seed], _LENGTH] = Field(
+        [0], title="Seeds", description="Initial parameters and data"
     )
     tasks: int = Field(30, ge=1, le=2_000, title="Subtasks m")
     bits: int = Field(24, ge=1, le=1_000, title="Bits n", description="Random input bits")
