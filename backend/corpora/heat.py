@@ -75,9 +75,7 @@ def _evaluation(
         return matches[-1]
     name = model or finished[-1].checkpoint.model.name
     if step is not None:
-        checkpoint_at(
-            model_named(suite, name), step
-        )  # 404 for an unknown step, 409 for one without evaluation
+        checkpoint_at(model_named(suite, name), step)  # NotFoundError for an unknown step
     raise NotReadyError(
         f"{name} step {step} is not evaluated on {corpus.name}",
         f"Run `quanta evaluate {suite.name} {corpus.name} --model {name}`",
@@ -174,16 +172,12 @@ def _stored(frame: _Frame) -> _Values:
 
 
 def _difference(frame: _Frame) -> _Values:
-    other = _other(frame)
+    """Subtract the losses of another evaluation, by default that of the next smaller model."""
+    step = frame.request.other_step
+    name = frame.request.other_model or _default_other_model(frame, step)
+    other = _evaluation(frame.session, frame.corpus, frame.suite, name, step)
     values = frame.losses(frame.evaluation) - frame.losses(other)
     return values, {"other_model": other.checkpoint.model.name, "other_step": other.checkpoint.step}
-
-
-def _other(frame: _Frame) -> Evaluation:
-    """Return the evaluation to subtract, by default that of the next smaller model."""
-    request = frame.request
-    name = request.other_model or _default_other_model(frame, request.other_step)
-    return _evaluation(frame.session, frame.corpus, frame.suite, name, request.other_step)
 
 
 def _default_other_model(frame: _Frame, step: int | None) -> str:
@@ -205,8 +199,7 @@ def _p_token(frame: _Frame) -> _Values:
     if losses is None:
         raise NotReadyError(
             f"p({with_placeholders(target.text)}) is not computed for document "
-            f"{frame.document.index} under "
-            f"{_checkpoint_name(frame.evaluation)}",
+            f"{frame.document.index} under {_checkpoint_name(frame.evaluation)}",
             "Press Compute on the document's page, or POST /api/v1/jobs with kind measure"
             if has_weights(frame.suite)
             else ONLY_LOSSES,

@@ -45,25 +45,18 @@ class ClusterFilter:
     limit: int = 50
 
 
-def _bounds(filters: ClusterFilter) -> list[tuple[str, float | None, float | None]]:
-    return [
-        ("size", filters.min_size, filters.max_size),
-        ("coherence", filters.min_coherence, filters.max_coherence),
-        ("mean_loss_nats", filters.min_loss, filters.max_loss),
-        ("answer_entropy_nats", filters.min_entropy, filters.max_entropy),
-    ]
-
-
 def _is_within(cluster: Cluster, filters: ClusterFilter) -> bool:
-    for name, low, high in _bounds(filters):
-        if low is None and high is None:
-            continue
-        value = getattr(cluster, name)
-        if value is None or (low is not None and value < low):
-            return False
-        if high is not None and value > high:
-            return False
-    return True
+    bounds = (
+        (cluster.size, filters.min_size, filters.max_size),
+        (cluster.coherence, filters.min_coherence, filters.max_coherence),
+        (cluster.mean_loss_nats, filters.min_loss, filters.max_loss),
+        (cluster.answer_entropy_nats, filters.min_entropy, filters.max_entropy),
+    )
+    return all(
+        (low is None or (value is not None and value >= low))
+        and (high is None or (value is not None and value <= high))
+        for value, low, high in bounds
+    )
 
 
 _SORT_KEYS: dict[str, Callable[[Cluster], float | None]] = {
@@ -124,7 +117,8 @@ def _cluster_row(
     prediction: int,
     curve: Sequence[float],
 ) -> ClusterRow:
-    tokens = _example(reader, prediction) if reader else ()
+    values = reader.window(prediction, EXAMPLE_TOKENS).tokens if reader else ()
+    tokens = tuple(value.token for value in values)
     token = reader.token_or_none if reader else _no_token
     return ClusterRow(
         id=cluster.id,
@@ -152,10 +146,6 @@ def _cluster_row(
 
 def _no_token(_token_id: int | None) -> Token | None:
     return None
-
-
-def _example(reader: Reader, prediction: int) -> tuple[Token, ...]:
-    return tuple(value.token for value in reader.window(prediction, EXAMPLE_TOKENS).tokens)
 
 
 def cluster_rows(

@@ -53,16 +53,10 @@ def _neighbours(session: Session, reader: Reader | None, cluster: Cluster) -> tu
             Cluster.clustering_id == cluster.clustering_id, Cluster.rank.in_(ranks)
         )
     )
-    neighbours = [
-        Neighbour(
-            row.id,
-            row.rank,
-            row.size,
-            ranks[row.rank],
-            reader.token_or_none(row.top_answer) if reader else None,
-        )
-        for row in rows
-    ]
+    neighbours = []
+    for row in rows:
+        answer = reader.token_or_none(row.top_answer) if reader else None
+        neighbours.append(Neighbour(row.id, row.rank, row.size, ranks[row.rank], answer))
     return tuple(sorted(neighbours, key=lambda n: -n.mean_cosine))
 
 

@@ -102,33 +102,19 @@ def _context(
     length: int,
 ) -> Context:
     place = member.place
-    loss = None if losses is None else float(losses[member.prediction])
-    if reader is None or place is None:
-        return Context(
-            prediction=member.prediction,
-            row=member.row,
-            position=None,
-            document=None,
-            document_id="",
-            source="",
-            tokens=(),
-            answer=None,
-            loss_nats=loss,
-            truncated=False,
-        )
-    document = documents[place.document]
-    tokens = reader.window(member.prediction, length, losses=losses).tokens
+    document = documents[place.document] if place else None
+    tokens = reader.window(member.prediction, length, losses=losses).tokens if reader else ()
     return Context(
         prediction=member.prediction,
         row=member.row,
-        position=place.position,
-        document=place.document,
-        document_id=document.external_id,
-        source=document.source,
+        position=place.position if place else None,
+        document=place.document if place else None,
+        document_id=document.external_id if document else "",
+        source=document.source if document else "",
         tokens=tokens,
-        answer=tokens[-1].token,
-        loss_nats=loss,
-        truncated=place.position > length,
+        answer=tokens[-1].token if tokens else None,
+        loss_nats=None if losses is None else float(losses[member.prediction]),
+        truncated=place is not None and place.position > length,
     )
 
 

@@ -11,7 +11,7 @@ from backend.read.curve_sets import curve_sets
 from backend.scaling.suites import scaling_view, suite_view
 from backend.store.database import Store
 from backend.store.lookup import corpus_named
-from backend.store.tables import Clustering, Corpus, CurveSet, Suite
+from backend.store.tables import Clustering, Corpus, Suite
 
 N_HIGHLIGHTS = 6
 # Fine enough that a cluster is one skill, coarse enough that it has several members.
@@ -41,15 +41,6 @@ def _highlights(store: Store, session: Session, clustering: Clustering) -> tuple
     return cluster_rows(store, session, highlights[:N_HIGHLIGHTS], selection)
 
 
-def _curve_sets(session: Session, corpora: list[Corpus], suites: list[Suite]) -> list[CurveSet]:
-    return [
-        curve_set
-        for corpus in corpora
-        for suite in suites
-        for curve_set in curve_sets(session, corpus, suite)
-    ]
-
-
 def overview(store: Store, corpus: str | None = None) -> Overview:
     """Return the contents of the store, with scaling curves on one corpus or on all.
 
@@ -70,7 +61,10 @@ def overview(store: Store, corpus: str | None = None) -> Overview:
             corpora=corpus_rows(session),
             suites=tuple(suite_view(session, suite, None) for suite in suites),
             scaling=tuple(
-                scaling_view(session, row) for row in _curve_sets(session, corpora, suites)
+                scaling_view(session, curve_set)
+                for row in corpora
+                for suite in suites
+                for curve_set in curve_sets(session, row, suite)
             ),
             clusterings=tuple(clusterings),
             default_clustering=default,

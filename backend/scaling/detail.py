@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import InvalidInputError, NotFoundError
+from backend.errors import InvalidInputError
 from backend.read import tallies
+from backend.read.clusters import cluster_predictions
 from backend.read.curve_sets import find_curve_set
 from backend.read.evaluations import evaluations_of
 from backend.read.losses import loss_matrix
@@ -26,17 +27,7 @@ from backend.scaling.views import (
     ScalingView,
 )
 from backend.store.database import Store
-from backend.store.tables import (
-    Checkpoint,
-    Cluster,
-    Clustering,
-    ClusterMember,
-    CurveSet,
-    Discovery,
-    Evaluation,
-    Selection,
-    Similarity,
-)
+from backend.store.tables import Checkpoint, CurveSet, Evaluation
 
 BINS_PER_NAT, UP_TO_NATS = 8, 16
 MAX_ROWS = 16  # of p(L)
@@ -146,37 +137,13 @@ def _cluster_curve(
 ) -> tuple[MeanCurve, int]:
     from compute.power_law import resampled_means
 
-    number = subset.removeprefix("cluster:")
-    corpus_id = session.execute(
-        select(Selection.corpus_id)
-        .select_from(Cluster)
-        .join(Clustering, Clustering.id == Cluster.clustering_id)
-        .join(Discovery)
-        .join(Similarity)
-        .join(Selection)
-        .where(Cluster.id == int(number or 0), Discovery.completed_at.is_not(None))
-    ).scalar_one_or_none()
-    if corpus_id is None:
-        raise NotFoundError(f"there is no cluster {number}", "Choose one from the cluster pages")
-    if corpus_id != row.corpus_id:
-        raise InvalidInputError(
-            f"cluster {number} is of another corpus than {row.corpus.name}",
-            "Choose its corpus",
-            "subset",
-        )
-    members = session.scalars(
-        select(ClusterMember.prediction)
-        .where(ClusterMember.cluster_id == int(number))
-        .order_by(ClusterMember.prediction)
-    ).all()
-    losses = loss_matrix(store, row.corpus, evaluations_of(session, row))[np.array(members)].astype(
-        np.float64
-    )
-    resamples = resampled_means(losses, seed=0)
-    x = np.array(row.axis_values)
-    return MeanCurve(x, losses.mean(axis=0), is_used, resamples, "members of the cluster"), len(
-        members
-    )
+    number = int(subset.removeprefix("cluster:") or 0)
+    members = cluster_predictions(session, row.corpus, number, "subset")
+    losses = loss_matrix(store, row.corpus, evaluations_of(session, row))[np.array(members)]
+    nats = losses.astype(np.float64)
+    resamples, x = resampled_means(nats, seed=0), np.array(row.axis_values)
+    curve = MeanCurve(x, nats.mean(axis=0), is_used, resamples, "members of the cluster")
+    return curve, len(members)
 
 
 def _step_zero(session: Session, row: CurveSet) -> ScalingPoint | None:

@@ -7,23 +7,15 @@ from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
 
 from backend.errors import InvalidInputError, NotFoundError
+from backend.read.clusters import cluster_predictions
 from backend.read.curve_index import half_bits
 from backend.read.losses import curve_scores
 from backend.search.context import SearchContext
 from backend.search.plane import lasso_mask
 from backend.search.request import Range, SearchFilters
 from backend.search.text_filters import TextMatches, text_mask
-from backend.store.tables import (
-    Cluster,
-    Clustering,
-    ClusterMember,
-    Discovery,
-    Selection,
-    Similarity,
-)
 
 TEXT_SECONDS = 2.0
 CACHE_BYTES = 256 << 20
@@ -236,26 +228,7 @@ def _largest_mask(context: SearchContext, filters: SearchFilters) -> Mask | None
 def _cluster_mask(context: SearchContext, cluster: int | None) -> Mask | None:
     if cluster is None:
         return None
-    session, corpus = context.session, context.curve_set.corpus
-    corpus_id = session.scalars(
-        select(Selection.corpus_id)
-        .join(Similarity, Similarity.selection_id == Selection.id)
-        .join(Discovery, Discovery.similarity_id == Similarity.id)
-        .join(Clustering, Clustering.discovery_id == Discovery.id)
-        .join(Cluster, Cluster.clustering_id == Clustering.id)
-        .where(Cluster.id == cluster, Discovery.completed_at.is_not(None))
-    ).one_or_none()
-    if corpus_id is None:
-        raise NotFoundError(f"there is no cluster {cluster}", "GET /api/v1/clusterings lists them")
-    if corpus_id != corpus.id:
-        raise InvalidInputError(
-            f"cluster {cluster} is not of corpus {corpus.name}",
-            "Choose its corpus, or another cluster",
-            "cluster",
-        )
-    members = session.scalars(
-        select(ClusterMember.prediction).where(ClusterMember.cluster_id == cluster)
-    )
+    corpus = context.curve_set.corpus
     mask = np.zeros(corpus.n_predictions, np.bool_)
-    mask[members.all()] = True
+    mask[cluster_predictions(context.session, corpus, cluster, "cluster")] = True
     return mask

@@ -79,10 +79,6 @@ _WITHOUT_TEXT: _Text = ((), None, (), None)
 
 
 def _text(reader: Reader, prediction: int) -> _Text:
-    place = reader.locate(prediction)
-    ids = reader.token_ids(place.document)
-    first = max(0, place.position - TOKENS_BEFORE)
-    last = min(len(ids), place.position + 1 + TOKENS_AFTER)
-    tokens = reader.vocabulary.window(ids, first, last)
-    answer = place.position - first
-    return tokens[:answer], tokens[answer], tokens[answer + 1 :], place.document
+    window = reader.window(prediction, TOKENS_BEFORE, TOKENS_AFTER)
+    tokens, answer = tuple(value.token for value in window.tokens), window.answer
+    return tokens[:answer], tokens[answer], tokens[answer + 1 :], window.place.document

@@ -52,35 +52,23 @@ _CLUSTER_SCORES = (
 
 def _array_rows(session: Session) -> Iterator[tuple[str, Any]]:
     """Yield (name without ids, row) of every stored array."""
-    joined: list[tuple[str, Any, Any]] = [
-        ("tokens", TokenChunk, (Corpus, Corpus.id == TokenChunk.corpus_id)),
-        ("losses", LossChunk, (Evaluation, Evaluation.id == LossChunk.evaluation_id)),
-        ("measures", MeasureChunk, (Evaluation, Evaluation.id == MeasureChunk.evaluation_id)),
-        ("curves", CurveChunk, (CurveSet, CurveSet.id == CurveChunk.curve_set_id)),
-        (
-            "cosines",
-            SimilarityStripe,
-            (Similarity, Similarity.id == SimilarityStripe.similarity_id),
-        ),
-        ("spectrum", SpectralArray, (Discovery, Discovery.id == SpectralArray.discovery_id)),
-        (
-            "experiments",
-            ExperimentArray,
-            (Experiment, Experiment.id == ExperimentArray.experiment_id),
-        ),
+    children: list[tuple[str, Any, Any]] = [
+        ("tokens", TokenChunk, Corpus),
+        ("losses", LossChunk, Evaluation),
+        ("measures", MeasureChunk, Evaluation),
+        ("curves", CurveChunk, CurveSet),
+        ("cosines", SimilarityStripe, Similarity),
+        ("spectrum", SpectralArray, Discovery),
+        ("experiments", ExperimentArray, Experiment),
     ]
-    for kind, table, (parent, condition) in joined:
-        query = select(parent.key, table).join(parent, condition).options(undefer(table.data))
+    for kind, table, parent in children:
+        query = select(parent.key, table).join_from(table, parent).options(undefer(table.data))
         for key, row in session.execute(query.execution_options(yield_per=4)):
             part = [getattr(row, name, "") for name in ("chunk", "stripe", "cell", "name")]
             part += [row.version] if kind == "measures" else []
             yield f"{kind} {key} {part}", row
-    keyed: list[tuple[str, Any]] = [
-        ("selection", Selection),
-        ("labels", Clustering),
-        ("targets", TargetLoss),
-    ]
-    for kind, table in keyed:
+    keyed: dict[str, Any] = {"selection": Selection, "labels": Clustering, "targets": TargetLoss}
+    for kind, table in keyed.items():
         query = select(table).options(undefer(table.data)).execution_options(yield_per=4)
         for row in session.scalars(query):
             yield f"{kind} {row.key}", row

@@ -1,6 +1,7 @@
 """Rows by name; the error of an unknown name lists the known ones."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, contains_eager, undefer
@@ -9,29 +10,30 @@ from sqlalchemy.orm.interfaces import ORMOption
 from backend.errors import InvalidInputError, NotFoundError, NotReadyError
 from backend.store.tables import Checkpoint, Corpus, Evaluation, Model, Selection, Suite, Tokenizer
 
+T = TypeVar("T", Corpus, Suite)
+
 
 def _list_names(names: Iterable[str]) -> str:
     first = list(names)[:12]
     return f"Choose from {', '.join(first)}" if first else "There are none; run `quanta demo`"
 
 
+def _named(session: Session, table: type[T], name: str, *options: ORMOption) -> T:
+    row = session.scalars(select(table).where(table.name == name).options(*options)).one_or_none()
+    if row is None:
+        remedy = _list_names(session.scalars(select(table.name).order_by(table.name)))
+        raise NotFoundError(f"there is no {table.__tablename__} {name!r}", remedy)
+    return row
+
+
 def corpus_named(session: Session, name: str, *options: ORMOption) -> Corpus:
     """Return a corpus by name, with loader options; NotFoundError lists the known names."""
-    query = select(Corpus).where(Corpus.name == name).options(*options)
-    row = session.scalars(query).one_or_none()
-    if row is None:
-        remedy = _list_names(session.scalars(select(Corpus.name).order_by(Corpus.name)))
-        raise NotFoundError(f"there is no corpus {name!r}", remedy)
-    return row
+    return _named(session, Corpus, name, *options)
 
 
 def suite_named(session: Session, name: str) -> Suite:
     """Return a suite by name; NotFoundError lists the known names."""
-    row = session.scalars(select(Suite).where(Suite.name == name)).one_or_none()
-    if row is None:
-        remedy = _list_names(session.scalars(select(Suite.name).order_by(Suite.name)))
-        raise NotFoundError(f"there is no suite {name!r}", remedy)
-    return row
+    return _named(session, Suite, name)
 
 
 def tokenizer_of_suite(session: Session, name: str) -> Tokenizer | None:

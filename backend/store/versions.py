@@ -43,16 +43,8 @@ TRACKED_WITH_PARENT = frozenset(
 )
 UNTRACKED = frozenset(
     {
-        *(
-            "job",
-            "job_request",
-            "job_unit",
-            "job_message",
-            "claim",
-            "worker",
-            "access_token",
-            "login_session",
-        ),
+        *("job", "job_request", "job_unit", "job_message", "claim", "worker"),
+        *("access_token", "login_session"),
         *("measure_chunk", "target_loss"),
         # Their pages show runs in progress.
         *("experiment", "experiment_cell", "experiment_array"),
@@ -104,9 +96,8 @@ class Versions:
             DBAPIError: the database does not answer.
         """
         if self._engine.dialect.name != "sqlite":
-            return self._current(
-                self._snapshot()
-            )  # no lock: an unreachable server must not block other threads
+            # No lock: an unreachable server must not block other threads.
+            return self._current(self._snapshot())
         with self._lock:
             return self._current(self._commits())
 

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from sqlalchemy import Engine
+
 from backend.errors import NotFoundError, StoreError
 from backend.progress import Progress
 from backend.settings import Settings
@@ -74,25 +76,21 @@ def _parts(settings: Settings, folder: Path, progress: Progress) -> tuple[list[P
     try:
         path = embedded_file(engine)
         if path is None:
-            return [folder / DUMP], _dump(settings, folder / DUMP, progress), "postgresql"
+            return [folder / DUMP], _dump(engine, folder / DUMP, progress), "postgresql"
         sources, revision = _copy(settings, path, folder, progress)
         return sources, revision, "sqlite"
     finally:
         engine.dispose()
 
 
-def _dump(settings: Settings, target: Path, progress: Progress) -> str:
-    engine = make_engine(settings.url)
-    try:
-        if revisions(engine)[0] is None:
-            raise _no_store(engine.url.render_as_string())
-        check_room(target.parent, 2 * postgres_copies.size(engine))
-        private_file(target)
-        with progress.task("dump the database", 1, unit="dumps") as bar:
-            revision = postgres_copies.dump(engine, target)
-            bar.advance()
-    finally:
-        engine.dispose()
+def _dump(engine: Engine, target: Path, progress: Progress) -> str:
+    if revisions(engine)[0] is None:
+        raise _no_store(engine.url.render_as_string())
+    check_room(target.parent, 2 * postgres_copies.size(engine))
+    private_file(target)
+    with progress.task("dump the database", 1, unit="dumps") as bar:
+        revision = postgres_copies.dump(engine, target)
+        bar.advance()
     return _require_schema(revision)
 
 

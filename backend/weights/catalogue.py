@@ -93,38 +93,30 @@ class Family:
 
 
 def _family(
-    name: str, suffix: str, sizes: tuple[str, ...], steps: tuple[int, ...], description: str
+    suffix: str, sizes: tuple[str, ...], steps: tuple[int, ...], description: str
 ) -> Family:
     models = []
     for size in sizes:
         total, nonembedding = PUBLISHED[size] or (None, None)
         models.append(CatalogueModel(size, f"pythia-{size}{suffix}", total, nonembedding))
-    return Family(name, description, tuple(models), steps)
+    return Family(f"pythia{suffix}", description, tuple(models), steps)
 
 
 def _families() -> list[Family]:
     sizes = tuple(PUBLISHED)
     paper = tuple(size for size, counts in PUBLISHED.items() if counts)
     pile = "EleutherAI's Pythia: GPT-NeoX models trained on the Pile"
+    deduped = f"{pile}, near-duplicates removed"
     early = "the first release, with steps of 1,000 only"
-    seeds = [
-        _family(
-            f"pythia-seed{k}", f"-seed{k}", SEEDED_SIZES, ALL_STEPS, f"{pile}, training seed {k}"
-        )
-        for k in range(1, N_SEEDS + 1)
-    ]
     return [
-        _family("pythia", "", sizes, ALL_STEPS, pile),
-        _family("pythia-deduped", "-deduped", sizes, ALL_STEPS, f"{pile}, near-duplicates removed"),
-        _family("pythia-v0", "-v0", paper, LINEAR_STEPS, f"{pile}; {early}"),
-        _family(
-            "pythia-deduped-v0",
-            "-deduped-v0",
-            paper,
-            LINEAR_STEPS,
-            f"{pile}, near-duplicates removed; {early}",
+        _family("", sizes, ALL_STEPS, pile),
+        _family("-deduped", sizes, ALL_STEPS, deduped),
+        _family("-v0", paper, LINEAR_STEPS, f"{pile}; {early}"),
+        _family("-deduped-v0", paper, LINEAR_STEPS, f"{deduped}; {early}"),
+        *(
+            _family(f"-seed{k}", SEEDED_SIZES, ALL_STEPS, f"{pile}, training seed {k}")
+            for k in range(1, N_SEEDS + 1)
         ),
-        *seeds,
     ]
 
 

@@ -61,28 +61,26 @@ def checkpoint_folder(
         if cache.is_cached(location):
             folder = stack.enter_context(cache.open(location))
         else:
-            folder = stack.enter_context(_download(cache, location, progress))
+            folder = _download(stack, cache, location, progress)
         _check_size(checkpoint, location, folder)
         yield folder
 
 
-@contextmanager
 def _download(
-    cache: HubCache, location: HubLocation, progress: Progress
-) -> Iterator[WeightsFolder]:
-    with ExitStack() as stack:
-        # The total is known only after a request to the hub.
-        with progress.task(f"fetch {location.short}", total=0, unit="MB") as bar:
-            reported = 0
+    stack: ExitStack, cache: HubCache, location: HubLocation, progress: Progress
+) -> WeightsFolder:
+    """Return a downloaded folder, which stays locked until the stack is closed."""
+    reported = 0
 
-            def on_progress(n_bytes: int, _total: int) -> None:
-                nonlocal reported
-                megabytes = n_bytes // MEGABYTE
-                bar.advance(megabytes - reported)
-                reported = megabytes
+    def on_progress(n_bytes: int, _total: int) -> None:
+        nonlocal reported
+        megabytes = n_bytes // MEGABYTE
+        bar.advance(megabytes - reported)
+        reported = megabytes
 
-            folder = stack.enter_context(cache.open(location, on_progress))
-        yield folder
+    # The total is known only after a request to the hub.
+    with progress.task(f"fetch {location.short}", total=0, unit="MB") as bar:
+        return stack.enter_context(cache.open(location, on_progress))
 
 
 def _check_size(checkpoint: Checkpoint, location: HubLocation, folder: WeightsFolder) -> None:
