@@ -61,21 +61,7 @@ def _cluster_filter(
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_CLUSTERS)] = 50,
 ) -> ClusterFilter:
-    return ClusterFilter(
-        sort=sort,
-        descending=descending,
-        min_size=min_size,
-        max_size=max_size,
-        min_coherence=min_coherence,
-        max_coherence=max_coherence,
-        min_loss=min_loss,
-        max_loss=max_loss,
-        min_entropy=min_entropy,
-        max_entropy=max_entropy,
-        answer=answer,
-        cursor=cursor,
-        limit=limit,
-    )
+    return ClusterFilter(**locals())  # the parameters are exactly its fields
 
 
 @router.get("")

@@ -8,23 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from app.api.arrow import DOCUMENTED, WantsArrow, matrix_stream
-from app.requests.dependencies import (
-    CorpusName,
-    Cursor,
-    DocumentIndex,
-    Lock,
-    LogScale,
-    OptionalModel,
-    OptionalStep,
-    OptionalSuite,
-    OtherModel,
-    OtherStep,
-    PredictionIndex,
-    ScaleEnd,
-    StoreDep,
-    SuiteQuery,
-    Target,
-)
+from app.requests import dependencies as deps
 from backend.corpora import corpora, heat, predictions
 from backend.corpora.views import (
     CorpusRow,
@@ -75,22 +59,22 @@ class LossRows:
 
 
 @router.get("")
-def list_corpora(store: StoreDep) -> CorpusList:
+def list_corpora(store: deps.StoreDep) -> CorpusList:
     """All corpora."""
     return CorpusList(corpora.list_corpora(store))
 
 
 @router.get("/{corpus}")
-def corpus_by_name(store: StoreDep, corpus: CorpusName) -> CorpusRow:
+def corpus_by_name(store: deps.StoreDep, corpus: deps.CorpusName) -> CorpusRow:
     """One corpus."""
     return corpora.corpus(store, corpus)
 
 
 @router.get("/{corpus}/documents")
 def list_documents(
-    store: StoreDep,
-    corpus: CorpusName,
-    cursor: Cursor = None,
+    store: deps.StoreDep,
+    corpus: deps.CorpusName,
+    cursor: deps.Cursor = None,
     limit: Annotated[int, Query(ge=1, le=corpora.MAX_DOCUMENTS)] = 50,
     source: Annotated[str | None, Query(max_length=200, pattern=NO_NUL)] = None,
 ) -> DocumentPage:
@@ -99,28 +83,30 @@ def list_documents(
 
 
 @router.get("/{corpus}/documents/{document}")
-def document_by_index(store: StoreDep, corpus: CorpusName, document: DocumentIndex) -> DocumentView:
+def document_by_index(
+    store: deps.StoreDep, corpus: deps.CorpusName, document: deps.DocumentIndex
+) -> DocumentView:
     """One document: its tokens as strings and ids, with their prediction indexes."""
     return corpora.document(store, corpus, document)
 
 
 @router.get("/{corpus}/documents/{document}/heat")
 def document_heat(
-    store: StoreDep,
-    corpus: CorpusName,
-    document: DocumentIndex,
+    store: deps.StoreDep,
+    corpus: deps.CorpusName,
+    document: deps.DocumentIndex,
     *,
-    suite: OptionalSuite = None,
-    model: OptionalModel = None,
-    step: OptionalStep = None,
+    suite: deps.OptionalSuite = None,
+    model: deps.OptionalModel = None,
+    step: deps.OptionalStep = None,
     measure: Annotated[Measure, Query(description="Value of each token")] = ("loss"),
-    other_model: OtherModel = None,
-    other_step: OtherStep = None,
-    target: Target = None,
-    lo: ScaleEnd = None,
-    hi: ScaleEnd = None,
-    lock: Lock = True,
-    log: LogScale = False,
+    other_model: deps.OtherModel = None,
+    other_step: deps.OtherStep = None,
+    target: deps.Target = None,
+    lo: deps.ScaleEnd = None,
+    hi: deps.ScaleEnd = None,
+    lock: deps.Lock = True,
+    log: deps.LogScale = False,
 ) -> Heat:
     """One value for each token under one checkpoint, on a scale shared by all checkpoints.
 
@@ -145,10 +131,10 @@ def document_heat(
 
 @router.get("/{corpus}/predictions/{prediction}")
 def prediction_by_index(
-    store: StoreDep,
-    corpus: CorpusName,
-    prediction: PredictionIndex,
-    suite: OptionalSuite = None,
+    store: deps.StoreDep,
+    corpus: deps.CorpusName,
+    prediction: deps.PredictionIndex,
+    suite: deps.OptionalSuite = None,
     context: Annotated[
         int, Query(ge=1, le=predictions.MAX_CONTEXT, description="Tokens before it")
     ] = 128,
@@ -159,10 +145,10 @@ def prediction_by_index(
 
 @router.get("/{corpus}/losses", response_model=LossRows, responses={200: {"content": DOCUMENTED}})
 def corpus_losses(
-    store: StoreDep,
-    corpus: CorpusName,
+    store: deps.StoreDep,
+    corpus: deps.CorpusName,
     *,
-    suite: SuiteQuery,
+    suite: deps.SuiteQuery,
     arrow: WantsArrow,
     first: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="First prediction")] = 0,
     limit: Annotated[
@@ -183,8 +169,5 @@ def corpus_losses(
     if not arrow:
         rows = tuple(tuple(row) for row in block.values.tolist())
         return LossRows(corpus, suite, first, columns, rows, truncated)
-    metadata = {
-        "columns": orjson.dumps(columns).decode(),
-        "truncated": str(truncated).lower(),
-    }
+    metadata = {"columns": orjson.dumps(columns).decode(), "truncated": str(truncated).lower()}
     return matrix_stream("prediction", first, "loss_nats", block.values, metadata)

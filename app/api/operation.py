@@ -1,11 +1,11 @@
 """Liveness, readiness and metrics, at the root."""
 
-from dataclasses import dataclass
 from importlib.metadata import version
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.client.types import Health, Readiness
 from app.requests.dependencies import StoreDep
 from app.web.metrics import CONTENT_TYPE, Metrics
 from backend.errors import StoreError
@@ -14,22 +14,6 @@ from backend.store import database as db
 VERSION = version("quanta-explorer")
 
 router = APIRouter(tags=["operation"])
-
-
-@dataclass(frozen=True)
-class Health:
-    """The process responds."""
-
-    status: str
-    version: str
-
-
-@dataclass(frozen=True)
-class Readiness:
-    """The database responds and is at `revision`, the newest."""
-
-    status: str
-    revision: str
 
 
 @router.get("/healthz")

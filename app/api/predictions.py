@@ -1,7 +1,7 @@
 """Token search by the shape of curves, text and scores; the map of curves."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
@@ -12,10 +12,9 @@ from app.api.openapi import MUTATION_PROBLEMS
 from app.requests.dependencies import StoreDep
 from app.requests.search import SearchBody, SearchQuery
 from app.web.response_cache import do_not_cache
-from backend.read.views import Axis
 from backend.search import search
-from backend.search.curve_map import CurveMap, curve_map
-from backend.search.views import SearchResult
+from backend.search.curve_map import curve_map
+from backend.search.views import CurveMapSummary, SearchResult
 
 MAP_COLUMNS = ("index", "x", "y", "curve_class", "matching")
 
@@ -23,23 +22,13 @@ router = APIRouter(prefix="/api/v1/predictions", tags=["search"])
 
 
 @dataclass(frozen=True)
-class MapPoints:
+class MapPoints(CurveMapSummary):
     """The map of curves; every list has one entry per sampled prediction.
 
     `classes` names the codes in `curve_class`; `shares` is the share of variance along x and y;
     `curves` identifies the map: send it as `lasso_of` with a lasso drawn on it.
     """
 
-    corpus: str
-    suite: str
-    axis: Axis
-    model: str | None
-    curves: str
-    n_predictions: int
-    n_matching: int
-    truncated: str | None
-    shares: tuple[float, float]
-    classes: tuple[str, ...]
     index: tuple[int, ...]
     x: tuple[float, ...]
     y: tuple[float, ...]
@@ -72,15 +61,9 @@ def map_of_curves(
     points = curve_map(store, query.request())
     if points.truncated:
         do_not_cache(request)
-    return _stream(points) if arrow else _json(points)
-
-
-def _json(points: CurveMap) -> MapPoints:
-    lists = {name: tuple(getattr(points, name).tolist()) for name in MAP_COLUMNS}
-    return MapPoints(**{**vars(points), **lists})
-
-
-def _stream(points: CurveMap) -> Response:
-    about = {name: value for name, value in vars(points).items() if name not in MAP_COLUMNS}
-    columns = {name: getattr(points, name) for name in MAP_COLUMNS}
-    return table_stream(columns, {"about": orjson.dumps(about).decode()})
+    summary = dict(vars(points))
+    columns = {name: summary.pop(name) for name in MAP_COLUMNS}
+    if arrow:
+        return table_stream(columns, {"about": orjson.dumps(summary).decode()})
+    lists: dict[str, Any] = {name: tuple(values.tolist()) for name, values in columns.items()}
+    return MapPoints(**summary, **lists)

@@ -5,14 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.requests.dependencies import (
-    CorpusQuery,
-    OptionalCorpus,
-    OptionalModel,
-    StoreDep,
-    SuiteName,
-    SuiteQuery,
-)
+from app.requests import dependencies as deps
 from app.requests.scaling import FitBound, FitParameter, SubsetParameter
 from backend.read.views import Axis
 from backend.scaling import suites
@@ -31,24 +24,26 @@ class SuiteList:
 
 
 @router.get("/suites", tags=["suites"])
-def list_suites(store: StoreDep, corpus: OptionalCorpus = None) -> SuiteList:
+def list_suites(store: deps.StoreDep, corpus: deps.OptionalCorpus = None) -> SuiteList:
     """All suites: models with N, checkpoints, and their mean losses on one corpus."""
     return SuiteList(suites.list_suites(store, corpus))
 
 
 @router.get("/suites/{suite}", tags=["suites"])
-def suite_by_name(store: StoreDep, suite: SuiteName, corpus: OptionalCorpus = None) -> SuiteView:
+def suite_by_name(
+    store: deps.StoreDep, suite: deps.SuiteName, corpus: deps.OptionalCorpus = None
+) -> SuiteView:
     """One suite."""
     return suites.suite(store, suite, corpus)
 
 
 @router.get("/scaling", tags=["scaling"])
 def scaling(
-    store: StoreDep,
-    suite: SuiteQuery,
-    corpus: CorpusQuery,
+    store: deps.StoreDep,
+    suite: deps.SuiteQuery,
+    corpus: deps.CorpusQuery,
     axis: Annotated[Axis, Query(description="N: model size; S: training step")] = "N",
-    model: OptionalModel = None,
+    model: deps.OptionalModel = None,
     fit: FitParameter = "power",
     first: FitBound = None,
     last: FitBound = None,

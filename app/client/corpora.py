@@ -5,22 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from app.client import types
 from app.client.calls import Calls, path_of
 from app.client.paging import Listing
 from app.client.tables import STREAM, streamed_table, table_metadata, wide_losses
-from app.client.types import (
-    Axis,
-    CorpusRow,
-    DocumentPage,
-    DocumentRow,
-    DocumentView,
-    FitKind,
-    Heat,
-    Measure,
-    PredictionView,
-    ScalingDetail,
-    SuiteView,
-)
 
 BLOCK_ROWS = 65_536  # most rows in a response
 
@@ -28,33 +16,33 @@ BLOCK_ROWS = 65_536  # most rows in a response
 class CorporaCalls(Calls):
     """Calls about suites, corpora and evaluations."""
 
-    def suites(self, corpus: str | None = None) -> tuple[SuiteView, ...]:
+    def suites(self, corpus: str | None = None) -> tuple[types.SuiteView, ...]:
         """Return all suites, with mean losses on one corpus (default: the first)."""
-        return self._rows(SuiteView, path_of("/suites"), "suites", {"corpus": corpus})
+        return self._rows(types.SuiteView, path_of("/suites"), "suites", {"corpus": corpus})
 
-    def suite(self, suite: str, corpus: str | None = None) -> SuiteView:
+    def suite(self, suite: str, corpus: str | None = None) -> types.SuiteView:
         """Return one suite: models with N, checkpoints, and their mean losses on one corpus."""
-        return self._get(SuiteView, path_of("/suites/{}", suite), {"corpus": corpus})
+        return self._get(types.SuiteView, path_of("/suites/{}", suite), {"corpus": corpus})
 
-    def corpora(self) -> tuple[CorpusRow, ...]:
+    def corpora(self) -> tuple[types.CorpusRow, ...]:
         """Return all corpora."""
-        return self._rows(CorpusRow, path_of("/corpora"), "corpora", {})
+        return self._rows(types.CorpusRow, path_of("/corpora"), "corpora", {})
 
-    def corpus(self, corpus: str) -> CorpusRow:
+    def corpus(self, corpus: str) -> types.CorpusRow:
         """Return one corpus."""
-        return self._get(CorpusRow, path_of("/corpora/{}", corpus))
+        return self._get(types.CorpusRow, path_of("/corpora/{}", corpus))
 
     def documents(
         self, corpus: str, *, source: str | None = None, page_size: int = 200
-    ) -> Listing[DocumentRow, DocumentPage]:
+    ) -> Listing[types.DocumentRow, types.DocumentPage]:
         """Return the documents of a corpus in order, all or those of one source."""
         query = {"source": source, "limit": page_size}
         path = path_of("/corpora/{}/documents", corpus)
-        return self._listing(DocumentRow, DocumentPage, path, "documents", query)
+        return self._listing(types.DocumentRow, types.DocumentPage, path, "documents", query)
 
-    def document(self, corpus: str, document: int) -> DocumentView:
+    def document(self, corpus: str, document: int) -> types.DocumentView:
         """Return one document: its tokens as strings and ids, with their prediction indexes."""
-        return self._get(DocumentView, path_of("/corpora/{}/documents/{}", corpus, document))
+        return self._get(types.DocumentView, path_of("/corpora/{}/documents/{}", corpus, document))
 
     def heat(
         self,
@@ -64,7 +52,7 @@ class CorporaCalls(Calls):
         suite: str | None = None,
         model: str | None = None,
         step: int | None = None,
-        measure: Measure = "loss",
+        measure: types.Measure = "loss",
         other_model: str | None = None,
         other_step: int | None = None,
         target: str | None = None,
@@ -72,22 +60,18 @@ class CorporaCalls(Calls):
         hi: float | None = None,
         lock: bool = True,
         log: bool = False,
-    ) -> Heat:
+    ) -> types.Heat:
         """Return one value for each token of a document under one checkpoint.
 
         Args:
             corpus: name.
             document: number of the document, from 0.
-            suite: default: the first.
-            model: default: the largest.
-            step: default: the last.
+            suite, model, step: checkpoint; default: first suite, largest model, last step.
             measure: "loss" and "entropy" are in nats, "difference" is the loss minus that of
                 `other_model` at `other_step`, "p_token" the probability of `target`.
-            other_model: default: the next smaller model.
-            other_step: default: its last.
+            other_model, other_step: default: the next smaller model, its last step.
             target: a token as text, or "id:198".
-            lo: low end of the colour scale.
-            hi: its high end.
+            lo, hi: ends of the colour scale.
             lock: use the same scale for all documents, models and steps.
             log: use a log scale for probabilities.
 
@@ -107,11 +91,13 @@ class CorporaCalls(Calls):
             "lock": lock,
             "log": log,
         }
-        return self._get(Heat, path_of("/corpora/{}/documents/{}/heat", corpus, document), params)
+        return self._get(
+            types.Heat, path_of("/corpora/{}/documents/{}/heat", corpus, document), params
+        )
 
     def prediction(
         self, corpus: str, prediction: int, *, suite: str | None = None, context: int = 128
-    ) -> PredictionView:
+    ) -> types.PredictionView:
         """Return one prediction: token, curves over size and step, class, scores and clusters.
 
         Args:
@@ -121,7 +107,7 @@ class CorporaCalls(Calls):
             context: number of tokens before it.
         """
         path = path_of("/corpora/{}/predictions/{}", corpus, prediction)
-        return self._get(PredictionView, path, {"suite": suite, "context": context})
+        return self._get(types.PredictionView, path, {"suite": suite, "context": context})
 
     def losses(self, corpus: str, suite: str, *, first: int = 0, limit: int | None = None) -> Any:
         """Return losses (nats) of predictions `first` … under every evaluated checkpoint.
@@ -156,23 +142,21 @@ class CorporaCalls(Calls):
         suite: str,
         corpus: str,
         *,
-        axis: Axis = "N",
+        axis: types.Axis = "N",
         model: str | None = None,
-        fit: FitKind = "power",
+        fit: types.FitKind = "power",
         first: float | None = None,
         last: float | None = None,
         subset: str = "all",
-    ) -> ScalingDetail:
+    ) -> types.ScalingDetail:
         """Return the mean loss along an axis with its law, p(L) and classes.
 
         Args:
-            suite: name.
-            corpus: name.
+            suite, corpus: names.
             axis: "N": model size, "S": training step of `model`.
             model: default: the largest.
             fit: the law to fit.
-            first: smallest N or step in the fit.
-            last: largest N or step in the fit.
+            first, last: smallest and largest N or step in the fit.
             subset: "all", a class of curves, or "cluster:ID".
         """
         params = {
@@ -185,4 +169,4 @@ class CorporaCalls(Calls):
             "last": last,
             "subset": subset,
         }
-        return self._get(ScalingDetail, path_of("/scaling"), params)
+        return self._get(types.ScalingDetail, path_of("/scaling"), params)

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import Any
 
+from app.client import types
 from app.client.calls import Calls, path_of
 from app.client.decoding import decode
 from app.client.errors import JobCancelledError, JobFailedError, JobTimeoutError
@@ -14,18 +15,6 @@ from app.client.job_events import OPEN_STATES, views
 from app.client.paging import Listing
 from app.client.progress import bar
 from app.client.transport import Transport, document_of
-from app.client.types import (
-    DoneUnit,
-    Download,
-    Estimate,
-    JobPage,
-    JobState,
-    JobView,
-    KindView,
-    LogPage,
-    Requires,
-    UnitPage,
-)
 
 
 class Job:
@@ -37,7 +26,7 @@ class Job:
         view: state of the job at the last request.
     """
 
-    def __init__(self, transport: Transport, view: JobView) -> None:
+    def __init__(self, transport: Transport, view: types.JobView) -> None:
         """Wrap a job of the server; use `Client.submit` or `Client.job`."""
         self._transport = transport
         self._path = path_of("/jobs/{}", view.id)
@@ -52,7 +41,7 @@ class Job:
         return self.view.id
 
     @property
-    def state(self) -> JobState:
+    def state(self) -> types.JobState:
         """Return the state at the last request."""
         return self.view.state
 
@@ -81,7 +70,7 @@ class Job:
 
     def refresh(self) -> "Job":
         """Load the current state from the server."""
-        self.view = decode(JobView, document_of(self._transport.read(self._path)))
+        self.view = decode(types.JobView, document_of(self._transport.read(self._path)))
         return self
 
     def cancel(self) -> "Job":
@@ -96,22 +85,22 @@ class Job:
         """
         return self._post("resume")
 
-    def log(self, cursor: str = "0", limit: int = 100) -> LogPage:
+    def log(self, cursor: str = "0", limit: int = 100) -> types.LogPage:
         """Return the last lines of the job's log after a cursor, oldest first."""
         response = self._transport.read(f"{self._path}/log", {"cursor": cursor, "limit": limit})
-        return decode(LogPage, document_of(response))
+        return decode(types.LogPage, document_of(response))
 
-    def units(self, *, page_size: int = 50) -> Listing[DoneUnit, UnitPage]:
+    def units(self, *, page_size: int = 50) -> Listing[types.DoneUnit, types.UnitPage]:
         """Return the committed units of the job, newest first."""
 
-        def fetch(cursor: str | None) -> UnitPage:
+        def fetch(cursor: str | None) -> types.UnitPage:
             query = {"limit": page_size, "cursor": cursor}
             response = self._transport.read(f"{self._path}/units", query)
-            return decode(UnitPage, document_of(response))
+            return decode(types.UnitPage, document_of(response))
 
         return Listing(fetch, "units")
 
-    def download(self, file: str | PathLike[str]) -> Download:
+    def download(self, file: str | PathLike[str]) -> types.Download:
         """Download the file of a finished export.
 
         Raises:
@@ -122,13 +111,11 @@ class Job:
     def _post(self, action: str, *, is_repeatable: bool = False) -> "Job":
         path = f"{self._path}/{action}"
         response = self._transport.send("POST", path, {}, is_repeatable=is_repeatable)
-        self.view = decode(JobView, document_of(response))
+        self.view = decode(types.JobView, document_of(response))
         return self
 
     def wait(
-        self,
-        progress: bool | Callable[[JobView], None] = True,
-        timeout: float | None = None,
+        self, progress: bool | Callable[[types.JobView], None] = True, timeout: float | None = None
     ) -> dict[str, Any]:
         """Wait for the job and return its result; an interrupt does not cancel the job.
 
@@ -144,7 +131,7 @@ class Job:
         """
         if self.is_open:
             deadline = None if timeout is None else time.monotonic() + timeout
-            display: AbstractContextManager[Callable[[JobView], None]]
+            display: AbstractContextManager[Callable[[types.JobView], None]]
             if callable(progress):
                 display = nullcontext(progress)
             else:
@@ -155,7 +142,7 @@ class Job:
             raise JobTimeoutError(self.view, timeout)
         return self.result
 
-    def _follow(self, deadline: float | None, show: Callable[[JobView], None]) -> None:
+    def _follow(self, deadline: float | None, show: Callable[[types.JobView], None]) -> None:
         for view in views(self._transport, self._path, deadline):
             if view is not None and view != self.view:
                 self.view = view
@@ -170,7 +157,7 @@ class JobCalls(Calls):
         kind: str,
         *,
         idempotency_key: str | None = None,
-        requires: Requires = "any",
+        requires: types.Requires = "any",
         **parameters: Any,
     ) -> Job:
         """Submit a job; an equal job that has not failed is returned instead of a new one.
@@ -190,7 +177,7 @@ class JobCalls(Calls):
         params = {name: value for name, value in parameters.items() if value is not None}
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         view = self._send(
-            JobView,
+            types.JobView,
             "POST",
             path_of("/jobs"),
             {"kind": kind, "parameters": params, "requires": requires},
@@ -201,20 +188,20 @@ class JobCalls(Calls):
 
     def job(self, job: str) -> Job:
         """Return one job, by id."""
-        return Job(self._transport, self._get(JobView, path_of("/jobs/{}", job)))
+        return Job(self._transport, self._get(types.JobView, path_of("/jobs/{}", job)))
 
     def jobs(
-        self, *, state: JobState | None = None, kind: str | None = None, page_size: int = 50
-    ) -> Listing[JobView, JobPage]:
+        self, *, state: types.JobState | None = None, kind: str | None = None, page_size: int = 50
+    ) -> Listing[types.JobView, types.JobPage]:
         """Return jobs, newest first, optionally of one state or kind; long parameters are cut."""
         query = {"limit": page_size, "state": state, "kind": kind}
-        return self._listing(JobView, JobPage, path_of("/jobs"), "jobs", query)
+        return self._listing(types.JobView, types.JobPage, path_of("/jobs"), "jobs", query)
 
-    def job_kinds(self) -> tuple[KindView, ...]:
+    def job_kinds(self) -> tuple[types.KindView, ...]:
         """Return the kinds of jobs, with the schemas of their parameters."""
-        return self._rows(KindView, path_of("/jobs/kinds"), "kinds", {})
+        return self._rows(types.KindView, path_of("/jobs/kinds"), "kinds", {})
 
-    def estimate(self, kind: str, **parameters: Any) -> Estimate:
+    def estimate(self, kind: str, **parameters: Any) -> types.Estimate:
         """Return the estimated cost of a job without queueing it.
 
         Raises:
@@ -222,4 +209,6 @@ class JobCalls(Calls):
         """
         params = {name: value for name, value in parameters.items() if value is not None}
         body = {"kind": kind, "parameters": params}
-        return self._send(Estimate, "POST", path_of("/jobs/estimate"), body, is_repeatable=True)
+        return self._send(
+            types.Estimate, "POST", path_of("/jobs/estimate"), body, is_repeatable=True
+        )

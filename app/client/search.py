@@ -7,29 +7,15 @@ from functools import partial
 from os import PathLike
 from typing import Any, Unpack
 
+from app.client import types
 from app.client.calls import path_of
 from app.client.decoding import decode
 from app.client.files import FileCalls
 from app.client.paging import Listing
 from app.client.tables import FILE, STREAM, file_table, streamed_table, table_metadata
-from app.client.types import (
-    Axis,
-    CurveMap,
-    Download,
-    Invariance,
-    Match,
-    Order,
-    Points,
-    Preset,
-    SearchFilters,
-    SearchParams,
-    SearchResult,
-    SearchSort,
-    TableFormat,
-)
 
 
-def _pairs(points: Points) -> str:
+def _pairs(points: types.Points) -> str:
     return ",".join(f"{x!r}:{y!r}" for x, y in points)
 
 
@@ -45,8 +31,8 @@ class SearchCalls(FileCalls):
     """Calls that search predictions."""
 
     def predictions(
-        self, *, page_size: int = 50, **params: Unpack[SearchParams]
-    ) -> Listing[Match, SearchResult]:
+        self, *, page_size: int = 50, **params: Unpack[types.SearchParams]
+    ) -> Listing[types.Match, types.SearchResult]:
         """Search predictions by curve, text and scores; with a curve, the nearest come first.
 
         The first page has the points of the axis and the number of matches.
@@ -56,25 +42,27 @@ class SearchCalls(FileCalls):
             params: see `SearchParams`.
         """
         query = {**_query_params(params), "limit": page_size}
-        return self._listing(Match, SearchResult, path_of("/predictions"), "matches", query)
+        return self._listing(
+            types.Match, types.SearchResult, path_of("/predictions"), "matches", query
+        )
 
     def search(
         self,
         *,
-        sketch: Points | None = None,
-        preset: Preset | None = None,
+        sketch: types.Points | None = None,
+        preset: types.Preset | None = None,
         at: int | None = None,
         example: int | None = None,
-        invariances: Sequence[Invariance] | None = None,
-        filters: SearchFilters | None = None,
+        invariances: Sequence[types.Invariance] | None = None,
+        filters: types.SearchFilters | None = None,
         corpus: str | None = None,
         suite: str | None = None,
-        axis: Axis = "N",
+        axis: types.Axis = "N",
         model: str | None = None,
-        sort: SearchSort | None = None,
-        order: Order = "asc",
+        sort: types.SearchSort | None = None,
+        order: types.Order = "asc",
         page_size: int = 50,
-    ) -> Listing[Match, SearchResult]:
+    ) -> Listing[types.Match, types.SearchResult]:
         """Search predictions by the shape of their curve, the nearest first.
 
         Args:
@@ -108,22 +96,22 @@ class SearchCalls(FileCalls):
         }
         return Listing(partial(self._fetch_page, body), "matches")
 
-    def _fetch_page(self, body: dict[str, Any], cursor: str | None) -> SearchResult:
+    def _fetch_page(self, body: dict[str, Any], cursor: str | None) -> types.SearchResult:
         # This POST stores nothing: it is a read with a long query, so it may be repeated.
         page = {**body, "cursor": cursor}
         return self._send(
-            SearchResult, "POST", path_of("/predictions/search"), page, is_repeatable=True
+            types.SearchResult, "POST", path_of("/predictions/search"), page, is_repeatable=True
         )
 
-    def curve_map(self, **params: Unpack[SearchParams]) -> CurveMap:
+    def curve_map(self, **params: Unpack[types.SearchParams]) -> types.CurveMap:
         """Return the map of at most 20,000 sampled curves, with the matches."""
         query = {**_query_params(params), "format": "arrow"}
         answer = self._transport.read(path_of("/predictions/map"), query, accept=STREAM)
         points = streamed_table(answer.content)
         about = json.loads(table_metadata(points)["about"])
-        return replace(decode(CurveMap, {**about, "points": None}), points=points)
+        return replace(decode(types.CurveMap, {**about, "points": None}), points=points)
 
-    def predictions_table(self, *, context: int = 32, **params: Unpack[SearchParams]) -> Any:
+    def predictions_table(self, *, context: int = 32, **params: Unpack[types.SearchParams]) -> Any:
         """Return all matches of a search, at most 20,000 rows, as a `pyarrow.Table`.
 
         The metadata of its schema names the corpus, the suite and the units; its `is_whole` is
@@ -143,10 +131,10 @@ class SearchCalls(FileCalls):
         self,
         path: str | PathLike[str],
         *,
-        format: TableFormat = "parquet",
+        format: types.TableFormat = "parquet",
         context: int = 32,
-        **params: Unpack[SearchParams],
-    ) -> Download:
+        **params: Unpack[types.SearchParams],
+    ) -> types.Download:
         """Write all matches of a search, at most 20,000 rows, to a file.
 
         Args:

@@ -8,24 +8,11 @@ from backend.search.views import Order, Preset
 from backend.search.views import Sort as SearchSort
 
 ClusterSort = Literal[
-    "rank",
-    "size",
-    "coherence",
-    "mean_loss",
-    "answer_entropy",
-    "n_documents",
-    "pattern_precision",
+    "rank", "size", "coherence", "mean_loss", "answer_entropy", "n_documents", "pattern_precision"
 ]
 ContextOrder = Literal["similarity", "loss", "document"]
 CurveClass = Literal[
-    "learned",
-    "flat-high",
-    "monogenic",
-    "polygenic",
-    "inverse",
-    "u-shaped",
-    "hump",
-    "irregular",
+    "learned", "flat-high", "monogenic", "polygenic", "inverse", "u-shaped", "hump", "irregular"
 ]
 TableFormat = Literal["parquet", "arrow", "csv", "json"]
 Points = Sequence[tuple[float, float]]

@@ -78,11 +78,7 @@ class Transport:
         self._http.close()
 
     def read(
-        self,
-        path: str,
-        query: Mapping[str, Any] | None = None,
-        *,
-        accept: str = "application/json",
+        self, path: str, query: Mapping[str, Any] | None = None, *, accept: str = "application/json"
     ) -> httpx2.Response:
         """GET a path below the base URL; parameters that are None are left out."""
         return self._request("GET", path, query, {"Accept": accept}, None, is_repeatable=True)

@@ -103,7 +103,15 @@ from backend.scaling.views import (
     ScalingPoint,
     SuiteView,
 )
-from backend.search.views import Invariance, Match, MatchScores, Order, Preset, SearchResult
+from backend.search.views import (
+    CurveMapSummary,
+    Invariance,
+    Match,
+    MatchScores,
+    Order,
+    Preset,
+    SearchResult,
+)
 from backend.search.views import Sort as SearchSort
 
 # fmt: off
@@ -128,24 +136,12 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class CurveMap:
+class CurveMap(CurveMapSummary):
     """At most 20,000 sampled curves on their two principal components.
 
-    `points` is a `pyarrow.Table` of index, x, y, curve_class (a code of `classes`) and matching;
-    `shares` are the shares of the variance along x and y; `curves` is the value of `lasso_of` for a
-    lasso on this map.
+    `points` is a `pyarrow.Table` of index, x, y, curve_class (a code of `classes`) and matching.
     """
 
-    corpus: str
-    suite: str
-    axis: Axis
-    model: str | None
-    curves: str
-    n_predictions: int
-    n_matching: int
-    truncated: str | None
-    shares: tuple[float, float]
-    classes: tuple[str, ...]
     points: Any
 
 

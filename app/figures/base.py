@@ -101,6 +101,20 @@ def _slash(x: float) -> Layout:
     return {"type": "line", **position, "y0": -0.025, "y1": 0.025, "line": {"width": 1}}
 
 
+def scatter(
+    x: Sequence[float | None],
+    y: Sequence[float | None],
+    *,
+    name: str,
+    role: str,
+    mode: str = "lines",
+    **style: Any,
+) -> Trace:
+    """Return a trace of lines or markers; `style` holds other Plotly options."""
+    trace = {"type": "scatter", "mode": mode, "name": name, "meta": {"role": role}}
+    return {**trace, "x": list(x), "y": list(y), **style}
+
+
 def along_axis(
     x: Sequence[float], y: Sequence[float | None], *, name: str, role: str, **style: Any
 ) -> list[Trace]:

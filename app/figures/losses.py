@@ -4,14 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.figures.base import (
-    Layout,
-    Trace,
-    axis,
-    figure,
-    size_axis,
-    step_layout,
-)
+from app.figures.base import Layout, Trace, axis, figure, size_axis, step_layout
 from app.figures.labels import plotly_text
 
 CLASSES = (

@@ -7,7 +7,7 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from app.figures.base import Trace, along_axis, axis, end_label, figure, log_axis
+from app.figures.base import Trace, along_axis, axis, end_label, figure, log_axis, scatter
 from app.figures.labels import plotly_text
 from app.figures.losses import axis_layout
 from backend.corpora.views import Curve
@@ -157,17 +157,17 @@ def line_nats(x: Sequence[float], nats: Sequence[float]) -> list[float]:
 
 def _fitted_line(curve: Curve, options: PredictionPlotOptions, at: float) -> list[Trace]:
     y = options.values(line_nats(curve.x, curve.loss_nats), curve.mean_nats)
-    trace: Trace = {"type": "scatter", "mode": "lines", "x": list(curve.x), "y": y}
-    trace |= {"name": f"line of {plotly_text(curve.model or 'this prediction')}"}
-    trace |= {"line": {"width": 1.5, "dash": "dash"}, "meta": {"role": "theory", "at": at}}
-    trace["hovertemplate"] = f"least-squares line<br>%{{y:.4~g}}{options.unit}<extra></extra>"
-    return [trace]
+    name = f"line of {plotly_text(curve.model or 'this prediction')}"
+    style = {"width": 1.5, "dash": "dash"}
+    hover = f"least-squares line<br>%{{y:.4~g}}{options.unit}<extra></extra>"
+    line = scatter(curve.x, y, name=name, role="theory", line=style, hovertemplate=hover)
+    line["meta"]["at"] = at
+    return [line]
 
 
 def _corpus_mean(curve: Curve, options: PredictionPlotOptions, *, is_named: bool) -> list[Trace]:
-    x, y = list(curve.x), options.values(curve.mean_nats, curve.mean_nats)
-    trace: Trace = {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": "corpus mean"}
-    trace |= {"line": {"width": 1.5, "dash": "dot"}, "meta": {"role": "muted"}}
-    trace["hovertemplate"] = f"corpus mean<br>%{{y:.4~g}}{options.unit}<extra></extra>"
-    name = end_label(x[-1], y[-1] or 0.0, "<br>corpus mean", "muted", "bottom left")
+    y, style = options.values(curve.mean_nats, curve.mean_nats), {"width": 1.5, "dash": "dot"}
+    hover = f"corpus mean<br>%{{y:.4~g}}{options.unit}<extra></extra>"
+    trace = scatter(curve.x, y, name="corpus mean", role="muted", line=style, hovertemplate=hover)
+    name = end_label(curve.x[-1], y[-1] or 0.0, "<br>corpus mean", "muted", "bottom left")
     return [trace, name] if is_named else [trace]

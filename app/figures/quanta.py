@@ -14,6 +14,7 @@ from app.figures.base import (
     end_label,
     figure,
     log_axis,
+    scatter,
     size_axis,
     step_layout,
 )
@@ -25,20 +26,12 @@ MAX_BARS = 12
 
 def rank_frequency_figure(view: RankFrequency) -> go.Figure:
     """Return cluster sizes by rank on log-log axes: every n_clusters, envelope, fit, theory."""
-    traces = [_sizes(sizes, f"n_clusters {k}") for k, sizes in sorted(view.sizes.items())]
+    traces = [
+        _by_rank(sizes, f"n_clusters {k}", role="member", width=1)
+        for k, sizes in sorted(view.sizes.items())
+    ]
     ranks = list(range(1, len(view.envelope) + 1))
-    traces.append(
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": ranks,
-            "y": list(view.envelope),
-            "name": "envelope",
-            "line": {"width": 2.5},
-            "meta": {"role": "mean"},
-            "hovertemplate": "envelope<br>rank %{x}<br>size %{y}<extra></extra>",
-        }
-    )
+    traces.append(_by_rank(view.envelope, "envelope", role="mean", width=2.5))
     traces += _slopes(view)
     room = 1.24 * math.log10(max(len(ranks), 2))  # for the labels at the end
     layout: Layout = {
@@ -48,17 +41,10 @@ def rank_frequency_figure(view: RankFrequency) -> go.Figure:
     return figure(traces, layout)
 
 
-def _sizes(sizes: Sequence[int], name: str) -> Trace:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": list(range(1, len(sizes) + 1)),
-        "y": list(sizes),
-        "name": name,
-        "line": {"width": 1},
-        "meta": {"role": "member"},
-        "hovertemplate": f"{name}<br>rank %{{x}}<br>size %{{y}}<extra></extra>",
-    }
+def _by_rank(sizes: Sequence[int], name: str, *, role: str, width: float) -> Trace:
+    hover = f"{name}<br>rank %{{x}}<br>size %{{y}}<extra></extra>"
+    ranks, line = range(1, len(sizes) + 1), {"width": width}
+    return scatter(ranks, sizes, name=name, role=role, line=line, hovertemplate=hover)
 
 
 def _slopes(view: RankFrequency) -> list[Trace]:
@@ -81,16 +67,9 @@ def _line(
     span: tuple[int, int], through: tuple[float, float], slope: float, name: str, role: str
 ) -> list[Trace]:
     heights = [through[1] * (rank / through[0]) ** slope for rank in span]
-    line: Trace = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": list(span),
-        "y": heights,
-        "name": name,
-        "line": {"width": 2, "dash": "dash" if role == "theory" else "solid"},
-        "meta": {"role": role},
-        "hovertemplate": f"{name}: slope {slope:.3f}<extra></extra>",
-    }
+    style = {"width": 2, "dash": "dash" if role == "theory" else "solid"}
+    hover = f"{name}: slope {slope:.3f}<extra></extra>"
+    line = scatter(span, heights, name=name, role=role, line=style, hovertemplate=hover)
     text = f"{name} {slope:.2f}".replace("-", "−")
     # Labels at opposite ends: the lines meet at one of them.
     if role == "theory":
@@ -147,8 +126,8 @@ def _members(band: CurveBand) -> list[Trace]:
     for member in band.members:
         x += [*(band.x[i] for i in positive), None]
         y += [*(member.loss_nats[i] for i in positive), None]
-    line: Trace = {"type": "scatter", "mode": "lines", "name": "members", "x": x, "y": y}
-    return [{**line, "line": {"width": 1}, "hoverinfo": "skip", "meta": {"role": "member"}}]
+    line = {"width": 1}
+    return [scatter(x, y, name="members", role="member", line=line, hoverinfo="skip")]
 
 
 def _mean(band: CurveBand) -> list[Trace]:

@@ -166,24 +166,18 @@ def distribution_figure(
     view: ScalingDetail, distribution: LossDistribution, unit: Unit
 ) -> go.Figure:
     """Return p(L), the density of losses, one line for each point of the axis."""
-    layout: Layout = {
-        "xaxis": axis(f"loss L of one prediction ({unit})", rangemode="tozero"),
-        "yaxis": axis(f"p(L), per {unit[:-1]}", type="log", dtick=1, exponentformat="power"),
-    }
-    return _densities(view, distribution, unit, layout, weighted=False)
+    y_axis = axis(f"p(L), per {unit[:-1]}", type="log", dtick=1, exponentformat="power")
+    return _densities(view, distribution, unit, y_axis, weighted=False)
 
 
 def integrand_figure(view: ScalingDetail, distribution: LossDistribution, unit: Unit) -> go.Figure:
     """Return L·p(L), one line for each point of the axis; its area is the mean."""
-    layout: Layout = {
-        "xaxis": axis(f"loss L of one prediction ({unit})", rangemode="tozero"),
-        "yaxis": axis("L · p(L)", rangemode="tozero"),
-    }
-    return _densities(view, distribution, unit, layout, weighted=True)
+    y_axis = axis("L · p(L)", rangemode="tozero")
+    return _densities(view, distribution, unit, y_axis, weighted=True)
 
 
 def _densities(
-    view: ScalingDetail, distribution: LossDistribution, unit: Unit, layout: Layout, weighted: bool
+    view: ScalingDetail, distribution: LossDistribution, unit: Unit, y_axis: Layout, weighted: bool
 ) -> go.Figure:
     edges = [
         edge for edge in distribution.edges_nats if edge is not None and edge <= MAX_DENSITY_NATS
@@ -207,8 +201,10 @@ def _densities(
         traces.append(trace)
     if weighted:  # the narrow peak of the first steps would flatten all others
         tops = [max(trace["y"], default=0.0) for trace in traces]
-        layout["yaxis"]["range"] = [0, 1.05 * min(max(tops), 2 * tops[-1]) or 1.0]
-    return figure(traces, layout | {"legend": {**LEGEND, "entrywidth": 44}, "showlegend": True})
+        y_axis["range"] = [0, 1.05 * min(max(tops), 2 * tops[-1]) or 1.0]
+    x_axis = axis(f"loss L of one prediction ({unit})", rangemode="tozero")
+    legend = {"legend": {**LEGEND, "entrywidth": 44}, "showlegend": True}
+    return figure(traces, {"xaxis": x_axis, "yaxis": y_axis, **legend})
 
 
 def share_figure(view: ScalingDetail) -> go.Figure:

@@ -73,30 +73,22 @@ class ClusterDetailPage(PageContext):
 
 @router.get("/clusterings/{clustering_id}")
 def clustering(
-    request: Request,
-    store: StoreDep,
-    clustering_id: Id,
-    filters: Annotated[ClusterQuery, Query()],
+    request: Request, store: StoreDep, clustering_id: Id, filters: Annotated[ClusterQuery, Query()]
 ) -> Response:
     """Show the clusters of a clustering and how their sizes fall with rank."""
     view = clusterings.clustering(store, clustering_id)
-    page = cluster_list.list_clusters(store, clustering_id, _filter(filters))
-    siblings = sorted(view.siblings, key=lambda row: row.n_clusters)
+    page = cluster_list.list_clusters(store, clustering_id, ClusterFilter(**filters.model_dump()))
     context = ClusteringPage(
         title=f"Clusters, n_clusters {view.n_clusters}",
         view=view,
         page=page,
-        siblings=siblings,
+        siblings=sorted(view.siblings, key=lambda row: row.n_clusters),
         filters=filters,
         sort_links=_sort_links(filters),
-        next_page=_next_page(filters, page),
+        next_page=_next_page(filters, page.next_cursor),
         api=f"/api/v1/clusterings/{clustering_id}/clusters" + query_string(**filters.changed()),
     )
     return render(request, context)
-
-
-def _filter(filters: ClusterQuery) -> ClusterFilter:
-    return ClusterFilter(**filters.model_dump())
 
 
 def _sort_links(filters: ClusterQuery) -> dict[str, str]:
@@ -109,56 +101,30 @@ def _sort_links(filters: ClusterQuery) -> dict[str, str]:
     return links
 
 
-def _next_page(filters: ClusterQuery, page: ClusterPage) -> str | None:
-    if page.next_cursor is None:
-        return None
-    return query_string(**filters.changed(), cursor=page.next_cursor)
+def _next_page(query: ClusterQuery | ContextQuery, cursor: str | None) -> str | None:
+    return query_string(**query.changed(), cursor=cursor) if cursor else None
 
 
 @router.get("/clusters/{cluster_id}")
 def cluster(
-    request: Request,
-    store: StoreDep,
-    cluster_id: Id,
-    query: Annotated[ContextQuery, Query()],
+    request: Request, store: StoreDep, cluster_id: Id, query: Annotated[ContextQuery, Query()]
 ) -> Response:
     """Show one cluster: contexts, curves, similarity, answers and annotation."""
     view = cluster_queries.cluster(store, cluster_id, members=1)
-    page = _contexts(store, cluster_id, query)
-    next_page = (
-        query_string(**query.changed(), cursor=page.next_cursor) if page.next_cursor else None
-    )
+    filters = query.filters()
+    limit = 10 if query.ctx == "all" else 20
+    page = list_contexts(store, cluster_id, **filters, cursor=query.cursor, limit=limit)
     context = ClusterDetailPage(
         title=_title(view),
         view=view,
         page=page,
         query=query,
-        next_page=next_page,
+        next_page=_next_page(query, page.next_cursor),
         filter_text=_filter_text(view, query),
         api=f"/api/v1/clusters/{cluster_id}",
-        contexts_api=_contexts_api(cluster_id, query),
+        contexts_api=f"/api/v1/clusters/{cluster_id}/contexts" + query_string(**filters),
     )
     return render(request, context)
-
-
-def _contexts(store: StoreDep, cluster_id: int, query: ContextQuery) -> ContextPage:
-    return list_contexts(
-        store,
-        cluster_id,
-        context=query.context,
-        order=query.order,
-        answer=query.answer,
-        last=query.last,
-        cursor=query.cursor,
-        limit=10 if query.ctx == "all" else 20,
-    )
-
-
-def _contexts_api(cluster_id: int, query: ContextQuery) -> str:
-    parameters = query_string(
-        context=query.context, order=query.order, answer=query.answer, last=query.last
-    )
-    return f"/api/v1/clusters/{cluster_id}/contexts{parameters}"
 
 
 def _title(view: ClusterView) -> str:

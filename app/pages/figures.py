@@ -9,12 +9,7 @@ from fastapi.responses import Response
 from app.figures.base import payload
 from app.figures.curve_map import pack_curve_map
 from app.figures.prediction import prediction_figure
-from app.figures.quanta import (
-    band_figure,
-    count_figure,
-    rank_frequency_figure,
-    similarity_figure,
-)
+from app.figures.quanta import band_figure, count_figure, rank_frequency_figure, similarity_figure
 from app.figures.scaling import scaling_figures
 from app.figures.theory import theory_figures
 from app.requests.dependencies import CorpusName, Id, PredictionIndex, StoreDep

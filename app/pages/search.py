@@ -83,17 +83,7 @@ def search_page(
     params = non_empty_params(request.query_params.multi_items())
     # All text searches of this page share one time limit.
     deadline = monotonic() + TEXT_SECONDS
-    view: SearchResult | None = None
-    refusal: InvalidInputError | None = None
-    try:
-        view = searches.search(store, query.request(limit=PAGE_SIZE))
-    except InvalidInputError as error:
-        if error.parameter not in FIELDS:
-            raise
-        refusal = error
-    except NotReadyError:
-        if params:  # an empty page would hide that a named suite or corpus has no curves
-            raise
+    view, refusal = _search(store, params, query)
     if view is None or view.truncated or not view.n_matching:
         do_not_cache(request)  # time limits and the reasons for no match may change
     form = _form(store, params, query, view)
@@ -130,6 +120,22 @@ def search_page(
         map_src=address(MAP, form.search_params) if view else None,
     )
     return render(request, page, 422 if refusal else 200)
+
+
+def _search(
+    store: Store, params: Params, query: SearchQuery
+) -> tuple[SearchResult | None, InvalidInputError | None]:
+    """Return the result, or the error of a field; neither where there are no curves."""
+    try:
+        return searches.search(store, query.request(limit=PAGE_SIZE)), None
+    except InvalidInputError as error:
+        if error.parameter not in FIELDS:
+            raise
+        return None, error
+    except NotReadyError:
+        if params:  # an empty page would hide that a named suite or corpus has no curves
+            raise
+        return None, None
 
 
 def _form(

@@ -3,7 +3,7 @@
 Integers are bounded to the range of SQL integers, strings in length.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import Field
@@ -12,6 +12,14 @@ from backend.schemas.parameters import MAX_INTEGER, MODEL_PATTERN, NAME_PATTERN,
 from backend.store.database import Store
 
 CURSOR_PATTERN = r"^[A-Za-z0-9._~:,=+/-]{0,200}$"
+_CORPUS: dict[str, Any] = {"pattern": NAME_PATTERN, "description": "Name of a corpus"}
+_CORPUS["examples"] = ["demo"]
+_SUITE: dict[str, Any] = {"pattern": NAME_PATTERN, "description": "Name of a suite"}
+_SUITE["examples"] = ["mini"]
+
+
+def _index(description: str, example: int) -> Any:
+    return Path(ge=0, le=MAX_INTEGER, description=description, examples=[example])
 
 
 def get_store(request: Request) -> Store:
@@ -23,39 +31,16 @@ def get_store(request: Request) -> Store:
 StoreDep = Annotated[Store, Depends(get_store)]
 
 Id = Annotated[int, Path(ge=0, le=MAX_INTEGER, examples=[1])]
-CorpusName = Annotated[
-    str, Path(pattern=NAME_PATTERN, description="Name of a corpus", examples=["demo"])
-]
-SuiteName = Annotated[
-    str, Path(pattern=NAME_PATTERN, description="Name of a suite", examples=["mini"])
-]
-DocumentIndex = Annotated[
-    int,
-    Path(
-        ge=0,
-        le=MAX_INTEGER,
-        description="Number of the document in its corpus, from 0",
-        examples=[0],
-    ),
-]
-PredictionIndex = Annotated[
-    int,
-    Path(
-        ge=0,
-        le=MAX_INTEGER,
-        description="Number of the prediction in its corpus, from 0",
-        examples=[4711],
-    ),
-]
+CorpusName = Annotated[str, Path(**_CORPUS)]
+SuiteName = Annotated[str, Path(**_SUITE)]
+DocumentIndex = Annotated[int, _index("Number of the document in its corpus, from 0", 0)]
+PredictionIndex = Annotated[int, _index("Number of the prediction in its corpus, from 0", 4711)]
+Cell = Annotated[int, _index("Number of the cell, from 0", 0)]
 
-CorpusQuery = Annotated[
-    str, Query(pattern=NAME_PATTERN, description="Name of a corpus", examples=["demo"])
-]
+CorpusQuery = Annotated[str, Query(**_CORPUS)]
+SuiteQuery = Annotated[str, Query(**_SUITE)]
 OptionalCorpus = Annotated[
     str | None, Query(pattern=NAME_PATTERN, description="Name of a corpus; default: the first")
-]
-SuiteQuery = Annotated[
-    str, Query(pattern=NAME_PATTERN, description="Name of a suite", examples=["mini"])
 ]
 OptionalSuite = Annotated[
     str | None, Query(pattern=NAME_PATTERN, description="Name of a suite; default: the first")
@@ -67,8 +52,7 @@ OptionalStep = Annotated[
     int | None, Query(ge=0, le=MAX_INTEGER, description="Training step; default: the last")
 ]
 Cursor = Annotated[
-    str | None,
-    Query(pattern=CURSOR_PATTERN, description="`next_cursor` of the previous page"),
+    str | None, Query(pattern=CURSOR_PATTERN, description="`next_cursor` of the previous page")
 ]
 
 OtherModel = Annotated[
@@ -101,8 +85,7 @@ Lock = Annotated[
     Query(description="Same scale for all documents, models and steps (true) or fitted (false)"),
 ]
 LogScale = Annotated[
-    bool,
-    Query(description="Log scale for p and p_token; ignored by other measures"),
+    bool, Query(description="Log scale for p and p_token; ignored by other measures")
 ]
 ExperimentName = Annotated[
     str,
@@ -111,9 +94,6 @@ ExperimentName = Annotated[
         description="Id of an experiment: the first 16 digits of its content key",
         examples=["0123456789abcdef"],
     ),
-]
-Cell = Annotated[
-    int, Path(ge=0, le=MAX_INTEGER, description="Number of the cell, from 0", examples=[0])
 ]
 KindName = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 JobId = Annotated[

@@ -1,6 +1,6 @@
 """Query parameters of the pages; an empty form field takes the default."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
@@ -72,19 +72,14 @@ class HeatQuery(BaseModel):
 
     def request(self) -> HeatRequest:
         """Return the request to the store."""
-        return HeatRequest(
-            suite=self.suite,
-            model=self.model,
-            step=self.step,
-            measure=self.measure,
-            other_model=self.other_model,
-            other_step=self.other_step,
-            target=self.target,
-            low=self.lo,
-            high=self.hi,
-            is_locked=self.lock,
-            is_log=self.log,
-        )
+        scale: dict[str, Any] = {
+            "low": self.lo,
+            "high": self.hi,
+            "is_locked": self.lock,
+            "is_log": self.log,
+        }
+        params = self.model_dump(exclude={"lo", "hi", "lock", "log", "pos"})
+        return HeatRequest(**params, **scale)
 
     @property
     def scale_kind(self) -> Literal["shared", "fitted", "own"]:
@@ -145,6 +140,10 @@ class ContextQuery(BaseModel):
     def context(self) -> int:
         """Number of tokens to show before the answer."""
         return MAX_CONTEXT if self.ctx == "all" else int(self.ctx)
+
+    def filters(self) -> dict[str, Any]:
+        """Return the parameters that select and order the contexts."""
+        return {"context": self.context, **self.model_dump(include={"order", "answer", "last"})}
 
     def changed(self) -> dict[str, object]:
         """Return the parameters that differ from their defaults, without the cursor."""

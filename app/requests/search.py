@@ -4,11 +4,13 @@ Both become one `SearchRequest`. An empty field of a form is treated as absent.
 """
 
 from collections.abc import Iterable
+from dataclasses import fields
 from math import isfinite
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.client.search_fields import CurveClass
 from app.requests.dependencies import CURSOR_PATTERN
 from app.requests.pages import Blank, EmptyAllowed
 from backend.errors import InvalidInputError
@@ -31,16 +33,6 @@ MAX_KNOTS = 16
 MAX_CORNERS = 64
 MAX_NATS = 1_000.0
 MAX_SIZE = 1e18
-CurveClass = Literal[
-    "learned",
-    "flat-high",
-    "monogenic",
-    "polygenic",
-    "inverse",
-    "u-shaped",
-    "hump",
-    "irregular",
-]
 InvarianceOrNone = Literal["level", "scale", "shift", "none"]
 Published = Literal["monogenic", "polygenic"]
 Name = Annotated[Annotated[str, Field(pattern=NAME_PATTERN)] | None, Blank]
@@ -134,15 +126,9 @@ class FilterFields(BaseModel):
         Raises:
             InvalidInputError: the lasso is not a polygon.
         """
+        texts = {field.name: getattr(self, field.name) for field in fields(TextFilter)}
         return SearchFilters(
-            text=TextFilter(
-                text=self.text,
-                regex=self.regex,
-                token=self.token,
-                token_pattern=self.token_pattern,
-                source=self.source,
-                document=self.document,
-            ),
+            text=TextFilter(**texts),
             classes=self.cls,
             drop=(self.drop_min, self.drop_max),
             sharpness=(self.sharpness_min, self.sharpness_max),
@@ -194,8 +180,7 @@ class SearchQuery(FilterFields):
     )
     model: ModelName = Field(default=None, description="Model of axis S; default: the largest")
     sketch: Pairs = Field(
-        default=None,
-        description="Search for this curve: x:y of 2 to 16 knots, y in nats",
+        default=None, description="Search for this curve: x:y of 2 to 16 knots, y in nats"
     )
     preset: Annotated[Preset | None, Blank] = Field(
         default=None,

@@ -169,8 +169,7 @@ def _handle_quanta(request: Request, error: Exception) -> Response:
         _log.error("request %s: %s", request_id(request), error)
         # Paths, hosts and the driver's message go to the log only.
         return error_response(
-            request,
-            Refusal(status, "the store cannot be used; see the server's log", error.remedy),
+            request, Refusal(status, "the store cannot be used; see the server's log", error.remedy)
         )
     return error_response(request, Refusal(status, error.problem, error.remedy, fields))
 
@@ -221,27 +220,23 @@ def database_refusal(request: Request, error: Exception) -> Refusal:
     )
 
 
+_FULL = Refusal(
+    507,
+    "The server's disk is full or refused a write; nothing was changed",
+    "Ask the administrator to free space (`quanta prune`), then try again",
+)
+_BUSY = Refusal(
+    503,
+    "The database is locked or does not answer; nothing was changed",
+    "Try again later; if it fails again, run `quanta check`",
+    headers={"Retry-After": RETRY_SECONDS},
+)
+
+
 def _store_response(request: Request, fault: StoreError) -> Response:
     """Return 507 for a full disk, 503 for a locked or unreachable database."""
     _log.error("request %s: %s", request_id(request), fault)
-    if isinstance(fault, StoreFullError):
-        return error_response(
-            request,
-            Refusal(
-                507,
-                "The server's disk is full or refused a write; nothing was changed",
-                "Ask the administrator to free space (`quanta prune`), then try again",
-            ),
-        )
-    return error_response(
-        request,
-        Refusal(
-            503,
-            "The database is locked or does not answer; nothing was changed",
-            "Try again later; if it fails again, run `quanta check`",
-            headers={"Retry-After": RETRY_SECONDS},
-        ),
-    )
+    return error_response(request, _FULL if isinstance(fault, StoreFullError) else _BUSY)
 
 
 def _handle_database(request: Request, error: Exception) -> Response:

@@ -6,37 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.read.losses import curve_scores
-from backend.read.views import Axis
 from backend.search.context import search_context
 from backend.search.filters import apply_filters
 from backend.search.plane import curve_plane
 from backend.search.request import SearchRequest
+from backend.search.views import CurveMapSummary
 from backend.store.database import Store
 
 HASH_DIGITS = 12
 
 
 @dataclass(frozen=True)
-class CurveMap:
+class CurveMap(CurveMapSummary):
     """Points of the map, one entry per sampled prediction, ascending by index.
 
-    `x` and `y` are coordinates along the first two principal components, nats; `shares` are their
-    shares of the variance. `curves` is the hash of the curve set; a lasso drawn on this map is sent
-    with it. `curve_class` is an index into `classes`, 255 for none. `n_matching` counts predictions
-    that match the filters, sampled or not; the map shows at most 20,000 of `n_predictions`.
-    `truncated` tells why a text filter is incomplete, None if it is complete.
+    `x` and `y` are coordinates along the first two principal components, nats; `curve_class` is an
+    index into `classes`, 255 for none.
     """
 
-    corpus: str
-    suite: str
-    axis: Axis
-    model: str | None
-    curves: str
-    n_predictions: int
-    n_matching: int
-    truncated: str | None
-    shares: tuple[float, float]
-    classes: tuple[str, ...]
     index: NDArray[np.int64]
     x: NDArray[np.float32]
     y: NDArray[np.float32]

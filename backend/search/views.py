@@ -83,3 +83,24 @@ class SearchResult:
     truncated: str | None
     matches: tuple[Match, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class CurveMapSummary:
+    """A map of at most 20,000 sampled curves on their two principal components.
+
+    `shares` are the shares of the variance along x and y. `curves` is the hash of the curve set; a
+    lasso drawn on this map sends it as `lasso_of`. `n_matching` counts predictions that match the
+    filters, sampled or not. `truncated` tells why a text filter is incomplete, None if it is not.
+    """
+
+    corpus: str
+    suite: str
+    axis: Axis
+    model: str | None
+    curves: str
+    n_predictions: int
+    n_matching: int
+    truncated: str | None
+    shares: tuple[float, float]
+    classes: tuple[str, ...]
