@@ -1,4 +1,4 @@
-"""the maximum loss of a selection has the name that the program uses"""
+"""stored parameters have the names that the program uses: max_loss_nats, eval_every"""
 
 import sqlalchemy as sa
 
@@ -9,28 +9,35 @@ down_revision = "0009"
 branch_labels = None
 depends_on = None
 
-OLD, NEW = "threshold_nats", "max_loss_nats"
 _selection = sa.table("selection", sa.column("id"), sa.column("parameters", sa.JSON()))
 _job = sa.table("job", sa.column("id"), sa.column("kind"), sa.column("parameters", sa.JSON()))
+_experiment = sa.table(
+    "experiment", sa.column("id"), sa.column("kind"), sa.column("parameters", sa.JSON())
+)
+RENAMES = (
+    (_selection, None, "threshold_nats", "max_loss_nats"),
+    (_job, "discover", "threshold_nats", "max_loss_nats"),
+    (_job, "omnigrok", "look_every", "eval_every"),
+    (_experiment, "omnigrok", "look_every", "eval_every"),
+)
 
 
-def _rename(old: str, new: str) -> None:
+def _rename(table: sa.TableClause, kind: str | None, old: str, new: str) -> None:
     connection = op.get_bind()
-    for table, rows in (
-        (_selection, sa.select(_selection)),
-        (_job, sa.select(_job).where(_job.c.kind == "discover")),
-    ):
-        for row in connection.execute(rows).all():
-            if old in row.parameters:
-                renamed = {new if name == old else name: v for name, v in row.parameters.items()}
-                connection.execute(
-                    sa.update(table).where(table.c.id == row.id).values(parameters=renamed)
-                )
+    query = sa.select(table) if kind is None else sa.select(table).where(table.c.kind == kind)
+    for row in connection.execute(query).all():
+        if old in row.parameters:
+            renamed = {new if name == old else name: v for name, v in row.parameters.items()}
+            connection.execute(
+                sa.update(table).where(table.c.id == row.id).values(parameters=renamed)
+            )
 
 
 def upgrade() -> None:
-    _rename(OLD, NEW)
+    for table, kind, old, new in RENAMES:
+        _rename(table, kind, old, new)
 
 
 def downgrade() -> None:
-    _rename(NEW, OLD)
+    for table, kind, old, new in RENAMES:
+        _rename(table, kind, new, old)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from backend.errors import InvalidInputError, QuantaError
 from backend.jobs.kinds.base import JobKind
 from backend.read.stored_names import stored_names
-from backend.schemas.parameters import field_schemas, field_title
+from backend.schemas.parameters import field_schemas, field_title, former_names
 from backend.store import data_files as files
 from backend.store.database import Store
 
@@ -63,9 +63,16 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def use_current_names(kind: JobKind, fields: Mapping[str, str]) -> dict[str, str]:
+    """Return fields with former names of parameters replaced."""
+    former = former_names(kind.schema)
+    return {former.get(name, name): text for name, text in fields.items()}
+
+
 def parse_form(kind: JobKind, fields: Mapping[str, str]) -> dict[str, Any]:
     """Return a form's fields as a request; empty fields are left out, lists are split."""
     request: dict[str, Any] = {}
+    fields = use_current_names(kind, fields)
     for name, schema in field_schemas(kind.schema).items():
         if text := fields.get(name):
             request[name] = split_list(text) if schema.get("type") == "array" else text

@@ -181,7 +181,7 @@ def _query_form(request: Request, store: StoreDep, query: JobsQuery) -> FormView
     values: dict[str, str] = {"requires": source.requires} if source else {}
     copy = clone(store, source) if source is not None and source.kind == kind.name else None
     values |= job_form.format_values(copy.params) if copy else {}
-    values |= dict(request.query_params)
+    values |= job_form.use_current_names(kind, request.query_params)
     return _form(store, kind, values, is_open=bool(query.new or source), clone=copy)
 
 

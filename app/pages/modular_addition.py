@@ -191,6 +191,14 @@ def redirect_former_page(request: Request) -> Response:
     return RedirectResponse(PAGE + (f"?{request.url.query}" if request.url.query else ""), 301)
 
 
+@router.get("/figures/clock/{experiment}/cells/{cell}")
+@router.get("/figures/clock/{experiment}/cells/{cell}/looks")
+def redirect_former_figures(request: Request) -> Response:
+    """Redirect from the former addresses of the figures, for pages that are still open."""
+    path = request.url.path.replace("/clock/", f"{PAGE}/").replace("/looks", "/circuit")
+    return RedirectResponse(path + (f"?{request.url.query}" if request.url.query else ""), 301)
+
+
 def _other_networks(store: Store, view: ClockCell) -> list[OtherNetwork]:
     """Return the test accuracy of other finished networks, the nearest ones in the list."""
     run = view.experiment.id

@@ -52,7 +52,11 @@ def parameter_options(
         def run(**values: Any) -> None:
             present = {name: values.pop(name) for name in (*schemas, *former)}
             request = {
-                former.get(name, name): _parse(value, schemas[former.get(name, name)], name)
+                former.get(name, name): _parse(
+                    value,
+                    schemas[former.get(name, name)],
+                    names.get(name, f"--{name.replace('_', '-')}"),
+                )
                 for name, value in present.items()
                 if value is not None
             }
@@ -81,11 +85,11 @@ def _option(name: str, schema: Mapping[str, Any], info: Any, default: Any) -> in
     )
 
 
-def _parse(value: Any, schema: Mapping[str, Any], name: str) -> Any:
+def _parse(value: Any, schema: Mapping[str, Any], option: str) -> Any:
     if schema["type"] != "array":
         return value
     if schema["items"].get("type") == "integer":
-        return [n for text in value if text for n in parse_numbers(text, name)]
+        return [n for text in value if text for n in parse_numbers(text, option)]
     return [part.strip() for text in value for part in text.split(",") if part.strip()]
 
 

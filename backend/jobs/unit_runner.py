@@ -78,14 +78,15 @@ def perform(
     """
     store, compute = _open_store(settings, worker_id)
     progress = JobProgress(store, job_id)
-    job, before = job_table.get_job(store, job_id), _n_computed.n
-    kind = KINDS[job.kind]
+    kind, before = None, _n_computed.n
 
     def was_stored() -> bool | None:
-        return _n_computed.n == before if kind.is_logged else None
+        return _n_computed.n == before if kind is not None and kind.is_logged else None
 
-    task = Task(store, compute.with_batch_share(batch_share), job.parameters, unit, progress)
     try:
+        job = job_table.get_job(store, job_id)
+        kind = KINDS[job.kind]
+        task = Task(store, compute.with_batch_share(batch_share), job.parameters, unit, progress)
         return kind.perform(task), None, was_stored()
     except QuantaError as error:
         return None, [error.problem, error.remedy], was_stored()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from reprlib import Repr
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from backend.errors import InvalidInputError
 from backend.schemas.json_numbers import number_check
@@ -81,6 +81,17 @@ def _invalid_input(fault: Any, values: Mapping[str, Any]) -> InvalidInputError:
         where = f"{name}[{index[0]}]" if index else name
         return InvalidInputError(f"{where} is {_short.repr(fault['input'])}", message, name)
     return InvalidInputError(message, "Correct the parameters", name)
+
+
+def former_names(model: type[Parameters]) -> dict[str, str]:
+    """Return former name -> name of the parameters that were renamed."""
+    choices = {name: field.validation_alias for name, field in model.model_fields.items()}
+    return {
+        str(former): name
+        for name, alias in choices.items()
+        if isinstance(alias, AliasChoices)
+        for former in alias.choices[1:]
+    }
 
 
 def field_schemas(model: type[Parameters]) -> dict[str, dict[str, Any]]:

@@ -251,6 +251,13 @@ def cloned(client: TestClient, job: str) -> str:
     return client.get(html.unescape(match[1])).text
 
 
+def test_a_form_takes_the_former_name_of_a_parameter(client: TestClient) -> None:
+    page = client.get("/jobs", params={"new": "discover", "threshold_nats": "0.25"}).text
+    field = re.search(r'<input[^>]*name="max_loss_nats"[^>]*>', page)
+    assert field is not None
+    assert 'value="0.25"' in field[0]
+
+
 def test_a_clone_returns_the_same_job(client: TestClient, jobs_store: Store) -> None:
     params = {"corpus": CORPUS, "models": ["s1", "s2"], "steps": [0, 2000], "measures": ["rank"]}
     job = submit_job(jobs_store, "evaluate", **params)

@@ -89,7 +89,7 @@ def test_a_migration_that_fails_leaves_the_store_and_names_the_copy(
         raise RuntimeError("no such luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Operations, "create_table", failing)
+        patch.setattr(Operations, "get_bind", failing)  # of the newest migration
         with pytest.raises(StoreError, match=r"no such luck.*as it was; a copy from before is"):
             open_store(old)
     (copy,) = automatic_backups(old.data_dir / "quanta.sqlite")

@@ -277,7 +277,7 @@ def test_invalid_grids_are_refused_by_name(
 ) -> None:
     with pytest.raises(InvalidInputError) as error:
         complete(store, **params)
-    assert message in error.value.problem
+    assert message in str(error.value)
     assert error.value.parameter == parameter
     with store.session() as session:
         assert session.scalars(select(Experiment)).all() == []

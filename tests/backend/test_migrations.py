@@ -76,7 +76,7 @@ def test_an_old_crash_count_keeps_its_value_up_and_down(engine: Engine) -> None:
             assert [tuple(row) for row in connection.execute(text(query))] == [(3, 1)]
 
 
-def test_a_threshold_is_renamed_in_stored_parameters_up_and_down(engine: Engine) -> None:
+def test_stored_parameters_are_renamed_up_and_down(engine: Engine) -> None:
     config = alembic_config(engine)
     alembic.command.upgrade(config, "0009")
     columns = "id, kind, state, parameters, key, done, unit, created_at, updated_at"
@@ -95,14 +95,32 @@ def test_a_threshold_is_renamed_in_stored_parameters_up_and_down(engine: Engine)
     with engine.begin() as connection:
         for kind in ("discover", "measure"):
             connection.execute(insert, {"id": kind, "kind": kind, "parameters": old})
+        connection.execute(
+            insert, {"id": "o", "kind": "omnigrok", "parameters": '{"look_every": 50}'}
+        )
+        connection.execute(
+            text(
+                "INSERT INTO experiment (id, key, kind, parameters, n_cells, created_at) "
+                "VALUES (1, 'e', 'omnigrok', :parameters, 1, '2026-01-01')"
+            ),
+            {"parameters": '{"look_every": 50}'},
+        )
         connection.execute(text(corpus))
         connection.execute(text(selection), {"parameters": old, "data": b""})
-    for revision, name in (("head", "max_loss_nats"), ("0009", "threshold_nats")):
+    for revision, name, every in (
+        ("head", "max_loss_nats", "eval_every"),
+        ("0009", "threshold_nats", "look_every"),
+    ):
         move = alembic.command.upgrade if revision == "head" else alembic.command.downgrade
         move(config, revision)
         with engine.connect() as connection:
-            job, other = connection.execute(text("SELECT parameters FROM job ORDER BY kind"))
+            job, other, omnigrok = connection.execute(
+                text("SELECT parameters FROM job ORDER BY kind")
+            )
             (row,) = connection.execute(text("SELECT parameters FROM selection"))
+            (experiment,) = connection.execute(text("SELECT parameters FROM experiment"))
+        for stored in (omnigrok[0], experiment[0]):
+            assert (json.loads(stored) if isinstance(stored, str) else stored) == {every: 50}
         for stored in (job[0], row[0]):
             values = json.loads(stored) if isinstance(stored, str) else stored
             assert values == {name: 0.25, "stride": 3}

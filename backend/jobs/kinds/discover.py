@@ -42,13 +42,15 @@ def _plan(store: Store, params: JobParams, n_workers: int) -> Plan:
 
 def _perform(task: Task) -> JobResult | None:
     from backend.stages.discover import discover
-    from backend.stages.select import select_predictions
+    from backend.stages.select import SELECTION_PARAMETERS, select_predictions
     from backend.stages.similarity import compute_similarity
 
     store, params = task.store, DiscoverParameters.parse(task.params)
     if task.unit[0] == "cluster":
         return _clusterings(store, discover(store, params, task.compute, task.progress))
-    with store.claim(f"select {sorted(task.params.items())}"):
+    # Discoveries with another seed or other n_clusters share the selection.
+    names = ("suite", "corpus", "model", "step", *sorted(SELECTION_PARAMETERS))
+    with store.claim(f"select {[task.params[name] for name in names]}"):
         selection = select_predictions(store, params)
     if task.unit[0] == "stripes":
         _, part, parts = task.unit
