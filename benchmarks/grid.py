@@ -19,7 +19,7 @@ import torch
 from benchmarks.plain_toy import in_plain_order, learning_rate_grid, plain_run
 from compute.ensembles.trainer import TrainConfig, Trainer, TrainResult, single_threaded
 from compute.grokking.addition import AdditionNetworks
-from compute.grokking.phase_diagram import train_config
+from compute.grokking.phase_diagram_setting import train_config
 from compute.grokking.phases import margins, phase_labels
 from compute.grokking.problems import Problem, Setting, n_train
 

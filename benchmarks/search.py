@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from compute.curve_block_search import nearest_in_blocks
 from compute.curve_layout import BLOCK, block_shape, fill_blocks
 from compute.curve_search import NearestCurves, QueryCurve, nearest_by_brute_force, query_curve
-from compute.curve_shapes import sketched_curve
+from compute.query_curves import sketched_curve
 
 PYTHIA = (18915328, 85056000, 302311424, 805736448, 1208602624, 2517652480, 6444163072)
 POINTS, TOP, CORES = 7, 100, 2

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from app.pages import (
+    api_reference,
     clusters,
     documents,
     experiment_runs,
@@ -16,7 +17,6 @@ from app.pages import (
     overview,
     parity,
     predictions,
-    reference,
     scaling,
     search,
     theory,
@@ -38,7 +38,7 @@ PARTS = (
     parity,
     modular_addition,
     theory,
-    reference,
+    api_reference,
     figures,
     login,
 )

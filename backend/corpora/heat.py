@@ -21,9 +21,9 @@ from backend.corpora.heat_scales import (
 from backend.corpora.views import Heat, HeatChoices, HeatModel, Measure
 from backend.errors import InvalidInputError, NotReadyError
 from backend.read.evaluations import default_suite, list_evaluations
-from backend.read.loss_blocks import suite_losses
 from backend.read.measures import chunk_measure
 from backend.read.reader import Reader, open_reader
+from backend.read.suite_losses import suite_losses
 from backend.read.targets import find_token, target_losses, with_placeholders
 from backend.store.database import Store
 from backend.store.lookup import checkpoint_at, corpus_named, has_weights, model_named, suite_named

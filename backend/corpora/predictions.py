@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from backend.corpora.corpora import document_row
 from backend.corpora.views import Curve, Membership, PredictionView
 from backend.errors import InvalidInputError
-from backend.read.loss_blocks import SuiteLosses, losses_of
 from backend.read.losses import SCORE_DTYPES, curve_scores
 from backend.read.reader import Reader, check_prediction, find_reader
+from backend.read.suite_losses import SuiteLosses, losses_of
 from backend.read.suite_rows import SuiteRows, load_suite_rows
 from backend.read.values import finite_or_none
 from backend.store.database import Store

@@ -20,9 +20,9 @@ from backend.exchange import columns
 from backend.exchange.table_files import Column, Rows, Table
 from backend.quanta.clusterings import finished_clustering
 from backend.read.curve_sets import find_curve_set
-from backend.read.loss_blocks import SuiteLosses, suite_losses
 from backend.read.losses import loss_matrix
 from backend.read.reader import find_reader
+from backend.read.suite_losses import SuiteLosses, suite_losses
 from backend.search.search import RankedRows
 from backend.stages.provenance import program_version
 from backend.store.database import Store

@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 from backend.errors import QuantaError, StoreFullError
 from backend.jobs import job_table, leases
 from backend.jobs.claims import claims
-from backend.jobs.kinds.base import JobParams, JobResult, Task
+from backend.jobs.kinds.base import JobKind, JobParams, JobResult, Task
 from backend.jobs.kinds.plans import Plan, Unit
 from backend.jobs.kinds.registry import KINDS
 from backend.jobs.progress import JobProgress
@@ -78,7 +78,8 @@ def perform(
     """
     store, compute = _open_store(settings, worker_id)
     progress = JobProgress(store, job_id)
-    kind, before = None, _n_computed.n
+    kind: JobKind | None = None
+    before = _n_computed.n
 
     def was_stored() -> bool | None:
         return _n_computed.n == before if kind is not None and kind.is_logged else None

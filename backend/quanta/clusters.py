@@ -23,10 +23,10 @@ from backend.quanta.views import (
     SubMatrix,
 )
 from backend.read.curve_sets import curve_sets
-from backend.read.loss_blocks import SuiteLosses, suite_losses
 from backend.read.paging import check_limit
 from backend.read.reader import Reader, find_reader
 from backend.read.similarities import cosines
+from backend.read.suite_losses import SuiteLosses, suite_losses
 from backend.read.values import format_utc
 from backend.store.database import Store
 from backend.store.tables import Annotation as AnnotationRow

@@ -13,9 +13,9 @@ from backend.errors import InvalidInputError, NotFoundError
 from backend.quanta.clusterings import finished_clustering, selection_suite
 from backend.quanta.views import Context, ContextPage
 from backend.read.document_offsets import Place
-from backend.read.loss_blocks import suite_losses
 from backend.read.paging import check_limit, paginate, parse_cursor
 from backend.read.reader import Reader, find_reader
+from backend.read.suite_losses import suite_losses
 from backend.store.database import Store
 from backend.store.tables import Cluster, ClusterMember, Document, Selection
 

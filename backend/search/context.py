@@ -43,7 +43,7 @@ class SearchContext:
             InvalidInputError: a shape that cannot be used, by the name of its parameter.
         """
         from compute.curve_search import query_curve
-        from compute.curve_shapes import preset_curve, sketched_curve
+        from compute.query_curves import preset_curve, sketched_curve
 
         shape, axis = self.request.shape, self.index.axis
         if shape is None:

@@ -9,7 +9,7 @@ from backend.errors import InvalidInputError
 from backend.read.views import Axis
 from backend.search.text_filters import TextFilter
 from backend.search.views import Invariance, Order, Preset, Sort
-from compute.curve_shapes import PRESET_FORMULAS
+from compute.query_curves import PRESET_FORMULAS
 
 # Descriptions of invariances and presets, for the OpenAPI document and the pages.
 SEARCH_FORMULAS = {

@@ -213,9 +213,8 @@ def test_the_former_address_redirects(clock: TestClient, run: str) -> None:
     assert answer.status_code == 301
     assert answer.headers["location"] == f"/modular-addition?run={run}&head=1"
     assert clock.get("/clock", follow_redirects=False).headers["location"] == "/modular-addition"
-    answer = clock.get(
-        f"/figures/clock/{run}/cells/0/looks", params={"k": 1}, follow_redirects=False
-    )
+    former = f"/figures/clock/{run}/cells/0/looks?k=1"
+    answer = clock.get(former, follow_redirects=False)
     assert answer.status_code == 301
     assert answer.headers["location"] == f"/figures/modular-addition/{run}/cells/0/circuit?k=1"
 

@@ -29,8 +29,8 @@ from backend.exchange.exports import (
 from backend.exchange.spreadsheet import FORMULA_STARTS, escape_formula
 from backend.exchange.table_files import FORMATS, Column, Format, Table, iter_bytes, write_table
 from backend.quanta.contexts import list_contexts
-from backend.read.loss_blocks import suite_losses
 from backend.read.losses import SCORE_DTYPES, curve_scores
+from backend.read.suite_losses import suite_losses
 from backend.search.request import SearchFilters, SearchRequest, Shape
 from backend.search.search import rank_predictions, search
 from backend.search.text_filters import TextFilter

@@ -26,7 +26,7 @@ from backend.store.database import Store
 from backend.store.tables import Cluster, ClusterMember, CurveSet, Evaluation
 from compute.curve_classes import CURVE_CLASSES
 from compute.curve_search import nearest_by_brute_force, query_curve, shape_distances
-from compute.curve_shapes import preset_curve
+from compute.query_curves import preset_curve
 from tests.stores import run_pipeline
 
 STEP = SearchRequest(shape=Shape(preset="step", at=2))

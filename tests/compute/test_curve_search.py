@@ -17,7 +17,7 @@ from compute.curve_search import (
     query_curve,
     shape_distances,
 )
-from compute.curve_shapes import PRESET_FORMULAS, PRESETS, preset_curve, sketched_curve
+from compute.query_curves import PRESET_FORMULAS, PRESETS, preset_curve, sketched_curve
 
 AXIS = np.array([1e7, 3e7, 1e8, 3e8, 1e9, 3e9, 1e10])
 SUBSETS = [

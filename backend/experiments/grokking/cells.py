@@ -18,7 +18,7 @@ from backend.experiments.grokking.spec import CompletePhaseDiagramParameters
 from compute.ensembles.trainer import Trainer, TrainResult
 from compute.grokking import parallelograms as theory
 from compute.grokking.addition import AdditionNetworks
-from compute.grokking.phase_diagram import train_config
+from compute.grokking.phase_diagram_setting import train_config
 from compute.grokking.problems import Problem, Setting, draw_split, n_train
 
 

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.grid import CPU_STACK, split_into_stacks, train_grid, train_stack
 from compute.grokking.grids import Grid, log_axis
-from compute.grokking.phase_diagram import MEASURES, train_config
+from compute.grokking.phase_diagram_setting import MEASURES, train_config
 from compute.grokking.phases import phase_labels
 from compute.grokking.problems import Problem, Setting
 
