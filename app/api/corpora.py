@@ -19,7 +19,7 @@ from backend.corpora.views import (
     PredictionView,
 )
 from backend.errors import InvalidInputError
-from backend.read import loss_blocks as losses
+from backend.read import suite_losses as losses
 from backend.schemas.parameters import MAX_INTEGER, NO_NUL
 
 MAX_JSON_ROWS = 1_000
