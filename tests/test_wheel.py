@@ -23,7 +23,6 @@ PARTS = [
     "backend/data/mini-suite/tokenizer.json",
     "backend/data/mini-suite/models/s5/step2000/model.safetensors",
     "backend/data/mini-suite/licenses/",
-    "backend/py.typed",
     "compute/losses.py",
 ]
 

@@ -193,9 +193,10 @@ def redirect_former_page(request: Request) -> Response:
 
 @router.get("/figures/clock/{experiment}/cells/{cell}")
 @router.get("/figures/clock/{experiment}/cells/{cell}/looks")
-def redirect_former_figures(request: Request) -> Response:
+def redirect_former_figures(request: Request, experiment: ExperimentName, cell: Cell) -> Response:
     """Redirect from the former addresses of the figures, for pages that are still open."""
-    path = request.url.path.replace("/clock/", f"{PAGE}/").replace("/looks", "/circuit")
+    last = "/circuit" if request.url.path.endswith("/looks") else ""
+    path = f"/figures{PAGE}/{experiment}/cells/{cell}{last}"
     return RedirectResponse(path + (f"?{request.url.query}" if request.url.query else ""), 301)
 
 

@@ -50,16 +50,12 @@ def parameter_options(
     def decorate(command: Command) -> Command:
         @wraps(command)
         def run(**values: Any) -> None:
-            present = {name: values.pop(name) for name in (*schemas, *former)}
-            request = {
-                former.get(name, name): _parse(
-                    value,
-                    schemas[former.get(name, name)],
-                    names.get(name, f"--{name.replace('_', '-')}"),
-                )
-                for name, value in present.items()
-                if value is not None
-            }
+            request = {}
+            for option in (*schemas, *former):
+                if (value := values.pop(option)) is not None:
+                    name = former.get(option, option)
+                    flag = names.get(option, f"--{option.replace('_', '-')}")
+                    request[name] = _parse(value, schemas[name], flag)
             command(params=model.parse(request), **values)
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "params"]

@@ -143,7 +143,7 @@ def test_an_export_holds_all_that_a_search_finds(client: TestClient, format: str
 def test_a_long_export_is_capped_and_says_so(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "MAX_ROWS", 7)
+    monkeypatch.setattr(exports, "MAX_EXPORT_ROWS", 7)
     rows, response = exported(client, "json", like=3, sort="")
     assert len(rows) == 7
     assert response.headers["x-truncated"] == "true"

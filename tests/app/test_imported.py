@@ -226,7 +226,7 @@ def test_imported_clusters_say_that_there_are_no_gradients(
 ) -> None:
     assert "no gradients" in client.get(f"/clusterings/{names['clustering']}").text
     page = client.get(f"/clusters/{names['cluster']}").text
-    assert "imported as labels, no gradients" in page
+    assert "imported as labels, without gradients" in page
     assert "/similarity" not in page
     view = client.get(f"/api/v1/clusters/{names['cluster']}").json()
     assert (view["has_similarity"], view["row"]["coherence"]) == (False, None)

@@ -14,7 +14,8 @@ from app.web.templating import PageContext, environment, request_variables
 
 def page_contexts(parent: type[PageContext] = PageContext) -> Iterator[type[PageContext]]:
     for child in parent.__subclasses__():
-        yield child
+        if hasattr(child, "template"):  # not a base of several pages
+            yield child
         yield from page_contexts(child)
 
 

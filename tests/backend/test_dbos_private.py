@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,11 +58,17 @@ def steps() -> Iterator[Steps]:
     workflows.disconnect()
 
 
+def launch(settings: Settings, steps: Steps) -> engine.Engine:
+    """Launch in a thread: DBOS refuses a thread with an event loop, which browser tests leave."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(engine.launch, settings, "worker-1", steps.job_steps()).result()
+
+
 @pytest.mark.slow
 def test_the_engine_knows_what_it_executes_and_puts_back_what_its_holder_dropped(
     settings: Settings, steps: Steps
 ) -> None:
-    running = engine.launch(settings, "worker-1", steps.job_steps())
+    running = launch(settings, steps)
     assert workflows.enqueue(settings, JOB, 1)
     assert steps.started.wait(60)
     slice_ = f"{JOB}-0-0"
@@ -107,7 +114,7 @@ def mark_as_started(settings: Settings) -> None:
 
 
 def test_arguments_in_the_engines_tables_are_json(settings: Settings, steps: Steps) -> None:
-    engine.launch(settings, "worker-1", steps.job_steps())
+    launch(settings, steps)
     assert workflows.enqueue(settings, JOB, 3)
     schema = "" if workflows.is_embedded(settings) else "dbos."
     with engine_tables(settings) as connection:

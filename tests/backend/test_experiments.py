@@ -269,7 +269,7 @@ def test_a_queued_run_is_shown(store: Store) -> None:
         ({"steps": 1}, "steps", "greater than or equal to 10"),
         ({"p": 2}, "p", "greater than or equal to 3"),
         ({"task": "s3", "p": 7}, None, "S3 has p = 6"),
-        ({"surprise": 1}, "surprise", "Extra inputs"),
+        ({"surprise": 1}, "surprise", "surprise is not a parameter"),
     ],
 )
 def test_invalid_grids_are_refused_by_name(

@@ -107,7 +107,7 @@ def test_stored_parameters_are_renamed_up_and_down(engine: Engine) -> None:
         )
         connection.execute(text(corpus))
         connection.execute(text(selection), {"parameters": old, "data": b""})
-    for revision, name, every in (
+    for revision, name, interval in (
         ("head", "max_loss_nats", "eval_every"),
         ("0009", "threshold_nats", "look_every"),
     ):
@@ -120,7 +120,7 @@ def test_stored_parameters_are_renamed_up_and_down(engine: Engine) -> None:
             (row,) = connection.execute(text("SELECT parameters FROM selection"))
             (experiment,) = connection.execute(text("SELECT parameters FROM experiment"))
         for stored in (omnigrok[0], experiment[0]):
-            assert (json.loads(stored) if isinstance(stored, str) else stored) == {every: 50}
+            assert (json.loads(stored) if isinstance(stored, str) else stored) == {interval: 50}
         for stored in (job[0], row[0]):
             values = json.loads(stored) if isinstance(stored, str) else stored
             assert values == {name: 0.25, "stride": 3}

@@ -56,7 +56,7 @@ def test_the_result_of_filters_serves_the_next_page(
     calls: list[TextFilter] = []
     results = [TextMatches(np.ones(1, np.bool_), "cut off"), TextMatches(None)]
 
-    def found(
+    def fake_text_mask(
         _store: Any, _session: Any, corpus: Any, request: TextFilter, _s: float
     ) -> TextMatches:
         calls.append(request)
@@ -65,7 +65,7 @@ def test_the_result_of_filters_serves_the_next_page(
         mask[: len(calls)] = True
         return replace(result, mask=mask)
 
-    monkeypatch.setattr(search_filters, "text_mask", found)
+    monkeypatch.setattr(search_filters, "text_mask", fake_text_mask)
     request = SearchRequest(
         filters=SearchFilters(text=TextFilter(text="asked for in this test only"))
     )

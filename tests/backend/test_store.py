@@ -136,7 +136,7 @@ def test_an_error_in_a_transaction_leaves_nothing(any_store: Store) -> None:
     "url", ["nonsense", "nothing://x/y", "sqlite+nothing:///x", "mysql://localhost/x"]
 )
 def test_an_address_that_is_none_is_refused_with_an_example(url: str) -> None:
-    with pytest.raises(StoreError, match=r"not a database URL .*sqlite:///"):
+    with pytest.raises(StoreError, match=r"not a usable database URL.*sqlite:///"):
         make_engine(url)
 
 

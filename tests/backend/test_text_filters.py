@@ -71,13 +71,13 @@ def add(store: Store, folder: Path, prefix: tuple[int, ...], name: str = "texts"
     return add_corpus(store, spec, Silent())
 
 
-def found(store: Store, requested: TextFilter, deadline_s: float = LONG) -> TextMatches:
+def match_text(store: Store, requested: TextFilter, deadline_s: float = LONG) -> TextMatches:
     with store.session() as session:
         return text_mask(store, session, corpus_named(session, "texts"), requested, deadline_s)
 
 
 def mask_of(store: Store, requested: TextFilter) -> list[bool]:
-    matches = found(store, requested)
+    matches = match_text(store, requested)
     assert matches.truncated is None
     assert matches.mask is not None
     return [bool(value) for value in matches.mask]
@@ -157,7 +157,7 @@ PIECE = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
-    wanted=st.builds(
+    text_filter=st.builds(
         TextFilter,
         text=st.none() | PIECE,
         regex=st.none() | REGEX,
@@ -167,11 +167,13 @@ PIECE = st.one_of(
         document=st.none() | st.integers(0, len(TEXTS) - 1),
     )
 )
-def test_a_mask_is_what_a_loop_over_every_token_finds(store_of: Store, wanted: TextFilter) -> None:
-    if wanted == TextFilter():
-        assert found(store_of, wanted) == TextMatches(None)
+def test_a_mask_is_what_a_loop_over_every_token_finds(
+    store_of: Store, text_filter: TextFilter
+) -> None:
+    if text_filter == TextFilter():
+        assert match_text(store_of, text_filter) == TextMatches(None)
     else:
-        assert mask_of(store_of, wanted) == slow_mask(store_of, wanted)
+        assert mask_of(store_of, text_filter) == slow_mask(store_of, text_filter)
 
 
 def test_occurrences_of_a_text_overlap_and_matches_of_a_pattern_do_not(store_of: Store) -> None:
@@ -239,7 +241,7 @@ def test_a_filter_that_cannot_be_used_is_named_with_a_remedy(
     store_of: Store, requested: TextFilter, field: str, problem: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=problem) as caught:
-        found(store_of, requested)
+        match_text(store_of, requested)
     assert caught.value.parameter == field
     assert caught.value.remedy
 
@@ -250,7 +252,7 @@ def test_a_token_that_is_only_known_after_a_space_is_suggested(store_of: Store) 
     held = set(words.bytes)
     text = next(b[1:].decode() for b in held if b[:1] == b" " and b[1:] and b[1:] not in held)
     with pytest.raises(InvalidInputError) as caught:
-        found(store_of, TextFilter(token=text))
+        match_text(store_of, TextFilter(token=text))
     assert f"' {text}' is one" in caught.value.remedy
 
 
@@ -268,13 +270,13 @@ HOSTILE = [
 @pytest.mark.parametrize("pattern", HOSTILE)
 def test_hostile_patterns_end_within_their_deadline(store_of: Store, pattern: str) -> None:
     start = time.monotonic()
-    matches = found(store_of, TextFilter(regex=pattern), deadline_s=2)
+    matches = match_text(store_of, TextFilter(regex=pattern), deadline_s=2)
     assert time.monotonic() - start < 4
     assert matches.mask is not None
 
 
 def test_a_deadline_says_how_far_it_got(store_of: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = found(store_of, TextFilter(text="e"))
+    whole = match_text(store_of, TextFilter(text="e"))
     now = iter(range(10**6))
     monkeypatch.setattr(token_filters, "monotonic", lambda: next(now))
     with store_of.session() as session:
@@ -298,13 +300,13 @@ def test_no_time_at_all_finds_nothing_and_says_so(
 ) -> None:
     monkeypatch.setattr(token_filters, "_tables", {})
     for requested in (TextFilter(regex="a"), TextFilter(token_pattern="zz+y")):
-        matches = found(store_of, requested, deadline_s=0)
+        matches = match_text(store_of, requested, deadline_s=0)
         assert matches.mask is not None
         assert not matches.mask.any()
         assert "time limit of 0 s" in str(matches.truncated)
         assert " 0 of " in str(matches.truncated)
     # What was not tried on the whole vocabulary is not kept.
-    assert found(store_of, TextFilter(token_pattern="zz+y")).truncated is None
+    assert match_text(store_of, TextFilter(token_pattern="zz+y")).truncated is None
 
 
 def test_filters_are_joined_by_and(store_of: Store) -> None:
@@ -331,7 +333,7 @@ def test_the_same_on_both_databases(any_store: Store, tmp_path: Path) -> None:
     assert mask_of(any_store, expected) == slow_mask(any_store, expected)
     assert any(mask_of(any_store, expected))
     with pytest.raises(InvalidInputError, match="WIKI"):
-        found(any_store, TextFilter(source="WIKI/*"))
+        match_text(any_store, TextFilter(source="WIKI/*"))
 
 
 def test_a_session_is_left_without_documents(store_of: Store) -> None:

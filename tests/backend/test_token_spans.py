@@ -109,11 +109,11 @@ def byte_level() -> tuple[TokenPlaces, Tokenizer, Vocabulary]:
 
 
 @settings(deadline=None)  # the first example reads the tokenizer
-@given(text=ANY | st.just(CHARACTERS), kept=st.integers(0, 30))
-def test_byte_level_tokens_are_the_text_in_pieces(text: str, kept: int) -> None:
+@given(text=ANY | st.just(CHARACTERS), n_tokens=st.integers(0, 30))
+def test_byte_level_tokens_are_the_text_in_pieces(text: str, n_tokens: int) -> None:
     places, tokenizer, words = byte_level()
     encoding = tokenizer.encode(text, add_special_tokens=False)
-    ids = encoding.ids[:kept]
+    ids = encoding.ids[:n_tokens]
     raw = text[: encoding.offsets[len(ids) - 1][1] if ids else 0].encode()
     spans = places.spans(np.array(ids, np.uint16), raw)
     for token, first, last in zip(ids, spans.starts, spans.ends, strict=True):

@@ -64,7 +64,7 @@ def test_a_link_logs_in_once_and_its_session_saves_until_it_ends(
     expect(page.get_by_role("link", name="Log in")).to_be_visible()
     page.goto("about:blank")
     page.goto(link[0])
-    expect(page.get_by_role("alert")).to_contain_text("used up")
+    expect(page.get_by_role("alert")).to_contain_text("used")
     assert guarded.log.read_text().count(link[1]) == 1, "where it was printed, and no log"
 
 
